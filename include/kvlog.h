@@ -1,0 +1,500 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * kvlog.h - the whole public interface of libkvlog, an embedded,
+ * log-structured key-value store.
+ *
+ * A store is a directory.  Keys are 1 to KVLOG_KEY_MAX bytes, values 0 to
+ * KVLOG_VALUE_MAX bytes; both may hold any bytes.
+ *
+ * Conventions
+ *   1. Handles are opaque.  Data is a pointer and a length in bytes; nothing
+ *      is NUL-terminated and nothing the caller passes is kept.
+ *   2. Every call that can fail returns enum kvlog_status; 0 is success.
+ *      KVLOG_NOTFOUND and KVLOG_CONFLICT are answers, not failures.
+ *   3. ret_* arguments come last, are set only as each call says, and may be
+ *      NULL where the caller does not want the answer.
+ *   4. Details of a failure (what, where, what to do) go into a struct
+ *      kvlog_error that the caller owns and may leave out.
+ *   5. A handle may be used by all threads at once.  Iterators belong to one
+ *      thread at a time.  A handle may not be used after fork() in the child.
+ *   6. The library prints nothing, never exits or aborts, sets no signal
+ *      handler and keeps no global state a caller could see.
+ *
+ * Durability in one paragraph.  Every commit gets a sequence number, its
+ * receipt, greater than all before it.  A commit is visible to all when its
+ * call returns.  After any crash of the machine the store equals the state
+ * after some prefix of the commits, no shorter than the last one reported
+ * durable; after a crash of the process alone nothing committed is missing.
+ */
+#ifndef KVLOG_H
+#define KVLOG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined __GNUC__
+#define KVLOG_API __attribute__((visibility("default")))
+#define KVLOG_MUST_CHECK __attribute__((warn_unused_result))
+#else
+#define KVLOG_API
+#define KVLOG_MUST_CHECK
+#endif
+
+/* Version of this header.  kvlog_version() gives that of the library. */
+#define KVLOG_VERSION_MAJOR 0
+#define KVLOG_VERSION_MINOR 1
+#define KVLOG_VERSION_PATCH 0
+
+#define KVLOG_KEY_MAX 65535u         /* bytes in a key */
+#define KVLOG_VALUE_MAX UINT32_MAX   /* bytes in a value: 4 GiB - 1 */
+#define KVLOG_SEGMENT_SIZE_MIN 8192u /* bytes; below 1 MiB is for tests */
+#define KVLOG_SEGMENT_SIZE_MAX (UINT64_C(1) << 38) /* bytes: 256 GiB */
+#define KVLOG_SEGMENT_SIZE_DEFAULT (UINT64_C(128) << 20)
+
+/* Results.  The numbers are part of the ABI and never change. */
+enum kvlog_status {
+	KVLOG_OK = 0,
+	KVLOG_NOTFOUND = 1,  /* no such key, or no more entries */
+	KVLOG_CONFLICT = 2,  /* a condition of the write does not hold */
+	KVLOG_TOOSMALL = 3,  /* the caller's buffer is too small */
+	KVLOG_INVAL = 4,     /* an argument is out of range */
+	KVLOG_TOOBIG = 5,    /* key, value or batch is larger than allowed */
+	KVLOG_NOMEM = 6,     /* out of memory */
+	KVLOG_IO = 7,        /* a system call failed; see sys_errno */
+	KVLOG_NOSPACE = 8,   /* disk, quota or file size limit is full */
+	KVLOG_CORRUPT = 9,   /* stored data fails its checksum or is missing */
+	KVLOG_VERSION = 10,  /* written in a newer format than is known here */
+	KVLOG_BUSY = 11,     /* another process holds the lock */
+	KVLOG_READONLY = 12, /* a write on a handle opened for reading */
+	KVLOG_BROKEN = 13,   /* a sync failed earlier; reopen to go on */
+	KVLOG_TIMEOUT = 14,  /* the wait ended before what was awaited */
+	KVLOG_NOSTORE = 15,  /* the path holds no store */
+	KVLOG_NOTSTORE = 16, /* the path is something else than a store */
+	KVLOG_UNSUPPORTED = 17 /* the file system or system cannot do this */
+};
+
+/*
+ * What a failed call has to say.  Owned by the caller; filled only on
+ * failure.  text is one line without a newline: what failed, where, and what
+ * to do about it.
+ */
+struct kvlog_error {
+	enum kvlog_status status;
+	int sys_errno;    /* of the failed system call, or 0 */
+	uint32_t segment; /* number of the segment concerned, or 0 */
+	uint64_t offset;  /* in that segment's file, in bytes */
+	char text[256];
+};
+
+/* When a commit counts as done. */
+enum kvlog_durability {
+	KVLOG_DURABILITY_DEFAULT = 0,  /* per write: as the store was opened */
+	KVLOG_DURABILITY_COMMIT = 1,   /* the call returns when it is durable */
+	KVLOG_DURABILITY_INTERVAL = 2, /* durable at most interval_ms later */
+	KVLOG_DURABILITY_NONE = 3      /* when the caller syncs, or at close */
+};
+
+/* Bits of kvlog_options.flags. */
+#define KVLOG_OPEN_READONLY                                                    \
+	0x1u                      /* no writes; takes no lock, needs no write  \
+				     permission */
+#define KVLOG_OPEN_CREATE 0x2u    /* make the store if the path has nothing */
+#define KVLOG_OPEN_EXCLUSIVE 0x4u /* with CREATE: fail if a store exists */
+#define KVLOG_OPEN_NOTHREAD                                                    \
+	0x8u                      /* no background thread: the program calls   \
+				     kvlog_maintain() */
+#define KVLOG_OPEN_NOVERIFY 0x10u /* do not verify checksums on reads */
+
+/*
+ * How to open a store.  Start from KVLOG_OPTIONS_INIT, which sets size and
+ * the defaults; NULL in place of the struct means the same.
+ */
+struct kvlog_options {
+	size_t size;                      /* sizeof(struct kvlog_options) */
+	unsigned flags;                   /* KVLOG_OPEN_* */
+	enum kvlog_durability durability; /* default: commit */
+	uint32_t interval_ms;             /* for interval; default 100 */
+	uint32_t timeout_ms;   /* longest wait for another writer, 0 = do
+				  not wait; default 5000 */
+	uint64_t segment_size; /* upper bound of a segment file in bytes;
+				  default 128 MiB.  Smaller stores use
+				  smaller segments.  A larger record or
+				  batch gets a segment of its own size. */
+	uint32_t mode;         /* permission bits of new files; 0 = 0666
+				  less the umask */
+};
+
+#define KVLOG_OPTIONS_INIT                                                     \
+	{                                                                      \
+		sizeof(struct kvlog_options), 0, KVLOG_DURABILITY_COMMIT, 100, \
+		    5000, KVLOG_SEGMENT_SIZE_DEFAULT, 0                        \
+	}
+
+struct kvlog;      /* an open store */
+struct kvlog_iter; /* a walk over its keys in order */
+
+/*
+ * kvlog_open - open the store in directory path.
+ *
+ * path      Directory of the store.  With KVLOG_OPEN_CREATE it is made if
+ *           nothing is there, or filled if it is an empty directory; its
+ *           parent must exist.
+ * options   NULL for the defaults.
+ * ret_db    Set to a new handle on KVLOG_OK; close it with kvlog_close().
+ * err       Filled on failure; may be NULL.
+ *
+ * One process at a time has a store open for writing; another waits up to
+ * timeout_ms and then gets KVLOG_BUSY, with the holder's process id in the
+ * text.  Readers open at any time; a read-only handle shows the store as it
+ * was when it was opened.
+ * An unclean end (crash, kill, power loss) is repaired here.  Damage that
+ * can be told from a torn end is not an error of open: see kvlog_stats().
+ *
+ * Results: KVLOG_OK, _NOSTORE (nothing there, or a directory with nothing in
+ * it), _NOTSTORE (a file, or a directory of other things), _CONFLICT (with
+ * KVLOG_OPEN_EXCLUSIVE: a store is there), _BUSY, _CORRUPT (a segment is
+ * missing, or no copy of its header is readable), _VERSION, _INVAL, _NOMEM,
+ * _NOSPACE, _UNSUPPORTED (a file system on which sharing or mapping does not
+ * work), _IO.
+ */
+KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_open(const char *path,
+    const struct kvlog_options *options, struct kvlog **ret_db,
+    struct kvlog_error *err);
+
+/*
+ * kvlog_close - sync what is not durable yet and free the handle.
+ *
+ * db may be NULL.  The handle is gone whatever the result; a result other
+ * than KVLOG_OK says that commits after kvlog_durable_seq() may be lost if
+ * the machine crashes.  No other thread may be using the handle, and its
+ * iterators must be destroyed before.
+ */
+KVLOG_API enum kvlog_status kvlog_close(
+    struct kvlog *db, struct kvlog_error *err);
+
+/* Bits of kvlog_write.condition: what must hold for a key to be written. */
+enum kvlog_condition {
+	KVLOG_IF_ANY = 0,     /* no condition */
+	KVLOG_IF_ABSENT = 1,  /* the key has no value */
+	KVLOG_IF_PRESENT = 2, /* the key has a value */
+	KVLOG_IF_SEQ = 3      /* its value was written by commit if_seq; 0: the
+				 key has no value */
+};
+
+/* How to write; NULL stands for KVLOG_WRITE_INIT. */
+struct kvlog_write {
+	size_t size;                      /* sizeof(struct kvlog_write) */
+	enum kvlog_durability durability; /* of this commit */
+	enum kvlog_condition condition;   /* of kvlog_put, kvlog_delete */
+	uint64_t if_seq;                  /* for KVLOG_IF_SEQ */
+	struct kvlog_error *err;          /* details of a failure, or NULL */
+};
+
+#define KVLOG_WRITE_INIT                                                       \
+	{                                                                      \
+		sizeof(struct kvlog_write), KVLOG_DURABILITY_DEFAULT,          \
+		    KVLOG_IF_ANY, 0, NULL                                      \
+	}
+
+/*
+ * What a write leaves in the caller's hand.  seq is the commit's sequence
+ * number; segment and offset say where its first record lies (for people and
+ * tools: compaction may move it).
+ */
+struct kvlog_receipt {
+	uint64_t seq;
+	uint64_t offset;
+	uint32_t segment;
+};
+
+/*
+ * kvlog_put - store value under key, replacing what is there.
+ *
+ * key_len        1 to KVLOG_KEY_MAX bytes.
+ * value_len      0 to KVLOG_VALUE_MAX bytes; value may be NULL if it is 0.
+ * how            Durability and condition; NULL for the defaults.
+ * ret_receipt    Filled on KVLOG_OK; may be NULL.
+ *
+ * Results:
+ *   KVLOG_OK        visible to every reader; durable if the mode is commit
+ *   KVLOG_CONFLICT  the condition does not hold; nothing was written
+ *   KVLOG_INVAL     key_len is 0 or an option is unknown
+ *   KVLOG_TOOBIG    key_len or value_len is over its limit
+ *   KVLOG_NOSPACE   the disk is full; nothing was written
+ *   KVLOG_NOMEM     nothing was written
+ *   KVLOG_READONLY  the handle was opened for reading
+ *   KVLOG_CORRUPT   the present record of this key is damaged and the write
+ *                   has a condition; nothing was written
+ *   KVLOG_BROKEN    a sync failed, now or earlier.  If now, the value is
+ *                   visible but may not survive a crash of the machine
+ *   KVLOG_IO        a new segment could not be made; nothing was written
+ *
+ * Threads: any.  Cost: one copy of key and value, two checksums.
+ */
+KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_put(struct kvlog *db,
+    const void *key, size_t key_len, const void *value, size_t value_len,
+    const struct kvlog_write *how, struct kvlog_receipt *ret_receipt);
+
+/*
+ * kvlog_delete - remove key.
+ *
+ * Results as kvlog_put(), and KVLOG_NOTFOUND: the key has no value; nothing
+ * was written.  Works within the reserve of a full disk.
+ */
+KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_delete(struct kvlog *db,
+    const void *key, size_t key_len, const struct kvlog_write *how,
+    struct kvlog_receipt *ret_receipt);
+
+/* One step of a batch. */
+enum kvlog_op_type { KVLOG_OP_PUT = 1, KVLOG_OP_DELETE = 2 };
+
+struct kvlog_op {
+	enum kvlog_op_type type;
+	enum kvlog_condition condition; /* of this key, before the batch */
+	uint64_t if_seq;                /* for KVLOG_IF_SEQ */
+	const void *key;
+	size_t key_len;
+	const void *value; /* of a put */
+	size_t value_len;
+};
+
+/*
+ * kvlog_apply - commit op_count steps at once: all of them or, also after
+ * any crash, none.
+ *
+ * ops            Steps, applied in order; a later step on the same key wins.
+ *                Deleting an absent key is not an error here.
+ * op_count       1 or more.  All records together are at most
+ *                KVLOG_SEGMENT_SIZE_MAX less 8 KiB.
+ * how            Its condition must be KVLOG_IF_ANY; each step has its own,
+ *                judged on the state before the batch.
+ * ret_receipt    One sequence number for the whole batch.
+ * ret_failed     Set to the index of the step that does not hold on
+ *                KVLOG_CONFLICT, or is wrong on KVLOG_INVAL, KVLOG_TOOBIG and
+ *                KVLOG_CORRUPT.
+ *
+ * Results as kvlog_put().
+ */
+KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_apply(struct kvlog *db,
+    const struct kvlog_op *ops, size_t op_count, const struct kvlog_write *how,
+    struct kvlog_receipt *ret_receipt, size_t *ret_failed);
+
+/*
+ * kvlog_get - copy the newest value stored under key.
+ *
+ * key, key_len   Any bytes; 1 <= key_len <= KVLOG_KEY_MAX.
+ * buf, buf_cap   Room for the value, in bytes.  buf may be NULL if buf_cap
+ *                is 0.
+ * ret_len        Set to the value's full length in bytes for KVLOG_OK and
+ *                KVLOG_TOOSMALL; untouched for every other result.
+ *
+ * Results:
+ *   KVLOG_OK        all *ret_len bytes are in buf (0 is a valid length)
+ *   KVLOG_TOOSMALL  buf_cap < *ret_len; buf untouched; call again with more
+ *   KVLOG_NOTFOUND  never put, or deleted since
+ *   KVLOG_CORRUPT   the record fails its checksum (kvlog_lookup() tells its
+ *                   place); other keys stay readable
+ *   KVLOG_INVAL     key_len out of range
+ *
+ * The bytes in buf are the caller's.  Sees every put that returned before
+ * this call began, durable or not.
+ * Threads: any, at the same time as writes.
+ * Cost: one index probe and one read of the record; no allocation.
+ */
+KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_get(struct kvlog *db,
+    const void *key, size_t key_len, void *buf, size_t buf_cap,
+    size_t *ret_len);
+
+/*
+ * kvlog_get_alloc - as kvlog_get(), into memory of the library's.
+ *
+ * ret_value, ret_len   Set on KVLOG_OK; free *ret_value with kvlog_free().
+ *                      *ret_value is never NULL, also for an empty value.
+ */
+KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_get_alloc(struct kvlog *db,
+    const void *key, size_t key_len, void **ret_value, size_t *ret_len);
+
+/* kvlog_free - free what kvlog_get_alloc() returned; NULL is fine. */
+KVLOG_API void kvlog_free(void *value);
+
+/*
+ * kvlog_exists - KVLOG_OK if key has a value, else KVLOG_NOTFOUND.
+ * Does not read the value.  Results otherwise as kvlog_get().
+ */
+KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_exists(
+    struct kvlog *db, const void *key, size_t key_len);
+
+/* What is known of one stored value. */
+struct kvlog_info {
+	uint64_t seq;       /* the commit that wrote it; for KVLOG_IF_SEQ */
+	uint64_t value_len; /* bytes */
+	uint64_t offset;    /* of the record in its segment's file */
+	uint32_t segment;   /* number of the segment (of a compaction output:
+			       the last one it stands for) */
+};
+
+/*
+ * kvlog_lookup - tell where and when key's value was written.
+ *
+ * ret_info   Set for KVLOG_OK.  On KVLOG_CORRUPT segment and offset are set
+ *            to the place of the damage and the rest to 0.
+ * Results as kvlog_get().
+ */
+KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_lookup(struct kvlog *db,
+    const void *key, size_t key_len, struct kvlog_info *ret_info);
+
+/*
+ * kvlog_iter_create - begin a walk over the keys that start with prefix.
+ *
+ * prefix, prefix_len   0 to KVLOG_KEY_MAX bytes; 0 for all keys.
+ * ret_iter             Set on KVLOG_OK; free with kvlog_iter_destroy().
+ *
+ * Keys come in the order of memcmp(), a prefix before what it begins.  The
+ * walk shows the store as it was when it was created, whatever is written
+ * meanwhile.  It starts before the first key.
+ * Results: KVLOG_OK, _INVAL, _NOMEM, _CORRUPT (the log cannot be followed
+ * through a damaged place).
+ * Cost: the keys written since the newest hint file are sorted first.
+ */
+KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_iter_create(struct kvlog *db,
+    const void *prefix, size_t prefix_len, struct kvlog_iter **ret_iter);
+
+/* kvlog_iter_destroy - end the walk; NULL is fine. */
+KVLOG_API void kvlog_iter_destroy(struct kvlog_iter *iter);
+
+/*
+ * kvlog_iter_next - go to the next key.
+ *
+ * Results: KVLOG_OK (key and value can be read), _NOTFOUND (no more keys),
+ * _CORRUPT (this entry is damaged; iter's key and place are set if they are
+ * known, its value is not, and the walk can go on).
+ */
+KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_iter_next(
+    struct kvlog_iter *iter);
+
+/*
+ * kvlog_iter_seek - go to just before the first key >= key, so that the next
+ * kvlog_iter_next() yields it.  Results: KVLOG_OK, _INVAL, _CORRUPT.
+ */
+KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_iter_seek(
+    struct kvlog_iter *iter, const void *key, size_t key_len);
+
+/*
+ * kvlog_iter_key, kvlog_iter_value - the present entry, in place.
+ *
+ * ret_len   Set to the length in bytes.
+ * The pointer is valid until the iterator is moved or destroyed.  NULL where
+ * kvlog_iter_next() has not returned KVLOG_OK (for a key: or KVLOG_CORRUPT).
+ */
+KVLOG_API const void *kvlog_iter_key(
+    const struct kvlog_iter *iter, size_t *ret_len);
+KVLOG_API const void *kvlog_iter_value(
+    const struct kvlog_iter *iter, size_t *ret_len);
+
+/* kvlog_iter_info - as kvlog_lookup(), of the present entry. */
+KVLOG_API void kvlog_iter_info(
+    const struct kvlog_iter *iter, struct kvlog_info *ret_info);
+
+/* kvlog_count - the number of keys that have a value. */
+KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_count(
+    struct kvlog *db, uint64_t *ret_count);
+
+/*
+ * kvlog_sync - make every commit that returned before this call durable.
+ * Results: KVLOG_OK, _BROKEN (the sync failed; it is never tried again on
+ * this handle), _READONLY.
+ */
+KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_sync(struct kvlog *db);
+
+/*
+ * kvlog_last_seq, kvlog_durable_seq - the newest commit, and the newest one
+ * known durable together with all before it.  0: none yet.
+ */
+KVLOG_API uint64_t kvlog_last_seq(struct kvlog *db);
+KVLOG_API uint64_t kvlog_durable_seq(struct kvlog *db);
+
+/*
+ * kvlog_wait_durable - wait until commit seq is durable, at most timeout_ms
+ * milliseconds.  Does not itself sync: in mode none somebody must.
+ * Results: KVLOG_OK, _TIMEOUT, _BROKEN, _INVAL (seq was never given out).
+ */
+KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_wait_durable(
+    struct kvlog *db, uint64_t seq, uint32_t timeout_ms);
+
+/*
+ * kvlog_maintain - do background work that is due (sync by interval, the
+ * next segment, hint files), for about budget_ms milliseconds; 0: one step.
+ * For handles opened with KVLOG_OPEN_NOTHREAD; harmless on others.
+ *
+ * ret_more   Set to whether work is left.
+ */
+KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_maintain(
+    struct kvlog *db, uint32_t budget_ms, bool *ret_more);
+
+/* What opening found and did.  Bits of kvlog_stats.recovery. */
+#define KVLOG_RECOVERY_CRASH                                                   \
+	0x1u                          /* the last writer did not close, or the \
+					 machine restarted since */
+#define KVLOG_RECOVERY_TORN 0x2u      /* a torn end was cut off */
+#define KVLOG_RECOVERY_DISCARDED 0x4u /* segments behind it were discarded */
+#define KVLOG_RECOVERY_DAMAGE 0x8u    /* damaged bytes were found */
+#define KVLOG_RECOVERY_DEGRADED                                                \
+	0x10u                        /* their keys are not known: such a key   \
+					may show an older value */
+#define KVLOG_RECOVERY_SCANNED 0x20u /* hint files were missing or wrong */
+
+/* How keys are found. */
+enum kvlog_index_mode {
+	KVLOG_INDEX_MEMORY = 1 /* a table in memory, rebuilt at opening */
+};
+
+struct kvlog_stats {
+	size_t size;            /* set by the caller: sizeof(*stats) */
+	uint64_t record_count;  /* keys that have a value */
+	uint64_t segment_count; /* files of the live set */
+	uint64_t file_bytes;    /* of all files of the store, as allocated
+				   sizes */
+	uint64_t live_bytes;    /* of records that count */
+	uint64_t dead_bytes;    /* of records that do not: superseded,
+				   tombstones, damaged */
+	uint64_t free_bytes;    /* left in the active segment */
+	uint64_t segment_size;  /* upper bound in force */
+	uint64_t last_seq;
+	uint64_t durable_seq;
+	uint64_t index_bytes;    /* RAM of the index */
+	uint32_t index_mode;     /* enum kvlog_index_mode */
+	uint32_t active_segment; /* number */
+	uint32_t format;         /* of the files */
+	uint32_t hint_count;     /* usable hint files */
+	uint32_t recovery;       /* KVLOG_RECOVERY_* */
+	uint64_t recovery_ns;    /* time that opening took, nanoseconds */
+	uint64_t damaged_bytes;  /* found so far */
+	uint64_t damaged_ranges;
+	char recovery_text[160]; /* one line for people */
+	uint8_t uuid[16];        /* of the store */
+};
+
+/*
+ * kvlog_stats_get - fill stats, whose size field the caller has set.
+ * Results: KVLOG_OK, _INVAL, _NOMEM, _IO, _CORRUPT.
+ * Cost: a walk over all keys, for live_bytes.
+ */
+KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_stats_get(
+    struct kvlog *db, struct kvlog_stats *stats);
+
+/* kvlog_status_text - a status in words; never NULL. */
+KVLOG_API const char *kvlog_status_text(enum kvlog_status status);
+
+/* kvlog_version - the library's version, "MAJOR.MINOR.PATCH". */
+KVLOG_API const char *kvlog_version(void);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* KVLOG_H */

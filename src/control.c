@@ -1,0 +1,403 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * control.c - lock bytes, control page, end note.
+ *
+ *     0            4096          8192
+ *     +------------+-------------+
+ *     |control page| end note    |      kvlog.lock
+ *     +------------+-------------+
+ *
+ * The page, in words of 64 bits of the machine's own byte order:
+ *
+ *     0 tag    1 valid    2-3 boot id    4-5 device and inode of the file
+ *     6 nonce of the opening    7 position    8 active salt
+ *     9 generation    10 durable    11 intent    12 poison
+ *     13 pid of the last writer   14 its start
+ *
+ * The tag is the layout's version and the machine's word size, so that a
+ * library that lays the page out otherwise takes it for stale.  The validity
+ * word is cleared first and set last: a page half written is not valid.
+ * Position and active salt are two words; while a rollover is between them
+ * the salt does not fit the position's segment, and a reader that sees this
+ * takes the page for stale or looks again.
+ */
+#include "config.h"
+
+#include "control.h"
+
+#include "bytes.h"
+#include "sum.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+#define FILE_SIZE 8192u
+#define NOTE_OFF 4096u
+#define NOTE_SIZE 64u
+#define NOTE_MAGIC "kvlogend"
+
+/* Layout 1, 64-bit words, a known byte order when read natively. */
+#define TAG (UINT64_C(0x6b766c6f67430000) | 0x0100u | 8u)
+
+enum word {
+	WORD_TAG,
+	WORD_VALID,
+	WORD_BOOT,
+	WORD_BOOT_2,
+	WORD_DEV,
+	WORD_INO,
+	WORD_NONCE,
+	WORD_POSITION,
+	WORD_ACTIVE_SALT,
+	WORD_GENERATION,
+	WORD_DURABLE,
+	WORD_INTENT,
+	WORD_POISON,
+	WORD_PID,
+	WORD_START,
+};
+
+/* Lock bytes lie here; offset by the byte's number. */
+#define LOCK_BASE (UINT64_C(1) << 30)
+
+static uint64_t
+load_word(const struct control *control, enum word w)
+{
+	const _Atomic uint64_t *p;
+
+	p = (const _Atomic uint64_t *)(const void *)(control->map.addr +
+						     8 * (size_t)w);
+	return atomic_load_explicit(p, memory_order_acquire);
+}
+
+static int
+store_word(struct control *control, enum word w, uint64_t value)
+{
+	return os->store_word(&control->map, 8 * (uint64_t)w, value);
+}
+
+enum kvlog_status
+control_create(struct dir *dir, struct kvlog_error *err)
+{
+	int fd, rc;
+
+	rc = os->open(dir->fd, DIR_LOCK_NAME, OS_OPEN_CREATE, dir->mode, &fd);
+	if (rc == EEXIST)
+		return err_set(err, KVLOG_CONFLICT, 0, "%s/%s is there already",
+		    dir->path, DIR_LOCK_NAME);
+	if (rc != 0)
+		return err_sys(
+		    err, rc, "create %s/%s", dir->path, DIR_LOCK_NAME);
+	rc = os->allocate(fd, FILE_SIZE);
+	if (rc == 0)
+		rc = os->sync(fd);
+	os->close(fd);
+	if (rc != 0) {
+		os->unlink(dir->fd, DIR_LOCK_NAME);
+		return err_sys(
+		    err, rc, "create %s/%s", dir->path, DIR_LOCK_NAME);
+	}
+	return KVLOG_OK;
+}
+
+/* A lock file that is there but shorter than it should be: a copy, or a
+ * creation that was cut off.  A writer makes it whole. */
+static int
+map_lock_file(struct control *control)
+{
+	struct os_stat st;
+	enum os_fs fs = OS_FS_PLAIN;
+	int rc;
+
+	rc = os->stat(control->fd, &st);
+	if (rc != 0)
+		return rc;
+	control->dev = st.dev;
+	control->ino = st.ino;
+	if (control->writable) {
+		rc = os->allocate(control->fd, FILE_SIZE);
+		if (rc != 0)
+			return rc;
+	} else if (st.size < FILE_SIZE) {
+		return 0;
+	}
+	rc = os->fs_type(control->fd, &fs);
+	if (rc != 0)
+		return rc;
+	return os->map(control->fd, FILE_SIZE, control->writable,
+	    fs == OS_FS_COW, &control->map);
+}
+
+enum kvlog_status
+control_open(struct control *ret_control, struct dir *dir, bool writable,
+    struct kvlog_error *err)
+{
+	struct control *control = ret_control;
+	int rc;
+
+	memset(control, 0, sizeof *control);
+	control->fd = -1;
+	control->writable = writable;
+	os->boot_id(control->boot_id);
+
+	rc = os->open(dir->fd, DIR_LOCK_NAME,
+	    writable ? OS_OPEN_WRITE : OS_OPEN_READ, 0, &control->fd);
+	if (rc != 0) {
+		control->fd = -1;
+		if (rc == ENOENT && !writable)
+			return KVLOG_OK;
+		if (rc == ENOENT) {
+			/* A copy without it: the segments are all that
+			 * counts, so a new one serves. */
+			enum kvlog_status st = control_create(dir, err);
+
+			if (st != KVLOG_OK)
+				return st;
+			return control_open(ret_control, dir, writable, err);
+		}
+		if (rc == EACCES && !writable)
+			return KVLOG_OK;
+		return err_sys(err, rc,
+		    "open %s/%s (without write permission, open the store "
+		    "read-only)",
+		    dir->path, DIR_LOCK_NAME);
+	}
+	rc = map_lock_file(control);
+	if (rc != 0) {
+		control_close(control);
+		return err_sys(err, rc, "open %s/%s", dir->path, DIR_LOCK_NAME);
+	}
+	return KVLOG_OK;
+}
+
+void
+control_close(struct control *control)
+{
+	os->unmap(&control->map);
+	if (control->fd >= 0)
+		os->close(control->fd);
+	control->fd = -1;
+	control->writer = false;
+}
+
+bool
+control_is_blank(const struct control *control)
+{
+	if (control->map.addr == NULL)
+		return true;
+	for (size_t i = 0; i < FILE_SIZE; i++)
+		if (control->map.addr[i] != 0)
+			return false;
+	return true;
+}
+
+/* Wait for one byte until the deadline; 0, EAGAIN, or another errno. */
+static int
+lock_byte(struct control *control, enum control_byte byte, uint64_t deadline)
+{
+	uint64_t pause = 100 * 1000; /* ns */
+
+	for (;;) {
+		uint64_t now;
+		int rc = os->try_lock(
+		    control->fd, LOCK_BASE + byte, OS_LOCK_EXCLUSIVE);
+
+		if (rc != EAGAIN)
+			return rc;
+		now = os->ticks_ns();
+		if (now >= deadline)
+			return EAGAIN;
+		os->sleep_ns(min_u64(pause, deadline - now));
+		pause = min_u64(2 * pause, 20 * 1000 * 1000);
+	}
+}
+
+static enum kvlog_status
+lock_failed(const struct control *control, const struct dir *dir, int rc,
+    uint32_t timeout_ms, struct kvlog_error *err)
+{
+	uint64_t pid;
+
+	if (rc != EAGAIN)
+		return err_sys(err, rc, "lock %s/%s", dir->path, DIR_LOCK_NAME);
+	pid = load_word(control, WORD_PID);
+	if (pid == 0)
+		return err_set(err, KVLOG_BUSY, 0,
+		    "%s is open for writing in another process (waited "
+		    "%" PRIu32 " ms)",
+		    dir->path, timeout_ms);
+	return err_set(err, KVLOG_BUSY, 0,
+	    "%s is open for writing by process %" PRIu64 " (waited %" PRIu32
+	    " ms)",
+	    dir->path, pid, timeout_ms);
+}
+
+enum kvlog_status
+control_lock_writer(struct control *control, struct dir *dir,
+    uint32_t timeout_ms, struct kvlog_error *err)
+{
+	uint64_t deadline = os->ticks_ns() + timeout_ms * UINT64_C(1000000);
+	int rc;
+
+	assert(control->writable);
+	rc = lock_byte(control, CONTROL_WRITER, deadline);
+	if (rc != 0)
+		return lock_failed(control, dir, rc, timeout_ms, err);
+	rc = lock_byte(control, CONTROL_OPEN, deadline);
+	if (rc != 0) {
+		os->try_lock(
+		    control->fd, LOCK_BASE + CONTROL_WRITER, OS_LOCK_NONE);
+		return lock_failed(control, dir, rc, timeout_ms, err);
+	}
+	control->writer = true;
+	return KVLOG_OK;
+}
+
+void
+control_opened(struct control *control)
+{
+	os->try_lock(control->fd, LOCK_BASE + CONTROL_OPEN, OS_LOCK_NONE);
+}
+
+/* The parts of the page that say whether the rest can be believed. */
+static bool
+page_fits(const struct control *control)
+{
+	static const uint8_t no_boot_id[16];
+
+	if (control->map.addr == NULL ||
+	    memcmp(control->boot_id, no_boot_id, 16) == 0)
+		return false;
+	return load_word(control, WORD_TAG) == TAG &&
+	       load_word(control, WORD_VALID) == 1 &&
+	       memcmp(control->map.addr + 8 * WORD_BOOT, control->boot_id,
+		   16) == 0 &&
+	       load_word(control, WORD_DEV) == control->dev &&
+	       load_word(control, WORD_INO) == control->ino;
+}
+
+bool
+control_read(const struct control *control, struct control_state *ret_state)
+{
+	if (!page_fits(control))
+		return false;
+	ret_state->active_salt = load_word(control, WORD_ACTIVE_SALT);
+	ret_state->position = load_word(control, WORD_POSITION);
+	ret_state->durable = load_word(control, WORD_DURABLE);
+	ret_state->generation = load_word(control, WORD_GENERATION);
+	ret_state->intent = load_word(control, WORD_INTENT);
+	ret_state->poison = load_word(control, WORD_POISON);
+	return page_fits(control);
+}
+
+enum kvlog_status
+control_format(struct control *control, const struct control_state *state,
+    struct kvlog_error *err)
+{
+	uint64_t nonce = 0, boot[2];
+	int rc;
+
+	assert(control->writer);
+	memcpy(boot, control->boot_id, sizeof boot);
+	rc = os->random(&nonce, sizeof nonce);
+
+	const struct {
+		enum word word;
+		uint64_t value;
+	} stores[] = {
+	    {WORD_VALID, 0},
+	    {WORD_TAG, TAG},
+	    {WORD_BOOT, boot[0]},
+	    {WORD_BOOT_2, boot[1]},
+	    {WORD_DEV, control->dev},
+	    {WORD_INO, control->ino},
+	    {WORD_NONCE, nonce},
+	    {WORD_POSITION, state->position},
+	    {WORD_ACTIVE_SALT, state->active_salt},
+	    {WORD_GENERATION, state->generation},
+	    {WORD_DURABLE, state->durable},
+	    {WORD_INTENT, state->intent},
+	    {WORD_POISON, state->poison},
+	    {WORD_PID, os->pid()},
+	    {WORD_START, os->clock_ms()},
+	    {WORD_VALID, 1},
+	};
+	for (size_t i = 0; rc == 0 && i < ARRAY_LEN(stores); i++)
+		rc = store_word(control, stores[i].word, stores[i].value);
+	if (rc != 0)
+		return err_sys(err, rc, "write the control page");
+	return KVLOG_OK;
+}
+
+int
+control_set_position(struct control *control, uint64_t position)
+{
+	return store_word(control, WORD_POSITION, position);
+}
+
+int
+control_set_active_salt(struct control *control, uint64_t salt)
+{
+	return store_word(control, WORD_ACTIVE_SALT, salt);
+}
+
+int
+control_set_durable(struct control *control, uint64_t seq)
+{
+	return store_word(control, WORD_DURABLE, seq);
+}
+
+int
+control_set_intent(struct control *control, uint64_t end)
+{
+	return store_word(control, WORD_INTENT, end);
+}
+
+int
+control_set_poison(struct control *control)
+{
+	return store_word(control, WORD_POISON, 1);
+}
+
+bool
+control_read_note(const struct control *control, struct control_note *ret_note)
+{
+	const uint8_t *p;
+
+	if (control->map.addr == NULL)
+		return false;
+	p = control->map.addr + NOTE_OFF;
+	if (memcmp(p, NOTE_MAGIC, 8) != 0 ||
+	    get_u32(p + 8) != sum_crc(p + 12, NOTE_SIZE - 12))
+		return false;
+	memcpy(ret_note->uuid, p + 16, 16);
+	ret_note->segment = get_u32(p + 32);
+	ret_note->salt = get_u64(p + 40);
+	ret_note->end = get_u64(p + 48);
+	ret_note->last_seq = get_u64(p + 56);
+	return true;
+}
+
+enum kvlog_status
+control_write_note(struct control *control, const struct control_note *note,
+    struct kvlog_error *err)
+{
+	uint8_t buf[NOTE_SIZE] = {0};
+	int rc;
+
+	memcpy(buf, NOTE_MAGIC, 8);
+	memcpy(buf + 16, note->uuid, 16);
+	put_u32(buf + 32, note->segment);
+	put_u64(buf + 40, note->salt);
+	put_u64(buf + 48, note->end);
+	put_u64(buf + 56, note->last_seq);
+	put_u32(buf + 8, sum_crc(buf + 12, NOTE_SIZE - 12));
+
+	rc = os->store(&control->map, NOTE_OFF, buf, sizeof buf);
+	if (rc == 0)
+		rc = os->sync(control->fd);
+	if (rc != 0)
+		return err_sys(err, rc, "write the end note");
+	return KVLOG_OK;
+}

@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * control.h - the file kvlog.lock: its lock bytes, the control page that
+ * processes share, and the end note behind it.
+ *
+ * The page holds native words and says nothing that the segments do not:
+ * it is valid only on the machine, in the boot and with the file it was
+ * written on.  Everywhere else it is stale, which is never damage.
+ *
+ * A handle that only reads takes no lock and stores nothing.
+ */
+#ifndef CONTROL_H
+#define CONTROL_H
+
+#include "base.h"
+#include "dir.h"
+#include "os.h"
+
+/* Lock bytes.  Far behind the file's end, so that locks never meet data. */
+enum control_byte {
+	CONTROL_OPEN = 1,   /* opening for writing, recovery, last close */
+	CONTROL_WRITER = 2, /* held for as long as a handle writes */
+	CONTROL_MAINTAINER = 3,
+};
+
+struct control {
+	struct os_map map; /* addr is NULL if there is no lock file to read */
+	int fd;
+	uint64_t dev, ino; /* of the lock file */
+	uint8_t boot_id[16];
+	bool writable;
+	bool writer; /* holds CONTROL_WRITER */
+};
+
+/* What a valid page says. */
+struct control_state {
+	uint64_t active_salt;
+	uint64_t position; /* end of the last published commit or mark */
+	uint64_t durable;  /* sequence number */
+	uint64_t generation;
+	uint64_t intent; /* 0, or where a commit being stored will end */
+	uint64_t poison; /* 1: a sync failed; nobody may write */
+};
+
+/* A position: segment number and offset, in one word. */
+#define CONTROL_POS_OFF_BITS 36
+static inline uint64_t
+control_pos(uint32_t segment, uint64_t off)
+{
+	return (uint64_t)segment << CONTROL_POS_OFF_BITS | off / 8;
+}
+static inline uint32_t
+control_pos_segment(uint64_t pos)
+{
+	return (uint32_t)(pos >> CONTROL_POS_OFF_BITS);
+}
+static inline uint64_t
+control_pos_off(uint64_t pos)
+{
+	return (pos & ((UINT64_C(1) << CONTROL_POS_OFF_BITS) - 1)) * 8;
+}
+
+/* The end note: the log was at least this long. */
+struct control_note {
+	uint8_t uuid[16];
+	uint32_t segment;
+	uint64_t salt;
+	uint64_t end;
+	uint64_t last_seq;
+};
+
+/* Make the lock file of a new store.  KVLOG_CONFLICT if there is one. */
+enum kvlog_status control_create(struct dir *dir, struct kvlog_error *err);
+
+/*
+ * Open and map the lock file.  For reading, a missing or short one is no
+ * error: the page then counts as stale.
+ */
+enum kvlog_status control_open(struct control *ret_control, struct dir *dir,
+    bool writable, struct kvlog_error *err);
+
+/* Releases all locks. */
+void control_close(struct control *control);
+
+/* True if the lock file was never used: all zeros. */
+bool control_is_blank(const struct control *control);
+
+/*
+ * Become the only writer, waiting at most timeout_ms.  KVLOG_BUSY with the
+ * holder's process id in the text when that was not enough.  Returns with
+ * CONTROL_OPEN held too, until control_opened().
+ */
+enum kvlog_status control_lock_writer(struct control *control, struct dir *dir,
+    uint32_t timeout_ms, struct kvlog_error *err);
+void control_opened(struct control *control);
+
+/*
+ * Read the page.  False if it is stale: no writer of this boot has written
+ * this file.  May be called beside a writer; the words are then of one
+ * moment each.
+ */
+bool control_read(
+    const struct control *control, struct control_state *ret_state);
+
+/*
+ * The writer's stores.  control_format() declares the page valid with these
+ * words; control_set_*() change one word of it.
+ */
+enum kvlog_status control_format(struct control *control,
+    const struct control_state *state, struct kvlog_error *err);
+int control_set_position(struct control *control, uint64_t position);
+int control_set_active_salt(struct control *control, uint64_t salt);
+int control_set_durable(struct control *control, uint64_t seq);
+int control_set_intent(struct control *control, uint64_t end);
+int control_set_poison(struct control *control);
+
+/* False if there is no note, or a damaged one. */
+bool control_read_note(
+    const struct control *control, struct control_note *ret_note);
+/* Write the note and sync it. */
+enum kvlog_status control_write_note(struct control *control,
+    const struct control_note *note, struct kvlog_error *err);
+
+#endif

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * cursor.h - a walk over a store's keys in order, at one moment.
+ */
+#ifndef CURSOR_H
+#define CURSOR_H
+
+#include "base.h"
+#include "segset.h"
+
+struct cursor;
+
+/*
+ * Begin a walk over the segments set->segments[0 .. count) as they are when
+ * the last one ends at end.  They stay open until the cursor is destroyed.
+ * prefix is copied.  now_ms: against which expiry is judged.  keys_only: the
+ * sums of values are not verified.
+ */
+enum kvlog_status cursor_create(struct segment *const *segments, size_t count,
+    uint64_t end, const void *prefix, size_t prefix_len, uint64_t now_ms,
+    bool keys_only, struct cursor **ret_cursor);
+void cursor_destroy(struct cursor *cursor); /* NULL is fine */
+
+/* Next key that has a value: KVLOG_OK, _NOTFOUND at the end, _CORRUPT for an
+ * entry whose record is damaged (the walk can go on). */
+enum kvlog_status cursor_next(struct cursor *cursor);
+
+/* To just before the first key >= key within the prefix. */
+enum kvlog_status cursor_seek(
+    struct cursor *cursor, const void *key, size_t key_len);
+
+/* What cursor_next() came to: valid until the cursor moves.  seg is NULL
+ * before the first; rec->key is NULL where a damaged header hides the key. */
+struct cursor_entry {
+	const struct segment *seg;
+	uint64_t off;
+	struct record rec;
+	bool damaged;
+};
+const struct cursor_entry *cursor_entry(const struct cursor *cursor);
+
+#endif

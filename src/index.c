@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * index.c - the keydir together with the records that its entries point at.
+ *
+ * The keydir yields candidates by hash; what decides is the key in the record
+ * (INV-12).  A candidate whose key differs while its header sum is wrong may
+ * be the damaged record of the very key looked for: then the answer is
+ * "corrupt", not "absent", unless another candidate matches.
+ *
+ * A key without a value has no entry: loading goes from the oldest segment to
+ * the newest, and a tombstone removes what it finds.
+ */
+#include "config.h"
+
+#include "index.h"
+
+#include <sched.h>
+#include <string.h>
+
+#define LOAD_AHEAD 16 /* entries whose cache lines are fetched early */
+
+enum kvlog_status
+index_init(struct index *index, struct segset *segs, const uint8_t *secret,
+    bool verify, struct kvlog_error *err)
+{
+	memset(index, 0, sizeof *index);
+	index->segs = segs;
+	index->secret = secret;
+	index->verify = verify;
+	if (epoch_create(&index->epoch) != 0)
+		return err_set(err, KVLOG_NOMEM, 0, "create the index");
+	if (keydir_create(&index->keydir, index->epoch) != 0) {
+		epoch_destroy(index->epoch);
+		index->epoch = NULL;
+		return err_set(err, KVLOG_NOMEM, 0, "create the index");
+	}
+	return KVLOG_OK;
+}
+
+void
+index_fini(struct index *index)
+{
+	keydir_destroy(index->keydir);
+	epoch_destroy(index->epoch);
+	index->keydir = NULL;
+	index->epoch = NULL;
+}
+
+struct epoch_token
+index_enter(struct index *index)
+{
+	while (UNLIKELY(
+	    atomic_load_explicit(&index->applying, memory_order_acquire) & 1))
+		sched_yield();
+	return epoch_enter(index->epoch);
+}
+
+void
+index_leave(struct index *index, struct epoch_token token)
+{
+	epoch_leave(index->epoch, token);
+}
+
+void
+index_begin_batch(struct index *index)
+{
+	atomic_fetch_add_explicit(&index->applying, 1, memory_order_acq_rel);
+}
+
+void
+index_end_batch(struct index *index)
+{
+	atomic_fetch_add_explicit(&index->applying, 1, memory_order_release);
+}
+
+/* What a candidate turns out to be. */
+enum candidate { CANDIDATE_MATCH, CANDIDATE_OTHER, CANDIDATE_DAMAGED };
+
+static enum candidate
+examine(const struct index *index, const void *key, size_t key_len,
+    struct index_ref *ref)
+{
+	const uint8_t *p = ref->seg->map.addr + ref->off;
+	bool parsed = segment_parse(ref->seg, ref->off, &ref->rec);
+	bool same = parsed && ref->rec.key_len == key_len &&
+		    memcmp(ref->rec.key, key, key_len) == 0 &&
+		    (ref->rec.flags & RECORD_BUCKET) == 0;
+
+	if (LIKELY(same) && !index->verify)
+		return CANDIDATE_MATCH;
+	if (!parsed ||
+	    !record_header_ok(p, &ref->rec, segment_seed(ref->seg, ref->off)))
+		return CANDIDATE_DAMAGED;
+	return same ? CANDIDATE_MATCH : CANDIDATE_OTHER;
+}
+
+enum kvlog_status
+index_find(struct index *index, uint64_t hash, const void *key, size_t key_len,
+    struct index_ref *ret_ref)
+{
+	struct keydir_probe probe;
+	struct index_ref damaged;
+	enum kvlog_status st = KVLOG_NOTFOUND;
+	uint64_t loc;
+
+	for (loc = keydir_first(index->keydir, hash, &probe);
+	     loc != KEYDIR_NONE; loc = keydir_next(&probe)) {
+		ret_ref->loc = loc;
+		ret_ref->seg = segset_at(index->segs, loc, &ret_ref->off);
+		switch (examine(index, key, key_len, ret_ref)) {
+		case CANDIDATE_MATCH:
+			return KVLOG_OK;
+		case CANDIDATE_OTHER:
+			break;
+		case CANDIDATE_DAMAGED:
+			damaged = *ret_ref;
+			st = KVLOG_CORRUPT;
+			break;
+		}
+	}
+	if (st == KVLOG_CORRUPT)
+		*ret_ref = damaged;
+	return st;
+}
+
+enum kvlog_status
+index_reserve(struct index *index, const uint64_t *hashes, size_t count,
+    struct kvlog_error *err)
+{
+	if (keydir_reserve(index->keydir, hashes, count) != 0)
+		return err_set(err, KVLOG_NOMEM, 0, "grow the index");
+	return KVLOG_OK;
+}
+
+enum kvlog_status
+index_set(struct index *index, uint64_t hash, const void *key, size_t key_len,
+    uint64_t loc)
+{
+	struct index_ref ref;
+	bool there = index_find(index, hash, key, key_len, &ref) == KVLOG_OK;
+	bool done = true;
+
+	if (there && loc != KEYDIR_NONE)
+		done = keydir_replace(index->keydir, hash, ref.loc, loc);
+	else if (there)
+		done = keydir_remove(index->keydir, hash, ref.loc);
+	else if (loc != KEYDIR_NONE &&
+		 keydir_insert(index->keydir, hash, loc) != 0)
+		return KVLOG_NOMEM;
+	assert(done); /* nobody else changes the index */
+	(void)done;
+	return KVLOG_OK;
+}
+
+/* Enter one record while loading. */
+static enum kvlog_status
+load_record(struct index *index, const struct segment *seg, uint64_t off,
+    uint64_t hash, unsigned type, struct kvlog_error *err)
+{
+	struct keydir_probe probe;
+	uint64_t loc = segset_loc(seg, off);
+
+	/* Buckets have no users yet; their records hide nothing. */
+	if (type != RECORD_PUT && type != RECORD_DELETE)
+		return KVLOG_OK;
+	if (type == RECORD_PUT &&
+	    keydir_first(index->keydir, hash, &probe) == KEYDIR_NONE) {
+		/* The common case needs no look at the record. */
+		if (keydir_insert(index->keydir, hash, loc) != 0)
+			return err_set(err, KVLOG_NOMEM, 0, "load the index");
+		return KVLOG_OK;
+	}
+
+	struct record rec;
+
+	if (!segment_parse(seg, off, &rec) || (rec.flags & RECORD_BUCKET) != 0)
+		return KVLOG_OK;
+	if (index_set(index, hash, rec.key, rec.key_len,
+		type == RECORD_PUT ? loc : KEYDIR_NONE) != KVLOG_OK)
+		return err_set(err, KVLOG_NOMEM, 0, "load the index");
+	return KVLOG_OK;
+}
+
+static enum kvlog_status
+load_hint(struct index *index, const struct segment *seg,
+    const struct hint *hint, struct kvlog_error *err)
+{
+	struct hint_entry e;
+
+	for (uint64_t i = 0; i < hint->entry_count; i++) {
+		enum kvlog_status st;
+
+		if (i + LOAD_AHEAD < hint->entry_count) {
+			hint_get(hint, i + LOAD_AHEAD, &e);
+			keydir_prefetch(index->keydir, e.hash);
+		}
+		hint_get(hint, i, &e);
+		st = load_record(index, seg, e.off, e.hash, e.type, err);
+		if (st != KVLOG_OK)
+			return st;
+	}
+	return KVLOG_OK;
+}
+
+enum kvlog_status
+index_load(
+    struct index *index, const struct segment *seg, struct kvlog_error *err)
+{
+	const struct hint *hint = atomic_load(&seg->hint);
+	uint64_t off = SEGMENT_DATA_OFF, end = segment_end(seg);
+	struct record rec;
+	bool bad = false;
+
+	if (hint != NULL)
+		return load_hint(index, seg, hint, err);
+	for (; segment_walk(seg, &off, end, &rec, &bad); off += rec.size) {
+		enum kvlog_status st = load_record(
+		    index, seg, off, hint_hash(seg, &rec), rec.type, err);
+
+		if (st != KVLOG_OK)
+			return st;
+	}
+	if (bad)
+		return err_set_at(err, KVLOG_CORRUPT, segment_number(seg), off,
+		    "segment %u changed at offset %llu while it was opened",
+		    (unsigned)segment_number(seg), (unsigned long long)off);
+	return KVLOG_OK;
+}

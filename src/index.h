@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * index.h - the one question: key -> newest record.  Answered by the keydir
+ * and the records it points at.
+ *
+ * Finds run in any thread, inside index_enter() and index_leave(), beside one
+ * thread that changes the index.
+ */
+#ifndef INDEX_H
+#define INDEX_H
+
+#include "base.h"
+#include "epoch.h"
+#include "keydir.h"
+#include "segset.h"
+
+struct index {
+	struct epoch *epoch;
+	struct keydir *keydir;
+	struct segset *segs;   /* not owned */
+	const uint8_t *secret; /* SEGMENT_SECRET_LEN bytes, not owned */
+	bool verify;           /* check header sums of what is found */
+	/* Odd while a batch is being applied: finds that begin then wait, so
+	 * that no reader sees half of a commit. */
+	_Atomic uint32_t applying;
+};
+
+/* Where a key's newest record is. */
+struct index_ref {
+	const struct segment *seg;
+	uint64_t off;
+	uint64_t loc;
+	struct record rec;
+};
+
+enum kvlog_status index_init(struct index *index, struct segset *segs,
+    const uint8_t *secret, bool verify, struct kvlog_error *err);
+void index_fini(struct index *index);
+
+struct epoch_token index_enter(struct index *index);
+void index_leave(struct index *index, struct epoch_token token);
+
+static inline uint64_t
+index_hash(const struct index *index, const void *key, size_t key_len)
+{
+	return sum_hash(index->secret, key, key_len);
+}
+
+/*
+ * Find the newest record of key, whose hash is hash.
+ *   KVLOG_OK        *ret_ref is it; its header sum is verified if
+ *                   index->verify
+ *   KVLOG_NOTFOUND  there is none, or it is a tombstone
+ *   KVLOG_CORRUPT   a record that may be the key's is damaged; seg and off
+ *                   of *ret_ref say where
+ */
+enum kvlog_status index_find(struct index *index, uint64_t hash,
+    const void *key, size_t key_len, struct index_ref *ret_ref);
+
+/* Make sure that index_set() of these hashes cannot fail; see
+ * keydir_reserve(). */
+enum kvlog_status index_reserve(struct index *index, const uint64_t *hashes,
+    size_t count, struct kvlog_error *err);
+
+/*
+ * Let key's entry point at loc, or remove it (loc KEYDIR_NONE).  Never fails
+ * after index_reserve().
+ */
+enum kvlog_status index_set(struct index *index, uint64_t hash, const void *key,
+    size_t key_len, uint64_t loc);
+
+/* Around the index_set() calls of a commit of several records. */
+void index_begin_batch(struct index *index);
+void index_end_batch(struct index *index);
+
+/*
+ * Enter the records of one segment up to its end, which are newer than all
+ * that were entered before: from its hint, or from the records.
+ */
+enum kvlog_status index_load(
+    struct index *index, const struct segment *seg, struct kvlog_error *err);
+
+#endif

@@ -1,0 +1,535 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * kvlog.c - the public functions: argument checks and defaults.  What they
+ * promise stands in kvlog.h; what they do, in store.c and below.
+ */
+#include "config.h"
+
+#include <kvlog.h>
+
+#include "store.h"
+
+#include <string.h>
+
+#define STRING(x) #x
+#define VERSION_TEXT(major, minor, patch)                                      \
+	STRING(major) "." STRING(minor) "." STRING(patch)
+
+#define OPEN_FLAGS                                                             \
+	(KVLOG_OPEN_READONLY | KVLOG_OPEN_CREATE | KVLOG_OPEN_EXCLUSIVE |      \
+	    KVLOG_OPEN_NOTHREAD | KVLOG_OPEN_NOVERIFY)
+
+const char *
+kvlog_version(void)
+{
+	return VERSION_TEXT(
+	    KVLOG_VERSION_MAJOR, KVLOG_VERSION_MINOR, KVLOG_VERSION_PATCH);
+}
+
+const char *
+kvlog_status_text(enum kvlog_status status)
+{
+	return err_text(status);
+}
+
+/* Opening */
+
+static bool
+is_durability(enum kvlog_durability d)
+{
+	return d >= KVLOG_DURABILITY_COMMIT && d <= KVLOG_DURABILITY_NONE;
+}
+
+static enum kvlog_status
+check_options(const struct kvlog_options *o, struct kvlog_error *err)
+{
+	if (o->size != sizeof *o)
+		return err_set(err, KVLOG_INVAL, 0,
+		    "options.size is not sizeof(struct kvlog_options)");
+	if ((o->flags & ~OPEN_FLAGS) != 0)
+		return err_set(err, KVLOG_INVAL, 0,
+		    "unknown bits in options.flags: 0x%x",
+		    o->flags & ~OPEN_FLAGS);
+	if ((o->flags & KVLOG_OPEN_READONLY) != 0 &&
+	    (o->flags & KVLOG_OPEN_CREATE) != 0)
+		return err_set(
+		    err, KVLOG_INVAL, 0, "a store cannot be created read-only");
+	if (!is_durability(o->durability))
+		return err_set(err, KVLOG_INVAL, 0,
+		    "options.durability is unknown: %d", (int)o->durability);
+	if (o->durability == KVLOG_DURABILITY_INTERVAL && o->interval_ms == 0)
+		return err_set(err, KVLOG_INVAL, 0,
+		    "options.interval_ms must be at least 1");
+	if (o->segment_size < KVLOG_SEGMENT_SIZE_MIN ||
+	    o->segment_size > KVLOG_SEGMENT_SIZE_MAX)
+		return err_set(err, KVLOG_INVAL, 0,
+		    "a segment size of %llu bytes; at least %u and at most "
+		    "%llu are possible",
+		    (unsigned long long)o->segment_size, KVLOG_SEGMENT_SIZE_MIN,
+		    (unsigned long long)KVLOG_SEGMENT_SIZE_MAX);
+	return KVLOG_OK;
+}
+
+enum kvlog_status
+kvlog_open(const char *path, const struct kvlog_options *options,
+    struct kvlog **ret_db, struct kvlog_error *err)
+{
+	struct kvlog_options o = KVLOG_OPTIONS_INIT;
+	enum kvlog_status st;
+
+	if (path == NULL || path[0] == '\0' || ret_db == NULL)
+		return err_set(err, KVLOG_INVAL, 0,
+		    "kvlog_open needs a path and a place for the handle");
+	if (options != NULL) {
+		st = check_options(options, err);
+		if (st != KVLOG_OK)
+			return st;
+		o = *options;
+	}
+	o.segment_size &= ~(uint64_t)(BLOCK_SIZE - 1);
+	return store_open(path, &o, ret_db, err);
+}
+
+enum kvlog_status
+kvlog_close(struct kvlog *db, struct kvlog_error *err)
+{
+	return db != NULL ? store_close(db, err) : KVLOG_OK;
+}
+
+/* Writing */
+
+static enum kvlog_status
+check_write(
+    struct kvlog *db, const struct kvlog_write *how, struct kvlog_error *err)
+{
+	if (db == NULL)
+		return err_set(err, KVLOG_INVAL, 0, "no store");
+	if (!db->writable)
+		return err_set(err, KVLOG_READONLY, 0,
+		    "%s was opened read-only", db->dir.path);
+	if (how->size != sizeof *how)
+		return err_set(err, KVLOG_INVAL, 0,
+		    "kvlog_write.size is not sizeof(struct kvlog_write)");
+	if (how->durability != KVLOG_DURABILITY_DEFAULT &&
+	    !is_durability(how->durability))
+		return err_set(err, KVLOG_INVAL, 0,
+		    "kvlog_write.durability is unknown: %d",
+		    (int)how->durability);
+	return KVLOG_OK;
+}
+
+/* From the public form to the internal one; everything is in range then. */
+static enum kvlog_status
+make_op(struct kvlog *db, const struct kvlog_op *op, struct commit_op *ret,
+    struct kvlog_error *err)
+{
+	if (op->type != KVLOG_OP_PUT && op->type != KVLOG_OP_DELETE)
+		return err_set(err, KVLOG_INVAL, 0, "unknown type of step: %d",
+		    (int)op->type);
+	if (op->condition > KVLOG_IF_SEQ)
+		return err_set(err, KVLOG_INVAL, 0, "unknown condition: %d",
+		    (int)op->condition);
+	if (op->key == NULL || op->key_len == 0)
+		return err_set(err, KVLOG_INVAL, 0, "the key is empty");
+	if (op->key_len > KVLOG_KEY_MAX)
+		return err_set(err, KVLOG_TOOBIG, 0,
+		    "a key of %zu bytes; at most %u are possible", op->key_len,
+		    KVLOG_KEY_MAX);
+	if (op->value_len > 0 && op->value == NULL)
+		return err_set(err, KVLOG_INVAL, 0, "no value");
+	if (op->value_len > KVLOG_VALUE_MAX)
+		return err_set(err, KVLOG_TOOBIG, 0,
+		    "a value of %zu bytes; at most %u are possible",
+		    op->value_len, KVLOG_VALUE_MAX);
+	memset(ret, 0, sizeof *ret);
+	ret->type = op->type == KVLOG_OP_PUT ? RECORD_PUT : RECORD_DELETE;
+	ret->condition = op->condition;
+	ret->if_seq = op->if_seq;
+	ret->key = op->key;
+	ret->key_len = (uint16_t)op->key_len;
+	if (op->type == KVLOG_OP_PUT) {
+		ret->value = op->value;
+		ret->value_len = (uint32_t)op->value_len;
+	}
+	ret->hash = index_hash(&db->index, op->key, op->key_len);
+	return KVLOG_OK;
+}
+
+static enum kvlog_status
+write_one(struct kvlog *db, struct kvlog_op *op, const struct kvlog_write *how,
+    struct kvlog_receipt *ret_receipt)
+{
+	static const struct kvlog_write defaults = KVLOG_WRITE_INIT;
+	struct kvlog_receipt receipt;
+	struct commit_op commit;
+	size_t failed;
+	enum kvlog_status st;
+
+	if (how == NULL)
+		how = &defaults;
+	st = check_write(db, how, how->err);
+	if (st != KVLOG_OK)
+		return st;
+	op->condition = how->condition;
+	op->if_seq = how->if_seq;
+	st = make_op(db, op, &commit, how->err);
+	if (st != KVLOG_OK)
+		return st;
+	st = store_write(db, &commit, 1, op->type == KVLOG_OP_DELETE,
+	    how->durability, &receipt, &failed, how->err);
+	if (st == KVLOG_OK && ret_receipt != NULL)
+		*ret_receipt = receipt;
+	return st;
+}
+
+enum kvlog_status
+kvlog_put(struct kvlog *db, const void *key, size_t key_len, const void *value,
+    size_t value_len, const struct kvlog_write *how,
+    struct kvlog_receipt *ret_receipt)
+{
+	struct kvlog_op op = {
+	    KVLOG_OP_PUT, KVLOG_IF_ANY, 0, key, key_len, value, value_len};
+
+	return write_one(db, &op, how, ret_receipt);
+}
+
+enum kvlog_status
+kvlog_delete(struct kvlog *db, const void *key, size_t key_len,
+    const struct kvlog_write *how, struct kvlog_receipt *ret_receipt)
+{
+	struct kvlog_op op = {
+	    KVLOG_OP_DELETE, KVLOG_IF_ANY, 0, key, key_len, NULL, 0};
+
+	return write_one(db, &op, how, ret_receipt);
+}
+
+enum kvlog_status
+kvlog_apply(struct kvlog *db, const struct kvlog_op *ops, size_t op_count,
+    const struct kvlog_write *how, struct kvlog_receipt *ret_receipt,
+    size_t *ret_failed)
+{
+	static const struct kvlog_write defaults = KVLOG_WRITE_INIT;
+	struct kvlog_receipt receipt;
+	struct commit_op *commits;
+	enum kvlog_status st;
+	size_t failed = SIZE_MAX;
+
+	if (how == NULL)
+		how = &defaults;
+	st = check_write(db, how, how->err);
+	if (st != KVLOG_OK)
+		return st;
+	if (ops == NULL || op_count == 0)
+		return err_set(how->err, KVLOG_INVAL, 0, "an empty batch");
+	if (how->condition != KVLOG_IF_ANY)
+		return err_set(how->err, KVLOG_INVAL, 0,
+		    "the conditions of a batch stand in its steps");
+	commits = op_count <= SIZE_MAX / sizeof *commits
+		      ? os->malloc(op_count * sizeof *commits)
+		      : NULL;
+	if (commits == NULL)
+		return err_set(how->err, KVLOG_NOMEM, 0, "write a batch");
+	for (size_t i = 0; i < op_count && st == KVLOG_OK; i++) {
+		st = make_op(db, &ops[i], &commits[i], how->err);
+		if (st != KVLOG_OK)
+			failed = i;
+	}
+	if (st == KVLOG_OK)
+		st = store_write(db, commits, op_count, false, how->durability,
+		    &receipt, &failed, how->err);
+	os->free(commits);
+	if (st == KVLOG_OK && ret_receipt != NULL)
+		*ret_receipt = receipt;
+	if (st != KVLOG_OK && failed != SIZE_MAX && ret_failed != NULL)
+		*ret_failed = failed;
+	return st;
+}
+
+/* Reading */
+
+static enum kvlog_status
+check_key(const struct kvlog *db, const void *key, size_t key_len)
+{
+	if (db == NULL || key == NULL || key_len == 0 ||
+	    key_len > KVLOG_KEY_MAX)
+		return KVLOG_INVAL;
+	return KVLOG_OK;
+}
+
+struct copy_to {
+	void *buf;
+	size_t cap;
+	size_t *ret_len;
+};
+
+static enum kvlog_status
+copy_value(void *arg, const struct index_ref *ref)
+{
+	struct copy_to *to = arg;
+	size_t len = ref->rec.value_len;
+
+	if (to->ret_len != NULL)
+		*to->ret_len = len;
+	if (len > to->cap)
+		return KVLOG_TOOSMALL;
+	if (len > 0)
+		memcpy(to->buf, ref->rec.value, len);
+	return KVLOG_OK;
+}
+
+enum kvlog_status
+kvlog_get(struct kvlog *db, const void *key, size_t key_len, void *buf,
+    size_t buf_cap, size_t *ret_len)
+{
+	struct copy_to to = {buf, buf_cap, ret_len};
+	enum kvlog_status st = check_key(db, key, key_len);
+
+	if (st != KVLOG_OK || (buf == NULL && buf_cap > 0))
+		return KVLOG_INVAL;
+	return store_read(db, key, key_len, true, copy_value, &to, NULL);
+}
+
+struct alloc_to {
+	void *value;
+	size_t len;
+};
+
+static enum kvlog_status
+alloc_value(void *arg, const struct index_ref *ref)
+{
+	struct alloc_to *to = arg;
+
+	to->len = ref->rec.value_len;
+	to->value = os->malloc(to->len > 0 ? to->len : 1);
+	if (to->value == NULL)
+		return KVLOG_NOMEM;
+	if (to->len > 0)
+		memcpy(to->value, ref->rec.value, to->len);
+	return KVLOG_OK;
+}
+
+enum kvlog_status
+kvlog_get_alloc(struct kvlog *db, const void *key, size_t key_len,
+    void **ret_value, size_t *ret_len)
+{
+	struct alloc_to to = {NULL, 0};
+	enum kvlog_status st = check_key(db, key, key_len);
+
+	if (st != KVLOG_OK || ret_value == NULL)
+		return KVLOG_INVAL;
+	st = store_read(db, key, key_len, true, alloc_value, &to, NULL);
+	if (st != KVLOG_OK)
+		return st;
+	*ret_value = to.value;
+	if (ret_len != NULL)
+		*ret_len = to.len;
+	return KVLOG_OK;
+}
+
+void
+kvlog_free(void *value)
+{
+	os->free(value);
+}
+
+static enum kvlog_status
+tell_info(void *arg, const struct index_ref *ref)
+{
+	struct kvlog_info *info = arg;
+
+	info->seq = ref->rec.seq;
+	info->value_len = ref->rec.value_len;
+	info->segment = segment_number(ref->seg);
+	info->offset = ref->off;
+	return KVLOG_OK;
+}
+
+enum kvlog_status
+kvlog_exists(struct kvlog *db, const void *key, size_t key_len)
+{
+	struct kvlog_info info;
+
+	return kvlog_lookup(db, key, key_len, &info);
+}
+
+enum kvlog_status
+kvlog_lookup(struct kvlog *db, const void *key, size_t key_len,
+    struct kvlog_info *ret_info)
+{
+	enum kvlog_status st = check_key(db, key, key_len);
+
+	if (st != KVLOG_OK || ret_info == NULL)
+		return KVLOG_INVAL;
+	return store_read(
+	    db, key, key_len, false, tell_info, ret_info, ret_info);
+}
+
+/* Walking */
+
+enum kvlog_status
+kvlog_iter_create(struct kvlog *db, const void *prefix, size_t prefix_len,
+    struct kvlog_iter **ret_iter)
+{
+	struct kvlog_iter *iter;
+	enum kvlog_status st;
+
+	if (db == NULL || ret_iter == NULL || prefix_len > KVLOG_KEY_MAX ||
+	    (prefix == NULL && prefix_len > 0))
+		return KVLOG_INVAL;
+	iter = os->calloc(1, sizeof *iter);
+	if (iter == NULL)
+		return KVLOG_NOMEM;
+	iter->state = KVLOG_NOTFOUND;
+	st = store_cursor(db, prefix, prefix_len, false, &iter->cursor);
+	if (st != KVLOG_OK) {
+		os->free(iter);
+		return st;
+	}
+	*ret_iter = iter;
+	return KVLOG_OK;
+}
+
+void
+kvlog_iter_destroy(struct kvlog_iter *iter)
+{
+	if (iter == NULL)
+		return;
+	cursor_destroy(iter->cursor);
+	os->free(iter);
+}
+
+enum kvlog_status
+kvlog_iter_next(struct kvlog_iter *iter)
+{
+	if (iter == NULL)
+		return KVLOG_INVAL;
+	iter->state = cursor_next(iter->cursor);
+	return iter->state;
+}
+
+enum kvlog_status
+kvlog_iter_seek(struct kvlog_iter *iter, const void *key, size_t key_len)
+{
+	if (iter == NULL || key_len > KVLOG_KEY_MAX ||
+	    (key == NULL && key_len > 0))
+		return KVLOG_INVAL;
+	iter->state = KVLOG_NOTFOUND;
+	return cursor_seek(iter->cursor, key, key_len);
+}
+
+const void *
+kvlog_iter_key(const struct kvlog_iter *iter, size_t *ret_len)
+{
+	const struct record *rec;
+
+	if (iter == NULL ||
+	    (iter->state != KVLOG_OK && iter->state != KVLOG_CORRUPT))
+		return NULL;
+	rec = &cursor_entry(iter->cursor)->rec;
+	if (rec->key != NULL && ret_len != NULL)
+		*ret_len = rec->key_len;
+	return rec->key;
+}
+
+const void *
+kvlog_iter_value(const struct kvlog_iter *iter, size_t *ret_len)
+{
+	const struct record *rec;
+
+	if (iter == NULL || iter->state != KVLOG_OK)
+		return NULL;
+	rec = &cursor_entry(iter->cursor)->rec;
+	if (ret_len != NULL)
+		*ret_len = rec->value_len;
+	return rec->value;
+}
+
+void
+kvlog_iter_info(const struct kvlog_iter *iter, struct kvlog_info *ret_info)
+{
+	const struct cursor_entry *e;
+
+	memset(ret_info, 0, sizeof *ret_info);
+	if (iter == NULL ||
+	    (iter->state != KVLOG_OK && iter->state != KVLOG_CORRUPT))
+		return;
+	e = cursor_entry(iter->cursor);
+	ret_info->segment = segment_number(e->seg);
+	ret_info->offset = e->off;
+	if (iter->state == KVLOG_OK) {
+		ret_info->seq = e->rec.seq;
+		ret_info->value_len = e->rec.value_len;
+	}
+}
+
+enum kvlog_status
+kvlog_count(struct kvlog *db, uint64_t *ret_count)
+{
+	if (db == NULL || ret_count == NULL)
+		return KVLOG_INVAL;
+	*ret_count = keydir_count(db->index.keydir);
+	return KVLOG_OK;
+}
+
+/* Durability and the rest */
+
+uint64_t
+kvlog_last_seq(struct kvlog *db)
+{
+	return db != NULL ? store_last_seq(db) : 0;
+}
+
+uint64_t
+kvlog_durable_seq(struct kvlog *db)
+{
+	return db != NULL ? store_durable_seq(db) : 0;
+}
+
+enum kvlog_status
+kvlog_sync(struct kvlog *db)
+{
+	if (db == NULL)
+		return KVLOG_INVAL;
+	if (!db->writable)
+		return KVLOG_READONLY;
+	return log_sync(&db->log, atomic_load(&db->log.last_seq), NULL);
+}
+
+enum kvlog_status
+kvlog_wait_durable(struct kvlog *db, uint64_t seq, uint32_t timeout_ms)
+{
+	if (db == NULL || seq > store_last_seq(db))
+		return KVLOG_INVAL;
+	if (!db->writable)
+		return store_durable_seq(db) >= seq ? KVLOG_OK : KVLOG_TIMEOUT;
+	return log_wait(&db->log, seq, timeout_ms);
+}
+
+enum kvlog_status
+kvlog_maintain(struct kvlog *db, uint32_t budget_ms, bool *ret_more)
+{
+	uint64_t end;
+	bool more;
+
+	if (db == NULL)
+		return KVLOG_INVAL;
+	if (ret_more != NULL)
+		*ret_more = false;
+	if (!db->writable)
+		return KVLOG_READONLY;
+	end = os->ticks_ns() + budget_ms * UINT64_C(1000000);
+	do {
+		more = store_maintain_step(db);
+	} while (more && os->ticks_ns() < end);
+	if (ret_more != NULL)
+		*ret_more = more;
+	return atomic_load(&db->log.broken) ? KVLOG_BROKEN : KVLOG_OK;
+}
+
+enum kvlog_status
+kvlog_stats_get(struct kvlog *db, struct kvlog_stats *stats)
+{
+	if (db == NULL || stats == NULL || stats->size != sizeof *stats)
+		return KVLOG_INVAL;
+	return store_stats(db, stats);
+}

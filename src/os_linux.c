@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * os_linux.c - the half of the door that only Linux has.  os_posix.c is what
+ * takes its place elsewhere, and under configure --disable-linux.
+ */
+#include "config.h"
+
+#include "os.h"
+
+#if KVLOG_LINUX
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+/* Younger than some C library headers. */
+#ifndef FALLOC_FL_KEEP_SIZE
+#define FALLOC_FL_KEEP_SIZE 0x01
+#endif
+#ifndef FALLOC_FL_PUNCH_HOLE
+#define FALLOC_FL_PUNCH_HOLE 0x02
+#endif
+#ifndef FALLOC_FL_UNSHARE_RANGE
+#define FALLOC_FL_UNSHARE_RANGE 0x40
+#endif
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
+
+/* fallocate(2) with its error as result; old kernels and sandboxes that do
+ * not know the call are the same to us as a file system that does not. */
+static int
+try_fallocate(int fd, int mode, uint64_t off, uint64_t len)
+{
+	if (fallocate(fd, mode, (off_t)off, (off_t)len) == 0)
+		return 0;
+	return errno == ENOSYS ? EOPNOTSUPP : errno;
+}
+
+static int
+fallocate_whole(int fd, int mode, uint64_t off, uint64_t len)
+{
+	sigset_t all, saved;
+	int error;
+
+	error = try_fallocate(fd, mode, off, len);
+	if (error != EINTR)
+		return error;
+
+	/* tmpfs takes everything back when a signal comes, and a program with
+	 * an interval timer would never get through. */
+	(void)sigfillset(&all);
+	(void)pthread_sigmask(SIG_BLOCK, &all, &saved);
+	do
+		error = try_fallocate(fd, mode, off, len);
+	while (error == EINTR);
+	(void)pthread_sigmask(SIG_SETMASK, &saved, NULL);
+	return error;
+}
+
+int
+os_sys_allocate(int fd, uint64_t size, uint64_t old_size)
+{
+	int error;
+
+	error = fallocate_whole(fd, 0, 0, size);
+	if (error != 0 || old_size == 0)
+		return error;
+
+	/* What was there may share its blocks with a copy (cp does so on XFS);
+	 * a store into such a block needs a new one, which a full disk does
+	 * not have.  File systems that share nothing refuse this call. */
+	error = fallocate_whole(
+	    fd, FALLOC_FL_UNSHARE_RANGE, 0, min_u64(size, old_size));
+	if (error == ENOSPC || error == EDQUOT || error == EIO)
+		return error;
+	return 0;
+}
+
+int
+os_sys_punch(int fd, uint64_t off, uint64_t len)
+{
+	return fallocate_whole(
+	    fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, off, len);
+}
+
+int
+os_sys_sync(int fd)
+{
+	return fdatasync(fd) == 0 ? 0 : errno;
+}
+
+void
+os_sys_populate(void *addr, size_t len)
+{
+	(void)madvise(addr, len, MADV_POPULATE_WRITE); /* Linux 5.14 */
+}
+
+/*
+ * File systems on which the promise "an allocated block can be overwritten
+ * on a full disk" does not hold, or on which locks or mappings of several
+ * machines do not see each other.  Everything else counts as plain: f2fs too,
+ * which writes elsewhere but counts only new blocks against its space;
+ * FUSE and overlays, which may stand for anything.
+ */
+static const struct {
+	uint32_t magic; /* f_type of statfs(2) */
+	enum os_fs fs;
+} fs_kinds[] = {
+    {0x9123683e, OS_FS_COW},     /* btrfs */
+    {0x2fc12fc1, OS_FS_COW},     /* ZFS */
+    {0xca451a4e, OS_FS_COW},     /* bcachefs */
+    {0x00003434, OS_FS_COW},     /* NILFS2 */
+    {0x24051905, OS_FS_COW},     /* UBIFS */
+    {0x000072b6, OS_FS_COW},     /* JFFS2: no writable mappings either */
+    {0x00006969, OS_FS_NETWORK}, /* NFS */
+    {0x0000517b, OS_FS_NETWORK}, /* SMB */
+    {0xff534d42, OS_FS_NETWORK}, /* CIFS */
+    {0xfe534d42, OS_FS_NETWORK}, /* SMB2 */
+    {0x0000564c, OS_FS_NETWORK}, /* NCP */
+    {0x01021997, OS_FS_NETWORK}, /* 9P */
+    {0x00c36400, OS_FS_NETWORK}, /* Ceph */
+    {0x5346414f, OS_FS_NETWORK}, /* AFS */
+    {0x6b414653, OS_FS_NETWORK}, /* AFS, the kernel's own */
+    {0x73757245, OS_FS_NETWORK}, /* Coda */
+    {0x0bd00bd0, OS_FS_NETWORK}, /* Lustre */
+    {0x20030528, OS_FS_NETWORK}, /* OrangeFS */
+    {0x01161970, OS_FS_NETWORK}, /* GFS2 */
+    {0x7461636f, OS_FS_NETWORK}, /* OCFS2 */
+    {0x786f4256, OS_FS_NETWORK}, /* VirtualBox shared folder */
+};
+
+int
+os_sys_fs_type(int fd, enum os_fs *ret_fs)
+{
+	struct statfs info;
+	int result;
+
+	do
+		result = fstatfs(fd, &info);
+	while (result != 0 && errno == EINTR);
+	if (result != 0)
+		return errno;
+
+	*ret_fs = OS_FS_PLAIN;
+	for (size_t i = 0; i < ARRAY_LEN(fs_kinds); i++)
+		if ((uint32_t)info.f_type == fs_kinds[i].magic)
+			*ret_fs = fs_kinds[i].fs;
+	return 0;
+}
+
+int
+os_sys_try_lock(int fd, uint64_t byte, enum os_lock kind)
+{
+	static const short types[] = {
+	    [OS_LOCK_NONE] = F_UNLCK,
+	    [OS_LOCK_SHARED] = F_RDLCK,
+	    [OS_LOCK_EXCLUSIVE] = F_WRLCK,
+	};
+	struct flock lock = {.l_type = types[kind],
+	    .l_whence = SEEK_SET,
+	    .l_start = (off_t)byte,
+	    .l_len = 1};
+	int result;
+
+	do
+		result = fcntl(fd, F_OFD_SETLK, &lock);
+	while (result != 0 && errno == EINTR);
+	if (result == 0)
+		return 0;
+	return errno == EACCES ? EAGAIN : errno;
+}
+
+int
+os_sys_random(void *buf, size_t len)
+{
+	size_t done = 0;
+
+	while (done < len) {
+		ssize_t n = getrandom((char *)buf + done, len - done, 0);
+
+		if (n >= 0)
+			done += (size_t)n;
+		else if (errno != EINTR)
+			return errno;
+	}
+	return 0;
+}
+
+/* 16 bytes from the 32 hexadecimal digits of a UUID; false if it is none. */
+static bool
+uuid_parse(const char *text, uint8_t ret_id[16])
+{
+	static const char digits[] = "0123456789abcdef";
+	unsigned count = 0;
+
+	memset(ret_id, 0, 16);
+	for (; *text != '\0' && *text != '\n' && count < 32; text++) {
+		const char *digit = strchr(digits, *text);
+
+		if (*text == '-')
+			continue;
+		if (digit == NULL)
+			return false;
+		ret_id[count / 2] =
+		    (uint8_t)(ret_id[count / 2] << 4 | (digit - digits));
+		count++;
+	}
+	return count == 32;
+}
+
+static void
+boot_id_read(uint8_t ret_id[16])
+{
+	char text[64];
+	size_t len = 0;
+	FILE *file = fopen("/proc/sys/kernel/random/boot_id", "re");
+
+	if (file != NULL) {
+		len = fread(text, 1, sizeof text - 1, file);
+		(void)fclose(file);
+	}
+	text[len] = '\0';
+	if (!uuid_parse(text, ret_id))
+		memset(ret_id, 0, 16);
+}
+
+void
+os_sys_boot_id(uint8_t ret_id[16])
+{
+	/* Threads that come here at once read and keep the same bytes. */
+	static _Atomic uint64_t halves[2];
+	static atomic_bool known;
+	uint64_t id[2];
+
+	if (!atomic_load_explicit(&known, memory_order_acquire)) {
+		boot_id_read(ret_id);
+		memcpy(id, ret_id, sizeof id);
+		atomic_store(&halves[0], id[0]);
+		atomic_store(&halves[1], id[1]);
+		atomic_store_explicit(&known, true, memory_order_release);
+	}
+	id[0] = atomic_load(&halves[0]);
+	id[1] = atomic_load(&halves[1]);
+	memcpy(ret_id, id, sizeof id);
+}
+
+#endif /* KVLOG_LINUX */

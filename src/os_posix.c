@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * os_posix.c - what takes the place of os_linux.c where there is no Linux, or
+ * where configure was told --disable-linux.  Plain POSIX, with these
+ * differences for users:
+ *
+ *   space   is allocated by writing zeros, and is not given back.
+ *   locks   belong to the process, not to the open file: two handles of one
+ *           process never get in each other's way, and closing any
+ *           descriptor of the lock file drops the locks of all.  So a store
+ *           must not be opened twice in one process by ways that the library
+ *           cannot see.
+ *   boot id is unknown: what a crash of the machine left cannot be told from
+ *           what a killed process left, and is treated as the former.
+ *   file systems all count as plain.
+ */
+#include "config.h"
+
+#include "os.h"
+
+#if !KVLOG_LINUX
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+int
+os_sys_allocate(int fd, uint64_t size, uint64_t old_size)
+{
+	/* Not posix_fallocate(): where the file system cannot do it, the C
+	 * library writes into the file itself, over what others may be
+	 * storing there. */
+	(void)fd;
+	(void)size;
+	(void)old_size;
+	return EOPNOTSUPP;
+}
+
+int
+os_sys_punch(int fd, uint64_t off, uint64_t len)
+{
+	(void)fd;
+	(void)off;
+	(void)len;
+	return EOPNOTSUPP;
+}
+
+int
+os_sys_sync(int fd)
+{
+#ifdef F_FULLFSYNC
+	/* On Darwin fsync() leaves the data in the drive's cache.  File
+	 * systems that do not know F_FULLFSYNC get the plain call. */
+	if (fcntl(fd, F_FULLFSYNC) == 0)
+		return 0;
+	if (errno != ENOTSUP && errno != EINVAL && errno != ENOTTY)
+		return errno;
+#endif
+	return fsync(fd) == 0 ? 0 : errno;
+}
+
+void
+os_sys_populate(void *addr, size_t len)
+{
+	(void)addr;
+	(void)len;
+}
+
+int
+os_sys_fs_type(int fd, enum os_fs *ret_fs)
+{
+	(void)fd;
+	*ret_fs = OS_FS_PLAIN;
+	return 0;
+}
+
+int
+os_sys_try_lock(int fd, uint64_t byte, enum os_lock kind)
+{
+	static const short types[] = {
+	    [OS_LOCK_NONE] = F_UNLCK,
+	    [OS_LOCK_SHARED] = F_RDLCK,
+	    [OS_LOCK_EXCLUSIVE] = F_WRLCK,
+	};
+	struct flock lock = {.l_type = types[kind],
+	    .l_whence = SEEK_SET,
+	    .l_start = (off_t)byte,
+	    .l_len = 1};
+	int result;
+
+	do
+		result = fcntl(fd, F_SETLK, &lock);
+	while (result != 0 && errno == EINTR);
+	if (result == 0)
+		return 0;
+	return errno == EACCES ? EAGAIN : errno;
+}
+
+int
+os_sys_random(void *buf, size_t len)
+{
+	size_t done = 0;
+	int fd, error = 0;
+
+	do
+		fd = open("/dev/urandom", O_RDONLY | O_CLOEXEC);
+	while (fd == -1 && errno == EINTR);
+	if (fd == -1)
+		return errno;
+	while (done < len && error == 0) {
+		ssize_t n = read(fd, (char *)buf + done, len - done);
+
+		if (n > 0)
+			done += (size_t)n;
+		else if (n == 0)
+			error = EIO;
+		else if (errno != EINTR)
+			error = errno;
+	}
+	(void)close(fd);
+	return error;
+}
+
+void
+os_sys_boot_id(uint8_t ret_id[16])
+{
+	memset(ret_id, 0, 16);
+}
+
+#endif /* !KVLOG_LINUX */

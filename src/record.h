@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * record.h - one record: its bytes, its fields and its two checksums.  Pure
+ * functions over bytes; no file, no memory of their own.
+ *
+ *     0       4       8  9  10    12      16          24   28
+ *     +-------+-------+--+--+-----+-------+-----------+----+- - -+
+ *     |header | value |ty|fl| key |value  | sequence  |lag | ext |
+ *     |sum    | sum   |pe|ag| len | len   | number    |    |     |
+ *     +-------+-------+--+--+-----+-------+-----------+----+- - -+
+ *     | key ... | value ...                   | zeros to 8 bytes |
+ *     +---------+-----------------------------+------------------+
+ *
+ * The header sum covers everything from the value sum to the end of the key;
+ * both sums start from a seed of the segment's salt and the record's offset,
+ * so that bytes of another file or another place never pass (kvlog-format(5)).
+ */
+#ifndef RECORD_H
+#define RECORD_H
+
+#include "base.h"
+
+#define RECORD_ALIGN 8u
+#define RECORD_HEADER_SIZE 28u
+#define RECORD_EXT_MAX 28u
+#define RECORD_LAG_MAX UINT32_MAX        /* saturated: attests nothing */
+#define RECORD_RANGE (UINT64_C(1) << 40) /* sequence numbers in a range */
+
+enum record_type {
+	RECORD_PUT = 1,
+	RECORD_DELETE = 2, /* a tombstone */
+	RECORD_MARK = 3,   /* no commit: says what is durable */
+	RECORD_BUCKET_CREATE = 4,
+	RECORD_BUCKET_DROP = 5,
+};
+/* Types from here on are skipped by readers that do not know them; unknown
+ * smaller ones are refused. */
+#define RECORD_TYPE_IGNORE 0x80u
+
+#define RECORD_MORE 0x01u         /* more records of this commit follow */
+#define RECORD_CONT 0x20u         /* records of this commit precede */
+#define RECORD_BUCKET 0x02u       /* has a bucket id */
+#define RECORD_EXPIRY 0x04u       /* has an expiry time */
+#define RECORD_CODEC 0x08u        /* the value is encoded */
+#define RECORD_CLEAN 0x10u        /* of a mark: the store was closed here */
+#define RECORD_FLAGS_REFUSE 0x3fu /* all of these have a meaning */
+
+struct record {
+	uint8_t type;  /* enum record_type, or one that may be ignored */
+	uint8_t flags; /* RECORD_* */
+	uint16_t key_len;
+	uint32_t value_len;
+	uint32_t lag; /* seq - last durable when written, saturating */
+	uint32_t value_sum;
+	uint64_t seq;
+	uint64_t bucket_seq; /* bucket id; 0, 0 for the default bucket */
+	uint32_t bucket_ordinal;
+	uint32_t codec;     /* if RECORD_CODEC */
+	uint32_t plain_len; /* if RECORD_CODEC: bytes when decoded */
+	uint64_t expiry_ms; /* if RECORD_EXPIRY: since 1970 */
+	const uint8_t *key;
+	const uint8_t *value;
+	uint64_t size; /* with padding; multiple of RECORD_ALIGN */
+};
+
+/* Bytes of the extensions that flags call for. */
+unsigned record_ext_len(unsigned flags);
+
+/* Size in the file of a record with these fields. */
+uint64_t record_size(unsigned flags, size_t key_len, size_t value_len);
+
+/*
+ * Write header, extensions and sums of *rec into buf (at least
+ * RECORD_HEADER_SIZE + RECORD_EXT_MAX bytes); returns how many.  key and
+ * value are read for their sums, not copied.  seed: see sum_seed().
+ */
+unsigned record_encode(uint8_t *buf, const struct record *rec, uint32_t seed);
+
+/* What stands at a place. */
+enum record_state {
+	RECORD_VALID,   /* fields and key are as they were written */
+	RECORD_INVALID, /* not a record, or damaged */
+	RECORD_UNKNOWN, /* written by a newer version: refuse */
+};
+
+/*
+ * Read the fields at p, of which room bytes may be looked at, without
+ * believing them: true if they could be a record that fits into room.  Only
+ * the first RECORD_HEADER_SIZE + RECORD_EXT_MAX bytes (or room, if less) are
+ * touched.
+ */
+bool record_parse(const uint8_t *p, uint64_t room, struct record *ret_rec);
+
+/* Verify the header sum of a record parsed at p. */
+bool record_header_ok(
+    const uint8_t *p, const struct record *rec, uint32_t seed);
+
+/* Verify the sum of the value. */
+bool record_value_ok(const struct record *rec, uint32_t seed);
+
+/* record_parse() and record_header_ok(), and what they mean together. */
+enum record_state record_read(
+    const uint8_t *p, uint64_t room, uint32_t seed, struct record *ret_rec);
+
+/* Whether readers of this version know the type. */
+bool record_type_known(unsigned type);
+
+/* The sequence number up to which a valid record attests that everything was
+ * durable when it was written. */
+uint64_t record_attests(uint64_t seq, uint32_t lag);
+
+/* The lag to write for a commit or mark seq while durable is durable. */
+uint32_t record_lag(uint64_t seq, uint64_t durable);
+
+#endif

@@ -1,0 +1,875 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * recover.c - the end of the log, and what is damaged before it.
+ *
+ * Three steps.  First the files: those that tile [1 .. n] are opened, in
+ * order; each but the first names its predecessor's salt, end and last
+ * sequence number in its link.  Then the survey: segments that no hint covers
+ * are read record by record and cut into pieces (runs of whole commits,
+ * fragments of commits, bad bytes).  Last the verdict, from the oldest piece
+ * to the newest.
+ *
+ * The verdict on bad bytes needs three numbers (INV-10):
+ *
+ *     s    last whole commit before them
+ *     n    first valid commit after them (or, across the end of a segment,
+ *          the link's last sequence number in place of n - 1)
+ *     A    greatest number that anything valid attests as durable: lags of
+ *          records and marks, links, hints, the end note
+ *
+ *     A <= s        torn end      the log ends here; nobody was promised more
+ *     A >= n - 1    damage        go on at n
+ *     otherwise     damage        of commits up to A; the log ends here
+ *
+ * If the control page is valid, all that was written in this boot is in the
+ * page cache: everything up to its position counts as attested, and the log
+ * ends there.
+ *
+ * INV-4: after an end that is not exactly known nothing is appended to the
+ * same file: a new segment and a new range of sequence numbers begin.  That
+ * also holds when the page is merely stale (another boot): commits that were
+ * lost without a trace may have been seen, and their numbers must not come
+ * again.
+ *
+ * Everything here may crash anywhere and be run again (INV-11): files are
+ * removed only when what is kept is durable, and the new segment is durable
+ * before it has a name.
+ */
+#include "config.h"
+
+#include "recover.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#define LIST_TRIES 100 /* until a listing beside a writer holds still */
+#define SEQ_NONE UINT64_MAX
+
+enum piece_kind {
+	PIECE_RUN,      /* whole commits, numbered without a gap; or marks */
+	PIECE_SOFT,     /* a whole commit, a value of which is damaged */
+	PIECE_FRAGMENT, /* part of a commit */
+	PIECE_BAD,      /* no records */
+};
+
+struct piece {
+	enum piece_kind kind;
+	bool headless; /* of a fragment: its beginning is missing */
+	uint64_t from, to;
+	uint64_t first_seq, last_seq; /* 0: a run of marks only */
+};
+
+struct survey {
+	bool done; /* false: covered by a hint, not read */
+	struct piece *pieces;
+	size_t count, cap;
+	uint64_t end;    /* of the last valid record */
+	bool clean_mark; /* the last record is a clean mark */
+};
+
+struct recoverer {
+	struct dir *dir;
+	const struct control *control;
+	struct segset *set;
+	struct recovery *r;
+	struct survey *surveys; /* one for each segment of set */
+	size_t survey_count;
+	size_t tiled;      /* segments before the gap, if any */
+	uint32_t gap;      /* number of the first missing segment, or 0 */
+	uint64_t attested; /* A */
+	struct kvlog_error *err;
+};
+
+/* Files */
+
+static enum kvlog_status
+fill_set_ids(struct recoverer *rec)
+{
+	struct file_list *files = &rec->r->files;
+
+	for (size_t i = 0; i < files->count; i++) {
+		struct file *f = &files->files[i];
+		struct segment *seg;
+
+		if (f->kind != FILE_SEGMENT)
+			continue;
+		if (f->id.round > rec->r->max_round)
+			rec->r->max_round = f->id.round;
+		if (f->id.parts == 1)
+			continue;
+		/* An unreadable part makes its set incomplete. */
+		if (segment_open(rec->dir, f->name, &f->id, &seg, NULL) ==
+		    KVLOG_OK) {
+			f->set_id = seg->header.set_id;
+			segment_close(seg);
+		} else {
+			f->set_id = i;
+		}
+	}
+	return KVLOG_OK;
+}
+
+static enum kvlog_status
+open_one(struct recoverer *rec, const struct file *file)
+{
+	struct segment *seg;
+	const struct segment *first;
+	enum kvlog_status st;
+
+	st = segment_open(rec->dir, file->name, &file->id, &seg, rec->err);
+	if (st != KVLOG_OK)
+		return st;
+	first = rec->set->count > 0 ? rec->set->segments[0] : seg;
+	if (memcmp(&first->header.store, &seg->header.store,
+		sizeof seg->header.store) != 0) {
+		segment_close(seg);
+		return err_set_at(rec->err, KVLOG_CORRUPT, file->id.last, 0,
+		    "%s/%s belongs to another store; move it out of the "
+		    "directory and put the right file in its place",
+		    rec->dir->path, file->name);
+	}
+	st = segset_add(rec->set, seg, rec->err);
+	if (st != KVLOG_OK)
+		segment_close(seg);
+	return st;
+}
+
+static enum kvlog_status
+open_files(struct recoverer *rec)
+{
+	struct file_list *files = &rec->r->files;
+	uint32_t last;
+	bool any = false;
+	enum kvlog_status st;
+
+	st = dir_list(rec->dir, files, rec->err);
+	if (st == KVLOG_OK)
+		st = fill_set_ids(rec);
+	if (st != KVLOG_OK)
+		return st;
+	dir_tile(files, &last, &rec->gap);
+	for (size_t i = 0; i < files->count && st == KVLOG_OK; i++) {
+		any |= files->files[i].kind == FILE_SEGMENT;
+		if (files->files[i].live)
+			st = open_one(rec, &files->files[i]);
+	}
+	if (st != KVLOG_OK)
+		return st;
+	rec->tiled = rec->set->count;
+	if (rec->tiled == 0 && any)
+		return err_set_at(rec->err, KVLOG_CORRUPT, 1, 0,
+		    "%s: segment 1 is missing; restore the file from a backup",
+		    rec->dir->path);
+	if (rec->tiled == 0)
+		return err_set(rec->err, KVLOG_NOSTORE, 0, "%s has no segments",
+		    rec->dir->path);
+
+	/* What stands behind a gap is opened too: it may attest that the
+	 * missing segment was durable. */
+	for (size_t i = 0; i < files->count && rec->gap != 0; i++) {
+		struct file *f = &files->files[i];
+
+		if (f->kind != FILE_SEGMENT || f->id.first < rec->gap)
+			continue;
+		if (open_one(rec, f) != KVLOG_OK)
+			continue;
+	}
+	return KVLOG_OK;
+}
+
+/* Close what was opened, for another try. */
+static void
+close_files(struct recoverer *rec)
+{
+	while (rec->set->count > 0)
+		segset_drop_last(rec->set);
+	rec->set->next_chunk = 0;
+	file_list_fini(&rec->r->files);
+}
+
+/* Whether segments a and b, neighbours in the set, are parts of one output. */
+static bool
+same_set(const struct segment *a, const struct segment *b)
+{
+	return b->header.id.part > 1 &&
+	       a->header.id.first == b->header.id.first;
+}
+
+/*
+ * Whether the control page speaks of these files: its position lies in the
+ * last segment, or in the one before a last one that was named but not yet
+ * published.
+ */
+static bool
+page_fits_files(const struct recoverer *rec, struct control_state *state)
+{
+	const struct segset *set = rec->set;
+	const struct segment *last = set->segments[rec->tiled - 1];
+	uint32_t number = control_pos_segment(state->position);
+	uint64_t off = control_pos_off(state->position);
+
+	if (rec->gap != 0 || last->header.kind != SEGMENT_PLAIN)
+		return false;
+	if (number == segment_number(last))
+		return state->active_salt == last->header.salt &&
+		       off >= SEGMENT_DATA_OFF && off <= segment_limit(last);
+	if (number + 1 == segment_number(last) && rec->tiled > 1) {
+		const struct segment *prev = set->segments[rec->tiled - 2];
+
+		if (!last->link_ok || prev->header.kind != SEGMENT_PLAIN ||
+		    last->link.prev_salt != prev->header.salt ||
+		    last->link.prev_end != off ||
+		    (state->active_salt != prev->header.salt &&
+			state->active_salt != last->header.salt))
+			return false;
+		/* Adopt it: empty, and published from now on. */
+		state->position =
+		    control_pos(segment_number(last), SEGMENT_DATA_OFF);
+		state->active_salt = last->header.salt;
+		state->intent = 0;
+		return true;
+	}
+	return false;
+}
+
+/*
+ * List and open until page and files are of one moment.  A writer has the
+ * lock and needs one look; a reader beside a writer may meet a rollover.
+ */
+static enum kvlog_status
+find_files(struct recoverer *rec)
+{
+	for (unsigned i = 0;; i++) {
+		struct control_state before, after;
+		bool valid = control_read(rec->control, &before);
+		enum kvlog_status st = open_files(rec);
+		bool still = valid && control_read(rec->control, &after) &&
+			     before.generation == after.generation;
+
+		if (st == KVLOG_OK && !valid)
+			return KVLOG_OK;
+		if (st == KVLOG_OK && still && page_fits_files(rec, &after)) {
+			rec->r->state = after;
+			rec->r->warm = after.poison == 0;
+			return KVLOG_OK;
+		}
+		if (st == KVLOG_OK && rec->control->writer)
+			return KVLOG_OK; /* stale */
+		if (i == LIST_TRIES || !valid || rec->control->writer)
+			return st;
+		close_files(rec);
+		os->sleep_ns(UINT64_C(1000000));
+	}
+}
+
+/* Ends of sealed segments, hints, and the chain of salts. */
+static enum kvlog_status
+follow_links(struct recoverer *rec)
+{
+	struct segset *set = rec->set;
+
+	for (size_t i = 0; i < rec->tiled; i++) {
+		struct segment *seg = set->segments[i];
+		const struct segment *next =
+		    i + 1 < rec->tiled ? set->segments[i + 1] : NULL;
+
+		if (next != NULL && next->link_ok && !same_set(seg, next)) {
+			if (next->link.prev_salt != segment_last_salt(seg))
+				return err_set_at(rec->err, KVLOG_CORRUPT,
+				    segment_number(next), 0,
+				    "%s/%s does not follow %s: it is of "
+				    "another copy of the store; put the "
+				    "right file in its place",
+				    rec->dir->path, next->name, seg->name);
+			if (seg->header.kind == SEGMENT_PLAIN) {
+				seg->last_seq = next->link.prev_last_seq;
+				atomic_store(
+				    &seg->end, max_u64(SEGMENT_DATA_OFF,
+						   min_u64(next->link.prev_end,
+						       segment_limit(seg))));
+			}
+		}
+		if (i + 1 < rec->tiled || seg->header.kind != SEGMENT_PLAIN)
+			atomic_store(&seg->hint, hint_open(seg, rec->dir));
+	}
+	return KVLOG_OK;
+}
+
+/* Survey */
+
+static enum kvlog_status
+add_piece(struct recoverer *rec, struct survey *sv, const struct piece *piece)
+{
+	if (sv->count > 0 && piece->kind == PIECE_RUN) {
+		struct piece *last = &sv->pieces[sv->count - 1];
+
+		if (last->kind == PIECE_RUN && last->to == piece->from &&
+		    (piece->first_seq == 0 || last->first_seq == 0 ||
+			piece->first_seq == last->last_seq + 1)) {
+			if (last->first_seq == 0)
+				last->first_seq = piece->first_seq;
+			if (piece->last_seq != 0)
+				last->last_seq = piece->last_seq;
+			last->to = piece->to;
+			return KVLOG_OK;
+		}
+	}
+	if (sv->count == sv->cap) {
+		size_t cap = sv->cap > 0 ? 2 * sv->cap : 8;
+		struct piece *grown;
+
+		grown = os->realloc(sv->pieces, cap * sizeof *grown);
+		if (grown == NULL)
+			return err_set(
+			    rec->err, KVLOG_NOMEM, 0, "read the log");
+		sv->pieces = grown;
+		sv->cap = cap;
+	}
+	sv->pieces[sv->count++] = *piece;
+	return KVLOG_OK;
+}
+
+/* A commit of which some records have been read. */
+struct open_commit {
+	bool open;
+	bool soft;
+	struct piece piece;
+};
+
+static enum kvlog_status
+end_commit(struct recoverer *rec, struct survey *sv, struct open_commit *c,
+    bool complete)
+{
+	if (!c->open)
+		return KVLOG_OK;
+	c->open = false;
+	if (!complete || c->piece.headless)
+		c->piece.kind = PIECE_FRAGMENT;
+	else
+		c->piece.kind = c->soft ? PIECE_SOFT : PIECE_RUN;
+	return add_piece(rec, sv, &c->piece);
+}
+
+static enum kvlog_status
+survey_record(struct recoverer *rec, struct survey *sv, struct open_commit *c,
+    const struct record *record, uint64_t off, bool value_ok)
+{
+	bool more = (record->flags & RECORD_MORE) != 0;
+	bool cont = (record->flags & RECORD_CONT) != 0;
+	uint64_t to = off + record->size;
+	enum kvlog_status st = KVLOG_OK;
+
+	rec->attested =
+	    max_u64(rec->attested, record_attests(record->seq, record->lag));
+	rec->r->seq_seen = max_u64(rec->r->seq_seen, record->seq);
+	sv->clean_mark = false;
+	sv->end = to;
+
+	if (c->open && (!cont || record->seq != c->piece.last_seq))
+		st = end_commit(rec, sv, c, false);
+	if (st != KVLOG_OK)
+		return st;
+	if (record->type == RECORD_MARK) {
+		struct piece mark = {PIECE_RUN, false, off, to, 0, 0};
+
+		sv->clean_mark = (record->flags & RECORD_CLEAN) != 0;
+		return add_piece(rec, sv, &mark);
+	}
+	if (!c->open) {
+		c->open = true;
+		c->soft = false;
+		c->piece = (struct piece){
+		    PIECE_RUN, cont, off, to, record->seq, record->seq};
+	}
+	c->soft |= !value_ok;
+	c->piece.to = to;
+	return more ? KVLOG_OK : end_commit(rec, sv, c, true);
+}
+
+/*
+ * Read a plain segment up to limit.  exact: the log is known to reach the
+ * limit; else zeros up to it are its end.
+ */
+static enum kvlog_status
+survey_plain(struct recoverer *rec, struct survey *sv,
+    const struct segment *seg, uint64_t limit, bool exact)
+{
+	struct segment_scan scan;
+	struct open_commit commit = {0};
+	enum kvlog_status st = KVLOG_OK;
+
+	sv->end = SEGMENT_DATA_OFF;
+	if (segment_scan_init(&scan, seg, SEGMENT_DATA_OFF, limit) != 0)
+		return err_set(rec->err, KVLOG_NOMEM, 0, "read the log");
+	while (st == KVLOG_OK) {
+		struct record record;
+		bool value_ok;
+		enum scan_state state =
+		    segment_scan_look(&scan, &record, &value_ok);
+		struct piece bad = {PIECE_BAD, false, scan.off, limit, 0, 0};
+
+		if (state == SCAN_RECORD) {
+			st = survey_record(
+			    rec, sv, &commit, &record, scan.off, value_ok);
+			scan.off += record.size;
+			continue;
+		}
+		if (state == SCAN_UNKNOWN) {
+			st = err_set_at(rec->err, KVLOG_VERSION,
+			    segment_number(seg), scan.off,
+			    "%s/%s holds a record of a newer format at offset "
+			    "%" PRIu64 "; use a newer kvlog",
+			    rec->dir->path, seg->name, scan.off);
+			break;
+		}
+		st = end_commit(rec, sv, &commit, false);
+		if (st != KVLOG_OK)
+			break;
+		if (state == SCAN_BAD) {
+			bool found = segment_scan_resync(&scan);
+
+			bad.to = found ? scan.off : max_u64(limit, scan.off);
+			st = add_piece(rec, sv, &bad);
+			if (found)
+				continue;
+			break;
+		}
+		/* SCAN_ZERO or SCAN_END; a file may be shorter than exact. */
+		if (exact && scan.off < limit)
+			st = add_piece(rec, sv, &bad);
+		break;
+	}
+	segment_scan_fini(&scan);
+	return st;
+}
+
+/* Every record of an output counts, in any order; the rest is damage. */
+static enum kvlog_status
+survey_output(
+    struct recoverer *rec, struct survey *sv, const struct segment *seg)
+{
+	uint64_t limit = seg->header.end;
+	struct segment_scan scan;
+	enum kvlog_status st = KVLOG_OK;
+
+	sv->end = limit;
+	if (segment_scan_init(&scan, seg, SEGMENT_DATA_OFF, limit) != 0)
+		return err_set(rec->err, KVLOG_NOMEM, 0, "read the log");
+	for (;;) {
+		struct record record;
+		bool value_ok;
+		enum scan_state state =
+		    segment_scan_look(&scan, &record, &value_ok);
+		struct piece bad = {PIECE_BAD, false, scan.off, limit, 0, 0};
+
+		if (state == SCAN_RECORD) {
+			scan.off += record.size;
+			continue;
+		}
+		if (state == SCAN_END && scan.off >= limit)
+			break;
+		if (state == SCAN_BAD && segment_scan_resync(&scan))
+			bad.to = scan.off;
+		st = add_piece(rec, sv, &bad);
+		if (st != KVLOG_OK || bad.to == limit)
+			break;
+	}
+	segment_scan_fini(&scan);
+	return st;
+}
+
+/* Whether the verdict can do without reading segment i. */
+static bool
+is_covered(const struct recoverer *rec, size_t i)
+{
+	const struct segment *seg = rec->set->segments[i];
+
+	if (i >= rec->tiled || atomic_load(&seg->hint) == NULL)
+		return false;
+	return seg->header.kind != SEGMENT_PLAIN ||
+	       (i + 1 < rec->tiled && rec->set->segments[i + 1]->link_ok);
+}
+
+static enum kvlog_status
+survey_segment(struct recoverer *rec, size_t i)
+{
+	struct survey *sv = &rec->surveys[i];
+	struct segment *seg = rec->set->segments[i];
+	bool last = i + 1 == rec->set->count || i + 1 == rec->tiled;
+	bool sealed =
+	    !last && rec->set->segments[i + 1]->link_ok && i + 1 < rec->tiled;
+	uint64_t limit = segment_limit(seg);
+
+	sv->done = true;
+	if (!last)
+		rec->r->scanned++;
+	if (seg->header.kind != SEGMENT_PLAIN)
+		return survey_output(rec, sv, seg);
+	if (sealed)
+		limit = rec->set->segments[i + 1]->link.prev_end;
+	else if (rec->r->warm)
+		limit = control_pos_off(rec->r->state.position);
+	return survey_plain(rec, sv, seg, limit, sealed || rec->r->warm);
+}
+
+static enum kvlog_status
+survey_all(struct recoverer *rec)
+{
+	struct control_note note;
+	const struct segset *set = rec->set;
+
+	rec->survey_count = set->count;
+	rec->surveys = os->calloc(set->count, sizeof *rec->surveys);
+	if (rec->surveys == NULL)
+		return err_set(rec->err, KVLOG_NOMEM, 0, "read the log");
+
+	for (size_t i = 0; i < set->count; i++) {
+		const struct segment *seg = set->segments[i];
+		enum kvlog_status st = KVLOG_OK;
+
+		if (seg->link_ok) {
+			if (seg->link.durable)
+				rec->attested = max_u64(
+				    rec->attested, seg->link.prev_last_seq);
+			rec->r->seq_seen = max_u64(
+			    rec->r->seq_seen, max_u64(seg->link.prev_last_seq,
+						  seg->link.first_seq));
+		}
+		if (seg->header.kind != SEGMENT_PLAIN)
+			rec->attested =
+			    max_u64(rec->attested, seg->header.last_seq);
+		rec->r->seq_seen =
+		    max_u64(rec->r->seq_seen, seg->header.last_seq);
+		if (is_covered(rec, i))
+			rec->attested = max_u64(rec->attested, seg->last_seq);
+		else
+			st = survey_segment(rec, i);
+		if (st != KVLOG_OK)
+			return st;
+	}
+	if (control_read_note(rec->control, &note) &&
+	    memcmp(note.uuid, set->segments[0]->header.store.uuid, 16) == 0) {
+		rec->attested = max_u64(rec->attested, note.last_seq);
+		rec->r->seq_seen = max_u64(rec->r->seq_seen, note.last_seq);
+	}
+	return KVLOG_OK;
+}
+
+/* Verdict */
+
+/* What is known of the end while pieces are judged in order. */
+struct verdict {
+	uint64_t s; /* last whole commit so far */
+	bool ended; /* the log ends at (segment, off) */
+	bool torn;  /* ... in a torn end, not in damage */
+	size_t segment;
+	uint64_t off;
+};
+
+/*
+ * The number n - 1 for bad bytes before piece p of segment i: one less than
+ * the first commit found from there on.  SEQ_NONE if there is none.
+ */
+static uint64_t
+next_valid(const struct recoverer *rec, size_t i, size_t p)
+{
+	for (; i < rec->set->count; i++, p = 0) {
+		const struct survey *sv = &rec->surveys[i];
+		const struct segment *seg = rec->set->segments[i];
+
+		if (p == 0 && seg->link_ok && (!sv->done || sv->count == 0))
+			return seg->link.prev_last_seq;
+		for (; sv->done && p < sv->count; p++)
+			if (sv->pieces[p].kind != PIECE_BAD &&
+			    sv->pieces[p].first_seq != 0)
+				return sv->pieces[p].first_seq - 1;
+		/* The link of the next one stands for what is missing here. */
+		if (i + 1 < rec->set->count &&
+		    rec->set->segments[i + 1]->link_ok)
+			return rec->set->segments[i + 1]->link.prev_last_seq;
+	}
+	return SEQ_NONE;
+}
+
+static void
+note_damage(struct recoverer *rec, uint64_t bytes)
+{
+	rec->r->flags |= KVLOG_RECOVERY_DAMAGE;
+	rec->r->damaged_ranges++;
+	rec->r->damaged_bytes += bytes;
+}
+
+/*
+ * Judge bad bytes [from, to) of segment i (from == to: commits are missing
+ * although no byte is bad).
+ */
+static enum kvlog_status
+judge_bad(struct recoverer *rec, struct verdict *v, size_t i, uint64_t from,
+    uint64_t to, uint64_t before_next)
+{
+	bool go_on = before_next != SEQ_NONE && rec->attested >= before_next;
+
+	if (rec->attested <= v->s) {
+		v->ended = v->torn = true;
+		v->segment = i;
+		v->off = from;
+		return KVLOG_OK;
+	}
+	note_damage(rec, to - from);
+	rec->r->flags |= KVLOG_RECOVERY_DEGRADED;
+	if (rec->r->warm && before_next == SEQ_NONE) {
+		/* The page knows where the log ends, but not how many
+		 * commits were in the damaged bytes. */
+		rec->r->unclean = true;
+		go_on = true;
+		before_next = v->s;
+	}
+	if (!go_on) {
+		v->ended = true;
+		v->segment = i;
+		v->off = from;
+		return KVLOG_OK;
+	}
+	v->s = max_u64(v->s, before_next);
+	if (from < to && segment_add_bad(rec->set->segments[i], from, to) != 0)
+		return err_set(rec->err, KVLOG_NOMEM, 0, "read the log");
+	return KVLOG_OK;
+}
+
+static enum kvlog_status
+judge_piece(struct recoverer *rec, struct verdict *v, size_t i, size_t p)
+{
+	const struct segment *seg = rec->set->segments[i];
+	const struct piece *piece = &rec->surveys[i].pieces[p];
+	uint64_t first = piece->first_seq;
+	enum kvlog_status st = KVLOG_OK;
+
+	switch (piece->kind) {
+	case PIECE_RUN:
+		if (first == 0)
+			return KVLOG_OK; /* marks */
+		if (first <= v->s)
+			break; /* not of this place in the log */
+		if (first != v->s + 1 &&
+		    !(seg->link_ok && first == seg->link.first_seq)) {
+			st = judge_bad(
+			    rec, v, i, piece->from, piece->from, first - 1);
+			if (st != KVLOG_OK || v->ended)
+				return st;
+		}
+		v->s = piece->last_seq;
+		return KVLOG_OK;
+	case PIECE_SOFT:
+		if (rec->attested < first)
+			break;
+		note_damage(rec, piece->to - piece->from);
+		v->s = max_u64(v->s, first);
+		return KVLOG_OK;
+	case PIECE_FRAGMENT:
+		if (rec->attested < first)
+			break;
+		/* If its end is missing, the bad bytes behind it say so. */
+		v->s = max_u64(v->s, piece->headless ? first : first - 1);
+		return KVLOG_OK;
+	case PIECE_BAD:
+		break;
+	}
+	return judge_bad(
+	    rec, v, i, piece->from, piece->to, next_valid(rec, i, p + 1));
+}
+
+/* The seam between segment i - 1 and segment i. */
+static enum kvlog_status
+judge_link(struct recoverer *rec, struct verdict *v, size_t i)
+{
+	const struct segment *seg = rec->set->segments[i];
+	struct segment *prev = rec->set->segments[i - 1];
+	uint64_t expected;
+
+	if (same_set(prev, seg))
+		return KVLOG_OK;
+	if (seg->link_ok) {
+		expected = seg->link.prev_last_seq;
+		if (expected <= v->s)
+			return KVLOG_OK;
+		return judge_bad(rec, v, i - 1, rec->surveys[i - 1].end,
+		    rec->surveys[i - 1].end, expected);
+	}
+	expected = next_valid(rec, i, 0);
+	if (rec->attested > v->s && expected == v->s) {
+		/* Nothing but the link itself is lost. */
+		note_damage(rec, 0);
+		atomic_store(&prev->end, rec->surveys[i - 1].end);
+		prev->last_seq = v->s;
+		return KVLOG_OK;
+	}
+	return judge_bad(rec, v, i - 1, rec->surveys[i - 1].end,
+	    rec->surveys[i - 1].end, expected);
+}
+
+static enum kvlog_status
+judge_segment(struct recoverer *rec, struct verdict *v, size_t i)
+{
+	struct segment *seg = rec->set->segments[i];
+	const struct survey *sv = &rec->surveys[i];
+	enum kvlog_status st = KVLOG_OK;
+
+	if (i > 0)
+		st = judge_link(rec, v, i);
+	if (st != KVLOG_OK || v->ended)
+		return st;
+	if (seg->header_damaged)
+		note_damage(rec, 0);
+	if (!sv->done) {
+		v->s = max_u64(v->s, seg->last_seq);
+		return KVLOG_OK;
+	}
+	if (seg->header.kind != SEGMENT_PLAIN) {
+		for (size_t p = 0; p < sv->count && st == KVLOG_OK; p++) {
+			note_damage(rec, sv->pieces[p].to - sv->pieces[p].from);
+			rec->r->flags |= KVLOG_RECOVERY_DEGRADED;
+			if (segment_add_bad(
+				seg, sv->pieces[p].from, sv->pieces[p].to) != 0)
+				st = err_set(
+				    rec->err, KVLOG_NOMEM, 0, "read the log");
+		}
+		v->s = max_u64(v->s, seg->header.last_seq);
+		return st;
+	}
+	for (size_t p = 0; p < sv->count && st == KVLOG_OK && !v->ended; p++)
+		st = judge_piece(rec, v, i, p);
+	return st;
+}
+
+/* All of the tiled segments, and the gap behind them if there is one. */
+static enum kvlog_status
+judge_all(struct recoverer *rec, struct verdict *v)
+{
+	struct recovery *r = rec->r;
+	size_t last = rec->tiled - 1;
+
+	memset(v, 0, sizeof *v);
+	if (r->warm)
+		rec->attested = SEQ_NONE;
+	for (size_t i = 0; i < rec->tiled && !v->ended; i++) {
+		enum kvlog_status st = judge_segment(rec, v, i);
+
+		if (st != KVLOG_OK)
+			return st;
+	}
+	if (v->ended)
+		return KVLOG_OK;
+	v->segment = last;
+	v->off = r->warm ? control_pos_off(r->state.position)
+			 : rec->surveys[last].end;
+	if (rec->gap != 0 && rec->attested > v->s)
+		return err_set_at(rec->err, KVLOG_CORRUPT, rec->gap, 0,
+		    "%s: segment %" PRIu32 " is missing; restore the file from "
+		    "a backup",
+		    rec->dir->path, rec->gap);
+	if (!r->warm && rec->attested > v->s) {
+		/* Zeros where commits were known to be durable. */
+		note_damage(rec, 0);
+		r->flags |= KVLOG_RECOVERY_DEGRADED;
+	}
+	return KVLOG_OK;
+}
+
+/* Let the set end where the verdict says. */
+static void
+apply_verdict(struct recoverer *rec, const struct verdict *v)
+{
+	struct recovery *r = rec->r;
+	struct segset *set = rec->set;
+	struct segment *active = set->segments[v->segment];
+	const struct survey *sv = &rec->surveys[v->segment];
+
+	r->last_seq = v->s;
+	r->lost_seq = r->warm ? v->s : max_u64(v->s, rec->attested);
+	r->first_seq = v->s + 1;
+	if (active->link_ok && active->link.first_seq > r->first_seq)
+		r->first_seq = active->link.first_seq;
+
+	if (v->ended && v->torn) {
+		r->flags |= KVLOG_RECOVERY_TORN;
+		r->torn_bytes =
+		    sv->count > 0 ? sv->pieces[sv->count - 1].to - v->off : 0;
+	}
+	if (!r->warm || v->ended || r->state.intent != 0)
+		r->unclean = true;
+	if (v->ended || !sv->done || !sv->clean_mark)
+		if (!r->warm || r->state.intent != 0)
+			r->flags |= KVLOG_RECOVERY_CRASH;
+	if (r->scanned > 0)
+		r->flags |= KVLOG_RECOVERY_SCANNED;
+
+	while (set->count > v->segment + 1) {
+		segset_drop_last(set);
+		r->discarded++;
+	}
+	if (r->discarded > 0)
+		r->flags |= KVLOG_RECOVERY_DISCARDED;
+	atomic_store(&active->end, v->off);
+	if (active->header.kind != SEGMENT_PLAIN)
+		r->unclean = true;
+}
+
+enum kvlog_status
+recover_find(struct dir *dir, const struct control *control, struct segset *set,
+    struct recovery *ret, struct kvlog_error *err)
+{
+	struct recoverer rec = {
+	    .dir = dir, .control = control, .set = set, .r = ret, .err = err};
+	struct verdict verdict;
+	enum kvlog_status st;
+
+	memset(ret, 0, sizeof *ret);
+	st = find_files(&rec);
+	if (st == KVLOG_OK)
+		st = follow_links(&rec);
+	if (st == KVLOG_OK)
+		st = survey_all(&rec);
+	if (st == KVLOG_OK)
+		st = judge_all(&rec, &verdict);
+	if (st == KVLOG_OK)
+		apply_verdict(&rec, &verdict);
+	for (size_t i = 0; i < rec.survey_count; i++)
+		os->free(rec.surveys[i].pieces);
+	os->free(rec.surveys);
+	return st;
+}
+
+void
+recovery_fini(struct recovery *recovery)
+{
+	file_list_fini(&recovery->files);
+}
+
+void
+recover_describe(const struct recovery *r, char *buf, size_t len)
+{
+	if (r->flags & KVLOG_RECOVERY_DAMAGE)
+		snprintf(buf, len,
+		    "damage found in %" PRIu64 " place%s (%" PRIu64
+		    " bytes)%s; run kvlog-verify",
+		    r->damaged_ranges, r->damaged_ranges == 1 ? "" : "s",
+		    r->damaged_bytes,
+		    r->flags & KVLOG_RECOVERY_DEGRADED
+			? ", of unknown keys: some may show older values"
+			: "");
+	else if (r->flags & KVLOG_RECOVERY_TORN)
+		snprintf(buf, len, "cut off a torn end of %" PRIu64 " bytes%s",
+		    r->torn_bytes,
+		    r->discarded > 0 ? " and the segments behind it" : "");
+	else if (r->flags & KVLOG_RECOVERY_CRASH)
+		snprintf(buf, len,
+		    "the last writer did not close the store; "
+		    "nothing had to be cut off");
+	else if (r->flags & KVLOG_RECOVERY_SCANNED)
+		snprintf(buf, len,
+		    "read %" PRIu32 " segment%s without a hint file",
+		    r->scanned, r->scanned == 1 ? "" : "s");
+	else
+		snprintf(buf, len, "none needed");
+}

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * recover.h - from the files of a directory to the state of the log: which
+ * segments are live, where each ends, what was torn off and what is damaged.
+ *
+ * Only reads; what a writer does about it is in repair.h.
+ */
+#ifndef RECOVER_H
+#define RECOVER_H
+
+#include "base.h"
+#include "control.h"
+#include "dir.h"
+#include "segset.h"
+
+struct recovery {
+	uint32_t flags; /* KVLOG_RECOVERY_* */
+	uint64_t damaged_bytes;
+	uint64_t damaged_ranges;
+	uint64_t torn_bytes; /* cut off at the end */
+	uint32_t discarded;  /* segments behind the end */
+	uint32_t scanned;    /* segments read for want of a hint */
+
+	bool warm; /* the control page is valid: nothing was lost since */
+	struct control_state state; /* of the page, if warm */
+
+	uint64_t last_seq;  /* of the last commit kept */
+	uint64_t seq_seen;  /* greatest number in any file, kept or not */
+	uint64_t lost_seq;  /* last_seq, or what damage has cut off behind it */
+	uint64_t first_seq; /* the next commit's number, if not unclean */
+	bool unclean;       /* writing must go on in a new segment and range */
+
+	struct file_list files; /* as listed */
+	uint32_t max_round;     /* of any file seen */
+};
+
+/*
+ * List, open, judge.  Fills set with the live segments, their ends set; the
+ * last one is where the log ends.
+ *
+ * KVLOG_NOSTORE: there are no segments.  KVLOG_CORRUPT: one is missing, is
+ * not of this store's history, or its header is unreadable.
+ */
+enum kvlog_status recover_find(struct dir *dir, const struct control *control,
+    struct segset *set, struct recovery *ret, struct kvlog_error *err);
+
+void recovery_fini(struct recovery *recovery);
+
+/* A line for people about what was found. */
+void recover_describe(const struct recovery *recovery, char *buf, size_t len);
+
+#endif

@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * repair.c - what a writer does about what recover.c found, and the making of
+ * segments out of free space or the reserve.
+ *
+ * Order: sync what is kept and the directory; remove what is not live, and
+ * sync the directory again; make the new segment with its link, sync it, name
+ * it, sync the directory.  Stopped anywhere, the next opening finds the same
+ * log and does the same again.
+ */
+#include "config.h"
+
+#include "repair.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define SEGMENT_SIZE_START (UINT64_C(1) << 20)
+#define NEW_NAME "segment.tmp"
+
+uint64_t
+repair_segment_size(const struct segset *set, uint64_t max_size)
+{
+	uint64_t size = max_u64(SEGMENT_SIZE_START, segset_bytes(set) / 8);
+
+	return round_up(min_u64(size, max_size), BLOCK_SIZE);
+}
+
+/* The reserve is as large as the smallest segment. */
+static uint64_t
+reserve_size(uint64_t segment_size)
+{
+	return min_u64(SEGMENT_SIZE_START, segment_size);
+}
+
+int
+repair_make_reserve(struct dir *dir, uint64_t segment_size)
+{
+	struct os_stat st;
+	int fd, rc;
+
+	rc =
+	    os->open(dir->fd, DIR_RESERVE_NAME, OS_OPEN_CREATE, dir->mode, &fd);
+	if (rc == EEXIST) {
+		rc = os->open(dir->fd, DIR_RESERVE_NAME, OS_OPEN_WRITE, 0, &fd);
+		if (rc == 0)
+			rc = os->stat(fd, &st);
+		if (rc == 0 && st.size >= KVLOG_SEGMENT_SIZE_MIN &&
+		    st.allocated >= st.size) {
+			os->close(fd);
+			return 0;
+		}
+	}
+	if (rc != 0)
+		return rc;
+	rc = os->allocate(fd, reserve_size(segment_size));
+	if (rc == 0)
+		rc = os->sync(fd);
+	os->close(fd);
+	if (rc != 0)
+		os->unlink(dir->fd, DIR_RESERVE_NAME);
+	return rc;
+}
+
+enum kvlog_status
+repair_new_segment(struct dir *dir, const char *name,
+    const struct segment_store *store, uint32_t number, uint64_t size,
+    uint64_t need, bool may_use_reserve, struct segment **ret_segment,
+    bool *ret_reserve, struct kvlog_error *err)
+{
+	struct segment_header header = {
+	    .store = *store,
+	    .kind = SEGMENT_PLAIN,
+	    .id = {number, number, 0, 1, 1},
+	    .size =
+		max_u64(size, round_up(SEGMENT_DATA_OFF + need, BLOCK_SIZE)),
+	};
+	struct os_stat st;
+	enum kvlog_status status;
+
+	if (number > DIR_SEGMENT_MAX)
+		return err_set(err, KVLOG_TOOBIG, 0,
+		    "%s: no segment numbers are left; dump the store into a "
+		    "new one",
+		    dir->path);
+	status = segment_create(dir, name, &header, false, ret_segment, err);
+	if (ret_reserve != NULL)
+		*ret_reserve = false;
+	if (status != KVLOG_NOSPACE || !may_use_reserve)
+		return status;
+	if (os->stat_name(dir->fd, DIR_RESERVE_NAME, &st) != 0 ||
+	    st.size < SEGMENT_DATA_OFF + need ||
+	    os->rename(dir->fd, DIR_RESERVE_NAME, name) != 0)
+		return status;
+	header.size = st.size & ~(uint64_t)(BLOCK_SIZE - 1);
+	if (ret_reserve != NULL)
+		*ret_reserve = true;
+	return segment_create(dir, name, &header, true, ret_segment, err);
+}
+
+/* Remove what is not live: unfinished work, replaced and discarded files. */
+static enum kvlog_status
+remove_leftovers(struct dir *dir, const struct segset *set,
+    const struct recovery *r, struct kvlog_error *err)
+{
+	bool removed = false;
+	int rc = 0;
+
+	for (size_t i = 0; i < r->files.count && rc == 0; i++) {
+		const struct file *f = &r->files.files[i];
+		bool live = false;
+
+		if (f->kind == FILE_SEGMENT)
+			for (size_t k = 0; k < set->count && !live; k++)
+				live = strcmp(set->segments[k]->name,
+					   f->name) == 0;
+		else
+			live = f->kind != FILE_TMP && f->kind != FILE_SPARE;
+		if (live)
+			continue;
+		rc = os->unlink(dir->fd, f->name);
+		removed = true;
+	}
+	if (rc != 0 && rc != ENOENT)
+		return err_sys(err, rc, "remove leftovers in %s", dir->path);
+	return removed ? dir_sync(dir, err) : KVLOG_OK;
+}
+
+static enum kvlog_status
+sync_kept(struct dir *dir, struct segset *set, struct kvlog_error *err)
+{
+	for (size_t i = 0; i < set->count; i++) {
+		struct segment *seg = set->segments[i];
+		int rc = os->sync(seg->fd);
+
+		if (rc != 0)
+			return err_sys(
+			    err, rc, "sync %s/%s", dir->path, seg->name);
+		seg->synced = true;
+	}
+	return KVLOG_OK;
+}
+
+/* The new segment, durable with its name before anything is put into it. */
+static enum kvlog_status
+begin_segment(struct dir *dir, struct segset *set, struct recovery *r,
+    uint64_t segment_size, struct kvlog_error *err)
+{
+	struct segment *last = set->segments[set->count - 1], *seg;
+	char name[DIR_NAME_LEN];
+	struct segment_link link = {
+	    .prev_salt = segment_last_salt(last),
+	    .prev_end = last->header.kind == SEGMENT_PLAIN
+			    ? segment_end(last)
+			    : last->header.last_end,
+	    .prev_last_seq = r->lost_seq,
+	    .first_seq =
+		(max_u64(r->seq_seen, r->lost_seq) / RECORD_RANGE + 1) *
+		RECORD_RANGE,
+	    .durable = true,
+	};
+	enum kvlog_status st;
+	int rc;
+
+	st = repair_new_segment(dir, NEW_NAME, &last->header.store,
+	    last->header.id.last + 1, repair_segment_size(set, segment_size), 0,
+	    true, &seg, NULL, err);
+	if (st != KVLOG_OK)
+		return st;
+	dir_make_name(name, &seg->header.id, "seg");
+	rc = segment_store_link(seg, &link);
+	if (rc == 0)
+		rc = os->sync(seg->fd);
+	if (rc == 0)
+		rc = os->rename(dir->fd, NEW_NAME, name);
+	if (rc == 0)
+		rc = os->sync_dir(dir->fd);
+	if (rc != 0) {
+		segment_close(seg);
+		return err_sys(err, rc, "begin %s/%s", dir->path, name);
+	}
+	memcpy(seg->name, name, sizeof name);
+	st = segset_add(set, seg, err);
+	if (st != KVLOG_OK) {
+		segment_close(seg);
+		return st;
+	}
+	last->last_seq = r->lost_seq;
+	r->first_seq = link.first_seq;
+	return KVLOG_OK;
+}
+
+enum kvlog_status
+repair_log(struct dir *dir, struct segset *set, struct recovery *r,
+    uint64_t segment_size, struct kvlog_error *err)
+{
+	enum kvlog_status st = KVLOG_OK;
+
+	if (r->unclean) {
+		st = sync_kept(dir, set, err);
+		if (st == KVLOG_OK)
+			st = dir_sync(dir, err);
+	}
+	if (st == KVLOG_OK)
+		st = remove_leftovers(dir, set, r, err);
+	if (st == KVLOG_OK && r->unclean)
+		st = begin_segment(dir, set, r, segment_size, err);
+	return st;
+}

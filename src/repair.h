@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * repair.h - a writer's part of recovery, and the making of new segments.
+ */
+#ifndef REPAIR_H
+#define REPAIR_H
+
+#include "base.h"
+#include "recover.h"
+
+/*
+ * As the only writer: remove what is not live, and if the end is unclean sync
+ * what is kept and begin a new segment of at most segment_size bytes, in a
+ * new range of sequence numbers, durable with its name.
+ */
+enum kvlog_status repair_log(struct dir *dir, struct segset *set,
+    struct recovery *recovery, uint64_t segment_size, struct kvlog_error *err);
+
+/* The size for the next plain segment of a store. */
+uint64_t repair_segment_size(const struct segset *set, uint64_t max_size);
+
+/*
+ * Make a segment, under a name that is not part of the store (name), of at
+ * least size bytes and with room for need bytes of records; if the disk is full
+ * and may_use_reserve, out of the reserve.  Sets *ret_reserve to whether the
+ * reserve was taken (may be NULL).
+ */
+enum kvlog_status repair_new_segment(struct dir *dir, const char *name,
+    const struct segment_store *store, uint32_t number, uint64_t size,
+    uint64_t need, bool may_use_reserve, struct segment **ret_segment,
+    bool *ret_reserve, struct kvlog_error *err);
+
+/* Make sure that the reserve is there: 0 or an errno value. */
+int repair_make_reserve(struct dir *dir, uint64_t segment_size);
+
+#endif

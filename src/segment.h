@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * segment.h - one segment file: header, link, mapping, and the records in
+ * it.  Knows nothing of what keys mean or which record is the newest.
+ */
+#ifndef SEGMENT_H
+#define SEGMENT_H
+
+#include "base.h"
+#include "dir.h"
+#include "os.h"
+#include "record.h"
+#include "sum.h"
+
+#include <stdatomic.h>
+
+#define SEGMENT_FORMAT 0       /* until frozen; see kvlog-format(5) */
+#define SEGMENT_DATA_OFF 4608u /* of the first record */
+#define SEGMENT_SECRET_LEN SUM_SECRET_LEN
+
+enum segment_kind {
+	SEGMENT_PLAIN = 0,
+	SEGMENT_OUTPUT = 1,   /* of a compaction: records in key order */
+	SEGMENT_VERBATIM = 2, /* of a repair: records in commit order */
+};
+
+/* What all segments of a store have in common. */
+struct segment_store {
+	uint8_t uuid[16];
+	uint8_t secret[SEGMENT_SECRET_LEN];
+};
+
+/* The fixed part: written and synced before the file gets its name. */
+struct segment_header {
+	struct segment_store store;
+	uint32_t kind; /* enum segment_kind */
+	struct file_id id;
+	uint64_t size; /* of the file in bytes */
+	uint64_t salt;
+	/* The rest for outputs only, else 0. */
+	uint64_t set_id;
+	uint64_t end;       /* exact end of the records */
+	uint64_t last_salt; /* of the last input */
+	uint64_t last_end;  /* of the last input */
+	uint64_t last_seq;  /* of the last input */
+	uint64_t now_ms;    /* against which expiry was judged */
+};
+
+/* What a segment says of its predecessor.  A valid link seals it. */
+struct segment_link {
+	uint64_t prev_salt;
+	uint64_t prev_end;
+	uint64_t prev_last_seq;
+	uint64_t first_seq; /* what the first commit here is numbered */
+	bool durable;       /* all up to prev_last_seq was, when written */
+};
+
+struct segment_range {
+	uint64_t from, to; /* offsets; [from, to) */
+};
+
+struct segment {
+	struct segment_header header;
+	struct segment_link link;
+	bool link_ok;        /* link is valid */
+	bool header_damaged; /* only the copy of the fixed part was good */
+	char name[DIR_NAME_LEN];
+	int fd;
+	struct os_map map;
+	uint64_t file_len; /* bytes in the file; less than header.size only
+			      if somebody cut it */
+	uint32_t salt_sum; /* of header.salt, for seeds */
+
+	/* End of the records.  Of the active segment: end of what is
+	 * published; grows. */
+	_Atomic uint64_t end;
+	uint64_t last_seq; /* of the last commit up to end; sealed only */
+
+	uint64_t loc_base; /* where segset put it, in units of 8 bytes */
+	bool synced;       /* sealed, and a sync has covered all of it */
+	/* Once sealed: number up to which its records and its link attest
+	 * durability. */
+	uint64_t evidence;
+	bool hint_failed; /* making its hint was tried in vain */
+	/* Invalid bytes below end that are known, in order; owned. */
+	struct segment_range *bad;
+	size_t bad_count;
+	/* Of all its records once sealed, or NULL; set once.  Owned by
+	 * segset, which closes it before the segment. */
+	struct hint *_Atomic hint;
+};
+
+/*
+ * Make an allocated, mapped, writable segment under a name that is not part
+ * of the store (spare, *.tmp): header written and synced, link not.  The
+ * caller names it by rename.  header->salt is drawn here.
+ * in_place: the file is there, all zeros and allocated to header->size (the
+ * reserve), instead of being made.
+ */
+enum kvlog_status segment_create(struct dir *dir, const char *name,
+    const struct segment_header *header, bool in_place,
+    struct segment **ret_segment, struct kvlog_error *err);
+
+/*
+ * Open a segment by name, for reading; verify the fixed part (or its copy)
+ * and read the link.  id is what the name says; a header that says otherwise
+ * is damage.
+ * KVLOG_CORRUPT: no header is readable, or it is not what the name says.
+ * KVLOG_VERSION: written in a newer format.
+ */
+enum kvlog_status segment_open(struct dir *dir, const char *name,
+    const struct file_id *id, struct segment **ret_segment,
+    struct kvlog_error *err);
+
+/* Map again for writing, with all of its space allocated: the segment
+ * becomes the active one of this process. */
+enum kvlog_status segment_make_writable(
+    struct segment *seg, struct dir *dir, struct kvlog_error *err);
+
+/* Unmap and close; NULL is fine. */
+void segment_close(struct segment *seg);
+
+/* Seed of the sums of a record at off. */
+static inline uint32_t
+segment_seed(const struct segment *seg, uint64_t off)
+{
+	return sum_seed(seg->salt_sum, off);
+}
+
+static inline uint64_t
+segment_end(const struct segment *seg)
+{
+	return atomic_load_explicit(&seg->end, memory_order_acquire);
+}
+
+/* How far records may reach: all of the file. */
+static inline uint64_t
+segment_limit(const struct segment *seg)
+{
+	return min_u64(seg->header.size, seg->file_len) &
+	       ~(uint64_t)(RECORD_ALIGN - 1);
+}
+
+/* The salt, end and last sequence that the successor's link must name. */
+uint64_t segment_last_salt(const struct segment *seg);
+
+/* The number that people see. */
+static inline uint32_t
+segment_number(const struct segment *seg)
+{
+	return seg->header.id.last;
+}
+
+/*
+ * Read the record at off, below the end, in place.  RECORD_VALID says only
+ * that the fields fit; verify the sums with record_header_ok() and
+ * record_value_ok().
+ */
+static inline bool
+segment_parse(const struct segment *seg, uint64_t off, struct record *ret_rec)
+{
+	uint64_t end = segment_end(seg);
+
+	return off < end &&
+	       record_parse(seg->map.addr + off, end - off, ret_rec);
+}
+
+/*
+ * The first record at or after *off and below to, in place, leaving out
+ * known bad ranges; its header sum is verified.  Sets *off to it; the caller
+ * moves on by ret_rec->size.  False at the end, and (with *ret_bad) at a
+ * record that is damaged.
+ */
+bool segment_walk(const struct segment *seg, uint64_t *off, uint64_t to,
+    struct record *ret_rec, bool *ret_bad);
+
+/* Note that [from, to) is invalid; ranges come in order.  0 or ENOMEM. */
+int segment_add_bad(struct segment *seg, uint64_t from, uint64_t to);
+
+/* Store the link of a segment that has no name yet. */
+int segment_store_link(struct segment *seg, const struct segment_link *link);
+
+/*
+ * Scanning: read records from the file, not from the mapping, so that
+ * unreadable media are an error code and not a signal.
+ */
+struct segment_scan {
+	const struct segment *seg;
+	uint64_t off;   /* of the next look */
+	uint64_t limit; /* bytes from here on are not looked at */
+	uint8_t *window;
+	uint64_t window_off;
+	size_t window_len;
+};
+
+/* What a scan found at scan->off. */
+enum scan_state {
+	SCAN_RECORD,  /* a valid record; sum of the value verified apart */
+	SCAN_ZERO,    /* zeros up to the limit */
+	SCAN_END,     /* the limit */
+	SCAN_BAD,     /* neither */
+	SCAN_UNKNOWN, /* a record of a newer version */
+	SCAN_NOMEM,
+};
+
+int segment_scan_init(struct segment_scan *scan, const struct segment *seg,
+    uint64_t from, uint64_t limit); /* 0 or ENOMEM */
+void segment_scan_fini(struct segment_scan *scan);
+
+/*
+ * Look at scan->off.  For SCAN_RECORD fill *ret_rec, whose key points into
+ * the window (valid until the next call) and whose value is NULL;
+ * ret_value_ok says whether the value's sum is right.  Does not move.
+ */
+enum scan_state segment_scan_look(
+    struct segment_scan *scan, struct record *ret_rec, bool *ret_value_ok);
+
+/* After SCAN_BAD: move to the next place from scan->off + 8 on where a valid
+ * record stands; false if there is none below the limit. */
+bool segment_scan_resync(struct segment_scan *scan);
+
+#endif

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * segset.h - the live segments of an open store, and the locations that the
+ * index keeps of their records.
+ *
+ * A location is a number of 40 bits: each segment is given a run of chunks of
+ * 1 MiB in an imaginary space of 8 TiB, and a location counts the 8-byte
+ * units of that space.  One table look-up thus leads from a location to its
+ * segment, whatever the sizes of segments are.
+ *
+ * Threads: one thread at a time changes the set; segset_at() may run beside
+ * it for locations that were given out before.
+ */
+#ifndef SEGSET_H
+#define SEGSET_H
+
+#include "base.h"
+#include "hint.h"
+#include "segment.h"
+
+#define SEGSET_LOC_BITS 40
+#define SEGSET_CHUNK_BITS 17 /* units of 8 bytes in a chunk: 1 MiB */
+#define SEGSET_TABLE_BITS 11 /* chunks in a table */
+#define SEGSET_TABLES                                                          \
+	(1u << (SEGSET_LOC_BITS - SEGSET_CHUNK_BITS - SEGSET_TABLE_BITS))
+
+struct segset_table {
+	struct segment *_Atomic chunks[1u << SEGSET_TABLE_BITS];
+};
+
+struct segset {
+	struct segment **segments; /* in order of the tiling; owned */
+	size_t count, cap;
+	uint64_t next_chunk;
+	struct segset_table *_Atomic tables[SEGSET_TABLES];
+};
+
+struct segset *segset_create(void);      /* NULL: out of memory */
+void segset_destroy(struct segset *set); /* closes all; NULL is fine */
+
+/*
+ * Add a segment behind the others; the set owns it from then on.
+ * KVLOG_NOMEM, or KVLOG_TOOBIG when the 8 TiB are used up; then the caller
+ * keeps the segment.
+ */
+enum kvlog_status segset_add(
+    struct segset *set, struct segment *seg, struct kvlog_error *err);
+
+/* Take the last one out again (and close it). */
+void segset_drop_last(struct segset *set);
+
+static inline struct segment *
+segset_at(const struct segset *set, uint64_t loc, uint64_t *ret_off)
+{
+	uint64_t chunk = loc >> SEGSET_CHUNK_BITS;
+	const struct segset_table *table;
+	struct segment *seg;
+
+	table = atomic_load_explicit(
+	    &set->tables[chunk >> SEGSET_TABLE_BITS], memory_order_acquire);
+	seg = atomic_load_explicit(
+	    &table->chunks[chunk & ((1u << SEGSET_TABLE_BITS) - 1)],
+	    memory_order_acquire);
+	*ret_off = (loc - seg->loc_base) * 8;
+	return seg;
+}
+
+static inline uint64_t
+segset_loc(const struct segment *seg, uint64_t off)
+{
+	return seg->loc_base + off / 8;
+}
+
+/* Bytes of all segment files. */
+uint64_t segset_bytes(const struct segset *set);
+
+#endif

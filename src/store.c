@@ -1,0 +1,659 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * store.c - opening and closing, and the background thread.
+ *
+ * Opening for writing: lock, find the log's end (recover.c), repair it
+ * (repair.c), map the active segment for writing, load the index, declare the
+ * control page valid.  Opening for reading does the same without a lock and
+ * without changing anything.
+ *
+ * A new store gets its parts in an order that never leaves something that
+ * looks like a store and is none: lock file (all zeros), first segment under
+ * a name that does not count, all synced, then the segment's name.
+ */
+#include "config.h"
+
+#include "store.h"
+
+#include "repair.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#define DEFAULT_FILE_MODE 0666u
+#define FIRST_NAME "segment.tmp"
+
+/* What a directory looks like before it is opened. */
+enum place {
+	PLACE_EMPTY,   /* nothing in it */
+	PLACE_STORE,   /* segments */
+	PLACE_BARE,    /* a lock file, and nothing but leftovers beside it */
+	PLACE_FOREIGN, /* other things */
+};
+
+static enum kvlog_status
+look_at_place(struct dir *dir, enum place *ret_place, struct kvlog_error *err)
+{
+	struct file_list list;
+	bool segment = false, lock = false, foreign = false;
+	enum kvlog_status st = dir_list(dir, &list, err);
+
+	if (st != KVLOG_OK)
+		return st;
+	for (size_t i = 0; i < list.count; i++) {
+		segment |= list.files[i].kind == FILE_SEGMENT;
+		lock |= list.files[i].kind == FILE_LOCK;
+		foreign |= list.files[i].kind == FILE_FOREIGN;
+	}
+	if (segment)
+		*ret_place = PLACE_STORE;
+	else if (lock && !foreign)
+		*ret_place = PLACE_BARE;
+	else if (list.count == 0)
+		*ret_place = PLACE_EMPTY;
+	else
+		*ret_place = PLACE_FOREIGN;
+	file_list_fini(&list);
+	return KVLOG_OK;
+}
+
+static bool
+wants(const struct kvlog *db, unsigned flag)
+{
+	return (db->options.flags & flag) != 0;
+}
+
+/* Open the directory, made now if it is to be created. */
+static enum kvlog_status
+open_directory(struct kvlog *db, const char *path, struct kvlog_error *err)
+{
+	enum os_fs fs = OS_FS_PLAIN;
+	enum kvlog_status st;
+	unsigned mode =
+	    db->options.mode != 0 ? db->options.mode : DEFAULT_FILE_MODE;
+	int rc;
+
+	if (wants(db, KVLOG_OPEN_CREATE)) {
+		/* Who may read a file may look into its directory. */
+		rc = os->mkdir(path, mode | (mode & 0444u) >> 2);
+		if (rc == 0)
+			rc = os->sync_parent(path);
+		if (rc != 0 && rc != EEXIST)
+			return err_sys(err, rc, "create directory %s", path);
+	}
+	st = dir_open(&db->dir, path, mode, err);
+	if (st != KVLOG_OK)
+		return st;
+	rc = os->fs_type(db->dir.fd, &fs);
+	if (rc != 0)
+		return err_sys(err, rc, "look at the file system of %s", path);
+	if (fs == OS_FS_NETWORK)
+		return err_set(err, KVLOG_UNSUPPORTED, 0,
+		    "%s is on a network file system, where locks and shared "
+		    "mappings cannot be trusted; use a local disk",
+		    path);
+	return KVLOG_OK;
+}
+
+static enum kvlog_status
+check_place(struct kvlog *db, struct kvlog_error *err)
+{
+	enum place place;
+	enum kvlog_status st = look_at_place(&db->dir, &place, err);
+	bool create = wants(db, KVLOG_OPEN_CREATE);
+
+	if (st != KVLOG_OK)
+		return st;
+	switch (place) {
+	case PLACE_STORE:
+		if (create && wants(db, KVLOG_OPEN_EXCLUSIVE))
+			return err_set(err, KVLOG_CONFLICT, 0,
+			    "%s is a store already", db->dir.path);
+		return KVLOG_OK;
+	case PLACE_EMPTY:
+		if (create)
+			return KVLOG_OK;
+		return err_set(err, KVLOG_NOSTORE, 0,
+		    "%s is an empty directory, not a store", db->dir.path);
+	case PLACE_BARE:
+		if (create)
+			return KVLOG_OK; /* if the lock file is blank */
+		return err_set(err, KVLOG_CORRUPT, 0,
+		    "%s has a lock file but no segments: they were removed, "
+		    "or the store was never completed",
+		    db->dir.path);
+	case PLACE_FOREIGN:
+		break;
+	}
+	return err_set(err, KVLOG_NOTSTORE, 0,
+	    "%s holds files but no segments: it is not a store", db->dir.path);
+}
+
+static int
+draw_identity(struct segment_store *store)
+{
+	int rc = os->random(store->uuid, sizeof store->uuid);
+
+	if (rc == 0)
+		rc = os->random(store->secret, sizeof store->secret);
+	/* Version 4, variant 1: RFC 4122. */
+	store->uuid[6] = (uint8_t)((store->uuid[6] & 0x0f) | 0x40);
+	store->uuid[8] = (uint8_t)((store->uuid[8] & 0x3f) | 0x80);
+	return rc;
+}
+
+/* The first segment; the store exists when its name is durable. */
+static enum kvlog_status
+create_first_segment(struct kvlog *db, struct kvlog_error *err)
+{
+	const struct segment_link link = {.first_seq = 1, .durable = true};
+	const struct file_id id = {1, 1, 0, 1, 1};
+	struct control_state state = {.generation = 1};
+	struct segment_store store;
+	struct segment *seg = NULL;
+	char name[DIR_NAME_LEN];
+	enum kvlog_status st;
+	int rc;
+
+	rc = draw_identity(&store);
+	if (rc != 0)
+		return err_sys(err, rc, "draw random numbers");
+	os->unlink(db->dir.fd, FIRST_NAME); /* of an interrupted attempt */
+	st = repair_new_segment(&db->dir, FIRST_NAME, &store, 1,
+	    min_u64(UINT64_C(1) << 20, db->options.segment_size), 0, false,
+	    &seg, NULL, err);
+	if (st != KVLOG_OK)
+		return st;
+	dir_make_name(name, &id, "seg");
+	rc = segment_store_link(seg, &link);
+	if (rc == 0)
+		rc = os->sync(seg->fd);
+	if (rc == 0)
+		rc = os->rename(db->dir.fd, FIRST_NAME, name);
+	if (rc == 0)
+		rc = os->sync_dir(db->dir.fd);
+	if (rc != 0) {
+		st = err_sys(err, rc, "create %s/%s", db->dir.path, name);
+	} else {
+		state.active_salt = seg->header.salt;
+		state.position = control_pos(1, SEGMENT_DATA_OFF);
+		st = control_format(&db->control, &state, err);
+	}
+	segment_close(seg);
+	return st;
+}
+
+/* With the lock held: make the store if there is none. */
+static enum kvlog_status
+create_if_absent(struct kvlog *db, struct kvlog_error *err)
+{
+	enum place place;
+	enum kvlog_status st = look_at_place(&db->dir, &place, err);
+
+	if (st != KVLOG_OK)
+		return st;
+	if (place == PLACE_STORE) {
+		/* Perhaps made by another process just now. */
+		if (wants(db, KVLOG_OPEN_CREATE) &&
+		    wants(db, KVLOG_OPEN_EXCLUSIVE))
+			return err_set(err, KVLOG_CONFLICT, 0,
+			    "%s is a store already", db->dir.path);
+		return KVLOG_OK;
+	}
+	if (!control_is_blank(&db->control))
+		return err_set(err, KVLOG_CORRUPT, 0,
+		    "%s has the lock file of a store but no segments: they "
+		    "were removed; restore them, or remove %s to start anew",
+		    db->dir.path, DIR_LOCK_NAME);
+	return create_first_segment(db, err);
+}
+
+/* The background thread */
+
+bool
+store_maintain_step(struct kvlog *db)
+{
+	uint64_t seq, now, tick;
+	bool did, more = false;
+
+	pthread_mutex_lock(&db->maintain_lock);
+	did = log_prepare_spare(&db->log);
+
+	seq = atomic_load(&db->interval_seq);
+	now = os->ticks_ns();
+	tick = db->options.interval_ms * UINT64_C(500000); /* half of it */
+	if (!did && atomic_load(&db->log.durable) < seq &&
+	    now - db->last_tick_ns >= tick) {
+		db->last_tick_ns = now;
+		did = log_sync(&db->log, seq, NULL) == KVLOG_OK;
+	}
+	if (!did)
+		did =
+		    log_sync_sealed(&db->log, &more, NULL) == KVLOG_OK && more;
+	if (!did)
+		did = log_write_hint(&db->log);
+	pthread_mutex_unlock(&db->maintain_lock);
+	return did;
+}
+
+static void
+wait_for_work(struct kvlog *db)
+{
+	struct timespec until;
+	uint64_t ns = db->options.interval_ms * UINT64_C(500000);
+
+	if (atomic_load(&db->interval_seq) <= atomic_load(&db->log.durable)) {
+		while (!db->thread_work && !db->thread_stop)
+			pthread_cond_wait(&db->thread_wake, &db->thread_lock);
+		return;
+	}
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	ns += (uint64_t)until.tv_nsec;
+	until.tv_sec += (time_t)(ns / 1000000000);
+	until.tv_nsec = (long)(ns % 1000000000);
+	while (!db->thread_work && !db->thread_stop)
+		if (pthread_cond_timedwait(
+			&db->thread_wake, &db->thread_lock, &until) != 0)
+			return;
+}
+
+static void *
+run_thread(void *arg)
+{
+	struct kvlog *db = arg;
+
+	pthread_mutex_lock(&db->thread_lock);
+	while (!db->thread_stop) {
+		db->thread_work = false;
+		pthread_mutex_unlock(&db->thread_lock);
+		while (store_maintain_step(db))
+			;
+		pthread_mutex_lock(&db->thread_lock);
+		wait_for_work(db);
+	}
+	pthread_mutex_unlock(&db->thread_lock);
+	return NULL;
+}
+
+/* Wake the thread, started now if it does not run yet.  That it cannot be
+ * started is no failure: its work is then done where it is needed. */
+static void
+wake_thread(void *arg)
+{
+	struct kvlog *db = arg;
+	sigset_t all, old;
+
+	if (wants(db, KVLOG_OPEN_NOTHREAD))
+		return;
+	pthread_mutex_lock(&db->thread_lock);
+	db->thread_work = true;
+	if (!db->thread_runs && !db->thread_stop) {
+		sigfillset(&all);
+		pthread_sigmask(SIG_SETMASK, &all, &old);
+		db->thread_runs =
+		    pthread_create(&db->thread, NULL, run_thread, db) == 0;
+		pthread_sigmask(SIG_SETMASK, &old, NULL);
+#if KVLOG_LINUX
+		if (db->thread_runs)
+			pthread_setname_np(db->thread, "kvlog");
+#endif
+	}
+	pthread_cond_signal(&db->thread_wake);
+	pthread_mutex_unlock(&db->thread_lock);
+}
+
+static void
+stop_thread(struct kvlog *db)
+{
+	bool runs;
+
+	pthread_mutex_lock(&db->thread_lock);
+	db->thread_stop = true;
+	runs = db->thread_runs;
+	pthread_cond_signal(&db->thread_wake);
+	pthread_mutex_unlock(&db->thread_lock);
+	if (runs)
+		pthread_join(db->thread, NULL);
+	db->thread_runs = false;
+}
+
+/* Opening */
+
+static enum kvlog_status
+load_index(struct kvlog *db, struct kvlog_error *err)
+{
+	enum kvlog_status st = index_init(&db->index, db->set,
+	    db->set->segments[0]->header.store.secret,
+	    !wants(db, KVLOG_OPEN_NOVERIFY), err);
+
+	for (size_t i = 0; i < db->set->count && st == KVLOG_OK; i++)
+		st = index_load(&db->index, db->set->segments[i], err);
+	return st;
+}
+
+static enum kvlog_status
+open_for_writing(struct kvlog *db, struct kvlog_error *err)
+{
+	struct segment *active;
+	enum kvlog_status st;
+
+	st = control_open(&db->control, &db->dir, true, err);
+	if (st == KVLOG_OK)
+		st = control_lock_writer(
+		    &db->control, &db->dir, db->options.timeout_ms, err);
+	if (st == KVLOG_OK)
+		st = create_if_absent(db, err);
+	if (st == KVLOG_OK)
+		st = recover_find(
+		    &db->dir, &db->control, db->set, &db->recovery, err);
+	if (st == KVLOG_OK)
+		st = repair_log(&db->dir, db->set, &db->recovery,
+		    db->options.segment_size, err);
+	if (st != KVLOG_OK)
+		return st;
+	active = db->set->segments[db->set->count - 1];
+	if (!active->map.writable)
+		st = segment_make_writable(active, &db->dir, err);
+	if (st == KVLOG_OK)
+		st = load_index(db, err);
+	if (st == KVLOG_OK)
+		st = log_init(&db->log, &db->dir, &db->control, db->set,
+		    &db->index, db->options.segment_size, &db->recovery, err);
+	if (st != KVLOG_OK)
+		return st;
+	db->log.wake = wake_thread;
+	db->log.wake_arg = db;
+	/* Without a reserve puts are refused, not the opening. */
+	db->log.reserve_used =
+	    repair_make_reserve(&db->dir, db->options.segment_size) != 0;
+	control_opened(&db->control);
+	return KVLOG_OK;
+}
+
+static enum kvlog_status
+open_for_reading(struct kvlog *db, struct kvlog_error *err)
+{
+	enum kvlog_status st;
+
+	st = control_open(&db->control, &db->dir, false, err);
+	if (st == KVLOG_OK)
+		st = recover_find(
+		    &db->dir, &db->control, db->set, &db->recovery, err);
+	if (st == KVLOG_OK)
+		st = load_index(db, err);
+	return st;
+}
+
+static void
+destroy(struct kvlog *db)
+{
+	log_fini(&db->log);
+	index_fini(&db->index);
+	segset_destroy(db->set);
+	recovery_fini(&db->recovery);
+	control_close(&db->control);
+	dir_close(&db->dir);
+	pthread_cond_destroy(&db->thread_wake);
+	pthread_mutex_destroy(&db->thread_lock);
+	pthread_mutex_destroy(&db->maintain_lock);
+	os->free(db);
+}
+
+enum kvlog_status
+store_open(const char *path, const struct kvlog_options *options,
+    struct kvlog **ret_db, struct kvlog_error *err)
+{
+	struct kvlog *db = os->calloc(1, sizeof *db);
+	pthread_condattr_t attr;
+	uint64_t start = os->ticks_ns();
+	enum kvlog_status st;
+
+	if (db == NULL)
+		return err_set(err, KVLOG_NOMEM, 0, "open %s", path);
+	db->options = *options;
+	db->dir.fd = -1;
+	db->control.fd = -1;
+	db->writable = !wants(db, KVLOG_OPEN_READONLY);
+	pthread_mutex_init(&db->maintain_lock, NULL);
+	pthread_mutex_init(&db->thread_lock, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&db->thread_wake, &attr);
+	pthread_condattr_destroy(&attr);
+
+	db->set = segset_create();
+	st = db->set != NULL ? KVLOG_OK
+			     : err_set(err, KVLOG_NOMEM, 0, "open %s", path);
+	if (st == KVLOG_OK)
+		st = open_directory(db, path, err);
+	if (st == KVLOG_OK)
+		st = check_place(db, err);
+	if (st == KVLOG_OK)
+		st = db->writable ? open_for_writing(db, err)
+				  : open_for_reading(db, err);
+	if (st != KVLOG_OK) {
+		destroy(db);
+		return st;
+	}
+	recover_describe(
+	    &db->recovery, db->recovery_text, sizeof db->recovery_text);
+	recovery_fini(&db->recovery);
+	db->recovery_ns = os->ticks_ns() - start;
+	*ret_db = db;
+	return KVLOG_OK;
+}
+
+enum kvlog_status
+store_close(struct kvlog *db, struct kvlog_error *err)
+{
+	enum kvlog_status st = KVLOG_OK;
+
+	stop_thread(db);
+	if (db->writable)
+		st = log_close(&db->log, err);
+	destroy(db);
+	return st;
+}
+
+/* Reading and writing */
+
+enum kvlog_status
+store_write(struct kvlog *db, const struct commit_op *ops, size_t op_count,
+    bool strict, enum kvlog_durability durability,
+    struct kvlog_receipt *ret_receipt, size_t *ret_failed,
+    struct kvlog_error *err)
+{
+	enum kvlog_status st;
+
+	if (durability == KVLOG_DURABILITY_DEFAULT)
+		durability = db->options.durability;
+	st = log_commit(
+	    &db->log, ops, op_count, strict, ret_receipt, ret_failed, err);
+	if (st != KVLOG_OK)
+		return st;
+	if (durability == KVLOG_DURABILITY_COMMIT)
+		return log_sync(&db->log, ret_receipt->seq, err);
+	if (durability == KVLOG_DURABILITY_INTERVAL) {
+		uint64_t before = atomic_load(&db->interval_seq);
+
+		while (before < ret_receipt->seq &&
+		       !atomic_compare_exchange_weak(
+			   &db->interval_seq, &before, ret_receipt->seq))
+			;
+		if (before <= atomic_load(&db->log.durable))
+			wake_thread(db); /* nothing was due before this */
+	}
+	return KVLOG_OK;
+}
+
+static void
+set_place(struct kvlog_info *info, const struct index_ref *ref)
+{
+	if (info == NULL)
+		return;
+	memset(info, 0, sizeof *info);
+	info->segment = segment_number(ref->seg);
+	info->offset = ref->off;
+}
+
+static bool
+is_expired(const struct record *rec)
+{
+	return (rec->flags & RECORD_EXPIRY) != 0 &&
+	       rec->expiry_ms <= os->clock_ms();
+}
+
+enum kvlog_status
+store_read(struct kvlog *db, const void *key, size_t key_len, bool with_value,
+    store_read_fn *fn, void *arg, struct kvlog_info *ret_info)
+{
+	uint64_t hash = index_hash(&db->index, key, key_len);
+	struct epoch_token token = index_enter(&db->index);
+	struct index_ref ref;
+	enum kvlog_status st;
+
+	st = index_find(&db->index, hash, key, key_len, &ref);
+	if (st == KVLOG_OK && is_expired(&ref.rec))
+		st = KVLOG_NOTFOUND;
+	if (st == KVLOG_OK && (ref.rec.flags & RECORD_CODEC) != 0 && with_value)
+		st = KVLOG_VERSION;
+	if (st == KVLOG_OK && with_value && db->index.verify &&
+	    !record_value_ok(&ref.rec, segment_seed(ref.seg, ref.off)))
+		st = KVLOG_CORRUPT;
+	if (st == KVLOG_CORRUPT)
+		set_place(ret_info, &ref);
+	if (st == KVLOG_OK)
+		st = fn(arg, &ref);
+	index_leave(&db->index, token);
+	return st;
+}
+
+enum kvlog_status
+store_cursor(struct kvlog *db, const void *prefix, size_t prefix_len,
+    bool keys_only, struct cursor **ret_cursor)
+{
+	struct segment **segments;
+	size_t count;
+	uint64_t end;
+	enum kvlog_status st;
+
+	if (db->writable)
+		pthread_mutex_lock(&db->log.turn);
+	count = db->set->count;
+	segments = os->malloc(count * sizeof(*segments));
+	if (segments != NULL)
+		memcpy(segments, db->set->segments, count * sizeof(*segments));
+	end = segment_end(db->set->segments[count - 1]);
+	if (db->writable)
+		pthread_mutex_unlock(&db->log.turn);
+	if (segments == NULL)
+		return KVLOG_NOMEM;
+	st = cursor_create(segments, count, end, prefix, prefix_len,
+	    os->clock_ms(), keys_only, ret_cursor);
+	os->free(segments);
+	return st;
+}
+
+uint64_t
+store_last_seq(struct kvlog *db)
+{
+	return db->writable ? atomic_load(&db->log.last_seq)
+			    : db->recovery.last_seq;
+}
+
+uint64_t
+store_durable_seq(struct kvlog *db)
+{
+	uint64_t last = store_last_seq(db), durable = last;
+
+	if (db->writable)
+		durable = atomic_load(&db->log.durable);
+	else if (db->recovery.warm)
+		durable = db->recovery.state.durable;
+	return min_u64(durable, last); /* ranges begin beyond the last */
+}
+
+static enum kvlog_status
+live_bytes(struct kvlog *db, uint64_t *ret_bytes)
+{
+	struct cursor *cursor;
+	enum kvlog_status st;
+
+	*ret_bytes = 0;
+	st = store_cursor(db, NULL, 0, true, &cursor);
+	if (st != KVLOG_OK)
+		return st;
+	while ((st = cursor_next(cursor)) != KVLOG_NOTFOUND)
+		if (st == KVLOG_OK)
+			*ret_bytes += cursor_entry(cursor)->rec.size;
+	cursor_destroy(cursor);
+	return KVLOG_OK;
+}
+
+static enum kvlog_status
+file_bytes(struct kvlog *db, uint64_t *ret_bytes)
+{
+	struct file_list list;
+	enum kvlog_status st = dir_list(&db->dir, &list, NULL);
+
+	*ret_bytes = 0;
+	if (st != KVLOG_OK)
+		return st;
+	for (size_t i = 0; i < list.count; i++) {
+		struct os_stat os_st;
+
+		if (os->stat_name(db->dir.fd, list.files[i].name, &os_st) == 0)
+			*ret_bytes += os_st.allocated;
+	}
+	file_list_fini(&list);
+	return KVLOG_OK;
+}
+
+enum kvlog_status
+store_stats(struct kvlog *db, struct kvlog_stats *s)
+{
+	uint64_t records = 0;
+	enum kvlog_status st;
+
+	memset(s, 0, sizeof *s);
+	s->size = sizeof *s;
+	st = live_bytes(db, &s->live_bytes);
+	if (st == KVLOG_OK)
+		st = file_bytes(db, &s->file_bytes);
+	if (st != KVLOG_OK)
+		return st;
+
+	if (db->writable)
+		pthread_mutex_lock(&db->log.turn);
+	for (size_t i = 0; i < db->set->count; i++) {
+		const struct segment *seg = db->set->segments[i];
+
+		records += segment_end(seg) - SEGMENT_DATA_OFF;
+		s->hint_count += atomic_load(&seg->hint) != NULL;
+		s->free_bytes = segment_limit(seg) - segment_end(seg);
+		s->active_segment = segment_number(seg);
+	}
+	s->segment_count = db->set->count;
+	if (db->writable)
+		pthread_mutex_unlock(&db->log.turn);
+
+	s->record_count = keydir_count(db->index.keydir);
+	s->dead_bytes = records > s->live_bytes ? records - s->live_bytes : 0;
+	s->segment_size = db->options.segment_size;
+	s->last_seq = store_last_seq(db);
+	s->durable_seq = store_durable_seq(db);
+	s->index_mode = KVLOG_INDEX_MEMORY;
+	s->index_bytes = keydir_bytes(db->index.keydir);
+	s->format = SEGMENT_FORMAT;
+	s->recovery = db->recovery.flags;
+	s->recovery_ns = db->recovery_ns;
+	s->damaged_bytes = db->recovery.damaged_bytes;
+	s->damaged_ranges = db->recovery.damaged_ranges;
+	memcpy(s->recovery_text, db->recovery_text, sizeof s->recovery_text);
+	memcpy(s->uuid, db->set->segments[0]->header.store.uuid, 16);
+	return KVLOG_OK;
+}

@@ -82,11 +82,20 @@ decode_ext(const uint8_t *p, struct record *rec)
 	}
 }
 
+/* len bytes of header and extensions are in buf. */
+static void
+put_header_sum(
+    uint8_t *buf, unsigned len, const struct record *rec, uint32_t seed)
+{
+	uint32_t sum = sum_update(seed, buf + 4, len - 4);
+
+	put_u32(buf, ~sum_update(sum, rec->key, rec->key_len));
+}
+
 unsigned
 record_encode(uint8_t *buf, const struct record *rec, uint32_t seed)
 {
 	unsigned len;
-	uint32_t sum;
 
 	put_u32(buf + 4, sum_from(seed, rec->value, rec->value_len));
 	buf[8] = rec->type;
@@ -96,10 +105,16 @@ record_encode(uint8_t *buf, const struct record *rec, uint32_t seed)
 	put_u64(buf + 16, rec->seq);
 	put_u32(buf + 24, rec->lag);
 	len = RECORD_HEADER_SIZE + encode_ext(buf + RECORD_HEADER_SIZE, rec);
-
-	sum = sum_update(seed, buf + 4, len - 4);
-	put_u32(buf, ~sum_update(sum, rec->key, rec->key_len));
+	put_header_sum(buf, len, rec, seed);
 	return len;
+}
+
+void
+record_spoil_value(
+    uint8_t *buf, unsigned len, const struct record *rec, uint32_t seed)
+{
+	put_u32(buf + 4, ~get_u32(buf + 4));
+	put_header_sum(buf, len, rec, seed);
 }
 
 bool

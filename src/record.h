@@ -76,6 +76,11 @@ uint64_t record_size(unsigned flags, size_t key_len, size_t value_len);
  */
 unsigned record_encode(uint8_t *buf, const struct record *rec, uint32_t seed);
 
+/* Change the sum of the value in an encoded head of len bytes, so that the
+ * value fails it: a damaged value stays damaged when it is copied. */
+void record_spoil_value(
+    uint8_t *buf, unsigned len, const struct record *rec, uint32_t seed);
+
 /* What stands at a place. */
 enum record_state {
 	RECORD_VALID,   /* fields and key are as they were written */

@@ -39,34 +39,14 @@
 
 #include "recover.h"
 
+#include "survey.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
 #define LIST_TRIES 100 /* until a listing beside a writer holds still */
 #define SEQ_NONE UINT64_MAX
-
-enum piece_kind {
-	PIECE_RUN,      /* whole commits, numbered without a gap; or marks */
-	PIECE_SOFT,     /* a whole commit, a value of which is damaged */
-	PIECE_FRAGMENT, /* part of a commit */
-	PIECE_BAD,      /* no records */
-};
-
-struct piece {
-	enum piece_kind kind;
-	bool headless; /* of a fragment: its beginning is missing */
-	uint64_t from, to;
-	uint64_t first_seq, last_seq; /* 0: a run of marks only */
-};
-
-struct survey {
-	bool done; /* false: covered by a hint, not read */
-	struct piece *pieces;
-	size_t count, cap;
-	uint64_t end;    /* of the last valid record */
-	bool clean_mark; /* the last record is a clean mark */
-};
 
 struct recoverer {
 	struct dir *dir;
@@ -247,11 +227,16 @@ find_files(struct recoverer *rec)
 		bool still = valid && control_read(rec->control, &after) &&
 			     before.generation == after.generation;
 
+		if (valid && before.poison != 0) {
+			rec->r->state = before;
+			rec->r->poisoned = true;
+			return st;
+		}
 		if (st == KVLOG_OK && !valid)
 			return KVLOG_OK;
 		if (st == KVLOG_OK && still && page_fits_files(rec, &after)) {
 			rec->r->state = after;
-			rec->r->warm = after.poison == 0;
+			rec->r->warm = true;
 			return KVLOG_OK;
 		}
 		if (st == KVLOG_OK && rec->control->writer)
@@ -298,187 +283,6 @@ follow_links(struct recoverer *rec)
 
 /* Survey */
 
-static enum kvlog_status
-add_piece(struct recoverer *rec, struct survey *sv, const struct piece *piece)
-{
-	if (sv->count > 0 && piece->kind == PIECE_RUN) {
-		struct piece *last = &sv->pieces[sv->count - 1];
-
-		if (last->kind == PIECE_RUN && last->to == piece->from &&
-		    (piece->first_seq == 0 || last->first_seq == 0 ||
-			piece->first_seq == last->last_seq + 1)) {
-			if (last->first_seq == 0)
-				last->first_seq = piece->first_seq;
-			if (piece->last_seq != 0)
-				last->last_seq = piece->last_seq;
-			last->to = piece->to;
-			return KVLOG_OK;
-		}
-	}
-	if (sv->count == sv->cap) {
-		size_t cap = sv->cap > 0 ? 2 * sv->cap : 8;
-		struct piece *grown;
-
-		grown = os->realloc(sv->pieces, cap * sizeof *grown);
-		if (grown == NULL)
-			return err_set(
-			    rec->err, KVLOG_NOMEM, 0, "read the log");
-		sv->pieces = grown;
-		sv->cap = cap;
-	}
-	sv->pieces[sv->count++] = *piece;
-	return KVLOG_OK;
-}
-
-/* A commit of which some records have been read. */
-struct open_commit {
-	bool open;
-	bool soft;
-	struct piece piece;
-};
-
-static enum kvlog_status
-end_commit(struct recoverer *rec, struct survey *sv, struct open_commit *c,
-    bool complete)
-{
-	if (!c->open)
-		return KVLOG_OK;
-	c->open = false;
-	if (!complete || c->piece.headless)
-		c->piece.kind = PIECE_FRAGMENT;
-	else
-		c->piece.kind = c->soft ? PIECE_SOFT : PIECE_RUN;
-	return add_piece(rec, sv, &c->piece);
-}
-
-static enum kvlog_status
-survey_record(struct recoverer *rec, struct survey *sv, struct open_commit *c,
-    const struct record *record, uint64_t off, bool value_ok)
-{
-	bool more = (record->flags & RECORD_MORE) != 0;
-	bool cont = (record->flags & RECORD_CONT) != 0;
-	uint64_t to = off + record->size;
-	enum kvlog_status st = KVLOG_OK;
-
-	rec->attested =
-	    max_u64(rec->attested, record_attests(record->seq, record->lag));
-	rec->r->seq_seen = max_u64(rec->r->seq_seen, record->seq);
-	sv->clean_mark = false;
-	sv->end = to;
-
-	if (c->open && (!cont || record->seq != c->piece.last_seq))
-		st = end_commit(rec, sv, c, false);
-	if (st != KVLOG_OK)
-		return st;
-	if (record->type == RECORD_MARK) {
-		struct piece mark = {PIECE_RUN, false, off, to, 0, 0};
-
-		sv->clean_mark = (record->flags & RECORD_CLEAN) != 0;
-		return add_piece(rec, sv, &mark);
-	}
-	if (!c->open) {
-		c->open = true;
-		c->soft = false;
-		c->piece = (struct piece){
-		    PIECE_RUN, cont, off, to, record->seq, record->seq};
-	}
-	c->soft |= !value_ok;
-	c->piece.to = to;
-	return more ? KVLOG_OK : end_commit(rec, sv, c, true);
-}
-
-/*
- * Read a plain segment up to limit.  exact: the log is known to reach the
- * limit; else zeros up to it are its end.
- */
-static enum kvlog_status
-survey_plain(struct recoverer *rec, struct survey *sv,
-    const struct segment *seg, uint64_t limit, bool exact)
-{
-	struct segment_scan scan;
-	struct open_commit commit = {0};
-	enum kvlog_status st = KVLOG_OK;
-
-	sv->end = SEGMENT_DATA_OFF;
-	if (segment_scan_init(&scan, seg, SEGMENT_DATA_OFF, limit) != 0)
-		return err_set(rec->err, KVLOG_NOMEM, 0, "read the log");
-	while (st == KVLOG_OK) {
-		struct record record;
-		bool value_ok;
-		enum scan_state state =
-		    segment_scan_look(&scan, &record, &value_ok);
-		struct piece bad = {PIECE_BAD, false, scan.off, limit, 0, 0};
-
-		if (state == SCAN_RECORD) {
-			st = survey_record(
-			    rec, sv, &commit, &record, scan.off, value_ok);
-			scan.off += record.size;
-			continue;
-		}
-		if (state == SCAN_UNKNOWN) {
-			st = err_set_at(rec->err, KVLOG_VERSION,
-			    segment_number(seg), scan.off,
-			    "%s/%s holds a record of a newer format at offset "
-			    "%" PRIu64 "; use a newer kvlog",
-			    rec->dir->path, seg->name, scan.off);
-			break;
-		}
-		st = end_commit(rec, sv, &commit, false);
-		if (st != KVLOG_OK)
-			break;
-		if (state == SCAN_BAD) {
-			bool found = segment_scan_resync(&scan);
-
-			bad.to = found ? scan.off : max_u64(limit, scan.off);
-			st = add_piece(rec, sv, &bad);
-			if (found)
-				continue;
-			break;
-		}
-		/* SCAN_ZERO or SCAN_END; a file may be shorter than exact. */
-		if (exact && scan.off < limit)
-			st = add_piece(rec, sv, &bad);
-		break;
-	}
-	segment_scan_fini(&scan);
-	return st;
-}
-
-/* Every record of an output counts, in any order; the rest is damage. */
-static enum kvlog_status
-survey_output(
-    struct recoverer *rec, struct survey *sv, const struct segment *seg)
-{
-	uint64_t limit = seg->header.end;
-	struct segment_scan scan;
-	enum kvlog_status st = KVLOG_OK;
-
-	sv->end = limit;
-	if (segment_scan_init(&scan, seg, SEGMENT_DATA_OFF, limit) != 0)
-		return err_set(rec->err, KVLOG_NOMEM, 0, "read the log");
-	for (;;) {
-		struct record record;
-		bool value_ok;
-		enum scan_state state =
-		    segment_scan_look(&scan, &record, &value_ok);
-		struct piece bad = {PIECE_BAD, false, scan.off, limit, 0, 0};
-
-		if (state == SCAN_RECORD) {
-			scan.off += record.size;
-			continue;
-		}
-		if (state == SCAN_END && scan.off >= limit)
-			break;
-		if (state == SCAN_BAD && segment_scan_resync(&scan))
-			bad.to = scan.off;
-		st = add_piece(rec, sv, &bad);
-		if (st != KVLOG_OK || bad.to == limit)
-			break;
-	}
-	segment_scan_fini(&scan);
-	return st;
-}
-
 /* Whether the verdict can do without reading segment i. */
 static bool
 is_covered(const struct recoverer *rec, size_t i)
@@ -501,16 +305,15 @@ survey_segment(struct recoverer *rec, size_t i)
 	    !last && rec->set->segments[i + 1]->link_ok && i + 1 < rec->tiled;
 	uint64_t limit = segment_limit(seg);
 
-	sv->done = true;
 	if (!last)
 		rec->r->scanned++;
 	if (seg->header.kind != SEGMENT_PLAIN)
-		return survey_output(rec, sv, seg);
+		return survey_output(sv, seg, rec->err);
 	if (sealed)
 		limit = rec->set->segments[i + 1]->link.prev_end;
 	else if (rec->r->warm)
 		limit = control_pos_off(rec->r->state.position);
-	return survey_plain(rec, sv, seg, limit, sealed || rec->r->warm);
+	return survey_plain(sv, seg, limit, sealed || rec->r->warm, rec->err);
 }
 
 static enum kvlog_status
@@ -545,6 +348,10 @@ survey_all(struct recoverer *rec)
 			rec->attested = max_u64(rec->attested, seg->last_seq);
 		else
 			st = survey_segment(rec, i);
+		rec->attested =
+		    max_u64(rec->attested, rec->surveys[i].attested);
+		rec->r->seq_seen =
+		    max_u64(rec->r->seq_seen, rec->surveys[i].seq_seen);
 		if (st != KVLOG_OK)
 			return st;
 	}
@@ -835,7 +642,7 @@ recover_find(struct dir *dir, const struct control *control, struct segset *set,
 	if (st == KVLOG_OK)
 		apply_verdict(&rec, &verdict);
 	for (size_t i = 0; i < rec.survey_count; i++)
-		os->free(rec.surveys[i].pieces);
+		survey_fini(&rec.surveys[i]);
 	os->free(rec.surveys);
 	return st;
 }

@@ -22,7 +22,8 @@ struct recovery {
 	uint32_t scanned;    /* segments read for want of a hint */
 
 	bool warm; /* the control page is valid: nothing was lost since */
-	struct control_state state; /* of the page, if warm */
+	bool poisoned; /* a sync has failed since the machine was started */
+	struct control_state state; /* of the page, if warm or poisoned */
 
 	uint64_t last_seq;  /* of the last commit kept */
 	uint64_t seq_seen;  /* greatest number in any file, kept or not */

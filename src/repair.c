@@ -7,6 +7,12 @@
  * sync the directory again; make the new segment with its link, sync it, name
  * it, sync the directory.  Stopped anywhere, the next opening finds the same
  * log and does the same again.
+ *
+ * After a failed sync in the same boot the kernel may take pages for clean
+ * that never reached the disk, so syncing the same files again would prove
+ * nothing.  Then every record from the first segment that is not wholly
+ * durable up to the last is copied, as it is and in order, into one new file
+ * that stands for all of them; naming it replaces them in one step.
  */
 #include "config.h"
 
@@ -17,6 +23,7 @@
 
 #define SEGMENT_SIZE_START (UINT64_C(1) << 20)
 #define NEW_NAME "segment.tmp"
+#define REWRITE_NAME "rewrite.tmp"
 
 uint64_t
 repair_segment_size(const struct segset *set, uint64_t max_size)
@@ -141,6 +148,144 @@ sync_kept(struct dir *dir, struct segset *set, struct kvlog_error *err)
 	return KVLOG_OK;
 }
 
+/* Copy one record to off; what fails its sum keeps failing it. */
+static int
+copy_record(const struct segment *from, uint64_t from_off,
+    const struct segment *to, uint64_t off, struct record *rec)
+{
+	bool value_ok = record_value_ok(rec, segment_seed(from, from_off));
+	uint8_t head[RECORD_HEADER_SIZE + RECORD_EXT_MAX];
+	const uint32_t seed = segment_seed(to, off);
+	unsigned len = record_encode(head, rec, seed);
+	int rc;
+
+	if (!value_ok)
+		record_spoil_value(head, len, rec, seed);
+	rc = os->store(&to->map, off, head, len);
+	if (rc == 0)
+		rc = os->store(&to->map, off + len, rec->key, rec->key_len);
+	if (rc == 0 && rec->value_len > 0)
+		rc = os->store(&to->map, off + len + rec->key_len, rec->value,
+		    rec->value_len);
+	return rc;
+}
+
+/* Copy the records of set->segments[first ..] to *to, from its beginning;
+ * without to, only count their bytes. */
+static int
+copy_records(const struct segset *set, size_t first, const struct segment *to,
+    uint64_t *ret_len)
+{
+	uint64_t out = SEGMENT_DATA_OFF;
+
+	for (size_t i = first; i < set->count; i++) {
+		const struct segment *from = set->segments[i];
+		uint64_t off = SEGMENT_DATA_OFF, end = segment_end(from);
+		struct record rec;
+		bool bad;
+
+		for (; segment_walk(from, &off, end, &rec, &bad);
+		     off += rec.size) {
+			int rc = to != NULL
+				     ? copy_record(from, off, to, out, &rec)
+				     : 0;
+
+			if (rc != 0)
+				return rc;
+			out += rec.size;
+		}
+		if (bad)
+			return EIO;
+	}
+	*ret_len = out - SEGMENT_DATA_OFF;
+	return 0;
+}
+
+/* Replace set->segments[first ..] by *output, which is complete but for its
+ * name: name it, then unlink what it stands for. */
+static enum kvlog_status
+replace_tail(struct dir *dir, struct segset *set, size_t first,
+    struct segment *output, struct kvlog_error *err)
+{
+	int rc = os->sync(output->fd);
+
+	dir_make_name(output->name, &output->header.id, "seg");
+	if (rc == 0)
+		rc = os->rename(dir->fd, REWRITE_NAME, output->name);
+	if (rc == 0)
+		rc = os->sync_dir(dir->fd); /* INV-8 */
+	while (rc == 0 && set->count > first) {
+		char name[DIR_NAME_LEN];
+
+		memcpy(name, set->segments[set->count - 1]->name, sizeof name);
+		segset_drop_last(set);
+		rc = os->unlink(dir->fd, name);
+	}
+	if (rc == 0)
+		rc = os->sync_dir(dir->fd);
+	if (rc != 0)
+		return err_sys(err, rc, "replace segments by %s/%s", dir->path,
+		    output->name);
+	return segset_add(set, output, err);
+}
+
+static enum kvlog_status
+rewrite_unsynced(struct dir *dir, struct segset *set, const struct recovery *r,
+    struct kvlog_error *err)
+{
+	const struct segment *last = set->segments[set->count - 1], *head;
+	struct segment *output = NULL;
+	struct segment_header header;
+	struct segment_link link = {.first_seq = 1, .durable = true};
+	size_t first = set->count - 1;
+	uint64_t len;
+	enum kvlog_status st;
+	int rc;
+
+	/* An output is durable before it has its name. */
+	if (last->header.kind != SEGMENT_PLAIN)
+		return KVLOG_OK;
+	while (first > 0 &&
+	       set->segments[first - 1]->header.kind == SEGMENT_PLAIN &&
+	       set->segments[first - 1]->last_seq > r->state.durable)
+		first--;
+	head = set->segments[first];
+	if (head->link_ok)
+		link = head->link;
+	rc = copy_records(set, first, NULL, &len);
+	if (rc != 0)
+		return err_sys(err, rc, "read the segments of %s", dir->path);
+
+	header = (struct segment_header){
+	    .store = head->header.store,
+	    .kind = SEGMENT_VERBATIM,
+	    .id = {head->header.id.first, last->header.id.last,
+		r->max_round + 1, 1, 1},
+	    .size = max_u64(KVLOG_SEGMENT_SIZE_MIN,
+		round_up(SEGMENT_DATA_OFF + len, BLOCK_SIZE)),
+	    .end = SEGMENT_DATA_OFF + len,
+	    .last_salt = last->header.salt,
+	    .last_end = segment_end(last),
+	    .last_seq = r->lost_seq,
+	};
+	rc = os->random(&header.set_id, sizeof header.set_id);
+	if (rc != 0)
+		return err_sys(err, rc, "draw random numbers");
+	st = segment_create(dir, REWRITE_NAME, &header, false, &output, err);
+	if (st != KVLOG_OK)
+		return st;
+	rc = segment_store_link(output, &link);
+	if (rc == 0)
+		rc = copy_records(set, first, output, &len);
+	if (rc != 0)
+		st = err_sys(err, rc, "write %s/%s", dir->path, REWRITE_NAME);
+	else
+		st = replace_tail(dir, set, first, output, err);
+	if (st != KVLOG_OK)
+		segment_close(output);
+	return st;
+}
+
 /* The new segment, durable with its name before anything is put into it. */
 static enum kvlog_status
 begin_segment(struct dir *dir, struct segset *set, struct recovery *r,
@@ -196,7 +341,9 @@ repair_log(struct dir *dir, struct segset *set, struct recovery *r,
 {
 	enum kvlog_status st = KVLOG_OK;
 
-	if (r->unclean) {
+	if (r->poisoned) {
+		st = rewrite_unsynced(dir, set, r, err);
+	} else if (r->unclean) {
 		st = sync_kept(dir, set, err);
 		if (st == KVLOG_OK)
 			st = dir_sync(dir, err);

@@ -228,7 +228,9 @@ segment_create(struct dir *dir, const char *name,
 		    err, KVLOG_NOMEM, 0, "create %s/%s", dir->path, name);
 	seg->header = *header;
 	seg->file_len = header->size;
-	atomic_init(&seg->end, SEGMENT_DATA_OFF);
+	atomic_init(&seg->end,
+	    header->kind == SEGMENT_PLAIN ? SEGMENT_DATA_OFF : header->end);
+	seg->last_seq = header->last_seq;
 
 	rc = os->open(dir->fd, name, in_place ? OS_OPEN_WRITE : OS_OPEN_CREATE,
 	    dir->mode, &seg->fd);

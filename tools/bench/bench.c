@@ -1,0 +1,627 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * bench.c - kvlog-bench: kvlog and its peers on the same work, in one run.
+ *
+ * A run is a number of rounds; in each, every engine in turn, beginning with
+ * another one each time, does all benchmarks in a process and a directory of
+ * its own, which are gone before the next one starts.  So the engines meet
+ * the same machine within seconds of each other, none inherits memory or
+ * dirty pages of another, and peak memory is its own.
+ *
+ *     program ----- fork ---- limits of the machine  \
+ *        |   \----- fork ---- engine A: all benchmarks } round 1
+ *        |    \---- fork ---- engine B: all benchmarks }
+ *        |  ...
+ *        +-- report, from memory that all of them share
+ *
+ * The program itself opens no store; it waits, cleans up and reports.
+ */
+#include "config.h"
+
+#include "bench.h"
+#include "workload.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <kvlog.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#ifdef __linux__
+#include <sys/prctl.h>
+#endif
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* What one run needs; directories are removed at the end. */
+struct bench {
+	struct options options;
+	struct machine machine;
+	struct limits *limits;    /* [round], shared with the processes */
+	struct measure *measures; /* see results_at(), shared */
+	char work_dir[4096];      /* all that we write is below it */
+	char store_dir[4096 + 16];
+	bool made_dir; /* options.dir did not exist before */
+};
+
+static volatile sig_atomic_t stop_signal; /* 0: none came */
+static volatile pid_t child_pid;          /* 0: none runs */
+
+static const char usage_text[] =
+    "usage: kvlog-bench [--engines=LIST] [--benchmarks=LIST] [--num=N]\n"
+    "                   [--reads=N] [--sync-num=N] [--key-size=N]\n"
+    "                   [--value-size=N] [--rounds=N] [--seed=N]\n"
+    "                   [--dir=DIR] [--json]\n"
+    "       kvlog-bench --help | --version\n";
+
+static void
+print_help(void)
+{
+	const struct workload *workload;
+	size_t i;
+
+	printf("%s\n", usage_text);
+	printf("Compare kvlog with other embedded stores on this machine.\n\n"
+	       "  --engines=LIST     default: all but kvlog-noverify\n"
+	       "  --benchmarks=LIST  default: all, in the order below\n"
+	       "  --num=N            records in a store; default 1000000; "
+	       "k and M are understood\n"
+	       "  --reads=N          operations of read benchmarks; default: "
+	       "as --num\n"
+	       "  --sync-num=N       operations of fillsync; default 2000\n"
+	       "  --key-size=N       bytes in a key; default 16\n"
+	       "  --value-size=N     bytes in a value; default 100\n"
+	       "  --rounds=N         medians are taken over them; default 3\n"
+	       "  --seed=N           of keys, values and orders; default 1\n"
+	       "  --dir=DIR          where stores are made, each in a new "
+	       "directory that is removed;\n"
+	       "                     default: $TMPDIR or /tmp\n"
+	       "  --json             all figures, for programs\n\n"
+	       "Benchmarks:\n");
+	for (workload = workload_table; workload->name != NULL; workload++)
+		printf("  %-13s %s\n", workload->name, workload->text);
+	printf("\nEngines:\n");
+	for (i = 0; engine_table[i] != NULL; i++)
+		printf("  %-14s %s\n", engine_table[i]->name,
+		    engine_table[i]->tuning);
+}
+
+static bool
+usage_error(const char *what, const char *text)
+{
+	fprintf(stderr, "kvlog-bench: %s: %s\n%s", what, text, usage_text);
+	return false;
+}
+
+/* A whole number, with k or M for thousands or millions. */
+static bool
+parse_number(const char *option, const char *text, uint64_t min, uint64_t max,
+    uint64_t *ret_number)
+{
+	uint64_t number, unit = 1;
+	char *end;
+
+	errno = 0;
+	number = strtoull(text, &end, 10);
+	if (*end == 'k' || *end == 'K')
+		unit = 1000;
+	else if (*end == 'm' || *end == 'M')
+		unit = 1000000;
+	if (unit > 1)
+		end++;
+	if (errno != 0 || end == text || *end != '\0' || text[0] == '-' ||
+	    number > max / unit || number * unit < min) {
+		fprintf(stderr,
+		    "kvlog-bench: --%s: '%s' is not a number from %" PRIu64
+		    " to %" PRIu64 "\n%s",
+		    option, text, min, max, usage_text);
+		return false;
+	}
+	*ret_number = number * unit;
+	return true;
+}
+
+static bool
+parse_engines(struct options *options, char *list)
+{
+	const struct engine *engine;
+	char *name, *rest;
+
+	options->engine_count = 0;
+	for (name = strtok_r(list, ",", &rest); name != NULL;
+	     name = strtok_r(NULL, ",", &rest)) {
+		engine = engine_find(name);
+		if (engine == NULL)
+			return usage_error(
+			    "no such engine in this build", name);
+		if (options->engine_count == BENCH_MAX_ENGINES)
+			return usage_error("too many engines", name);
+		options->engines[options->engine_count++] = engine;
+	}
+	return options->engine_count > 0 ||
+	       usage_error("--engines", "the list is empty");
+}
+
+static bool
+parse_benchmarks(struct options *options, char *list)
+{
+	const struct workload *workload;
+	char *name, *rest;
+
+	options->benchmark_count = 0;
+	for (name = strtok_r(list, ",", &rest); name != NULL;
+	     name = strtok_r(NULL, ",", &rest)) {
+		workload = workload_find(name);
+		if (workload == NULL)
+			return usage_error("no such benchmark", name);
+		if (options->benchmark_count == BENCH_MAX_BENCHMARKS)
+			return usage_error("too many benchmarks", name);
+		options->benchmarks[options->benchmark_count++] = workload;
+	}
+	return options->benchmark_count > 0 ||
+	       usage_error("--benchmarks", "the list is empty");
+}
+
+static void
+options_init(struct options *options)
+{
+	const char *tmp = getenv("TMPDIR");
+	size_t i;
+
+	memset(options, 0, sizeof *options);
+	for (i = 0; engine_table[i] != NULL; i++) {
+		if (engine_table[i]->by_default)
+			options->engines[options->engine_count++] =
+			    engine_table[i];
+	}
+	for (i = 0; workload_table[i].name != NULL; i++)
+		options->benchmarks[options->benchmark_count++] =
+		    &workload_table[i];
+	options->num = 1000000;
+	options->reads = 0;
+	options->sync_num = 2000;
+	options->seed = 1;
+	options->key_len = 16;
+	options->value_len = 100;
+	options->rounds = 3;
+	options->dir = tmp != NULL && tmp[0] != '\0' ? tmp : "/tmp";
+}
+
+/* Numbers of keys go up to six times the number of records. */
+static bool
+options_check(struct options *options)
+{
+	uint64_t most;
+
+	if (options->reads == 0)
+		options->reads = options->num;
+	most =
+	    options->num > options->sync_num ? options->num : options->sync_num;
+	if (options->key_len < 16 && 6 * most > UINT64_C(1)
+						    << (4 * options->key_len))
+		return usage_error("--key-size",
+		    "so many records do not get keys of their own");
+	return true;
+}
+
+enum option_code {
+	OPT_ENGINES = 256,
+	OPT_BENCHMARKS,
+	OPT_NUM,
+	OPT_READS,
+	OPT_SYNC_NUM,
+	OPT_KEY_SIZE,
+	OPT_VALUE_SIZE,
+	OPT_ROUNDS,
+	OPT_SEED,
+	OPT_DIR,
+	OPT_JSON,
+	OPT_HELP,
+	OPT_VERSION
+};
+
+static const struct option long_options[] = {
+    {"engines", required_argument, NULL, OPT_ENGINES},
+    {"benchmarks", required_argument, NULL, OPT_BENCHMARKS},
+    {"num", required_argument, NULL, OPT_NUM},
+    {"reads", required_argument, NULL, OPT_READS},
+    {"sync-num", required_argument, NULL, OPT_SYNC_NUM},
+    {"key-size", required_argument, NULL, OPT_KEY_SIZE},
+    {"value-size", required_argument, NULL, OPT_VALUE_SIZE},
+    {"rounds", required_argument, NULL, OPT_ROUNDS},
+    {"seed", required_argument, NULL, OPT_SEED},
+    {"dir", required_argument, NULL, OPT_DIR},
+    {"json", no_argument, NULL, OPT_JSON},
+    {"help", no_argument, NULL, OPT_HELP},
+    {"version", no_argument, NULL, OPT_VERSION},
+    {NULL, 0, NULL, 0},
+};
+
+/* One option; false after a message. */
+static bool
+parse_option(struct options *options, int code, const char *name, char *arg)
+{
+	uint64_t n;
+
+	switch (code) {
+	case OPT_ENGINES:
+		return parse_engines(options, arg);
+	case OPT_BENCHMARKS:
+		return parse_benchmarks(options, arg);
+	case OPT_NUM:
+		return parse_number(
+		    name, arg, 1, UINT64_C(1) << 40, &options->num);
+	case OPT_READS:
+		return parse_number(
+		    name, arg, 1, UINT64_C(1) << 40, &options->reads);
+	case OPT_SYNC_NUM:
+		return parse_number(
+		    name, arg, 1, UINT64_C(1) << 40, &options->sync_num);
+	case OPT_SEED:
+		return parse_number(name, arg, 0, UINT64_MAX, &options->seed);
+	case OPT_KEY_SIZE:
+		if (!parse_number(name, arg, 1, WORKLOAD_KEY_LEN_MAX, &n))
+			return false;
+		options->key_len = (size_t)n;
+		return true;
+	case OPT_VALUE_SIZE:
+		if (!parse_number(name, arg, 0, INT32_MAX, &n))
+			return false;
+		options->value_len = (size_t)n;
+		return true;
+	case OPT_ROUNDS:
+		if (!parse_number(name, arg, 1, BENCH_MAX_ROUNDS, &n))
+			return false;
+		options->rounds = (unsigned)n;
+		return true;
+	case OPT_DIR:
+		options->dir = arg;
+		return true;
+	case OPT_JSON:
+		options->json = true;
+		return true;
+	default:
+		fputs(usage_text, stderr); /* getopt has said why */
+		return false;
+	}
+}
+
+/*
+ * Returns BENCH_EXIT_RUNNING to go on, or the status to exit with.
+ */
+static enum bench_exit
+parse_options(struct options *options, int argc, char **argv)
+{
+	int code, which = 0;
+
+	options_init(options);
+	for (;;) {
+		code = getopt_long(argc, argv, "", long_options, &which);
+		if (code == -1)
+			break;
+		if (code == OPT_HELP) {
+			print_help();
+			return BENCH_EXIT_DONE;
+		}
+		if (code == OPT_VERSION) {
+			printf("kvlog-bench (kvlog) %s\n", kvlog_version());
+			return BENCH_EXIT_DONE;
+		}
+		if (!parse_option(
+			options, code, long_options[which].name, optarg))
+			return BENCH_EXIT_USAGE;
+	}
+	if (optind < argc) {
+		usage_error("unexpected argument", argv[optind]);
+		return BENCH_EXIT_USAGE;
+	}
+	return options_check(options) ? BENCH_EXIT_RUNNING : BENCH_EXIT_USAGE;
+}
+
+/* The process at work has nothing to save: what it wrote is removed here. */
+static void
+on_signal(int number)
+{
+	stop_signal = number;
+	if (child_pid > 0)
+		kill(child_pid, SIGKILL);
+}
+
+static void
+signal_set(sigset_t *ret_set)
+{
+	sigemptyset(ret_set);
+	sigaddset(ret_set, SIGINT);
+	sigaddset(ret_set, SIGTERM);
+	sigaddset(ret_set, SIGHUP);
+}
+
+static void
+signals_handle(void (*handler)(int))
+{
+	struct sigaction action;
+
+	memset(&action, 0, sizeof action);
+	action.sa_handler = handler;
+	sigemptyset(&action.sa_mask);
+	sigaction(SIGINT, &action, NULL);
+	sigaction(SIGTERM, &action, NULL);
+	sigaction(SIGHUP, &action, NULL);
+}
+
+static void *
+shared_create(size_t len)
+{
+	void *mem;
+
+	mem = mmap(NULL, len, PROT_READ | PROT_WRITE,
+	    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	return mem == MAP_FAILED ? NULL : mem;
+}
+
+/* One engine through all benchmarks, in a process of its own. */
+static enum bench_exit
+run_engine(struct bench *bench, unsigned round, size_t engine)
+{
+	const struct options *options = &bench->options;
+	struct session *session;
+	enum bench_exit status = BENCH_EXIT_DONE, end_status;
+	size_t b;
+
+	session =
+	    session_create(options->engines[engine], options, bench->store_dir);
+	if (session == NULL) {
+		fprintf(stderr, "kvlog-bench: out of memory\n");
+		return BENCH_EXIT_FAILED;
+	}
+	for (b = 0; b < options->benchmark_count; b++) {
+		status = session_run(session, options->benchmarks[b],
+		    &bench->measures[results_at(options, round, engine, b)]);
+		if (status != BENCH_EXIT_DONE)
+			break;
+	}
+	end_status = session_end(session);
+	return status != BENCH_EXIT_DONE ? status : end_status;
+}
+
+static enum bench_exit
+run_limits(struct bench *bench, unsigned round)
+{
+	if (machine_measure(
+		bench->work_dir, bench->options.num, &bench->limits[round]))
+		return BENCH_EXIT_DONE;
+	perror("kvlog-bench: measuring the machine");
+	return BENCH_EXIT_FAILED;
+}
+
+/* What the process just forked does; engine_count stands for the limits. */
+static enum bench_exit
+run_job(struct bench *bench, unsigned round, size_t job)
+{
+	if (job == bench->options.engine_count)
+		return run_limits(bench, round);
+	return run_engine(bench, round, job);
+}
+
+static enum bench_exit
+wait_job(const char *name)
+{
+	int status;
+
+	while (waitpid(child_pid, &status, 0) == -1) {
+		if (errno != EINTR) {
+			perror("kvlog-bench: waitpid");
+			return BENCH_EXIT_FAILED;
+		}
+	}
+	child_pid = 0;
+	if (stop_signal != 0)
+		return BENCH_EXIT_FAILED;
+	if (WIFEXITED(status))
+		return (enum bench_exit)WEXITSTATUS(status);
+	fprintf(stderr, "kvlog-bench: %s: killed by signal %d\n", name,
+	    WTERMSIG(status));
+	return BENCH_EXIT_FAILED;
+}
+
+/*
+ * Signals are held back around the fork: one that comes then must find
+ * child_pid set here, or the handler gone there.
+ */
+static enum bench_exit
+fork_job(struct bench *bench, unsigned round, size_t job, const char *name)
+{
+	sigset_t set, old;
+	enum bench_exit status;
+	pid_t pid;
+
+	signal_set(&set);
+	sigprocmask(SIG_BLOCK, &set, &old);
+	fflush(NULL);
+	pid = fork();
+	if (pid == -1) {
+		perror("kvlog-bench: fork");
+		sigprocmask(SIG_SETMASK, &old, NULL);
+		return BENCH_EXIT_FAILED;
+	}
+	if (pid == 0) {
+		signals_handle(SIG_DFL);
+#ifdef __linux__
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+#endif
+		sigprocmask(SIG_SETMASK, &old, NULL);
+		status = run_job(bench, round, job);
+		fflush(NULL);
+		_exit((int)status);
+	}
+	child_pid = pid;
+	sigprocmask(SIG_SETMASK, &old, NULL);
+	return wait_job(name);
+}
+
+/* Leave nothing behind that the kernel would do at the next one's expense. */
+static void
+settle(struct bench *bench)
+{
+#ifdef __linux__
+	int fd;
+#endif
+
+	machine_remove(bench->store_dir);
+#ifdef __linux__
+	fd = open(bench->work_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd != -1) {
+		syncfs(fd);
+		close(fd);
+		return;
+	}
+#endif
+	sync();
+}
+
+static enum bench_exit
+run_round(struct bench *bench, unsigned round)
+{
+	const struct options *options = &bench->options;
+	size_t i, job, job_count = options->engine_count + 1;
+	enum bench_exit status;
+	const char *name;
+	bool talk = isatty(STDERR_FILENO) != 0;
+
+	for (i = 0; i < job_count; i++) {
+		job = (i + round) % job_count;
+		name = job == options->engine_count
+			   ? "machine"
+			   : options->engines[job]->name;
+		if (talk)
+			fprintf(stderr, "\r\033[Kround %u of %u: %s", round + 1,
+			    options->rounds, name);
+		status = fork_job(bench, round, job, name);
+		if (talk)
+			fprintf(stderr, "\r\033[K");
+		if (status != BENCH_EXIT_DONE)
+			return status;
+		settle(bench);
+	}
+	return BENCH_EXIT_DONE;
+}
+
+static enum bench_exit
+run_all(struct bench *bench)
+{
+	const struct options *options = &bench->options;
+	struct results results = {
+	    options, &bench->machine, bench->limits, bench->measures};
+	enum bench_exit status;
+	unsigned round;
+
+	for (round = 0; round < options->rounds; round++) {
+		status = run_round(bench, round);
+		if (status != BENCH_EXIT_DONE)
+			return status;
+		if (stop_signal != 0)
+			return BENCH_EXIT_FAILED;
+	}
+	if (!(options->json ? report_json(&results) : report_table(&results))) {
+		fprintf(stderr, "kvlog-bench: out of memory\n");
+		return BENCH_EXIT_FAILED;
+	}
+	if (fflush(stdout) != 0) {
+		perror("kvlog-bench: standard output");
+		return BENCH_EXIT_FAILED;
+	}
+	return BENCH_EXIT_DONE;
+}
+
+/*
+ * All files go below a new directory, so that removing it removes nothing
+ * that is not ours.
+ */
+static bool
+bench_make_dirs(struct bench *bench)
+{
+	const char *dir = bench->options.dir;
+	int len;
+
+	if (mkdir(dir, 0777) == 0)
+		bench->made_dir = true;
+	else if (errno != EEXIST) {
+		fprintf(stderr, "kvlog-bench: %s: %s\n", dir, strerror(errno));
+		return false;
+	}
+	len = snprintf(bench->work_dir, sizeof bench->work_dir,
+	    "%s/kvlog-bench.XXXXXX", dir);
+	if (len < 0 || (size_t)len > sizeof bench->work_dir / 2) {
+		fprintf(stderr, "kvlog-bench: %s: the name is too long\n", dir);
+		bench->work_dir[0] = '\0';
+		return false;
+	}
+	if (mkdtemp(bench->work_dir) == NULL) {
+		fprintf(stderr, "kvlog-bench: %s: %s\n", dir, strerror(errno));
+		bench->work_dir[0] = '\0';
+		return false;
+	}
+	snprintf(bench->store_dir, sizeof bench->store_dir, "%s/store",
+	    bench->work_dir);
+	return true;
+}
+
+static void
+bench_remove_dirs(struct bench *bench)
+{
+	if (bench->work_dir[0] != '\0' && !machine_remove(bench->work_dir))
+		fprintf(stderr, "kvlog-bench: %s: cannot be removed\n",
+		    bench->work_dir);
+	if (bench->made_dir)
+		rmdir(bench->options.dir);
+}
+
+static bool
+bench_share_memory(struct bench *bench)
+{
+	const struct options *options = &bench->options;
+	size_t cells;
+
+	cells = (size_t)options->rounds * options->engine_count *
+		options->benchmark_count;
+	bench->limits = shared_create(options->rounds * sizeof *bench->limits);
+	bench->measures = shared_create(cells * sizeof *bench->measures);
+	if (bench->limits == NULL || bench->measures == NULL) {
+		perror("kvlog-bench: mmap");
+		return false;
+	}
+	return true;
+}
+
+int
+main(int argc, char **argv)
+{
+	static struct bench bench;
+	enum bench_exit status;
+
+	status = parse_options(&bench.options, argc, argv);
+	if (status != BENCH_EXIT_RUNNING)
+		return (int)status;
+
+	clock_init();
+	signals_handle(on_signal);
+	status = BENCH_EXIT_USAGE;
+	if (bench_make_dirs(&bench)) {
+		machine_describe(bench.work_dir, &bench.machine);
+		status = BENCH_EXIT_FAILED;
+		if (bench_share_memory(&bench))
+			status = run_all(&bench);
+	}
+	bench_remove_dirs(&bench);
+
+	if (stop_signal != 0) {
+		signals_handle(SIG_DFL);
+		raise(stop_signal);
+	}
+	return (int)status;
+}

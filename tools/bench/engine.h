@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * engine.h - what kvlog-bench asks of a store, so that every store is driven
+ * by the same loop.
+ *
+ * An engine is used by one thread of one process, one operation per call.
+ * A failing call describes itself with engine_fail(); the text is of the
+ * process, like errno.
+ */
+#ifndef BENCH_ENGINE_H
+#define BENCH_ENGINE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum engine_result { ENGINE_OK = 0, ENGINE_ABSENT = 1, ENGINE_FAILED = 2 };
+
+enum engine_kind {
+	ENGINE_NULL, /* does nothing: what the loop itself costs */
+	ENGINE_OURS, /* compared with the best peer */
+	ENGINE_PEER
+};
+
+/* What a write that returned survives. */
+enum engine_mode {
+	ENGINE_ASYNC, /* a killed process */
+	ENGINE_SYNC   /* a crash of the machine */
+};
+
+/* What an engine is told about the work, to tune itself as its manual says. */
+struct engine_config {
+	enum engine_mode mode;
+	uint64_t key_count; /* records the store will hold */
+	size_t key_len;     /* bytes in every key */
+	size_t value_len;   /* bytes in every value */
+};
+
+struct engine {
+	const char *name;
+	enum engine_kind kind;
+	bool by_default;    /* runs without being asked for by name */
+	const char *tuning; /* how it is opened, for the report */
+
+	/* version - of the library in use. */
+	const char *(*version)(void);
+
+	/*
+	 * open - make a new store in the existing, empty directory dir.
+	 * Returns a handle, or NULL after engine_fail().
+	 */
+	void *(*open)(const char *dir, const struct engine_config *config);
+
+	/* put - store a value, durable on return if opened ENGINE_SYNC. */
+	enum engine_result (*put)(void *db, const void *key, size_t key_len,
+	    const void *value, size_t value_len);
+
+	/*
+	 * get - copy the value into buf, whose cap bytes are enough.
+	 * ENGINE_ABSENT if the key has none; then *ret_len is untouched.
+	 */
+	enum engine_result (*get)(void *db, const void *key, size_t key_len,
+	    void *buf, size_t cap, size_t *ret_len);
+
+	/* delete - ENGINE_ABSENT if the key had no value. */
+	enum engine_result (*delete)(void *db, const void *key, size_t key_len);
+
+	/* sync - make everything written durable. */
+	enum engine_result (*sync)(void *db);
+
+	/* count - the number of keys; NULL if the engine does not know it. */
+	enum engine_result (*count)(void *db, uint64_t *ret_count);
+
+	/* close - the handle is gone whatever the result. */
+	enum engine_result (*close)(void *db);
+};
+
+/* The engines of this build, ended by NULL, in the order of the report. */
+extern const struct engine *const engine_table[];
+
+extern const struct engine engine_null;
+extern const struct engine engine_kvlog;
+extern const struct engine engine_kvlog_noverify;
+extern const struct engine engine_lmdb;
+extern const struct engine engine_tkrzw;
+extern const struct engine engine_kyotocabinet;
+
+/* engine_find - the engine of that name, or NULL. */
+const struct engine *engine_find(const char *name);
+
+/* engine_fail - note why a call fails; always returns ENGINE_FAILED. */
+enum engine_result engine_fail(const char *format, ...)
+    __attribute__((format(printf, 1, 2)));
+
+/* engine_failure - the last text given to engine_fail(). */
+const char *engine_failure(void);
+
+#endif /* BENCH_ENGINE_H */

@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * engine_lmdb.c - LMDB: one write transaction per put, one read transaction
+ * that is reset after each get and renewed for the next.
+ *
+ * Async: MDB_WRITEMAP | MDB_NOSYNC, so that a commit is a store into the
+ * mapping, which survives a killed process.  Sync: the default, which writes
+ * pages and calls fdatasync before a commit returns.
+ */
+#include "config.h"
+
+#ifdef HAVE_LMDB
+
+#include "engine.h"
+
+#include <lmdb.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct lmdb {
+	MDB_env *env;
+	MDB_dbi dbi;
+	MDB_txn *reader; /* reset between gets; NULL before the first */
+};
+
+static enum engine_result
+failed(const char *what, int code)
+{
+	return engine_fail("%s: %s", what, mdb_strerror(code));
+}
+
+static const char *
+lmdb_version(void)
+{
+	static char text[32];
+	int major, minor, patch;
+
+	mdb_version(&major, &minor, &patch);
+	snprintf(text, sizeof text, "%d.%d.%d", major, minor, patch);
+	return text;
+}
+
+/*
+ * Pages are split half full by random inserts and copied before they are
+ * changed; four times the data plus a gigabyte never fills up.  The file is
+ * sparse, so room that is not used costs nothing.
+ */
+static size_t
+map_size(const struct engine_config *config)
+{
+	uint64_t data;
+
+	data = config->key_count * (config->key_len + config->value_len + 32);
+	return (size_t)(data * 4 + (UINT64_C(1) << 30)) & ~(size_t)4095;
+}
+
+static int
+open_table(MDB_env *env, MDB_dbi *ret_dbi)
+{
+	MDB_txn *txn;
+	int rc;
+
+	rc = mdb_txn_begin(env, NULL, 0, &txn);
+	if (rc != 0)
+		return rc;
+	rc = mdb_dbi_open(txn, NULL, 0, ret_dbi);
+	if (rc != 0) {
+		mdb_txn_abort(txn);
+		return rc;
+	}
+	return mdb_txn_commit(txn);
+}
+
+static void *
+lmdb_open(const char *dir, const struct engine_config *config)
+{
+	struct lmdb *db;
+	unsigned flags;
+	int rc;
+
+	db = calloc(1, sizeof *db);
+	if (db == NULL) {
+		engine_fail("out of memory");
+		return NULL;
+	}
+	/* The reader lives beside write transactions of the same thread. */
+	flags = MDB_NOTLS;
+	if (config->mode == ENGINE_ASYNC)
+		flags |= MDB_WRITEMAP | MDB_NOSYNC;
+
+	rc = mdb_env_create(&db->env);
+	if (rc != 0)
+		goto fail;
+	rc = mdb_env_set_mapsize(db->env, map_size(config));
+	if (rc != 0)
+		goto fail;
+	rc = mdb_env_open(db->env, dir, flags, 0666);
+	if (rc != 0)
+		goto fail;
+	rc = open_table(db->env, &db->dbi);
+	if (rc != 0)
+		goto fail;
+	return db;
+fail:
+	failed("open", rc);
+	mdb_env_close(db->env);
+	free(db);
+	return NULL;
+}
+
+static enum engine_result
+lmdb_put(void *opaque, const void *key, size_t key_len, const void *value,
+    size_t value_len)
+{
+	struct lmdb *db = opaque;
+	MDB_val k = {key_len, (void *)(uintptr_t)key};
+	MDB_val v = {value_len, (void *)(uintptr_t)value};
+	MDB_txn *txn;
+	int rc;
+
+	rc = mdb_txn_begin(db->env, NULL, 0, &txn);
+	if (rc != 0)
+		return failed("begin", rc);
+	rc = mdb_put(txn, db->dbi, &k, &v, 0);
+	if (rc != 0) {
+		mdb_txn_abort(txn);
+		return failed("put", rc);
+	}
+	rc = mdb_txn_commit(txn);
+	return rc == 0 ? ENGINE_OK : failed("commit", rc);
+}
+
+static enum engine_result
+lmdb_get(void *opaque, const void *key, size_t key_len, void *buf, size_t cap,
+    size_t *ret_len)
+{
+	struct lmdb *db = opaque;
+	MDB_val k = {key_len, (void *)(uintptr_t)key};
+	MDB_val v;
+	int rc;
+
+	if (db->reader == NULL)
+		rc = mdb_txn_begin(db->env, NULL, MDB_RDONLY, &db->reader);
+	else
+		rc = mdb_txn_renew(db->reader);
+	if (rc != 0)
+		return failed("begin reading", rc);
+
+	rc = mdb_get(db->reader, db->dbi, &k, &v);
+	if (rc == 0) {
+		memcpy(buf, v.mv_data, v.mv_size < cap ? v.mv_size : cap);
+		*ret_len = v.mv_size;
+	}
+	mdb_txn_reset(db->reader);
+	if (rc == MDB_NOTFOUND)
+		return ENGINE_ABSENT;
+	return rc == 0 ? ENGINE_OK : failed("get", rc);
+}
+
+static enum engine_result
+lmdb_delete(void *opaque, const void *key, size_t key_len)
+{
+	struct lmdb *db = opaque;
+	MDB_val k = {key_len, (void *)(uintptr_t)key};
+	MDB_txn *txn;
+	int rc;
+
+	rc = mdb_txn_begin(db->env, NULL, 0, &txn);
+	if (rc != 0)
+		return failed("begin", rc);
+	rc = mdb_del(txn, db->dbi, &k, NULL);
+	if (rc != 0) {
+		mdb_txn_abort(txn);
+		return rc == MDB_NOTFOUND ? ENGINE_ABSENT : failed("del", rc);
+	}
+	rc = mdb_txn_commit(txn);
+	return rc == 0 ? ENGINE_OK : failed("commit", rc);
+}
+
+static enum engine_result
+lmdb_sync(void *opaque)
+{
+	struct lmdb *db = opaque;
+	int rc;
+
+	rc = mdb_env_sync(db->env, 1);
+	return rc == 0 ? ENGINE_OK : failed("sync", rc);
+}
+
+static enum engine_result
+lmdb_count(void *opaque, uint64_t *ret_count)
+{
+	struct lmdb *db = opaque;
+	MDB_stat stat;
+	int rc;
+
+	rc = mdb_env_stat(db->env, &stat);
+	if (rc != 0)
+		return failed("stat", rc);
+	*ret_count = stat.ms_entries;
+	return ENGINE_OK;
+}
+
+static enum engine_result
+lmdb_close(void *opaque)
+{
+	struct lmdb *db = opaque;
+
+	if (db->reader != NULL)
+		mdb_txn_abort(db->reader);
+	mdb_env_close(db->env);
+	free(db);
+	return ENGINE_OK;
+}
+
+const struct engine engine_lmdb = {
+    .name = "lmdb",
+    .kind = ENGINE_PEER,
+    .by_default = true,
+    .tuning = "one transaction per put, reader reset and renewed; "
+	      "async: WRITEMAP|NOSYNC; sync: default",
+    .version = lmdb_version,
+    .open = lmdb_open,
+    .put = lmdb_put,
+    .get = lmdb_get,
+    .delete = lmdb_delete,
+    .sync = lmdb_sync,
+    .count = lmdb_count,
+    .close = lmdb_close,
+};
+
+#else
+typedef int engine_lmdb_is_not_built;
+#endif

@@ -1,0 +1,406 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * cli.c - what the commands have in common: options, messages and exit
+ * status, opening and closing the store.
+ *
+ * A function that reports a failure returns the exit status, so that a
+ * failing line is one line.  Data goes to standard output, everything said
+ * about it to standard error.
+ */
+#include "config.h"
+
+#include "cli.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+const char *
+cli_option(const struct cli *cli, enum cli_option option)
+{
+	return cli->given[option - OPT_JSON];
+}
+
+/* Whether standard error is a terminal that takes colour. */
+static bool
+takes_colour(void)
+{
+	const char *no_color = getenv("NO_COLOR");
+	const char *term = getenv("TERM");
+
+	if (no_color != NULL && *no_color != '\0')
+		return false;
+	if (term == NULL || strcmp(term, "dumb") == 0)
+		return false;
+	return isatty(STDERR_FILENO) == 1;
+}
+
+/* The message in new memory; NULL without memory. */
+static char *
+format_message(const char *format, va_list args)
+{
+	char *message = NULL;
+	size_t size;
+	FILE *file = open_memstream(&message, &size);
+
+	if (file == NULL)
+		return NULL;
+	vfprintf(file, format, args);
+	if (fclose(file) != 0) {
+		free(message);
+		return NULL;
+	}
+	return message;
+}
+
+/* "LABEL: message", the label in colour on a terminal. */
+static void
+say(const char *label, const char *colour, const char *message)
+{
+	bool coloured = takes_colour();
+
+	progress_hide();
+	fprintf(stderr, "%s%s:%s ", coloured ? colour : "", label,
+	    coloured ? "\033[0m" : "");
+	text_message(stderr, message != NULL ? message : "out of memory");
+	putc('\n', stderr);
+}
+
+#define RED "\033[1;31m"
+#define YELLOW "\033[1;33m"
+
+static void
+say_json(enum cli_exit status, const char *message)
+{
+	struct json json;
+
+	json_begin(&json, stderr);
+	json_text(&json, "error", message != NULL ? message : "out of memory");
+	json_number(&json, "exit", status);
+	json_end(&json);
+}
+
+enum cli_exit
+cli_fail(const struct cli *cli, enum cli_exit status, const char *format, ...)
+{
+	va_list args;
+	char *message;
+
+	va_start(args, format);
+	message = format_message(format, args);
+	va_end(args);
+	if (cli->json)
+		say_json(status, message);
+	else
+		say("ERROR", RED, message);
+	free(message);
+	return status;
+}
+
+enum cli_exit
+cli_usage(const struct cli *cli, const char *format, ...)
+{
+	va_list args;
+	char *message;
+
+	va_start(args, format);
+	message = format_message(format, args);
+	va_end(args);
+	say("ERROR", RED, message);
+	free(message);
+	if (cli->command != NULL)
+		fprintf(stderr,
+		    "usage: kvlog %s\n"
+		    "'kvlog help %s' says more.\n",
+		    cli->command->synopsis, cli->command->name);
+	else
+		fputs("'kvlog help' lists the commands.\n", stderr);
+	return CLI_USAGE;
+}
+
+void
+cli_warn(const struct cli *cli, const char *format, ...)
+{
+	va_list args;
+	char *message;
+
+	if (cli->quiet)
+		return;
+	va_start(args, format);
+	message = format_message(format, args);
+	va_end(args);
+	say("WARNING", YELLOW, message);
+	free(message);
+}
+
+void
+cli_remark(const struct cli *cli, const char *format, ...)
+{
+	va_list args;
+	char *message;
+
+	if (!cli->verbose)
+		return;
+	va_start(args, format);
+	message = format_message(format, args);
+	va_end(args);
+	progress_hide();
+	text_message(stderr, message != NULL ? message : "out of memory");
+	putc('\n', stderr);
+	free(message);
+}
+
+static enum cli_exit
+exit_of_status(enum kvlog_status status)
+{
+	switch (status) {
+	case KVLOG_OK:
+		return CLI_DONE;
+	case KVLOG_NOTFOUND:
+	case KVLOG_CONFLICT:
+		return CLI_NOTFOUND;
+	case KVLOG_TOOSMALL:
+	case KVLOG_INVAL:
+	case KVLOG_TOOBIG:
+	case KVLOG_VERSION:
+	case KVLOG_READONLY:
+	case KVLOG_NOSTORE:
+	case KVLOG_NOTSTORE:
+	case KVLOG_UNSUPPORTED:
+		return CLI_USAGE;
+	case KVLOG_CORRUPT:
+		return CLI_DAMAGE;
+	case KVLOG_BUSY:
+	case KVLOG_TIMEOUT:
+		return CLI_BUSY;
+	case KVLOG_NOMEM:
+	case KVLOG_IO:
+	case KVLOG_NOSPACE:
+	case KVLOG_BROKEN:
+		return CLI_FAILED;
+	}
+	return CLI_FAILED; /* of a newer library */
+}
+
+/* What the user of this program can do, where the library cannot know. */
+static const char *
+hint_of_status(enum kvlog_status status)
+{
+	if (status == KVLOG_NOSTORE)
+		return "; 'kvlog create' makes a store";
+	if (status == KVLOG_BUSY)
+		return "; --timeout waits longer";
+	return "";
+}
+
+enum cli_exit
+cli_fail_status(
+    const struct cli *cli, enum kvlog_status status, const char *what)
+{
+	const char *text = cli->error.text;
+
+	if (cli->error.status != status || *text == '\0')
+		text = kvlog_status_text(status);
+	if (strstr(text, cli->store) != NULL) /* it says where */
+		return cli_fail(cli, exit_of_status(status), "%s%s", text,
+		    hint_of_status(status));
+	return cli_fail(cli, exit_of_status(status), "%s %s: %s%s", what,
+	    cli->store, text, hint_of_status(status));
+}
+
+enum cli_exit
+cli_not_found(const struct cli *cli, struct bytes key)
+{
+	char *text;
+
+	if (cli->quiet)
+		return CLI_NOTFOUND;
+	text = text_escaped(key);
+	if (cli->json)
+		(void)cli_fail(cli, CLI_NOTFOUND, "Key not found: %s",
+		    text != NULL ? text : "");
+	else
+		fprintf(
+		    stderr, "Key not found: %s\n", text != NULL ? text : "");
+	free(text);
+	return CLI_NOTFOUND;
+}
+
+enum cli_exit
+cli_fail_entry(const struct cli *cli, const struct kvlog_iter *iter)
+{
+	struct kvlog_info info = {0};
+	struct bytes key;
+	char *text = NULL;
+
+	kvlog_iter_info(iter, &info);
+	key.data = kvlog_iter_key(iter, &key.len);
+	if (key.data != NULL)
+		text = text_escaped(key);
+	(void)cli_fail(cli, CLI_DAMAGE,
+	    "%s is damaged in %s (segment %" PRIu32 ", offset %" PRIu64
+	    "); put the key again, or restore it from a backup",
+	    text != NULL ? text : "a key that cannot be read", cli->store,
+	    info.segment, info.offset);
+	free(text);
+	return CLI_DAMAGE;
+}
+
+enum cli_exit
+cli_fail_output(const struct cli *cli, int sys_errno)
+{
+	clearerr(stdout); /* reported once is enough */
+	if (sys_errno == EPIPE)
+		return CLI_DONE; /* the reader has had enough */
+	if (sys_errno == EFAULT)
+		/* Values are written straight from the mapping: to write() a
+		 * page that cannot be read is no SIGBUS. */
+		return cli_fail(cli, CLI_FAILED,
+		    "I/O error while reading a mapped file of %s", cli->store);
+	return cli_fail(cli, CLI_FAILED,
+	    "cannot write to standard output: %s; what is there is not "
+	    "complete",
+	    strerror(sys_errno));
+}
+
+enum cli_exit
+cli_key(const struct cli *cli, const char *arg, struct bytes *ret_key)
+{
+	size_t len = strlen(arg);
+
+	if (len == 0 || len > KVLOG_KEY_MAX)
+		return cli_fail(cli, CLI_USAGE,
+		    "KEY has %zu bytes; a key has 1 to %u", len, KVLOG_KEY_MAX);
+	*ret_key = (struct bytes){arg, len};
+	return CLI_DONE;
+}
+
+enum cli_exit
+cli_segment_size(const struct cli *cli, uint64_t *ret_size)
+{
+	const char *arg = cli_option(cli, OPT_SEGMENT_SIZE);
+	uint64_t size;
+	char low[TEXT_SIZE_LEN], high[TEXT_SIZE_LEN];
+
+	if (arg == NULL)
+		return CLI_DONE;
+	if (!text_parse_size(arg, &size))
+		return cli_usage(
+		    cli, "'%s' is no size; write bytes, or 64K, 128M, 1G", arg);
+	if (size < KVLOG_SEGMENT_SIZE_MIN || size > KVLOG_SEGMENT_SIZE_MAX)
+		return cli_usage(cli, "segments have %s to %s, not '%s'",
+		    text_size(low, KVLOG_SEGMENT_SIZE_MIN),
+		    text_size(high, KVLOG_SEGMENT_SIZE_MAX), arg);
+	*ret_size = size;
+	return CLI_DONE;
+}
+
+enum cli_exit
+cli_write_how(struct cli *cli, struct kvlog_write *ret_how)
+{
+	const char *seq = cli_option(cli, OPT_IF_SEQ);
+	int condition_count = 0;
+
+	*ret_how = (struct kvlog_write)KVLOG_WRITE_INIT;
+	ret_how->err = &cli->error;
+	ret_how->durability = cli->durability;
+	if (cli_option(cli, OPT_IF_ABSENT) != NULL) {
+		ret_how->condition = KVLOG_IF_ABSENT;
+		condition_count++;
+	}
+	if (cli_option(cli, OPT_IF_PRESENT) != NULL) {
+		ret_how->condition = KVLOG_IF_PRESENT;
+		condition_count++;
+	}
+	if (seq != NULL) {
+		ret_how->condition = KVLOG_IF_SEQ;
+		condition_count++;
+		if (!text_parse_number(seq, &ret_how->if_seq))
+			return cli_usage(
+			    cli, "'%s' is no sequence number", seq);
+	}
+	if (condition_count > 1)
+		return cli_usage(cli, "only one condition can be given");
+	return CLI_DONE;
+}
+
+static void
+warn_of_damage(struct cli *cli, struct kvlog *db)
+{
+	struct kvlog_stats stats = {.size = sizeof stats};
+
+	if (kvlog_stats_get(db, &stats) != KVLOG_OK)
+		return; /* the command itself will meet the reason */
+	cli->degraded = (stats.recovery & KVLOG_RECOVERY_DEGRADED) != 0;
+	if ((stats.recovery & KVLOG_RECOVERY_DAMAGE) != 0)
+		cli_warn(cli,
+		    "%s is damaged: %" PRIu64 " bytes in %" PRIu64 " places%s",
+		    cli->store, stats.damaged_bytes, stats.damaged_ranges,
+		    cli->degraded ? "; their keys are not known, so that a "
+				    "key may be missing or show an older value"
+				  : "");
+	if (stats.recovery_text[0] != '\0')
+		cli_remark(
+		    cli, "%s: recovery: %s", cli->store, stats.recovery_text);
+}
+
+/* A path that cannot be opened is a wrong path, not a failing medium. */
+static bool
+is_wrong_path(const struct kvlog_error *error)
+{
+	switch (error->sys_errno) {
+	case EACCES:
+	case EPERM:
+	case EROFS:
+	case ENOENT:
+	case ENOTDIR:
+	case ELOOP:
+	case ENAMETOOLONG:
+		return true;
+	default:
+		return false;
+	}
+}
+
+enum cli_exit
+cli_open(struct cli *cli, unsigned flags, uint64_t segment_size,
+    struct kvlog **ret_db)
+{
+	struct kvlog_options options = KVLOG_OPTIONS_INIT;
+	enum kvlog_status st;
+
+	options.flags = flags;
+	options.timeout_ms = cli->timeout_ms;
+	if (cli->durability != KVLOG_DURABILITY_DEFAULT)
+		options.durability = cli->durability;
+	if (segment_size != 0)
+		options.segment_size = segment_size;
+
+	cli->error = (struct kvlog_error){0};
+	sigbus_install(cli->store);
+	st = kvlog_open(cli->store, &options, ret_db, &cli->error);
+	if (st != KVLOG_OK) {
+		enum cli_exit status = cli_fail_status(cli, st, "cannot open");
+
+		if (st == KVLOG_CONFLICT ||
+		    (st == KVLOG_IO && is_wrong_path(&cli->error)))
+			status = CLI_USAGE;
+		return status;
+	}
+	warn_of_damage(cli, *ret_db);
+	return CLI_DONE;
+}
+
+enum cli_exit
+cli_close(struct cli *cli, struct kvlog *db, enum cli_exit status)
+{
+	enum kvlog_status st;
+
+	cli->error = (struct kvlog_error){0};
+	st = kvlog_close(db, &cli->error);
+	if (st != KVLOG_OK && status == CLI_DONE)
+		status = cli_fail_status(cli, st, "cannot close");
+	return status;
+}

@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * cli.h - what the files of the kvlog program share: the table entry of a
+ * command, the options given, messages and exit status, text and JSON,
+ * progress.  The program stands on <kvlog.h> alone.
+ */
+#ifndef KVLOG_CLI_H
+#define KVLOG_CLI_H
+
+#include <getopt.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include <kvlog.h>
+
+#if defined __GNUC__
+#define CLI_PRINTF(text, first) __attribute__((format(printf, text, first)))
+#else
+#define CLI_PRINTF(text, first)
+#endif
+
+/* Exit status; scripts rely on these numbers. */
+enum cli_exit {
+	CLI_DONE = 0,
+	CLI_NOTFOUND = 1, /* no such key, or a condition does not hold */
+	CLI_USAGE = 2,    /* wrong usage or input, or the store cannot open */
+	CLI_DAMAGE = 3,   /* stored data is damaged */
+	CLI_BUSY = 4,     /* the lock was not obtained in time */
+	CLI_FAILED = 5    /* no space, no memory or an I/O error */
+};
+
+/*
+ * Every option of every command.  As values of struct option they must not
+ * be mistaken for the letters that getopt_long() returns.
+ */
+enum cli_option {
+	OPT_JSON = 256,
+	OPT_QUIET,
+	OPT_VERBOSE,
+	OPT_TIMEOUT,
+	OPT_DURABILITY,
+	OPT_HELP,
+	OPT_VERSION,
+	OPT_SEGMENT_SIZE,
+	OPT_IF_ABSENT,
+	OPT_IF_PRESENT,
+	OPT_IF_SEQ,
+	OPT_RAW,
+	OPT_VALUES,
+	OPT_LIMIT,
+	OPT_NUL,
+	OPT_END
+};
+
+#define OPT_COUNT (OPT_END - OPT_JSON)
+
+struct command;
+
+/* One run of the program. */
+struct cli {
+	const struct command *command;
+	const char *given[OPT_COUNT]; /* NULL, or the option's argument, or ""
+					 where it has none */
+	const char *store;            /* path, once it is known */
+	enum kvlog_durability durability; /* DEFAULT if it was not given */
+	uint32_t timeout_ms;
+	bool json;
+	bool quiet;
+	bool verbose;
+	bool degraded;            /* set by cli_open(): the keys of damaged
+				     records are not known */
+	struct kvlog_error error; /* of the last library call that has one */
+};
+
+/* One command: the only name each cmd_*.c exports. */
+struct command {
+	const char *name;
+	const char *alias;    /* a second name, or NULL */
+	const char *synopsis; /* as kvlog(1) shows it, without "kvlog" */
+	const char *summary;  /* for the list of commands */
+	const char *help;     /* lines about arguments and options */
+	const char *letters;  /* its own one-letter options */
+	const struct option *options; /* its own long ones; NULL: none */
+	int arg_min;
+	int arg_max;
+	bool writes; /* --durability applies */
+	enum cli_exit (*exec)(struct cli *cli, int argc, char **argv);
+};
+
+extern const struct command cmd_create;
+extern const struct command cmd_put;
+extern const struct command cmd_get;
+extern const struct command cmd_delete;
+extern const struct command cmd_exists;
+extern const struct command cmd_count;
+extern const struct command cmd_scan;
+extern const struct command cmd_stats;
+extern const struct command cmd_load;
+extern const struct command cmd_dump;
+
+/* A key or value that the caller still owns. */
+struct bytes {
+	const void *data;
+	size_t len;
+};
+
+/*
+ * cli.c: options, messages, the store.
+ */
+
+/* The option's argument, "" if it has none, NULL if it was not given. */
+const char *cli_option(const struct cli *cli, enum cli_option option);
+
+/* Print "ERROR: ..." (with --json: an object) to standard error. */
+enum cli_exit cli_fail(const struct cli *cli, enum cli_exit status,
+    const char *format, ...) CLI_PRINTF(3, 4);
+
+/* As cli_fail(), always as text, with the command's usage: exit 2. */
+enum cli_exit cli_usage(const struct cli *cli, const char *format, ...)
+    CLI_PRINTF(2, 3);
+
+/* Print "WARNING: ..." to standard error, unless --quiet. */
+void cli_warn(const struct cli *cli, const char *format, ...) CLI_PRINTF(2, 3);
+
+/* Print a remark to standard error if --verbose. */
+void cli_remark(const struct cli *cli, const char *format, ...)
+    CLI_PRINTF(2, 3);
+
+/* Report what a library call answered, with cli->error if it was filled. */
+enum cli_exit cli_fail_status(
+    const struct cli *cli, enum kvlog_status status, const char *what);
+
+/* Report "Key not found: KEY" (unless --quiet) and give its exit status. */
+enum cli_exit cli_not_found(const struct cli *cli, struct bytes key);
+
+/* Report the damaged record that iter stands on; its key if it is known. */
+enum cli_exit cli_fail_entry(
+    const struct cli *cli, const struct kvlog_iter *iter);
+
+/* Report an error of standard output; a closed pipe is none. */
+enum cli_exit cli_fail_output(const struct cli *cli, int sys_errno);
+
+/* Take an argument for a key.  Fails, with a message, if it cannot be one. */
+enum cli_exit cli_key(
+    const struct cli *cli, const char *arg, struct bytes *ret_key);
+
+/* --segment-size into *ret_size, which is left alone without the option. */
+enum cli_exit cli_segment_size(const struct cli *cli, uint64_t *ret_size);
+
+/* --if-seq and its relatives, --durability and the error into *ret_how. */
+enum cli_exit cli_write_how(struct cli *cli, struct kvlog_write *ret_how);
+
+/*
+ * Open cli->store with KVLOG_OPEN_* flags; segment_size 0 is the default.
+ * Warns if the store is damaged.  Fails with a message.
+ */
+enum cli_exit cli_open(struct cli *cli, unsigned flags, uint64_t segment_size,
+    struct kvlog **ret_db);
+
+/* Close db; the worse of status and what closing says. */
+enum cli_exit cli_close(
+    struct cli *cli, struct kvlog *db, enum cli_exit status);
+
+/*
+ * text.c: bytes for people, lines and JSON.
+ */
+
+/*
+ * Write bytes as the line format has them: a backslash as \\, tab, newline,
+ * carriage return and zero as \t \n \r \0, every other control byte and
+ * every byte that is not part of valid UTF-8 as \xHH.
+ */
+void text_escape(FILE *file, struct bytes bytes);
+
+/* The same into new memory, with a final 0; NULL without memory. */
+char *text_escaped(struct bytes bytes);
+
+/* Write a message; only control bytes are escaped. */
+void text_message(FILE *file, const char *message);
+
+/*
+ * Undo text_escape() in place; never grows.  NULL, or what is wrong.
+ */
+const char *text_unescape(char *text, size_t len, size_t *ret_len);
+
+/* Decimal numbers; "64K", "128M", "1G", "2T"; "500", "500ms", "5s". */
+bool text_parse_number(const char *text, uint64_t *ret_number);
+bool text_parse_size(const char *text, uint64_t *ret_size);
+bool text_parse_time(const char *text, uint32_t *ret_ms);
+
+#define TEXT_SIZE_LEN 32
+
+/* "128 MiB", "1.3 KiB"; returns buf. */
+char *text_size(char buf[TEXT_SIZE_LEN], uint64_t size);
+
+/* One JSON object on one line. */
+struct json {
+	FILE *file;
+	bool more; /* a member was written */
+};
+
+void json_begin(struct json *json, FILE *file);
+void json_end(struct json *json);
+void json_number(struct json *json, const char *name, uint64_t number);
+void json_bool(struct json *json, const char *name, bool value);
+void json_text(struct json *json, const char *name, const char *text);
+/* "name": "...", or "name_base64": "..." if the bytes are not UTF-8. */
+void json_bytes(struct json *json, const char *name, struct bytes bytes);
+/* A member written by the caller, who also knows that it is valid. */
+void json_raw(struct json *json, const char *name, const char *value);
+
+/*
+ * progress.c: a line on a terminal's standard error while load and dump
+ * work; nothing elsewhere, and nothing with --quiet or --json.  There is one
+ * terminal, so there is one such line, and its state has no handle.
+ */
+void progress_begin(const struct cli *cli, uint64_t total_bytes);
+void progress_update(uint64_t record_count, uint64_t byte_count);
+void progress_end(void);
+/* Wipe the line for a message; the next update draws it again. */
+void progress_hide(void);
+
+/* Nanoseconds of a clock that never steps. */
+uint64_t progress_clock(void);
+
+/*
+ * sigbus.c: end with a message if a mapped file cannot be read (a fault of
+ * the medium, or somebody has truncated the file).
+ */
+void sigbus_install(const char *store);
+
+#endif /* KVLOG_CLI_H */

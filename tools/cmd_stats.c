@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * cmd_stats.c - kvlog stats: what a store holds and how it is doing.
+ *
+ * On a terminal sizes have units; elsewhere, and with --json, they are exact
+ * numbers of bytes.  Scripts may rely on the labels and names.
+ */
+#include "config.h"
+
+#include "cli.h"
+
+#include <inttypes.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Live bytes among all bytes of records, in percent; -1: no records. */
+static double
+fill_factor(const struct kvlog_stats *stats)
+{
+	double live = (double)stats->live_bytes;
+	double all = live + (double)stats->dead_bytes;
+
+	return all > 0 ? 100 * live / all : -1;
+}
+
+/* RAM of the index per key; -1: no keys. */
+static double
+bytes_per_key(const struct kvlog_stats *stats)
+{
+	if (stats->record_count == 0)
+		return -1;
+	return (double)stats->index_bytes / (double)stats->record_count;
+}
+
+static void
+uuid_text(char text[37], const uint8_t uuid[16])
+{
+	size_t at = 0;
+
+	for (size_t i = 0; i < 16; i++) {
+		if (i == 4 || i == 6 || i == 8 || i == 10)
+			text[at++] = '-';
+		snprintf(text + at, 3, "%02x", uuid[i]);
+		at += 2;
+	}
+}
+
+static void
+print_label(const char *label)
+{
+	printf("%-18s", label);
+}
+
+static void
+print_number(const char *label, uint64_t number)
+{
+	print_label(label);
+	printf("%" PRIu64 "\n", number);
+}
+
+/* A number of bytes, for whoever reads. */
+static void
+print_size(const char *label, uint64_t size)
+{
+	char text[TEXT_SIZE_LEN];
+
+	if (isatty(STDOUT_FILENO) != 1) {
+		print_number(label, size);
+		return;
+	}
+	print_label(label);
+	puts(text_size(text, size));
+}
+
+static void
+print_index(const struct kvlog_stats *stats)
+{
+	double per_key = bytes_per_key(stats);
+
+	print_label("Index:");
+	if (per_key < 0)
+		puts("memory");
+	else
+		printf("memory, %.1f bytes per key\n", per_key);
+}
+
+static void
+print_recovery(const struct kvlog_stats *stats)
+{
+	const char *text = stats->recovery_text;
+
+	print_label("Recovery:");
+	if (*text == '\0')
+		text = stats->recovery == 0 ? "not needed" : "done";
+	text_message(stdout, text);
+	printf(" (%.1f ms)\n", (double)stats->recovery_ns / 1e6);
+}
+
+static void
+print_text(const struct cli *cli, const struct kvlog_stats *stats)
+{
+	double fill = fill_factor(stats);
+	char uuid[37];
+
+	uuid_text(uuid, stats->uuid);
+	print_label("Database:");
+	text_message(stdout, cli->store);
+	putchar('\n');
+	print_label("UUID:");
+	puts(uuid);
+	print_number("Format:", stats->format);
+	print_number("Records:", stats->record_count);
+	print_number("Segments:", stats->segment_count);
+	print_number("Active segment:", stats->active_segment);
+	print_number("Hint files:", stats->hint_count);
+	print_size("File size:", stats->file_bytes);
+	print_size("Live bytes:", stats->live_bytes);
+	print_size("Dead bytes:", stats->dead_bytes);
+	print_label("Fill factor:");
+	if (fill < 0)
+		puts("-");
+	else
+		printf("%.1f%%\n", fill);
+	print_size("Free space:", stats->free_bytes);
+	print_index(stats);
+	print_size("Index size:", stats->index_bytes);
+	print_number("Last sequence:", stats->last_seq);
+	print_number("Durable sequence:", stats->durable_seq);
+	print_recovery(stats);
+	print_size("Damaged bytes:", stats->damaged_bytes);
+	print_number("Damaged places:", stats->damaged_ranges);
+}
+
+/* A measure with two decimals, null if there is none. */
+static void
+json_measure(struct json *json, const char *name, double value)
+{
+	char text[32];
+
+	snprintf(text, sizeof text, "%.2f", value);
+	json_raw(json, name, value < 0 ? "null" : text);
+}
+
+/* The flags of what opening found, each by its name. */
+static void
+json_recovery(struct json *json, const struct kvlog_stats *stats)
+{
+	static const struct {
+		const char *name;
+		uint32_t flag;
+	} flags[] = {
+	    {"crash", KVLOG_RECOVERY_CRASH},
+	    {"torn", KVLOG_RECOVERY_TORN},
+	    {"discarded", KVLOG_RECOVERY_DISCARDED},
+	    {"damage", KVLOG_RECOVERY_DAMAGE},
+	    {"degraded", KVLOG_RECOVERY_DEGRADED},
+	    {"scanned", KVLOG_RECOVERY_SCANNED},
+	};
+
+	for (size_t i = 0; i < sizeof flags / sizeof flags[0]; i++) {
+		char name[32];
+
+		snprintf(name, sizeof name, "recovery_%s", flags[i].name);
+		json_bool(json, name, (stats->recovery & flags[i].flag) != 0);
+	}
+	json_text(json, "recovery_text", stats->recovery_text);
+	json_number(json, "recovery_ns", stats->recovery_ns);
+}
+
+static void
+print_json(const struct cli *cli, const struct kvlog_stats *stats)
+{
+	struct json json;
+	char uuid[37];
+
+	uuid_text(uuid, stats->uuid);
+	json_begin(&json, stdout);
+	json_text(&json, "database", cli->store);
+	json_text(&json, "uuid", uuid);
+	json_number(&json, "format", stats->format);
+	json_number(&json, "records", stats->record_count);
+	json_number(&json, "segments", stats->segment_count);
+	json_number(&json, "active_segment", stats->active_segment);
+	json_number(&json, "hint_files", stats->hint_count);
+	json_number(&json, "file_bytes", stats->file_bytes);
+	json_number(&json, "live_bytes", stats->live_bytes);
+	json_number(&json, "dead_bytes", stats->dead_bytes);
+	json_measure(&json, "fill_percent", fill_factor(stats));
+	json_number(&json, "free_bytes", stats->free_bytes);
+	json_text(&json, "index_mode", "memory");
+	json_number(&json, "index_bytes", stats->index_bytes);
+	json_measure(&json, "index_bytes_per_key", bytes_per_key(stats));
+	json_number(&json, "last_sequence", stats->last_seq);
+	json_number(&json, "durable_sequence", stats->durable_seq);
+	json_recovery(&json, stats);
+	json_number(&json, "damaged_bytes", stats->damaged_bytes);
+	json_number(&json, "damaged_places", stats->damaged_ranges);
+	json_end(&json);
+}
+
+static enum cli_exit
+stats_exec(struct cli *cli, int argc, char **argv)
+{
+	struct kvlog_stats stats = {.size = sizeof stats};
+	struct kvlog *db;
+	enum kvlog_status st;
+	enum cli_exit status;
+
+	(void)argc;
+	(void)argv;
+	status = cli_open(cli, KVLOG_OPEN_READONLY, 0, &db);
+	if (status != CLI_DONE)
+		return status;
+	st = kvlog_stats_get(db, &stats);
+	if (st != KVLOG_OK)
+		status = cli_fail_status(cli, st, "cannot examine");
+	else if (cli->json)
+		print_json(cli, &stats);
+	else
+		print_text(cli, &stats);
+	return cli_close(cli, db, status);
+}
+
+const struct command cmd_stats = {
+    .name = "stats",
+    .synopsis = "stats STORE",
+    .summary = "show what a store holds and how it is doing",
+    .help = "Show numbers of records, segments and bytes, the index, sequence "
+	    "numbers, and\n"
+	    "what opening the store found.  Sizes are exact unless standard "
+	    "output is a\n"
+	    "terminal.\n",
+    .letters = "",
+    .arg_min = 1,
+    .arg_max = 1,
+    .exec = stats_exec,
+};

@@ -121,10 +121,11 @@ struct kvlog_options {
 	uint32_t interval_ms;             /* for interval; default 100 */
 	uint32_t timeout_ms;   /* longest wait for another writer, 0 = do
 				  not wait; default 5000 */
-	uint64_t segment_size; /* upper bound of a segment file in bytes;
-				  default 128 MiB.  Smaller stores use
-				  smaller segments.  A larger record or
-				  batch gets a segment of its own size. */
+	uint64_t segment_size; /* upper bound of a segment file in bytes,
+				  kept with the store; 0: as it is, or
+				  128 MiB for a new store.  Smaller stores
+				  use smaller segments.  A larger record
+				  or batch gets a segment of its size. */
 	uint32_t mode;         /* permission bits of new files; 0 = 0666
 				  less the umask */
 };
@@ -132,7 +133,7 @@ struct kvlog_options {
 #define KVLOG_OPTIONS_INIT                                                     \
 	{                                                                      \
 		sizeof(struct kvlog_options), 0, KVLOG_DURABILITY_COMMIT, 100, \
-		    5000, KVLOG_SEGMENT_SIZE_DEFAULT, 0                        \
+		    5000, 0, 0                                                 \
 	}
 
 struct kvlog;      /* an open store */

@@ -138,10 +138,17 @@ take_spare(struct log *log, uint64_t need, bool may_use_reserve,
 		segment_close(log->spare);
 		log->spare = NULL;
 	}
-	st = repair_new_segment(log->dir, DIR_SPARE_NAME,
-	    &log->active->header.store, segment_number(log->active) + 1,
-	    repair_segment_size(log->set, log->segment_size), need,
-	    may_use_reserve, ret_seg, &reserve, err);
+	st = repair_new_segment(log->dir,
+	    &(struct segment_plan){
+		.name = DIR_SPARE_NAME,
+		.store = &log->active->header.store,
+		.number = segment_number(log->active) + 1,
+		.max_size = log->segment_size,
+		.size = repair_segment_size(log->set, log->segment_size),
+		.need = need,
+		.may_use_reserve = may_use_reserve,
+	    },
+	    ret_seg, &reserve, err);
 	if (reserve)
 		log->reserve_used = true;
 	return st;
@@ -219,16 +226,16 @@ log_prepare_spare(struct log *log)
 {
 	struct segment *seg = NULL;
 	struct segment_store store;
-	uint32_t number;
-	uint64_t size;
+	struct segment_plan plan = {.name = "next.tmp", .store = &store};
 	bool wanted;
 
 	pthread_mutex_lock(&log->turn);
 	wanted = log->spare_wanted && log->spare == NULL &&
 		 !atomic_load(&log->broken);
 	log->spare_wanted = false;
-	number = segment_number(log->active) + 1;
-	size = repair_segment_size(log->set, log->segment_size);
+	plan.number = segment_number(log->active) + 1;
+	plan.max_size = log->segment_size;
+	plan.size = repair_segment_size(log->set, log->segment_size);
 	store = log->active->header.store;
 	pthread_mutex_unlock(&log->turn);
 	if (!wanted)
@@ -236,20 +243,20 @@ log_prepare_spare(struct log *log)
 
 	/* Made under a name of its own, so that a commit that cannot wait
 	 * makes one beside it. */
-	if (repair_new_segment(log->dir, "next.tmp", &store, number, size, 0,
-		false, &seg, NULL, NULL) != KVLOG_OK)
+	if (repair_new_segment(log->dir, &plan, &seg, NULL, NULL) != KVLOG_OK)
 		return false;
 	os->advise(&seg->map, 0, seg->map.len, OS_ADVICE_POPULATE);
 
 	pthread_mutex_lock(&log->turn);
-	if (log->spare == NULL && number == segment_number(log->active) + 1 &&
-	    os->rename(log->dir->fd, "next.tmp", DIR_SPARE_NAME) == 0) {
+	if (log->spare == NULL &&
+	    plan.number == segment_number(log->active) + 1 &&
+	    os->rename(log->dir->fd, plan.name, DIR_SPARE_NAME) == 0) {
 		log->spare = seg;
 		seg = NULL;
 	}
 	pthread_mutex_unlock(&log->turn);
 	if (seg != NULL) {
-		os->unlink(log->dir->fd, "next.tmp");
+		os->unlink(log->dir->fd, plan.name);
 		segment_close(seg);
 	}
 	return true;
@@ -296,7 +303,8 @@ store_record(const struct segment *seg, uint64_t off, const struct record *rec,
 		memcpy(first_word, stage, 8);
 	len = (uint64_t)head + rec->key_len + rec->value_len;
 	if (len <= STAGE_LEN) {
-		memcpy(stage + head, rec->key, rec->key_len);
+		if (rec->key_len > 0) /* a mark has none */
+			memcpy(stage + head, rec->key, rec->key_len);
 		if (rec->value_len > 0)
 			memcpy(stage + head + rec->key_len, rec->value,
 			    rec->value_len);

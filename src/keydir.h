@@ -23,16 +23,18 @@
 #define KEYDIR_NONE UINT64_MAX /* no location */
 
 struct keydir;
+struct leaf;
+struct bucket;
 
 /* Where a find has got to.  No resources; may be dropped at any time.  The
  * fields are keydir.c's. */
 struct keydir_probe {
-	const void *leaf;
-	const void *bucket; /* the one that is looked at */
+	const struct leaf *leaf;
+	const struct bucket *bucket; /* the one that is looked at */
 	uint64_t hash;
 	uint64_t matches; /* its slots that are still to be looked at */
 	uint32_t index;   /* its number in the leaf */
-	uint32_t left;    /* buckets not yet left behind */
+	uint32_t passed;  /* buckets before it that were looked at */
 	unsigned slot;    /* of the location returned last */
 	bool more;        /* the find goes on behind it */
 };

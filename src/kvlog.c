@@ -60,8 +60,9 @@ check_options(const struct kvlog_options *o, struct kvlog_error *err)
 	if (o->durability == KVLOG_DURABILITY_INTERVAL && o->interval_ms == 0)
 		return err_set(err, KVLOG_INVAL, 0,
 		    "options.interval_ms must be at least 1");
-	if (o->segment_size < KVLOG_SEGMENT_SIZE_MIN ||
-	    o->segment_size > KVLOG_SEGMENT_SIZE_MAX)
+	if (o->segment_size != 0 &&
+	    (o->segment_size < KVLOG_SEGMENT_SIZE_MIN ||
+		o->segment_size > KVLOG_SEGMENT_SIZE_MAX))
 		return err_set(err, KVLOG_INVAL, 0,
 		    "a segment size of %llu bytes; at least %u and at most "
 		    "%llu are possible",

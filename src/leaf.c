@@ -88,8 +88,8 @@ size_low(struct leaf_size size)
 }
 
 struct leaf *
-leaf_init(void *const units[LEAF_UNITS_MAX], struct leaf_size size,
-    uint32_t depth)
+leaf_init(
+    void *const units[LEAF_UNITS_MAX], struct leaf_size size, uint32_t depth)
 {
 	struct leaf *leaf = units[0];
 
@@ -165,8 +165,8 @@ leaf_put(struct leaf *leaf, uint64_t hash, uint64_t word)
 void
 leaf_set(struct leaf *leaf, uint32_t index, unsigned slot, uint64_t word)
 {
-	atomic_store_explicit(&leaf_bucket(leaf, index)->word[slot], word,
-	    memory_order_release);
+	atomic_store_explicit(
+	    &leaf_bucket(leaf, index)->word[slot], word, memory_order_release);
 }
 
 void
@@ -189,8 +189,7 @@ leaf_remove(struct leaf *leaf, uint32_t index, unsigned slot, uint64_t hash)
  * Entries come in about the order of their buckets; with read-modify-write of
  * the bucket each would wait for the one before.
  */
-#define STAGE_BUCKETS                                                          \
-	((LEAF_UNITS_MAX << LEAF_UNIT_SHIFT) - LEAF_HEAD_LINES)
+#define STAGE_BUCKETS ((LEAF_UNITS_MAX << LEAF_UNIT_SHIFT) - LEAF_HEAD_LINES)
 
 struct stage {
 	uint16_t tag[STAGE_BUCKETS][8];
@@ -267,9 +266,8 @@ leaf_copy(const struct leaf *old, struct leaf *half0, struct leaf *half1,
 		for (; used != 0; used &= used - 1) {
 			unsigned slot = leaf_lowest_bit(used);
 			uint64_t word = peek(&bucket->word[slot]);
-			uint64_t hash =
-			    word >> LEAF_LOC_BITS << LEAF_TAG_BITS |
-			    tag_at(bucket, slot);
+			uint64_t hash = word >> LEAF_LOC_BITS << LEAF_TAG_BITS |
+					tag_at(bucket, slot);
 			unsigned to = (unsigned)(hash >> bit & two);
 
 			if (LIKELY(is_staged(half[to])))
@@ -331,9 +329,8 @@ leaf_check(const struct leaf *leaf, uint64_t prefix)
 
 		for (unsigned slot = 0; slot < LEAF_SLOTS; slot++) {
 			uint64_t word = peek(&bucket->word[slot]);
-			uint64_t hash =
-			    word >> LEAF_LOC_BITS << LEAF_TAG_BITS |
-			    tag_at(bucket, slot);
+			uint64_t hash = word >> LEAF_LOC_BITS << LEAF_TAG_BITS |
+					tag_at(bucket, slot);
 
 			assert((used >> slot & 1) == (word != 0));
 			if (word == 0)

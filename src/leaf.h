@@ -86,8 +86,7 @@ struct leaf {
 
 static_assert(sizeof(struct bucket) == CACHE_LINE, "a bucket is a line");
 static_assert(offsetof(struct leaf, count) == CACHE_LINE, "finds need line 0");
-static_assert(
-    sizeof(struct leaf) == LEAF_HEAD_LINES * CACHE_LINE, "two lines");
+static_assert(sizeof(struct leaf) == LEAF_HEAD_LINES * CACHE_LINE, "two lines");
 static_assert(LEAF_HASH_BITS + LEAF_LOC_BITS == 64 + LEAF_TAG_BITS,
     "a hash is a tag and what a location leaves of a word");
 
@@ -106,8 +105,8 @@ struct leaf_size leaf_size_for(uint64_t entries);
 uint64_t leaf_cap_max(void);
 
 /* Make an empty leaf of units that the caller gives it, and owns. */
-struct leaf *leaf_init(void *const units[LEAF_UNITS_MAX],
-    struct leaf_size size, uint32_t depth);
+struct leaf *leaf_init(
+    void *const units[LEAF_UNITS_MAX], struct leaf_size size, uint32_t depth);
 
 /* ---- finds ---- */
 
@@ -221,8 +220,8 @@ uint64_t leaf_count_ones(const struct leaf *leaf, uint32_t bit);
  * with a 1 at this bit of their hash into half1, the others into half0.  half1
  * may be NULL: then all go to half0.
  */
-void leaf_copy(const struct leaf *old, struct leaf *half0,
-    struct leaf *half1, uint32_t bit);
+void leaf_copy(const struct leaf *old, struct leaf *half0, struct leaf *half1,
+    uint32_t bit);
 
 /* Assert all that a leaf promises, prefix being that of all its hashes. */
 void leaf_check(const struct leaf *leaf, uint64_t prefix);

@@ -70,39 +70,39 @@ repair_make_reserve(struct dir *dir, uint64_t segment_size)
 }
 
 enum kvlog_status
-repair_new_segment(struct dir *dir, const char *name,
-    const struct segment_store *store, uint32_t number, uint64_t size,
-    uint64_t need, bool may_use_reserve, struct segment **ret_segment,
-    bool *ret_reserve, struct kvlog_error *err)
+repair_new_segment(struct dir *dir, const struct segment_plan *plan,
+    struct segment **ret_segment, bool *ret_reserve, struct kvlog_error *err)
 {
 	struct segment_header header = {
-	    .store = *store,
+	    .store = *plan->store,
 	    .kind = SEGMENT_PLAIN,
-	    .id = {number, number, 0, 1, 1},
-	    .size =
-		max_u64(size, round_up(SEGMENT_DATA_OFF + need, BLOCK_SIZE)),
+	    .id = {plan->number, plan->number, 0, 1, 1},
+	    .size = max_u64(plan->size,
+		round_up(SEGMENT_DATA_OFF + plan->need, BLOCK_SIZE)),
+	    .max_size = plan->max_size,
 	};
 	struct os_stat st;
 	enum kvlog_status status;
 
-	if (number > DIR_SEGMENT_MAX)
+	if (ret_reserve != NULL)
+		*ret_reserve = false;
+	if (plan->number > DIR_SEGMENT_MAX)
 		return err_set(err, KVLOG_TOOBIG, 0,
 		    "%s: no segment numbers are left; dump the store into a "
 		    "new one",
 		    dir->path);
-	status = segment_create(dir, name, &header, false, ret_segment, err);
-	if (ret_reserve != NULL)
-		*ret_reserve = false;
-	if (status != KVLOG_NOSPACE || !may_use_reserve)
+	status =
+	    segment_create(dir, plan->name, &header, false, ret_segment, err);
+	if (status != KVLOG_NOSPACE || !plan->may_use_reserve)
 		return status;
 	if (os->stat_name(dir->fd, DIR_RESERVE_NAME, &st) != 0 ||
-	    st.size < SEGMENT_DATA_OFF + need ||
-	    os->rename(dir->fd, DIR_RESERVE_NAME, name) != 0)
+	    st.size < SEGMENT_DATA_OFF + plan->need ||
+	    os->rename(dir->fd, DIR_RESERVE_NAME, plan->name) != 0)
 		return status;
-	header.size = st.size & ~(uint64_t)(BLOCK_SIZE - 1);
 	if (ret_reserve != NULL)
 		*ret_reserve = true;
-	return segment_create(dir, name, &header, true, ret_segment, err);
+	header.size = st.size & ~(uint64_t)(BLOCK_SIZE - 1);
+	return segment_create(dir, plan->name, &header, true, ret_segment, err);
 }
 
 /* Remove what is not live: unfinished work, replaced and discarded files. */
@@ -264,6 +264,7 @@ rewrite_unsynced(struct dir *dir, struct segset *set, const struct recovery *r,
 	    .size = max_u64(KVLOG_SEGMENT_SIZE_MIN,
 		round_up(SEGMENT_DATA_OFF + len, BLOCK_SIZE)),
 	    .end = SEGMENT_DATA_OFF + len,
+	    .max_size = last->header.max_size,
 	    .last_salt = last->header.salt,
 	    .last_end = segment_end(last),
 	    .last_seq = r->lost_seq,
@@ -307,9 +308,16 @@ begin_segment(struct dir *dir, struct segset *set, struct recovery *r,
 	enum kvlog_status st;
 	int rc;
 
-	st = repair_new_segment(dir, NEW_NAME, &last->header.store,
-	    last->header.id.last + 1, repair_segment_size(set, segment_size), 0,
-	    true, &seg, NULL, err);
+	st = repair_new_segment(dir,
+	    &(struct segment_plan){
+		.name = NEW_NAME,
+		.store = &last->header.store,
+		.number = last->header.id.last + 1,
+		.max_size = segment_size,
+		.size = repair_segment_size(set, segment_size),
+		.may_use_reserve = true,
+	    },
+	    &seg, NULL, err);
 	if (st != KVLOG_OK)
 		return st;
 	dir_make_name(name, &seg->header.id, "seg");

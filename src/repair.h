@@ -19,15 +19,21 @@ enum kvlog_status repair_log(struct dir *dir, struct segset *set,
 /* The size for the next plain segment of a store. */
 uint64_t repair_segment_size(const struct segset *set, uint64_t max_size);
 
-/*
- * Make a segment, under a name that is not part of the store (name), of at
- * least size bytes and with room for need bytes of records; if the disk is full
- * and may_use_reserve, out of the reserve.  Sets *ret_reserve to whether the
- * reserve was taken (may be NULL).
- */
-enum kvlog_status repair_new_segment(struct dir *dir, const char *name,
-    const struct segment_store *store, uint32_t number, uint64_t size,
-    uint64_t need, bool may_use_reserve, struct segment **ret_segment,
+/* A plain segment to be made. */
+struct segment_plan {
+	const char *name; /* not one that is part of the store */
+	const struct segment_store *store;
+	uint32_t number;
+	uint64_t max_size; /* upper bound in force, in bytes */
+	uint64_t size;     /* wanted, in bytes */
+	uint64_t need;     /* there must be room for these bytes of records */
+	bool may_use_reserve; /* if the disk is full */
+};
+
+/* Make it.  Sets *ret_reserve to whether the reserve was taken (may be NULL).
+ * KVLOG_NOSPACE, _TOOBIG (no numbers are left), _NOMEM, _IO. */
+enum kvlog_status repair_new_segment(struct dir *dir,
+    const struct segment_plan *plan, struct segment **ret_segment,
     bool *ret_reserve, struct kvlog_error *err);
 
 /* Make sure that the reserve is there: 0 or an errno value. */

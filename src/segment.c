@@ -71,6 +71,7 @@ encode_fixed(uint8_t buf[FIXED_LEN], const struct segment_header *h)
 	put_u64(buf + 96, h->last_end);
 	put_u64(buf + 104, h->last_seq);
 	put_u64(buf + 112, h->now_ms);
+	put_u64(buf + 120, h->max_size);
 	memcpy(buf + SECRET_OFF, h->store.secret, SEGMENT_SECRET_LEN);
 	put_u32(buf + 8, sum_crc(buf + 12, FIXED_LEN - 12));
 }
@@ -101,6 +102,7 @@ decode_fixed(const uint8_t buf[FIXED_LEN], struct segment_header *h)
 	h->last_end = get_u64(buf + 96);
 	h->last_seq = get_u64(buf + 104);
 	h->now_ms = get_u64(buf + 112);
+	h->max_size = get_u64(buf + 120);
 	memcpy(h->store.secret, buf + SECRET_OFF, SEGMENT_SECRET_LEN);
 	if (h->kind > SEGMENT_VERBATIM)
 		return FIXED_NEWER;

@@ -37,6 +37,7 @@ struct segment_header {
 	struct file_id id;
 	uint64_t size; /* of the file in bytes */
 	uint64_t salt;
+	uint64_t max_size; /* bound for later segments, as it was in force */
 	/* The rest for outputs only, else 0. */
 	uint64_t set_id;
 	uint64_t end;       /* exact end of the records */

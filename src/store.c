@@ -155,16 +155,25 @@ create_first_segment(struct kvlog *db, struct kvlog_error *err)
 	struct control_state state = {.generation = 1};
 	struct segment_store store;
 	struct segment *seg = NULL;
+	uint64_t max_size = db->options.segment_size;
 	char name[DIR_NAME_LEN];
 	enum kvlog_status st;
 	int rc;
 
+	if (max_size == 0)
+		max_size = KVLOG_SEGMENT_SIZE_DEFAULT;
 	rc = draw_identity(&store);
 	if (rc != 0)
 		return err_sys(err, rc, "draw random numbers");
 	os->unlink(db->dir.fd, FIRST_NAME); /* of an interrupted attempt */
-	st = repair_new_segment(&db->dir, FIRST_NAME, &store, 1,
-	    min_u64(UINT64_C(1) << 20, db->options.segment_size), 0, false,
+	st = repair_new_segment(&db->dir,
+	    &(struct segment_plan){
+		.name = FIRST_NAME,
+		.store = &store,
+		.number = 1,
+		.max_size = max_size,
+		.size = min_u64(UINT64_C(1) << 20, max_size),
+	    },
 	    &seg, NULL, err);
 	if (st != KVLOG_OK)
 		return st;
@@ -335,6 +344,21 @@ load_index(struct kvlog *db, struct kvlog_error *err)
 	return st;
 }
 
+/* The bound that was asked for, or else the one kept with the store. */
+static void
+settle_segment_size(struct kvlog *db)
+{
+	const struct segment *last = db->set->segments[db->set->count - 1];
+	uint64_t kept = last->header.max_size;
+
+	if (db->options.segment_size != 0)
+		return;
+	/* Whatever stands there passed a checksum, but may be hostile. */
+	if (kept < KVLOG_SEGMENT_SIZE_MIN || kept > KVLOG_SEGMENT_SIZE_MAX)
+		kept = KVLOG_SEGMENT_SIZE_DEFAULT;
+	db->options.segment_size = kept & ~(uint64_t)(BLOCK_SIZE - 1);
+}
+
 static enum kvlog_status
 open_for_writing(struct kvlog *db, struct kvlog_error *err)
 {
@@ -350,9 +374,11 @@ open_for_writing(struct kvlog *db, struct kvlog_error *err)
 	if (st == KVLOG_OK)
 		st = recover_find(
 		    &db->dir, &db->control, db->set, &db->recovery, err);
-	if (st == KVLOG_OK)
-		st = repair_log(&db->dir, db->set, &db->recovery,
-		    db->options.segment_size, err);
+	if (st != KVLOG_OK)
+		return st;
+	settle_segment_size(db);
+	st = repair_log(
+	    &db->dir, db->set, &db->recovery, db->options.segment_size, err);
 	if (st != KVLOG_OK)
 		return st;
 	active = db->set->segments[db->set->count - 1];
@@ -383,9 +409,10 @@ open_for_reading(struct kvlog *db, struct kvlog_error *err)
 	if (st == KVLOG_OK)
 		st = recover_find(
 		    &db->dir, &db->control, db->set, &db->recovery, err);
-	if (st == KVLOG_OK)
-		st = load_index(db, err);
-	return st;
+	if (st != KVLOG_OK)
+		return st;
+	settle_segment_size(db);
+	return load_index(db, err);
 }
 
 static void

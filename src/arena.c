@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * arena.c - memory in units of one size, cut from chunks.
+ */
+#include "config.h"
+
+#include "arena.h"
+
+#include "os.h"
+
+/* A chunk is this part of what there is already, within bounds, so that
+ * little of it lies unused, and there are few of them. */
+#define CHUNK_PART 32u
+#define CHUNK_UNITS_MIN 8u
+#define CHUNK_UNITS_MAX 2048u
+
+/* Units follow one line behind the start. */
+struct arena_chunk {
+	struct arena_chunk *next;
+	uint32_t unit_count;
+	uint32_t cut_count;
+};
+
+/* What a free unit begins with. */
+struct arena_free {
+	struct arena_free *next;
+};
+
+static_assert(sizeof(struct arena_chunk) <= CACHE_LINE, "units are aligned");
+
+/* One thread adds, others read: no need for an atomic addition. */
+static void
+add_bytes(struct arena *arena, uint64_t more)
+{
+	uint64_t bytes =
+	    atomic_load_explicit(&arena->bytes, memory_order_relaxed);
+
+	atomic_store_explicit(
+	    &arena->bytes, bytes + more, memory_order_relaxed);
+}
+
+uint64_t
+arena_bytes(const struct arena *arena)
+{
+	return atomic_load_explicit(&arena->bytes, memory_order_relaxed);
+}
+
+void
+arena_init(struct arena *arena)
+{
+	arena->chunks = NULL;
+	arena->free = NULL;
+	arena->unit_count = 0;
+	arena->free_count = 0;
+	atomic_init(&arena->bytes, 0);
+}
+
+void *
+arena_get_bytes(struct arena *arena, uint64_t bytes)
+{
+	void *p;
+
+	if (bytes > SIZE_MAX - CACHE_LINE)
+		return NULL;
+	bytes = round_up(bytes, CACHE_LINE);
+	p = os->aligned(CACHE_LINE, (size_t)bytes);
+	if (p != NULL)
+		add_bytes(arena, bytes);
+	return p;
+}
+
+void
+arena_put_bytes(struct arena *arena, void *p, uint64_t bytes)
+{
+	add_bytes(arena, 0 - round_up(bytes, CACHE_LINE));
+	os->free(p);
+}
+
+static uint64_t
+chunk_bytes(uint32_t unit_count)
+{
+	return CACHE_LINE + (uint64_t)unit_count * ARENA_UNIT_BYTES;
+}
+
+static bool
+add_chunk(struct arena *arena)
+{
+	uint64_t part =
+	    min_u64(arena->unit_count / CHUNK_PART, CHUNK_UNITS_MAX);
+	uint32_t unit_count = (uint32_t)max_u64(part, CHUNK_UNITS_MIN);
+	struct arena_chunk *chunk =
+	    arena_get_bytes(arena, chunk_bytes(unit_count));
+
+	if (chunk == NULL)
+		return false;
+	chunk->unit_count = unit_count;
+	chunk->cut_count = 0;
+	chunk->next = arena->chunks;
+	arena->chunks = chunk;
+	return true;
+}
+
+static void *
+cut_unit(struct arena *arena)
+{
+	struct arena_chunk *chunk = arena->chunks;
+
+	if (chunk == NULL || chunk->cut_count == chunk->unit_count) {
+		if (!add_chunk(arena))
+			return NULL;
+		chunk = arena->chunks;
+	}
+	arena->unit_count++;
+	return (char *)chunk + CACHE_LINE +
+	       (size_t)chunk->cut_count++ * ARENA_UNIT_BYTES;
+}
+
+void *
+arena_get(struct arena *arena)
+{
+	struct arena_free *unit = arena->free;
+
+	if (unit == NULL)
+		return cut_unit(arena);
+	arena->free = unit->next;
+	arena->free_count--;
+	return unit;
+}
+
+void
+arena_put(struct arena *arena, void *unit)
+{
+	struct arena_free *head = unit;
+
+	head->next = arena->free;
+	arena->free = head;
+	arena->free_count++;
+}
+
+void
+arena_fini(struct arena *arena)
+{
+	assert(arena->free_count == arena->unit_count);
+	while (arena->chunks != NULL) {
+		struct arena_chunk *chunk = arena->chunks;
+
+		arena->chunks = chunk->next;
+		arena_put_bytes(arena, chunk, chunk_bytes(chunk->unit_count));
+	}
+	assert(arena_bytes(arena) == 0);
+}
+
+void
+arena_check(const struct arena *arena, uint64_t used)
+{
+	uint64_t count = 0;
+
+	for (const struct arena_free *unit = arena->free; unit != NULL;
+	     unit = unit->next)
+		count++;
+	assert(count == arena->free_count);
+	assert(count + used == arena->unit_count);
+	(void)used;
+}

@@ -59,11 +59,17 @@ log_init(struct log *log, struct dir *dir, struct control *control,
 	log->next_seq = recovery->first_seq;
 	atomic_init(&log->last_seq, recovery->last_seq);
 
-	/* After a repair everything before the new range is durable. */
-	atomic_init(&log->durable, recovery->unclean ? recovery->first_seq - 1
-						     : recovery->state.durable);
+	/* After a repair everything before the new range is durable; what was
+	 * never written is not, whatever the page says. */
+	atomic_init(&log->durable,
+	    recovery->unclean
+		? recovery->first_seq - 1
+		: min_u64(recovery->state.durable, recovery->first_seq - 1));
 	log->evidence = recovery->unclean ? recovery->first_seq - 1 : 0;
 	log->evidence_synced = log->evidence;
+	/* The last writer may have been killed between a rollover and the
+	 * sync of its name.  A repair has synced the directory. */
+	log->names_unsynced = !recovery->unclean;
 
 	pthread_mutex_init(&log->turn, NULL);
 	pthread_mutex_init(&log->sync_lock, NULL);
@@ -365,7 +371,7 @@ log_mark(struct log *log, bool clean, struct kvlog_error *err)
 	pthread_mutex_lock(&log->turn);
 	durable = atomic_load(&log->durable);
 	rec.flags = clean ? RECORD_CLEAN : 0;
-	rec.seq = log->next_seq - 1;
+	rec.seq = atomic_load(&log->last_seq);
 	rec.lag = record_lag(rec.seq, durable);
 	rec.size = record_size(rec.flags, 0, 0);
 	if (atomic_load(&log->broken))

@@ -92,6 +92,10 @@ control_create(struct dir *dir, struct kvlog_error *err)
 	rc = os->allocate(fd, FILE_SIZE);
 	if (rc == 0)
 		rc = os->sync(fd);
+	/* Its name comes first of all: a directory in which a creation was cut
+	 * off is then empty or has a lock file (PLACE_BARE in store.c). */
+	if (rc == 0)
+		rc = os->sync_dir(dir->fd);
 	os->close(fd);
 	if (rc != 0) {
 		os->unlink(dir->fd, DIR_LOCK_NAME);
@@ -115,6 +119,11 @@ map_lock_file(struct control *control)
 		return rc;
 	control->dev = st.dev;
 	control->ino = st.ino;
+	rc = registry_join(st.dev, st.ino, control->fd, &control->registered);
+	if (rc != 0) {
+		control->fd = -1; /* it took that along */
+		return rc;
+	}
 	if (control->writable) {
 		rc = os->allocate(control->fd, FILE_SIZE);
 		if (rc != 0)
@@ -152,8 +161,8 @@ control_open(struct control *ret_control, struct dir *dir, bool writable,
 			 * counts, so a new one serves. */
 			enum kvlog_status st = control_create(dir, err);
 
-			if (st != KVLOG_OK)
-				return st;
+			if (st != KVLOG_OK && st != KVLOG_CONFLICT)
+				return st; /* and not made by another */
 			return control_open(ret_control, dir, writable, err);
 		}
 		if (rc == EACCES && !writable)
@@ -171,14 +180,29 @@ control_open(struct control *ret_control, struct dir *dir, bool writable,
 	return KVLOG_OK;
 }
 
+static void
+unlock_byte(struct control *control, enum control_byte byte)
+{
+	os->try_lock(control->fd, LOCK_BASE + byte, OS_LOCK_NONE);
+}
+
 void
 control_close(struct control *control)
 {
 	os->unmap(&control->map);
-	if (control->fd >= 0)
+	if (control->writer) {
+		/* Closing may have to wait for other handles; unlocking not. */
+		control_opened(control);
+		unlock_byte(control, CONTROL_WRITER);
+		registry_drop_writer(control->registered);
+		control->writer = false;
+	}
+	if (control->registered != NULL)
+		registry_leave(control->registered); /* closes fd */
+	else if (control->fd >= 0)
 		os->close(control->fd);
+	control->registered = NULL;
 	control->fd = -1;
-	control->writer = false;
 }
 
 bool
@@ -192,16 +216,37 @@ control_is_blank(const struct control *control)
 	return true;
 }
 
-/* Wait for one byte until the deadline; 0, EAGAIN, or another errno. */
 static int
-lock_byte(struct control *control, enum control_byte byte, uint64_t deadline)
+try_writer(struct control *control)
+{
+	int rc;
+
+	if (!registry_claim_writer(control->registered))
+		return EAGAIN;
+	rc = os->try_lock(
+	    control->fd, LOCK_BASE + CONTROL_WRITER, OS_LOCK_EXCLUSIVE);
+	if (rc != 0)
+		registry_drop_writer(control->registered);
+	return rc;
+}
+
+static int
+try_open(struct control *control)
+{
+	return os->try_lock(
+	    control->fd, LOCK_BASE + CONTROL_OPEN, OS_LOCK_EXCLUSIVE);
+}
+
+/* Wait for a lock until the deadline; 0, EAGAIN, or another errno. */
+static int
+wait_for(int (*try_lock)(struct control *), struct control *control,
+    uint64_t deadline)
 {
 	uint64_t pause = 100 * 1000; /* ns */
 
 	for (;;) {
 		uint64_t now;
-		int rc = os->try_lock(
-		    control->fd, LOCK_BASE + byte, OS_LOCK_EXCLUSIVE);
+		int rc = try_lock(control);
 
 		if (rc != EAGAIN)
 			return rc;
@@ -222,6 +267,11 @@ lock_failed(const struct control *control, const struct dir *dir, int rc,
 	if (rc != EAGAIN)
 		return err_sys(err, rc, "lock %s/%s", dir->path, DIR_LOCK_NAME);
 	pid = load_word(control, WORD_PID);
+	if (pid == os->pid())
+		return err_set(err, KVLOG_BUSY, 0,
+		    "%s is open for writing in this process already; share "
+		    "its handle",
+		    dir->path);
 	if (pid == 0)
 		return err_set(err, KVLOG_BUSY, 0,
 		    "%s is open for writing in another process (waited "
@@ -241,13 +291,13 @@ control_lock_writer(struct control *control, struct dir *dir,
 	int rc;
 
 	assert(control->writable);
-	rc = lock_byte(control, CONTROL_WRITER, deadline);
+	rc = wait_for(try_writer, control, deadline);
 	if (rc != 0)
 		return lock_failed(control, dir, rc, timeout_ms, err);
-	rc = lock_byte(control, CONTROL_OPEN, deadline);
+	rc = wait_for(try_open, control, deadline);
 	if (rc != 0) {
-		os->try_lock(
-		    control->fd, LOCK_BASE + CONTROL_WRITER, OS_LOCK_NONE);
+		unlock_byte(control, CONTROL_WRITER);
+		registry_drop_writer(control->registered);
 		return lock_failed(control, dir, rc, timeout_ms, err);
 	}
 	control->writer = true;
@@ -257,7 +307,7 @@ control_lock_writer(struct control *control, struct dir *dir,
 void
 control_opened(struct control *control)
 {
-	os->try_lock(control->fd, LOCK_BASE + CONTROL_OPEN, OS_LOCK_NONE);
+	unlock_byte(control, CONTROL_OPEN);
 }
 
 /* The parts of the page that say whether the rest can be believed. */

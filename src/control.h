@@ -15,6 +15,7 @@
 #include "base.h"
 #include "dir.h"
 #include "os.h"
+#include "registry.h"
 
 /* Lock bytes.  Far behind the file's end, so that locks never meet data. */
 enum control_byte {
@@ -28,6 +29,7 @@ struct control {
 	int fd;
 	uint64_t dev, ino; /* of the lock file */
 	uint8_t boot_id[16];
+	struct registry_entry *registered; /* has fd, if not NULL */
 	bool writable;
 	bool writer; /* holds CONTROL_WRITER */
 };

@@ -7,6 +7,11 @@
  * The sources stand in a heap by their present keys; of equal keys the one
  * of the newest segment comes first and hides the others, which is all that
  * a tombstone has to do.
+ *
+ * An entry whose record is damaged has no key, but the hash of one; it comes
+ * as soon as its source gets to it, which is before any source gets to that
+ * key.  Older entries of that hash are then damage too, since they may be
+ * what the damaged record replaced.
  */
 #include "config.h"
 
@@ -20,8 +25,17 @@ struct source {
 	struct hint *own; /* made for this cursor, or NULL */
 	uint64_t next;    /* number of the entry that entry holds */
 	struct cursor_entry entry;
+	uint64_t hash;   /* of the key, as the hint says */
 	uint64_t prefix; /* first 8 bytes of the key, to compare */
 	size_t age;      /* place in the set: greater is newer */
+};
+
+/* A damaged entry that was met. */
+struct damaged {
+	uint64_t hash;
+	size_t age;
+	const struct segment *seg;
+	uint64_t off;
 };
 
 struct cursor {
@@ -30,11 +44,15 @@ struct cursor {
 	struct source **heap; /* sources that have an entry */
 	size_t heap_count;
 	struct cursor_entry entry;
+	const uint8_t *last_key; /* of the last sound entry, or NULL */
+	size_t last_len;
 	uint8_t *prefix;
 	size_t prefix_len;
 	uint64_t now_ms;
 	uint64_t end;
 	bool keys_only;
+	struct damaged *damaged;
+	size_t damaged_count, damaged_cap;
 };
 
 static uint64_t
@@ -60,6 +78,7 @@ load_entry(const struct cursor *cursor, struct source *source)
 		hint_get(source->hint, source->next, &h);
 		e->seg = seg;
 		e->off = h.off;
+		source->hash = h.hash;
 		parsed = record_parse(
 		    seg->map.addr + h.off, source->hint->to - h.off, &e->rec);
 		e->damaged = !parsed || !record_header_ok(seg->map.addr + h.off,
@@ -206,6 +225,7 @@ cursor_destroy(struct cursor *cursor)
 		hint_close(cursor->sources[i].own);
 	os->free(cursor->sources);
 	os->free(cursor->heap);
+	os->free(cursor->damaged);
 	os->free(cursor->prefix);
 	os->free(cursor);
 }
@@ -224,8 +244,38 @@ cursor_seek(struct cursor *cursor, const void *key, size_t key_len)
 		s->next = hint_seek(s->hint, s->seg, key, key_len);
 	}
 	memset(&cursor->entry, 0, sizeof cursor->entry);
+	cursor->damaged_count = 0;
+	cursor->last_key = NULL;
 	build_heap(cursor);
 	return KVLOG_OK;
+}
+
+static enum kvlog_status
+note_damaged(struct cursor *c, const struct source *source)
+{
+	if (c->damaged_count == c->damaged_cap) {
+		size_t cap = c->damaged_cap > 0 ? 2 * c->damaged_cap : 8;
+		struct damaged *grown;
+
+		grown = os->realloc(c->damaged, cap * sizeof *grown);
+		if (grown == NULL)
+			return KVLOG_NOMEM;
+		c->damaged = grown;
+		c->damaged_cap = cap;
+	}
+	c->damaged[c->damaged_count++] = (struct damaged){source->hash,
+	    source->age, source->entry.seg, source->entry.off};
+	return KVLOG_OK;
+}
+
+/* The damaged entry that may have replaced one of this hash and age. */
+static const struct damaged *
+find_damaged(const struct cursor *c, uint64_t hash, size_t age)
+{
+	for (size_t i = 0; i < c->damaged_count; i++)
+		if (c->damaged[i].hash == hash && c->damaged[i].age > age)
+			return &c->damaged[i];
+	return NULL;
 }
 
 enum kvlog_status
@@ -234,19 +284,31 @@ cursor_next(struct cursor *cursor)
 	struct cursor_entry *e = &cursor->entry;
 
 	while (cursor->heap_count > 0) {
-		*e = cursor->heap[0]->entry;
+		const struct source *top = cursor->heap[0];
+		const struct damaged *damaged =
+		    find_damaged(cursor, top->hash, top->age);
+
+		*e = top->entry;
+		if (e->damaged && note_damaged(cursor, top) != KVLOG_OK)
+			return KVLOG_NOMEM;
 		advance_top(cursor);
 		if (e->damaged)
 			return KVLOG_CORRUPT;
-		/* Older entries of the key are hidden by this one. */
-		while (cursor->heap_count > 0 &&
-		       !cursor->heap[0]->entry.damaged &&
-		       key_compare(cursor->heap[0]->entry.rec.key,
-			   cursor->heap[0]->entry.rec.key_len, e->rec.key,
-			   e->rec.key_len) == 0)
-			advance_top(cursor);
+		/* Older entries of a key are hidden by the first one. */
+		if (cursor->last_key != NULL &&
+		    key_compare(e->rec.key, e->rec.key_len, cursor->last_key,
+			cursor->last_len) == 0)
+			continue;
+		cursor->last_key = e->rec.key;
+		cursor->last_len = e->rec.key_len;
 		if (e->rec.type != RECORD_PUT)
 			continue;
+		if (damaged != NULL) {
+			e->seg = damaged->seg;
+			e->off = damaged->off;
+			e->damaged = true;
+			return KVLOG_CORRUPT;
+		}
 		if ((e->rec.flags & RECORD_EXPIRY) != 0 &&
 		    e->rec.expiry_ms <= cursor->now_ms)
 			continue;

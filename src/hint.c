@@ -175,9 +175,9 @@ gather(const struct segment *seg, uint64_t from, uint64_t to,
 	for (; segment_walk(seg, &off, to, &rec, &bad); off += rec.size) {
 		if (!record_type_known(rec.type))
 			continue;
-		*ret_last_seq = max_u64(*ret_last_seq, rec.seq);
 		if (rec.type == RECORD_MARK)
 			continue;
+		*ret_last_seq = max_u64(*ret_last_seq, rec.seq);
 		if (count == cap) {
 			struct sorted *grown;
 
@@ -603,21 +603,26 @@ hint_get(const struct hint *hint, uint64_t n, struct hint_entry *ret_entry)
 	    RECORD_ALIGN;
 }
 
-/* Whether entry n comes before key in the default bucket.  A damaged record
- * sorts anywhere; whoever reads it will see that it is damaged. */
+/* The record of entry n; false if it is damaged. */
 static bool
-entry_before(const struct hint *hint, const struct segment *seg, uint64_t n,
-    const uint8_t *key, size_t key_len)
+read_entry(const struct hint *hint, const struct segment *seg, uint64_t n,
+    struct record *ret_rec)
 {
 	struct hint_entry e;
-	struct record rec;
+	const uint8_t *p;
 
 	hint_get(hint, n, &e);
-	if (!record_parse(seg->map.addr + e.off, hint->to - e.off, &rec))
-		return false;
-	if (rec.bucket_seq != 0 || rec.bucket_ordinal != 0)
-		return false;
-	return key_compare(rec.key, rec.key_len, key, key_len) < 0;
+	p = seg->map.addr + e.off;
+	return record_parse(p, hint->to - e.off, ret_rec) &&
+	       record_header_ok(p, ret_rec, segment_seed(seg, e.off));
+}
+
+/* Whether a record comes before key in the default bucket. */
+static bool
+is_before(const struct record *rec, const uint8_t *key, size_t key_len)
+{
+	return rec->bucket_seq == 0 && rec->bucket_ordinal == 0 &&
+	       key_compare(rec->key, rec->key_len, key, key_len) < 0;
 }
 
 /* The last block whose fence is <= key: an equal or first greater key is in
@@ -656,10 +661,15 @@ hint_seek(const struct hint *hint, const struct segment *seg,
 	low = (uint64_t)fence_seek(hint, key, key_len) * hint->per_block;
 	high = min_u64(low + hint->per_block, hint->entry_count);
 	while (low < high) {
-		uint64_t mid = low + (high - low) / 2;
+		uint64_t mid = low + (high - low) / 2, n = mid;
+		struct record rec;
 
-		if (entry_before(hint, seg, mid, key, key_len))
-			low = mid + 1;
+		/* A damaged record does not know its place: the next sound
+		 * one answers for it. */
+		while (n < high && !read_entry(hint, seg, n, &rec))
+			n++;
+		if (n < high && is_before(&rec, key, key_len))
+			low = n + 1;
 		else
 			high = mid;
 	}

@@ -152,6 +152,24 @@ index_set(struct index *index, uint64_t hash, const void *key, size_t key_len,
 	return KVLOG_OK;
 }
 
+/*
+ * A hint names the hash of a record that is damaged.  What is older and has
+ * this hash may be the same key's, so it must not show through: from now on
+ * the hash leads to the damage.
+ */
+static enum kvlog_status
+load_damaged(struct index *index, uint64_t hash, uint64_t loc)
+{
+	struct keydir_probe probe;
+	uint64_t old;
+
+	while ((old = keydir_first(index->keydir, hash, &probe)) != KEYDIR_NONE)
+		if (!keydir_remove(index->keydir, hash, old))
+			break;
+	return keydir_insert(index->keydir, hash, loc) == 0 ? KVLOG_OK
+							    : KVLOG_NOMEM;
+}
+
 /* Enter one record while loading. */
 static enum kvlog_status
 load_record(struct index *index, const struct segment *seg, uint64_t off,
@@ -172,13 +190,18 @@ load_record(struct index *index, const struct segment *seg, uint64_t off,
 	}
 
 	struct record rec;
+	enum kvlog_status st;
 
-	if (!segment_parse(seg, off, &rec) || (rec.flags & RECORD_BUCKET) != 0)
+	if (!segment_parse(seg, off, &rec) ||
+	    !record_header_ok(
+		seg->map.addr + off, &rec, segment_seed(seg, off)))
+		st = load_damaged(index, hash, loc);
+	else if ((rec.flags & RECORD_BUCKET) != 0)
 		return KVLOG_OK;
-	if (index_set(index, hash, rec.key, rec.key_len,
-		type == RECORD_PUT ? loc : KEYDIR_NONE) != KVLOG_OK)
-		return err_set(err, KVLOG_NOMEM, 0, "load the index");
-	return KVLOG_OK;
+	else
+		st = index_set(index, hash, rec.key, rec.key_len,
+		    type == RECORD_PUT ? loc : KEYDIR_NONE);
+	return st == KVLOG_OK ? st : err_set(err, st, 0, "load the index");
 }
 
 static enum kvlog_status

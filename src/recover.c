@@ -176,6 +176,18 @@ same_set(const struct segment *a, const struct segment *b)
 	       a->header.id.first == b->header.id.first;
 }
 
+/* Whether the log went on behind a position: the page has no checksum, but
+ * the end note has, and is a lower bound. */
+static bool
+note_is_behind(const struct recoverer *rec, const struct control_state *state)
+{
+	struct control_note note;
+
+	return control_read_note(rec->control, &note) &&
+	       note.salt == state->active_salt &&
+	       control_pos(note.segment, note.end) > state->position;
+}
+
 /*
  * Whether the control page speaks of these files: its position lies in the
  * last segment, or in the one before a last one that was named but not yet
@@ -189,7 +201,8 @@ page_fits_files(const struct recoverer *rec, struct control_state *state)
 	uint32_t number = control_pos_segment(state->position);
 	uint64_t off = control_pos_off(state->position);
 
-	if (rec->gap != 0 || last->header.kind != SEGMENT_PLAIN)
+	if (rec->gap != 0 || last->header.kind != SEGMENT_PLAIN ||
+	    note_is_behind(rec, state))
 		return false;
 	if (number == segment_number(last))
 		return state->active_salt == last->header.salt &&
@@ -289,7 +302,9 @@ is_covered(const struct recoverer *rec, size_t i)
 {
 	const struct segment *seg = rec->set->segments[i];
 
-	if (i >= rec->tiled || atomic_load(&seg->hint) == NULL)
+	/* Without its link, its first records tell where it stands. */
+	if (i >= rec->tiled || atomic_load(&seg->hint) == NULL ||
+	    (i > 0 && !seg->link_ok))
 		return false;
 	return seg->header.kind != SEGMENT_PLAIN ||
 	       (i + 1 < rec->tiled && rec->set->segments[i + 1]->link_ok);
@@ -304,6 +319,7 @@ survey_segment(struct recoverer *rec, size_t i)
 	bool sealed =
 	    !last && rec->set->segments[i + 1]->link_ok && i + 1 < rec->tiled;
 	uint64_t limit = segment_limit(seg);
+	bool at_page = rec->r->warm && last; /* where the page's log ends */
 
 	if (!last)
 		rec->r->scanned++;
@@ -311,9 +327,9 @@ survey_segment(struct recoverer *rec, size_t i)
 		return survey_output(sv, seg, rec->err);
 	if (sealed)
 		limit = rec->set->segments[i + 1]->link.prev_end;
-	else if (rec->r->warm)
+	else if (at_page)
 		limit = control_pos_off(rec->r->state.position);
-	return survey_plain(sv, seg, limit, sealed || rec->r->warm, rec->err);
+	return survey_plain(sv, seg, limit, sealed || at_page, rec->err);
 }
 
 static enum kvlog_status
@@ -368,6 +384,9 @@ survey_all(struct recoverer *rec)
 /* What is known of the end while pieces are judged in order. */
 struct verdict {
 	uint64_t s; /* last whole commit so far */
+	/* Numbers up to here are before this place, or were never given out:
+	 * a range begins above it. */
+	uint64_t base;
 	bool ended; /* the log ends at (segment, off) */
 	bool torn;  /* ... in a torn end, not in damage */
 	size_t segment;
@@ -407,6 +426,13 @@ note_damage(struct recoverer *rec, uint64_t bytes)
 	rec->r->damaged_bytes += bytes;
 }
 
+/* The last number before this place: of a commit, or of a range. */
+static uint64_t
+reached(const struct verdict *v)
+{
+	return max_u64(v->s, v->base);
+}
+
 /*
  * Judge bad bytes [from, to) of segment i (from == to: commits are missing
  * although no byte is bad).
@@ -417,7 +443,7 @@ judge_bad(struct recoverer *rec, struct verdict *v, size_t i, uint64_t from,
 {
 	bool go_on = before_next != SEQ_NONE && rec->attested >= before_next;
 
-	if (rec->attested <= v->s) {
+	if (rec->attested <= reached(v)) {
 		v->ended = v->torn = true;
 		v->segment = i;
 		v->off = from;
@@ -447,7 +473,6 @@ judge_bad(struct recoverer *rec, struct verdict *v, size_t i, uint64_t from,
 static enum kvlog_status
 judge_piece(struct recoverer *rec, struct verdict *v, size_t i, size_t p)
 {
-	const struct segment *seg = rec->set->segments[i];
 	const struct piece *piece = &rec->surveys[i].pieces[p];
 	uint64_t first = piece->first_seq;
 	enum kvlog_status st = KVLOG_OK;
@@ -458,8 +483,7 @@ judge_piece(struct recoverer *rec, struct verdict *v, size_t i, size_t p)
 			return KVLOG_OK; /* marks */
 		if (first <= v->s)
 			break; /* not of this place in the log */
-		if (first != v->s + 1 &&
-		    !(seg->link_ok && first == seg->link.first_seq)) {
+		if (first != reached(v) + 1) {
 			st = judge_bad(
 			    rec, v, i, piece->from, piece->from, first - 1);
 			if (st != KVLOG_OK || v->ended)
@@ -498,17 +522,20 @@ judge_link(struct recoverer *rec, struct verdict *v, size_t i)
 		return KVLOG_OK;
 	if (seg->link_ok) {
 		expected = seg->link.prev_last_seq;
-		if (expected <= v->s)
+		if (expected <= reached(v))
 			return KVLOG_OK;
 		return judge_bad(rec, v, i - 1, rec->surveys[i - 1].end,
 		    rec->surveys[i - 1].end, expected);
 	}
+	/* What the link would have said of prev. */
+	if (prev->header.kind == SEGMENT_PLAIN) {
+		atomic_store(&prev->end, rec->surveys[i - 1].end);
+		prev->last_seq = v->s;
+	}
 	expected = next_valid(rec, i, 0);
 	if (rec->attested > v->s && expected == v->s) {
 		/* Nothing but the link itself is lost. */
-		note_damage(rec, 0);
-		atomic_store(&prev->end, rec->surveys[i - 1].end);
-		prev->last_seq = v->s;
+		note_damage(rec, SEGMENT_LINK_LEN);
 		return KVLOG_OK;
 	}
 	return judge_bad(rec, v, i - 1, rec->surveys[i - 1].end,
@@ -524,11 +551,24 @@ judge_segment(struct recoverer *rec, struct verdict *v, size_t i)
 
 	if (i > 0)
 		st = judge_link(rec, v, i);
+	else if (!seg->link_ok)
+		note_damage(rec, SEGMENT_LINK_LEN); /* it names nobody */
 	if (st != KVLOG_OK || v->ended)
 		return st;
 	if (seg->header_damaged)
-		note_damage(rec, 0);
+		note_damage(rec, SEGMENT_FIXED_LEN);
+	if (seg->link_ok && seg->link.first_seq > 0)
+		v->base = max_u64(v->base, seg->link.first_seq - 1);
 	if (!sv->done) {
+		const struct hint *hint = atomic_load(&seg->hint);
+
+		/* An earlier opening found that commits were lost at its end,
+		 * and its successor's link still says so. */
+		v->s = max_u64(v->s, hint->last_seq);
+		if (v->s < seg->last_seq) {
+			note_damage(rec, 0);
+			rec->r->flags |= KVLOG_RECOVERY_DEGRADED;
+		}
 		v->s = max_u64(v->s, seg->last_seq);
 		return KVLOG_OK;
 	}
@@ -570,12 +610,12 @@ judge_all(struct recoverer *rec, struct verdict *v)
 	v->segment = last;
 	v->off = r->warm ? control_pos_off(r->state.position)
 			 : rec->surveys[last].end;
-	if (rec->gap != 0 && rec->attested > v->s)
+	if (rec->gap != 0 && rec->attested > reached(v))
 		return err_set_at(rec->err, KVLOG_CORRUPT, rec->gap, 0,
 		    "%s: segment %" PRIu32 " is missing; restore the file from "
 		    "a backup",
 		    rec->dir->path, rec->gap);
-	if (!r->warm && rec->attested > v->s) {
+	if (!r->warm && rec->attested > reached(v)) {
 		/* Zeros where commits were known to be durable. */
 		note_damage(rec, 0);
 		r->flags |= KVLOG_RECOVERY_DEGRADED;
@@ -593,7 +633,8 @@ apply_verdict(struct recoverer *rec, const struct verdict *v)
 	const struct survey *sv = &rec->surveys[v->segment];
 
 	r->last_seq = v->s;
-	r->lost_seq = r->warm ? v->s : max_u64(v->s, rec->attested);
+	r->lost_seq = r->warm || rec->attested <= reached(v) ? v->s
+							     : rec->attested;
 	r->first_seq = v->s + 1;
 	if (active->link_ok && active->link.first_seq > r->first_seq)
 		r->first_seq = active->link.first_seq;
@@ -659,7 +700,7 @@ recover_describe(const struct recovery *r, char *buf, size_t len)
 	if (r->flags & KVLOG_RECOVERY_DAMAGE)
 		snprintf(buf, len,
 		    "damage found in %" PRIu64 " place%s (%" PRIu64
-		    " bytes)%s; run kvlog-verify",
+		    " bytes)%s; 'kvlog dump' saves what can be read",
 		    r->damaged_ranges, r->damaged_ranges == 1 ? "" : "s",
 		    r->damaged_bytes,
 		    r->flags & KVLOG_RECOVERY_DEGRADED

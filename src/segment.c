@@ -35,10 +35,8 @@
 #include <string.h>
 
 #define MAGIC "kvlogseg"
-#define FIXED_LEN 512u
 #define COPY_OFF 4096u
 #define LINK_OFF 512u
-#define LINK_LEN 64u
 #define SECRET_OFF 128u
 #define LINK_DURABLE 0x1u
 #define FEATURES_REFUSE 0xffffu
@@ -48,12 +46,12 @@
 static_assert(WINDOW_LEN > RECORD_HEADER_SIZE + RECORD_EXT_MAX + KVLOG_KEY_MAX +
 			       BLOCK_SIZE,
     "window holds any key");
-static_assert(SEGMENT_DATA_OFF == COPY_OFF + FIXED_LEN, "layout");
+static_assert(SEGMENT_DATA_OFF == COPY_OFF + SEGMENT_FIXED_LEN, "layout");
 
 static void
-encode_fixed(uint8_t buf[FIXED_LEN], const struct segment_header *h)
+encode_fixed(uint8_t buf[SEGMENT_FIXED_LEN], const struct segment_header *h)
 {
-	memset(buf, 0, FIXED_LEN);
+	memset(buf, 0, SEGMENT_FIXED_LEN);
 	memcpy(buf, MAGIC, 8);
 	put_u16(buf + 12, SEGMENT_FORMAT);
 	put_u32(buf + 20, h->kind);
@@ -73,16 +71,16 @@ encode_fixed(uint8_t buf[FIXED_LEN], const struct segment_header *h)
 	put_u64(buf + 112, h->now_ms);
 	put_u64(buf + 120, h->max_size);
 	memcpy(buf + SECRET_OFF, h->store.secret, SEGMENT_SECRET_LEN);
-	put_u32(buf + 8, sum_crc(buf + 12, FIXED_LEN - 12));
+	put_u32(buf + 8, sum_crc(buf + 12, SEGMENT_FIXED_LEN - 12));
 }
 
 enum fixed_state { FIXED_OK, FIXED_BAD, FIXED_NEWER };
 
 static enum fixed_state
-decode_fixed(const uint8_t buf[FIXED_LEN], struct segment_header *h)
+decode_fixed(const uint8_t buf[SEGMENT_FIXED_LEN], struct segment_header *h)
 {
 	if (memcmp(buf, MAGIC, 8) != 0 ||
-	    get_u32(buf + 8) != sum_crc(buf + 12, FIXED_LEN - 12))
+	    get_u32(buf + 8) != sum_crc(buf + 12, SEGMENT_FIXED_LEN - 12))
 		return FIXED_BAD;
 	if (get_u16(buf + 12) > SEGMENT_FORMAT ||
 	    (get_u32(buf + 16) & FEATURES_REFUSE) != 0)
@@ -121,15 +119,15 @@ link_sum(const struct segment *seg, const uint8_t *buf)
 	uint8_t salt[8];
 
 	put_u64(salt, seg->header.salt);
-	return ~sum_update(
-	    sum_update(UINT32_MAX, salt, sizeof salt), buf + 4, LINK_LEN - 4);
+	return ~sum_update(sum_update(UINT32_MAX, salt, sizeof salt), buf + 4,
+	    SEGMENT_LINK_LEN - 4);
 }
 
 static void
-encode_link(uint8_t buf[LINK_LEN], const struct segment *seg,
+encode_link(uint8_t buf[SEGMENT_LINK_LEN], const struct segment *seg,
     const struct segment_link *link)
 {
-	memset(buf, 0, LINK_LEN);
+	memset(buf, 0, SEGMENT_LINK_LEN);
 	put_u32(buf + 4, link->durable ? LINK_DURABLE : 0);
 	put_u64(buf + 8, link->prev_salt);
 	put_u64(buf + 16, link->prev_end);
@@ -139,7 +137,7 @@ encode_link(uint8_t buf[LINK_LEN], const struct segment *seg,
 }
 
 static bool
-decode_link(const uint8_t buf[LINK_LEN], const struct segment *seg,
+decode_link(const uint8_t buf[SEGMENT_LINK_LEN], const struct segment *seg,
     struct segment_link *link)
 {
 	if (get_u32(buf) != link_sum(seg, buf))
@@ -179,7 +177,7 @@ segment_close(struct segment *seg)
 static int
 write_fixed(struct segment *seg)
 {
-	uint8_t buf[FIXED_LEN];
+	uint8_t buf[SEGMENT_FIXED_LEN];
 	int rc;
 
 	encode_fixed(buf, &seg->header);
@@ -265,7 +263,8 @@ static enum kvlog_status
 read_headers(struct segment *seg, struct dir *dir, const struct file_id *id,
     struct kvlog_error *err)
 {
-	uint8_t first[LINK_OFF + LINK_LEN] = {0}, copy[FIXED_LEN] = {0};
+	uint8_t first[LINK_OFF + SEGMENT_LINK_LEN] = {0},
+				 copy[SEGMENT_FIXED_LEN] = {0};
 	enum fixed_state state;
 	size_t len;
 	int rc;
@@ -424,7 +423,7 @@ segment_add_bad(struct segment *seg, uint64_t from, uint64_t to)
 int
 segment_store_link(struct segment *seg, const struct segment_link *link)
 {
-	uint8_t buf[LINK_LEN];
+	uint8_t buf[SEGMENT_LINK_LEN];
 	int rc;
 
 	encode_link(buf, seg, link);

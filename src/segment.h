@@ -16,6 +16,8 @@
 
 #define SEGMENT_FORMAT 0       /* until frozen; see kvlog-format(5) */
 #define SEGMENT_DATA_OFF 4608u /* of the first record */
+#define SEGMENT_FIXED_LEN 512u /* of the fixed part of the header */
+#define SEGMENT_LINK_LEN 64u
 #define SEGMENT_SECRET_LEN SUM_SECRET_LEN
 
 enum segment_kind {

@@ -80,8 +80,6 @@ open_directory(struct kvlog *db, const char *path, struct kvlog_error *err)
 	if (wants(db, KVLOG_OPEN_CREATE)) {
 		/* Who may read a file may look into its directory. */
 		rc = os->mkdir(path, mode | (mode & 0444u) >> 2);
-		if (rc == 0)
-			rc = os->sync_parent(path);
 		if (rc != 0 && rc != EEXIST)
 			return err_sys(err, rc, "create directory %s", path);
 	}
@@ -165,6 +163,12 @@ create_first_segment(struct kvlog *db, struct kvlog_error *err)
 	rc = draw_identity(&store);
 	if (rc != 0)
 		return err_sys(err, rc, "draw random numbers");
+	/* Here and not after mkdir(): whoever made the directory may have been
+	 * stopped before this.  A parent that may not be read is left alone. */
+	rc = os->sync_parent(db->dir.path);
+	if (rc != 0 && rc != EACCES)
+		return err_sys(
+		    err, rc, "sync the directory of %s", db->dir.path);
 	os->unlink(db->dir.fd, FIRST_NAME); /* of an interrupted attempt */
 	st = repair_new_segment(&db->dir,
 	    &(struct segment_plan){

@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * registry.c - a hash table of lock files by device and inode; the library's
+ * only global state.
+ */
+#include "config.h"
+
+#include "registry.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <string.h>
+
+#define HASH_NONFATAL_OOM 1
+#define uthash_malloc(size) os->malloc(size)
+#define uthash_free(p, size) os->free(p)
+#define uthash_nonfatal_oom(entry) ((entry)->added = false)
+#include <uthash.h>
+
+struct identity {
+	uint64_t dev, ino;
+};
+
+/* A descriptor that waits to be closed. */
+struct descriptor {
+	struct descriptor *next;
+	int fd;
+};
+
+struct registry_entry {
+	struct identity identity;
+	struct descriptor *descriptors;
+	unsigned handles;
+	bool writer;
+	bool added; /* uthash found the memory */
+	UT_hash_handle hh;
+};
+
+static pthread_mutex_t registry_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct registry_entry *entries;
+static uint32_t owner_pid; /* whose entries they are */
+
+void
+registry_forget(void)
+{
+	pthread_mutex_init(&registry_lock, NULL);
+	entries = NULL;
+}
+
+/* With the lock held. */
+static struct registry_entry *
+find_or_add(const struct identity *identity)
+{
+	struct registry_entry *entry = NULL;
+
+	/* What a parent process had open is not ours to close: forget it. */
+	if (owner_pid != os->pid()) {
+		owner_pid = os->pid();
+		entries = NULL;
+	}
+	HASH_FIND(hh, entries, identity, sizeof *identity, entry);
+	if (entry != NULL)
+		return entry;
+	entry = os->calloc(1, sizeof *entry);
+	if (entry == NULL)
+		return NULL;
+	entry->identity = *identity;
+	entry->added = true;
+	HASH_ADD(hh, entries, identity, sizeof entry->identity, entry);
+	if (entry->added)
+		return entry;
+	os->free(entry);
+	return NULL;
+}
+
+static void
+close_descriptors(struct registry_entry *entry)
+{
+	while (entry->descriptors != NULL) {
+		struct descriptor *d = entry->descriptors;
+
+		entry->descriptors = d->next;
+		os->close(d->fd);
+		os->free(d);
+	}
+}
+
+int
+registry_join(
+    uint64_t dev, uint64_t ino, int fd, struct registry_entry **ret_entry)
+{
+	struct identity identity;
+	struct registry_entry *entry;
+	struct descriptor *d = os->malloc(sizeof *d);
+
+	memset(&identity, 0, sizeof identity);
+	identity.dev = dev;
+	identity.ino = ino;
+	pthread_mutex_lock(&registry_lock);
+	entry = d != NULL ? find_or_add(&identity) : NULL;
+	if (entry != NULL) {
+		d->fd = fd;
+		d->next = entry->descriptors;
+		entry->descriptors = d;
+		entry->handles++;
+	}
+	pthread_mutex_unlock(&registry_lock);
+	if (entry == NULL) {
+		os->free(d);
+		os->close(fd);
+		return ENOMEM;
+	}
+	*ret_entry = entry;
+	return 0;
+}
+
+void
+registry_leave(struct registry_entry *entry)
+{
+	if (entry == NULL)
+		return;
+	pthread_mutex_lock(&registry_lock);
+	assert(entry->handles > 0);
+	if (--entry->handles == 0) {
+		close_descriptors(entry);
+		HASH_DELETE(hh, entries, entry);
+		os->free(entry);
+	}
+	pthread_mutex_unlock(&registry_lock);
+}
+
+bool
+registry_claim_writer(struct registry_entry *entry)
+{
+	bool claimed;
+
+	pthread_mutex_lock(&registry_lock);
+	claimed = !entry->writer;
+	entry->writer = true;
+	pthread_mutex_unlock(&registry_lock);
+	return claimed;
+}
+
+void
+registry_drop_writer(struct registry_entry *entry)
+{
+	pthread_mutex_lock(&registry_lock);
+	entry->writer = false;
+	pthread_mutex_unlock(&registry_lock);
+}

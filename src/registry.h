@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * registry.h - the lock files that this process has open.
+ *
+ * Two things must not happen in a process that opens a store twice.  With
+ * classic fcntl locks, which belong to the process, a second writer would be
+ * let in, and closing any descriptor of the file would drop the first one's
+ * locks.  So a process has at most one writer of a store, and descriptors of
+ * a lock file are closed together, when the last handle on it goes.
+ *
+ * Threads: any.  After fork() the child begins with an empty registry.
+ */
+#ifndef REGISTRY_H
+#define REGISTRY_H
+
+#include "base.h"
+#include "os.h"
+
+struct registry_entry;
+
+/*
+ * Take part in the entry of the lock file with this identity.  fd is open on
+ * it and belongs to the registry from then on, also on failure.  0, or
+ * ENOMEM.
+ */
+int registry_join(
+    uint64_t dev, uint64_t ino, int fd, struct registry_entry **ret_entry);
+
+/* End that; NULL is fine. */
+void registry_leave(struct registry_entry *entry);
+
+/* Become the one writer of this process; false if there is another. */
+bool registry_claim_writer(struct registry_entry *entry);
+void registry_drop_writer(struct registry_entry *entry);
+
+/* For tests that end a simulated process in the midst of anything: the next
+ * one begins with an empty registry. */
+void registry_forget(void);
+
+#endif

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * oracle.h - what a store may hold after a crash: the state after some prefix
+ * of its commits, no shorter than the last one that was reported durable, no
+ * longer than the one whose call was cut off.
+ */
+#ifndef ORACLE_H
+#define ORACLE_H
+
+#include "model.h"
+
+/* All zero but for oracle_init(). */
+struct oracle {
+	struct model *states; /* [i]: after i commits */
+	uint64_t *seqs;       /* [i]: number of commit i; [0] is 0 */
+	size_t count, cap;    /* of states; at least 1 */
+	size_t durable;       /* state that was reported durable */
+	bool in_flight;       /* the last state's call has not returned */
+	bool created;         /* a call that makes the store has returned */
+	uint64_t max_seq;     /* greatest number ever given out */
+};
+
+void oracle_init(struct oracle *oracle); /* one state, which is empty */
+void oracle_fini(struct oracle *oracle);
+void oracle_copy(struct oracle *to, const struct oracle *from);
+
+/* The newest state. */
+static inline struct model *
+oracle_last(struct oracle *oracle)
+{
+	return &oracle->states[oracle->count - 1];
+}
+
+/* A commit's call begins: returns the state to be changed. */
+struct model *oracle_begin(struct oracle *oracle);
+/* It returned with a number; false if that number is not a new one. */
+bool oracle_committed(struct oracle *oracle, uint64_t seq);
+/* It returned, and nothing was written. */
+void oracle_refused(struct oracle *oracle);
+
+/* All up to commit seq was reported durable. */
+void oracle_durable(struct oracle *oracle, uint64_t seq);
+
+/* The longest state from min to max commits that equals found; SIZE_MAX and
+ * the reason in why if there is none. */
+size_t oracle_find(const struct oracle *oracle, const struct model *found,
+    size_t min, size_t max, char *why);
+
+/* After a crash: commits behind state k are lost; the last one kept has
+ * number seq if that was not known. */
+void oracle_cut(struct oracle *oracle, size_t k, uint64_t seq);
+
+/* Whether each entry was written so by some commit. */
+bool oracle_knows(
+    const struct oracle *oracle, const struct model_entry *entry);
+
+#endif

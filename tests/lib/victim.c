@@ -1,0 +1,661 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * victim.c - the calls of the victim, and its scripts.
+ */
+#include "victim.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define COMMIT KVLOG_DURABILITY_COMMIT
+#define INTERVAL KVLOG_DURABILITY_INTERVAL
+#define NONE KVLOG_DURABILITY_NONE
+
+void
+victim_init(struct victim *v, void (*fail)(const char *text))
+{
+	memset(v, 0, sizeof *v);
+	oracle_init(&v->oracle);
+	v->fail = fail;
+}
+
+void
+victim_fini(struct victim *v)
+{
+	oracle_fini(&v->oracle);
+}
+
+/* What must be OK, or, if faults are about, another honest status. */
+static bool
+judge(struct victim *v, const char *what, enum kvlog_status st)
+{
+	char text[200];
+
+	if (st == KVLOG_OK)
+		return true;
+	v->failed++;
+	switch (st) {
+	case KVLOG_NOMEM:
+	case KVLOG_NOSPACE:
+	case KVLOG_IO:
+	case KVLOG_BROKEN:
+		if (v->faults)
+			return false;
+		break;
+	case KVLOG_NOSTORE:
+	case KVLOG_NOTSTORE:
+		if (v->faults && !v->oracle.created)
+			return false;
+		break;
+	case KVLOG_CORRUPT:
+		if (v->read_faults || (v->faults && !v->oracle.created))
+			return false;
+		break;
+	default:
+		break;
+	}
+	(void)snprintf(
+	    text, sizeof text, "%s: %s", what, kvlog_status_text(st));
+	v->fail(text);
+	return false;
+}
+
+static void
+note_durable(struct victim *v)
+{
+	oracle_durable(&v->oracle, kvlog_durable_seq(v->db));
+}
+
+bool
+victim_open(struct victim *v, unsigned flags)
+{
+	struct kvlog_options o = KVLOG_OPTIONS_INIT;
+	struct kvlog_error err = {0};
+	enum kvlog_status st;
+	char text[300];
+
+	o.flags = flags | KVLOG_OPEN_NOTHREAD;
+	o.segment_size = VICTIM_SEGMENT;
+	o.interval_ms = 1;
+	o.timeout_ms = 0;
+	st = kvlog_open(VICTIM_STORE, &o, &v->db, &err);
+	if (st != KVLOG_OK) {
+		v->db = NULL;
+		if (err.status != st || err.text[0] == '\0')
+			v->fail("open failed without a word");
+		(void)snprintf(text, sizeof text, "open (%s)", err.text);
+		return judge(v, text, st);
+	}
+	v->readonly = (flags & KVLOG_OPEN_READONLY) != 0;
+	v->oracle.created = true;
+	note_durable(v);
+	return true;
+}
+
+bool
+victim_close(struct victim *v)
+{
+	struct kvlog *db = v->db;
+	struct kvlog_error err = {0};
+	enum kvlog_status st;
+	char text[300];
+
+	if (db == NULL)
+		return false;
+	v->db = NULL;
+	st = kvlog_close(db, &err);
+	if (st == KVLOG_OK && !v->readonly)
+		oracle_durable(&v->oracle, UINT64_MAX);
+	(void)snprintf(text, sizeof text, "close (%s)", err.text);
+	return judge(v, text, st);
+}
+
+/* A commit's call has returned. */
+static bool
+finish(struct victim *v, const char *what, enum kvlog_status st,
+    uint64_t seq_before, uint64_t seq, enum kvlog_durability durability)
+{
+	/* A failed sync leaves a commit that is visible all the same. */
+	if (st == KVLOG_BROKEN && kvlog_last_seq(v->db) != seq_before) {
+		(void)oracle_committed(&v->oracle, kvlog_last_seq(v->db));
+	} else if (st != KVLOG_OK) {
+		oracle_refused(&v->oracle);
+	} else {
+		if (!oracle_committed(&v->oracle, seq))
+			v->fail("a sequence number was given out twice");
+		if (kvlog_last_seq(v->db) != seq)
+			v->fail("last_seq is not the receipt's");
+		if (durability == COMMIT && kvlog_durable_seq(v->db) < seq)
+			v->fail("a commit returned before it was durable");
+	}
+	note_durable(v);
+	return judge(v, what, st);
+}
+
+/* Bytes that tell which value they are of. */
+static uint8_t *
+make_value(struct victim *v, size_t len)
+{
+	uint8_t *value = malloc(len + 1);
+	struct rng rng;
+
+	if (value == NULL)
+		abort();
+	rng_init(&rng, ++v->values);
+	rng_fill(&rng, value, len);
+	return value;
+}
+
+static bool
+put(struct victim *v, const char *key, size_t value_len,
+    enum kvlog_durability durability, enum kvlog_condition condition,
+    uint64_t if_seq)
+{
+	struct kvlog_write how = KVLOG_WRITE_INIT;
+	struct kvlog_receipt receipt = {0, 0, 0};
+	uint8_t *value;
+	uint64_t before;
+	enum kvlog_status st;
+
+	if (v->db == NULL)
+		return false;
+	how.durability = durability;
+	how.condition = condition;
+	how.if_seq = if_seq;
+	value = make_value(v, value_len);
+	before = kvlog_last_seq(v->db);
+	model_put(oracle_begin(&v->oracle), key, strlen(key), value, value_len,
+	    MODEL_ANY_SEQ);
+	st = kvlog_put(
+	    v->db, key, strlen(key), value, value_len, &how, &receipt);
+	free(value);
+	if (st == KVLOG_CONFLICT) {
+		oracle_refused(&v->oracle);
+		return false;
+	}
+	return finish(v, "put", st, before, receipt.seq,
+	    durability != KVLOG_DURABILITY_DEFAULT ? durability : COMMIT);
+}
+
+bool
+victim_put(struct victim *v, const char *key, size_t value_len,
+    enum kvlog_durability durability)
+{
+	return put(v, key, value_len, durability, KVLOG_IF_ANY, 0);
+}
+
+bool
+victim_put_if(struct victim *v, const char *key, size_t value_len,
+    enum kvlog_condition condition, uint64_t if_seq)
+{
+	const struct model_entry *e =
+	    model_find(oracle_last(&v->oracle), key, strlen(key));
+	bool holds = condition == KVLOG_IF_ABSENT    ? e == NULL
+		     : condition == KVLOG_IF_PRESENT ? e != NULL
+		     : condition == KVLOG_IF_SEQ
+			 ? (e != NULL ? e->seq : 0) == if_seq
+			 : true;
+	uint64_t failed = v->failed;
+	bool done = put(v, key, value_len, COMMIT, condition, if_seq);
+
+	if (v->db != NULL && v->failed == failed && done != holds)
+		v->fail("a condition was judged wrongly");
+	return done;
+}
+
+bool
+victim_delete(
+    struct victim *v, const char *key, enum kvlog_durability durability)
+{
+	struct kvlog_write how = KVLOG_WRITE_INIT;
+	struct kvlog_receipt receipt = {0, 0, 0};
+	uint64_t before;
+	enum kvlog_status st;
+	bool there;
+
+	if (v->db == NULL)
+		return false;
+	how.durability = durability;
+	before = kvlog_last_seq(v->db);
+	there = model_delete(oracle_begin(&v->oracle), key, strlen(key));
+	st = kvlog_delete(v->db, key, strlen(key), &how, &receipt);
+	if (st == KVLOG_NOTFOUND && !there) {
+		oracle_refused(&v->oracle);
+		return true;
+	}
+	if (st == KVLOG_OK && !there)
+		v->fail("an absent key was deleted");
+	return finish(v, "delete", st, before, receipt.seq, durability);
+}
+
+bool
+victim_batch(struct victim *v, const struct victim_step *steps, size_t count,
+    enum kvlog_durability durability)
+{
+	struct kvlog_write how = KVLOG_WRITE_INIT;
+	struct kvlog_receipt receipt = {0, 0, 0};
+	struct kvlog_op *ops;
+	struct model *state;
+	uint64_t before;
+	enum kvlog_status st;
+
+	if (v->db == NULL)
+		return false;
+	ops = calloc(count, sizeof *ops);
+	if (ops == NULL)
+		abort();
+	how.durability = durability;
+	before = kvlog_last_seq(v->db);
+	state = oracle_begin(&v->oracle);
+	for (size_t i = 0; i < count; i++) {
+		struct kvlog_op *op = &ops[i];
+
+		op->key = steps[i].key;
+		op->key_len = strlen(steps[i].key);
+		if (steps[i].value_len == VICTIM_DELETE) {
+			op->type = KVLOG_OP_DELETE;
+			(void)model_delete(state, op->key, op->key_len);
+			continue;
+		}
+		op->type = KVLOG_OP_PUT;
+		op->value_len = steps[i].value_len;
+		op->value = make_value(v, op->value_len);
+		model_put(state, op->key, op->key_len, op->value,
+		    op->value_len, MODEL_ANY_SEQ);
+	}
+	st = kvlog_apply(v->db, ops, count, &how, &receipt, NULL);
+	for (size_t i = 0; i < count; i++)
+		free((void *)(uintptr_t)ops[i].value);
+	free(ops);
+	return finish(v, "apply", st, before, receipt.seq, durability);
+}
+
+bool
+victim_sync(struct victim *v)
+{
+	uint64_t last;
+	enum kvlog_status st;
+
+	if (v->db == NULL)
+		return false;
+	last = kvlog_last_seq(v->db);
+	st = kvlog_sync(v->db);
+	if (st == KVLOG_OK && kvlog_durable_seq(v->db) < last)
+		v->fail("sync returned before all was durable");
+	note_durable(v);
+	return judge(v, "sync", st);
+}
+
+bool
+victim_maintain(struct victim *v)
+{
+	bool more = true;
+	enum kvlog_status st = KVLOG_OK;
+
+	if (v->db == NULL)
+		return false;
+	for (unsigned i = 0; more && st == KVLOG_OK; i++) {
+		if (i == 1000)
+			v->fail("maintenance never ends");
+		st = kvlog_maintain(v->db, 0, &more);
+		note_durable(v);
+	}
+	return judge(v, "maintain", st);
+}
+
+void
+victim_check(struct victim *v)
+{
+	struct model found = {0};
+	char why[MODEL_WHY_LEN], text[MODEL_WHY_LEN + 50];
+
+	if (v->db == NULL)
+		return;
+	if (!model_read(&found, v->db, why)) {
+		/* The walk needs memory, which may be what fails. */
+		if (!v->faults)
+			v->fail(why);
+	} else if (!model_equal(oracle_last(&v->oracle), &found)) {
+		model_explain(oracle_last(&v->oracle), &found, why);
+		(void)snprintf(
+		    text, sizeof text, "wrong contents while open: %s", why);
+		v->fail(text);
+	}
+	model_fini(&found);
+}
+
+/* Scripts.  Values are chosen so that several records go into a segment of
+ * 8 KiB, of which 3.5 KiB are for records. */
+
+static void
+script_create(void *arg)
+{
+	struct victim *v = arg;
+
+	(void)victim_open(v, KVLOG_OPEN_CREATE | KVLOG_OPEN_EXCLUSIVE);
+	(void)victim_close(v);
+}
+
+static void
+script_put(void *arg)
+{
+	struct victim *v = arg;
+
+	(void)victim_open(v, KVLOG_OPEN_CREATE);
+	(void)victim_put(v, "a", 100, COMMIT);
+	(void)victim_put(v, "b", 0, COMMIT);
+	(void)victim_put(v, "a", 1500, COMMIT);
+	(void)victim_put(v, "c", 7, NONE);
+	(void)victim_put(v, "b", 33, NONE);
+	(void)victim_put(v, "d", 1, COMMIT);
+	(void)victim_close(v);
+}
+
+static void
+script_delete(void *arg)
+{
+	struct victim *v = arg;
+
+	(void)victim_open(v, KVLOG_OPEN_CREATE);
+	(void)victim_put(v, "a", 10, COMMIT);
+	(void)victim_put(v, "b", 10, COMMIT);
+	(void)victim_delete(v, "a", COMMIT);
+	(void)victim_delete(v, "a", COMMIT);
+	(void)victim_put(v, "a", 20, NONE);
+	(void)victim_delete(v, "b", NONE);
+	(void)victim_delete(v, "a", NONE);
+	(void)victim_sync(v);
+	(void)victim_close(v);
+}
+
+static void
+script_conditional(void *arg)
+{
+	struct victim *v = arg;
+
+	(void)victim_open(v, KVLOG_OPEN_CREATE);
+	(void)victim_put_if(v, "a", 10, KVLOG_IF_PRESENT, 0);
+	(void)victim_put_if(v, "a", 20, KVLOG_IF_ABSENT, 0);
+	(void)victim_put_if(v, "a", 30, KVLOG_IF_ABSENT, 0);
+	(void)victim_put_if(v, "a", 40, KVLOG_IF_SEQ, 1);
+	(void)victim_put_if(v, "a", 50, KVLOG_IF_SEQ, 1);
+	(void)victim_put_if(v, "b", 60, KVLOG_IF_SEQ, 0);
+	(void)victim_put_if(v, "b", 70, KVLOG_IF_PRESENT, 0);
+	(void)victim_close(v);
+}
+
+static void
+script_batch(void *arg)
+{
+	static const struct victim_step small[] = {
+	    {"a", 10}, {"b", 200}, {"c", VICTIM_DELETE}, {"a", 30}};
+	static const struct victim_step medium[] = {
+	    {"a", 1200}, {"d", 900}, {"b", VICTIM_DELETE}};
+	static const struct victim_step large[] = {
+	    {"e", 3000}, {"a", VICTIM_DELETE}, {"f", 2500}, {"g", 0}};
+	struct victim *v = arg;
+
+	(void)victim_open(v, KVLOG_OPEN_CREATE);
+	(void)victim_batch(v, small, 4, COMMIT);
+	(void)victim_batch(v, small, 3, NONE);
+	(void)victim_batch(v, medium, 3, NONE);
+	(void)victim_batch(v, medium, 3, COMMIT);
+	(void)victim_batch(v, large, 4, NONE);
+	(void)victim_batch(v, small, 4, COMMIT);
+	(void)victim_batch(v, small, 1, NONE);
+	(void)victim_close(v);
+}
+
+static void
+script_rollover(void *arg)
+{
+	struct victim *v = arg;
+	char key[8];
+
+	(void)victim_open(v, KVLOG_OPEN_CREATE);
+	for (unsigned i = 0; i < 24; i++) {
+		(void)snprintf(key, sizeof key, "k%u", i % 7);
+		(void)victim_put(
+		    v, key, 300 + 50 * (i % 5), i % 5 == 0 ? COMMIT : NONE);
+	}
+	victim_check(v);
+	(void)victim_close(v);
+}
+
+static void
+script_unsynced(void *arg)
+{
+	struct victim *v = arg;
+	char key[8];
+
+	(void)victim_open(v, KVLOG_OPEN_CREATE);
+	for (unsigned i = 0; i < 20; i++) {
+		(void)snprintf(key, sizeof key, "k%u", i % 6);
+		if (i % 6 == 5)
+			(void)victim_delete(v, "k0", NONE);
+		else
+			(void)victim_put(v, key, 700, NONE);
+	}
+	/* Never closed. */
+}
+
+static void
+script_maintain(void *arg)
+{
+	struct victim *v = arg;
+	char key[8];
+
+	(void)victim_open(v, KVLOG_OPEN_CREATE);
+	for (unsigned i = 0; i < 18; i++) {
+		(void)snprintf(key, sizeof key, "k%u", i % 5);
+		(void)victim_put(v, key, 600, i % 4 == 3 ? COMMIT : NONE);
+		if (i % 3 == 2)
+			(void)victim_maintain(v);
+	}
+	victim_check(v);
+	(void)victim_close(v);
+}
+
+static void
+script_interval(void *arg)
+{
+	struct victim *v = arg;
+
+	(void)victim_open(v, KVLOG_OPEN_CREATE);
+	for (unsigned i = 0; i < 12; i++) {
+		(void)victim_put(v, i % 2 == 0 ? "a" : "b", 500, INTERVAL);
+		(void)victim_maintain(v);
+		if (v->db != NULL && i % 4 == 3 &&
+		    kvlog_wait_durable(v->db, kvlog_last_seq(v->db), 0) ==
+			KVLOG_OK)
+			oracle_durable(
+			    &v->oracle, kvlog_last_seq(v->db));
+	}
+	(void)victim_close(v);
+}
+
+static void
+script_big(void *arg)
+{
+	struct victim *v = arg;
+
+	(void)victim_open(v, KVLOG_OPEN_CREATE);
+	(void)victim_put(v, "a", 10, COMMIT);
+	(void)victim_put(v, "big", 20000, NONE);
+	(void)victim_put(v, "b", 10, NONE);
+	(void)victim_put(v, "big", 9000, COMMIT);
+	(void)victim_put(v, "c", 3500, NONE);
+	(void)victim_delete(v, "big", COMMIT);
+	(void)victim_close(v);
+}
+
+static void
+script_reopen(void *arg)
+{
+	struct victim *v = arg;
+
+	(void)victim_open(v, KVLOG_OPEN_CREATE);
+	(void)victim_put(v, "a", 800, NONE);
+	(void)victim_put(v, "b", 800, NONE);
+	(void)victim_close(v);
+	(void)victim_open(v, 0);
+	victim_check(v);
+	(void)victim_close(v);
+	(void)victim_open(v, KVLOG_OPEN_CREATE);
+	(void)victim_put(v, "a", 1800, NONE);
+	(void)victim_put(v, "c", 800, COMMIT);
+	(void)victim_delete(v, "b", NONE);
+	(void)victim_close(v);
+	(void)victim_open(v, KVLOG_OPEN_READONLY);
+	victim_check(v);
+	(void)victim_close(v);
+	(void)victim_open(v, 0);
+	(void)victim_put(v, "d", 8, NONE);
+	(void)victim_close(v);
+}
+
+static void
+script_read(void *arg)
+{
+	struct victim *v = arg;
+	struct kvlog_stats stats = {.size = sizeof stats};
+	struct kvlog_iter *iter = NULL;
+	void *value;
+	size_t len;
+
+	(void)victim_open(v, KVLOG_OPEN_CREATE);
+	(void)victim_put(v, "aa", 1000, NONE);
+	(void)victim_put(v, "ab", 1000, COMMIT);
+	if (v->db == NULL)
+		return;
+	if (kvlog_iter_create(v->db, "a", 1, &iter) == KVLOG_OK) {
+		(void)victim_put(v, "ac", 1000, NONE);
+		(void)victim_put(v, "b", 1000, NONE);
+		if (!v->faults &&
+		    (kvlog_iter_seek(iter, "ab", 2) != KVLOG_OK ||
+			kvlog_iter_next(iter) != KVLOG_OK ||
+			kvlog_iter_next(iter) != KVLOG_NOTFOUND))
+			v->fail("a walk that began before a write shows it");
+		kvlog_iter_destroy(iter);
+	}
+	if (kvlog_exists(v->db, "b", 1) == KVLOG_OK &&
+	    kvlog_get_alloc(v->db, "b", 1, &value, &len) == KVLOG_OK)
+		kvlog_free(value);
+	(void)!kvlog_stats_get(v->db, &stats);
+	victim_check(v);
+	(void)victim_close(v);
+}
+
+static enum kvlog_durability
+random_durability(struct rng *rng)
+{
+	static const enum kvlog_durability some[] = {
+	    NONE, NONE, NONE, NONE, INTERVAL, COMMIT, COMMIT};
+
+	return some[rng_below(rng, sizeof some / sizeof some[0])];
+}
+
+static size_t
+random_len(struct rng *rng)
+{
+	uint64_t dice = rng_below(rng, 40);
+
+	if (dice == 0)
+		return (size_t)rng_below(rng, 12000);
+	if (dice < 10)
+		return (size_t)rng_below(rng, 2000);
+	return (size_t)rng_below(rng, 400);
+}
+
+static const char *
+random_key(struct rng *rng)
+{
+	static const char *const keys[] = {"a", "b", "bb", "c", "c0",
+	    "c0000000", "c00000001", "d", "e", "a longer key than the others"};
+
+	return keys[rng_below(rng, sizeof keys / sizeof keys[0])];
+}
+
+void
+victim_random_op(struct victim *v)
+{
+	struct victim_step steps[6];
+	struct rng *rng = &v->rng;
+	enum kvlog_durability durability = random_durability(rng);
+	size_t count;
+
+	switch (rng_below(rng, 20)) {
+	case 0:
+		(void)victim_sync(v);
+		break;
+	case 1:
+	case 2:
+		(void)victim_maintain(v);
+		break;
+	case 3:
+	case 4:
+	case 5:
+		(void)victim_delete(v, random_key(rng), durability);
+		break;
+	case 6:
+	case 7:
+	case 8:
+		count = 1 + (size_t)rng_below(rng, 6);
+		for (size_t i = 0; i < count; i++) {
+			steps[i].key = random_key(rng);
+			steps[i].value_len = rng_below(rng, 4) == 0
+						 ? VICTIM_DELETE
+						 : random_len(rng);
+		}
+		(void)victim_batch(v, steps, count, durability);
+		break;
+	case 9:
+		(void)victim_put_if(v, random_key(rng), random_len(rng),
+		    1 + (enum kvlog_condition)rng_below(rng, 2), 0);
+		break;
+	case 10:
+		victim_check(v);
+		break;
+	case 11:
+		if (rng_below(rng, 3) == 0) {
+			(void)victim_close(v);
+			(void)victim_open(v, KVLOG_OPEN_CREATE);
+		}
+		break;
+	default:
+		(void)victim_put(v, random_key(rng), random_len(rng),
+		    durability);
+		break;
+	}
+}
+
+void
+script_random(void *arg)
+{
+	struct victim *v = arg;
+	uint64_t ops = 5 + rng_below(&v->rng, 30);
+
+	(void)victim_open(v, KVLOG_OPEN_CREATE);
+	for (uint64_t i = 0; i < ops; i++)
+		victim_random_op(v);
+	if (rng_below(&v->rng, 2) == 0)
+		(void)victim_close(v);
+}
+
+const struct script scripts[] = {
+    {"create", script_create},
+    {"put", script_put},
+    {"delete", script_delete},
+    {"conditional", script_conditional},
+    {"batch", script_batch},
+    {"rollover", script_rollover},
+    {"unsynced", script_unsynced},
+    {"maintain", script_maintain},
+    {"interval", script_interval},
+    {"big", script_big},
+    {"reopen", script_reopen},
+    {"read", script_read},
+};
+const size_t script_count = sizeof scripts / sizeof scripts[0];

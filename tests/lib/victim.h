@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * victim.h - a program that uses a store and tells an oracle what it does and
+ * what it is told, so that it can be stopped anywhere.  Runs on the simulated
+ * machine, or on the real one.
+ */
+#ifndef VICTIM_H
+#define VICTIM_H
+
+#include "oracle.h"
+#include "rng.h"
+
+#define VICTIM_STORE "/db"
+#define VICTIM_SEGMENT 8192u /* so that segments roll over all the time */
+
+struct victim {
+	struct kvlog *db; /* NULL: not open */
+	bool readonly;    /* as db was opened */
+	struct oracle oracle;
+	/* Something is made to fail: calls may, with a status that says so,
+	 * and then do nothing (or break the store). */
+	bool faults;
+	bool read_faults; /* reads too, which looks like damage */
+	uint64_t failed; /* calls that failed */
+	uint64_t values; /* made so far: no two are alike */
+	struct rng rng;  /* of random scripts */
+	/* Ends the test; text is what is wrong. */
+	void (*fail)(const char *text);
+};
+
+void victim_init(struct victim *v, void (*fail)(const char *text));
+void victim_fini(struct victim *v); /* the handle is not closed */
+
+/* Each returns whether the call did what it should.  Without faults anything
+ * else ends the test. */
+bool victim_open(struct victim *v, unsigned flags); /* and NOTHREAD */
+bool victim_close(struct victim *v);
+bool victim_put(struct victim *v, const char *key, size_t value_len,
+    enum kvlog_durability durability);
+bool victim_put_if(struct victim *v, const char *key, size_t value_len,
+    enum kvlog_condition condition, uint64_t if_seq);
+bool victim_delete(
+    struct victim *v, const char *key, enum kvlog_durability durability);
+bool victim_sync(struct victim *v);
+bool victim_maintain(struct victim *v); /* all that is due */
+
+/* One step of a batch: value_len is VICTIM_DELETE, or of a put. */
+#define VICTIM_DELETE SIZE_MAX
+struct victim_step {
+	const char *key;
+	size_t value_len;
+};
+bool victim_batch(struct victim *v, const struct victim_step *steps,
+    size_t count, enum kvlog_durability durability);
+
+/* The whole contents are what the oracle says. */
+void victim_check(struct victim *v);
+
+/* Any of the above; the store stays open. */
+void victim_random_op(struct victim *v);
+
+/* Scripts: together they make every call of the interface. */
+struct script {
+	const char *name;
+	void (*fn)(void *victim);
+};
+extern const struct script scripts[];
+extern const size_t script_count;
+
+/* A script of random operations by the seed in victim->rng. */
+void script_random(void *victim);
+
+#endif

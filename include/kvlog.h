@@ -455,7 +455,9 @@ enum kvlog_index_mode {
 };
 
 struct kvlog_stats {
-	size_t size;            /* set by the caller: sizeof(*stats) */
+	size_t size; /* set by the caller: sizeof(*stats) */
+	bool quick;  /* set by the caller: leave live_bytes, dead_bytes and
+			file_bytes 0, and walk over nothing */
 	uint64_t record_count;  /* keys that have a value */
 	uint64_t segment_count; /* files of the live set */
 	uint64_t file_bytes;    /* of all files of the store, as allocated
@@ -481,9 +483,9 @@ struct kvlog_stats {
 };
 
 /*
- * kvlog_stats_get - fill stats, whose size field the caller has set.
+ * kvlog_stats_get - fill stats, whose size and quick the caller has set.
  * Results: KVLOG_OK, _INVAL, _NOMEM, _IO, _CORRUPT.
- * Cost: a walk over all keys, for live_bytes.
+ * Cost: a walk over all keys and files, unless quick.
  */
 KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_stats_get(
     struct kvlog *db, struct kvlog_stats *stats);

@@ -68,8 +68,12 @@ log_init(struct log *log, struct dir *dir, struct control *control,
 	log->evidence = recovery->unclean ? recovery->first_seq - 1 : 0;
 	log->evidence_synced = log->evidence;
 	/* The last writer may have been killed between a rollover and the
-	 * sync of its name.  A repair has synced the directory. */
-	log->names_unsynced = !recovery->unclean;
+	 * sync of its name; not if a commit behind that name is durable, nor
+	 * after a repair. */
+	log->names_unsynced =
+	    !recovery->unclean &&
+	    (!log->active->link_ok ||
+		recovery->state.durable < log->active->link.first_seq);
 
 	pthread_mutex_init(&log->turn, NULL);
 	pthread_mutex_init(&log->sync_lock, NULL);
@@ -775,7 +779,7 @@ log_write_hint(struct log *log)
 
 /* Space behind the end that is worth giving back while nobody writes; it is
  * allocated again when the store is next opened for writing. */
-#define SLACK_MIN (UINT64_C(256) << 10)
+#define SLACK_MIN (UINT64_C(1) << 20)
 
 static void
 give_slack_back(struct log *log)

@@ -445,8 +445,6 @@ control_write_note(struct control *control, const struct control_note *note,
 	put_u32(buf + 8, sum_crc(buf + 12, NOTE_SIZE - 12));
 
 	rc = os->store(&control->map, NOTE_OFF, buf, sizeof buf);
-	if (rc == 0)
-		rc = os->sync(control->fd);
 	if (rc != 0)
 		return err_sys(err, rc, "write the end note");
 	return KVLOG_OK;

@@ -119,7 +119,8 @@ int control_set_poison(struct control *control);
 /* False if there is no note, or a damaged one. */
 bool control_read_note(
     const struct control *control, struct control_note *ret_note);
-/* Write the note and sync it. */
+/* Write the note.  What it says is durable already; the note itself need not
+ * be, since an older one is a lower bound too. */
 enum kvlog_status control_write_note(struct control *control,
     const struct control_note *note, struct kvlog_error *err);
 

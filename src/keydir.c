@@ -40,7 +40,6 @@
 
 #include <errno.h>
 #include <stdatomic.h>
-#include <string.h>
 
 #include "arena.h"
 #include "leaf.h"

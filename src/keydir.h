@@ -43,7 +43,8 @@ struct keydir_probe {
  * epoch, which must outlive the table. */
 int keydir_create(struct keydir **ret_keydir, struct epoch *epoch);
 
-/* No find may be going on.  NULL is fine. */
+/* No find in this table may be going on.  NULL is fine.  Where readers of
+ * something else hold the epoch up, the memory is freed after them. */
 void keydir_destroy(struct keydir *keydir);
 
 /*
@@ -60,7 +61,9 @@ void keydir_prefetch(const struct keydir *keydir, uint64_t hash);
 
 /*
  * Make sure that the next insert of each of these hashes needs no memory, as
- * long as nothing else is inserted before.  0, or ENOMEM with nothing
+ * long as nothing else is inserted before; removes and replaces may come in
+ * between.  Call it before every commit, also of one key: it is here that
+ * leaves with many removed entries are tidied up.  0, or ENOMEM with nothing
  * changed that a find could see.
  */
 int keydir_reserve(

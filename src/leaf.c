@@ -333,6 +333,7 @@ leaf_check(const struct leaf *leaf, uint64_t prefix)
 					tag_at(bucket, slot);
 
 			assert((used >> slot & 1) == (word != 0));
+			(void)used;
 			if (word == 0)
 				continue;
 			assert((word & LEAF_LOC_MASK) != 0);
@@ -343,5 +344,6 @@ leaf_check(const struct leaf *leaf, uint64_t prefix)
 		}
 	}
 	assert(count == leaf->count);
+	(void)size;
 	(void)prefix;
 }

@@ -338,10 +338,10 @@ survey_all(struct recoverer *rec)
 	struct control_note note;
 	const struct segset *set = rec->set;
 
-	rec->survey_count = set->count;
 	rec->surveys = os->calloc(set->count, sizeof *rec->surveys);
 	if (rec->surveys == NULL)
 		return err_set(rec->err, KVLOG_NOMEM, 0, "read the log");
+	rec->survey_count = set->count;
 
 	for (size_t i = 0; i < set->count; i++) {
 		const struct segment *seg = set->segments[i];
@@ -589,6 +589,28 @@ judge_segment(struct recoverer *rec, struct verdict *v, size_t i)
 	return st;
 }
 
+/*
+ * The log seems to end where bytes cannot be read.  They may be commits that
+ * nothing attests yet, and may be readable tomorrow: no writer may cut them
+ * off.
+ */
+static enum kvlog_status
+judge_unreadable_end(struct recoverer *rec, const struct verdict *v)
+{
+	const struct segment *seg = rec->set->segments[v->segment];
+
+	if (rec->control->writable)
+		return err_set_at(rec->err, KVLOG_IO, segment_number(seg),
+		    v->off,
+		    "%s/%s cannot be read from offset %" PRIu64
+		    " on; open the store read-only to save what can be read, "
+		    "or copy it to a good disk",
+		    rec->dir->path, seg->name, v->off);
+	note_damage(rec, 0);
+	rec->r->flags |= KVLOG_RECOVERY_DEGRADED;
+	return KVLOG_OK;
+}
+
 /* All of the tiled segments, and the gap behind them if there is one. */
 static enum kvlog_status
 judge_all(struct recoverer *rec, struct verdict *v)
@@ -597,6 +619,7 @@ judge_all(struct recoverer *rec, struct verdict *v)
 	size_t last = rec->tiled - 1;
 
 	memset(v, 0, sizeof *v);
+	r->attested = rec->attested;
 	if (r->warm)
 		rec->attested = SEQ_NONE;
 	for (size_t i = 0; i < rec->tiled && !v->ended; i++) {
@@ -605,6 +628,8 @@ judge_all(struct recoverer *rec, struct verdict *v)
 		if (st != KVLOG_OK)
 			return st;
 	}
+	if (v->ended && rec->surveys[v->segment].unreadable)
+		return judge_unreadable_end(rec, v);
 	if (v->ended)
 		return KVLOG_OK;
 	v->segment = last;

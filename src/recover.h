@@ -26,6 +26,7 @@ struct recovery {
 	struct control_state state; /* of the page, if warm or poisoned */
 
 	uint64_t last_seq;  /* of the last commit kept */
+	uint64_t attested;  /* greatest number that files say is durable */
 	uint64_t seq_seen;  /* greatest number in any file, kept or not */
 	uint64_t lost_seq;  /* last_seq, or what damage has cut off behind it */
 	uint64_t first_seq; /* the next commit's number, if not unclean */

@@ -50,12 +50,13 @@ repair_make_reserve(struct dir *dir, uint64_t segment_size)
 	    os->open(dir->fd, DIR_RESERVE_NAME, OS_OPEN_CREATE, dir->mode, &fd);
 	if (rc == EEXIST) {
 		rc = os->open(dir->fd, DIR_RESERVE_NAME, OS_OPEN_WRITE, 0, &fd);
-		if (rc == 0)
-			rc = os->stat(fd, &st);
-		if (rc == 0 && st.size >= KVLOG_SEGMENT_SIZE_MIN &&
-		    st.allocated >= st.size) {
+		if (rc != 0)
+			return rc;
+		rc = os->stat(fd, &st);
+		if (rc != 0 || (st.size >= KVLOG_SEGMENT_SIZE_MIN &&
+				   st.allocated >= st.size)) {
 			os->close(fd);
-			return 0;
+			return rc;
 		}
 	}
 	if (rc != 0)
@@ -269,6 +270,7 @@ rewrite_unsynced(struct dir *dir, struct segset *set, const struct recovery *r,
 	    .last_end = segment_end(last),
 	    .last_seq = r->lost_seq,
 	};
+	os->unlink(dir->fd, REWRITE_NAME); /* of an interrupted attempt */
 	rc = os->random(&header.set_id, sizeof header.set_id);
 	if (rc != 0)
 		return err_sys(err, rc, "draw random numbers");

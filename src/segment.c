@@ -482,9 +482,12 @@ scan_bytes(
 				size_t part = 0, len = BLOCK_SIZE;
 
 				len = (size_t)min_u64(len, fill - got);
+				memset(scan->window + got, 0, len);
 				if (os->pread(scan->seg->fd, scan->window + got,
-					len, off + got, &part) != 0)
+					len, off + got, &part) != 0) {
 					memset(scan->window + got, 0xff, len);
+					scan->unreadable = true;
+				}
 				got += len;
 			}
 		} else {

@@ -194,6 +194,7 @@ struct segment_scan {
 	uint8_t *window;
 	uint64_t window_off;
 	size_t window_len;
+	bool unreadable; /* some block was; it was taken for bad bytes */
 };
 
 /* What a scan found at scan->off. */

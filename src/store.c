@@ -599,12 +599,14 @@ store_last_seq(struct kvlog *db)
 uint64_t
 store_durable_seq(struct kvlog *db)
 {
-	uint64_t last = store_last_seq(db), durable = last;
+	uint64_t last = store_last_seq(db), durable;
 
 	if (db->writable)
 		durable = atomic_load(&db->log.durable);
-	else if (db->recovery.warm)
+	else if (db->recovery.warm || db->recovery.poisoned)
 		durable = db->recovery.state.durable;
+	else
+		durable = db->recovery.attested;
 	return min_u64(durable, last); /* ranges begin beyond the last */
 }
 
@@ -648,12 +650,15 @@ enum kvlog_status
 store_stats(struct kvlog *db, struct kvlog_stats *s)
 {
 	uint64_t records = 0;
-	enum kvlog_status st;
+	bool quick = s->quick;
+	enum kvlog_status st = KVLOG_OK;
 
 	memset(s, 0, sizeof *s);
 	s->size = sizeof *s;
-	st = live_bytes(db, &s->live_bytes);
-	if (st == KVLOG_OK)
+	s->quick = quick;
+	if (!quick)
+		st = live_bytes(db, &s->live_bytes);
+	if (st == KVLOG_OK && !quick)
 		st = file_bytes(db, &s->file_bytes);
 	if (st != KVLOG_OK)
 		return st;
@@ -673,7 +678,8 @@ store_stats(struct kvlog *db, struct kvlog_stats *s)
 		pthread_mutex_unlock(&db->log.turn);
 
 	s->record_count = keydir_count(db->index.keydir);
-	s->dead_bytes = records > s->live_bytes ? records - s->live_bytes : 0;
+	if (!quick && records > s->live_bytes)
+		s->dead_bytes = records - s->live_bytes;
 	s->segment_size = db->options.segment_size;
 	s->last_seq = store_last_seq(db);
 	s->durable_seq = store_durable_seq(db);

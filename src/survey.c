@@ -147,6 +147,7 @@ survey_plain(struct survey *sv, const struct segment *seg, uint64_t limit,
 			continue;
 		}
 		if (state == SCAN_UNKNOWN) {
+			sv->unreadable = scan.unreadable;
 			segment_scan_fini(&scan);
 			return newer_format(seg, bad.from, err);
 		}
@@ -160,6 +161,7 @@ survey_plain(struct survey *sv, const struct segment *seg, uint64_t limit,
 		    (state == SCAN_BAD || exact))
 			rc = add_piece(sv, &bad);
 	}
+	sv->unreadable = scan.unreadable;
 	segment_scan_fini(&scan);
 	return rc == 0 ? KVLOG_OK
 		       : err_set(err, KVLOG_NOMEM, 0, "read %s", seg->name);
@@ -189,6 +191,7 @@ survey_output(
 			continue;
 		}
 		if (state == SCAN_UNKNOWN) {
+			sv->unreadable = scan.unreadable;
 			segment_scan_fini(&scan);
 			return newer_format(seg, bad.from, err);
 		}
@@ -197,6 +200,7 @@ survey_output(
 		scan.off = bad.to;
 		rc = add_piece(sv, &bad);
 	}
+	sv->unreadable = scan.unreadable;
 	segment_scan_fini(&scan);
 	return rc == 0 ? KVLOG_OK
 		       : err_set(err, KVLOG_NOMEM, 0, "read %s", seg->name);

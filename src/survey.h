@@ -30,6 +30,7 @@ struct survey {
 	size_t count, cap;
 	uint64_t end;      /* of the last valid record */
 	bool clean_mark;   /* the last record is a clean mark */
+	bool unreadable;   /* some of its bad bytes are read errors */
 	uint64_t attested; /* greatest number its records attest as durable */
 	uint64_t seq_seen; /* greatest number in it */
 };

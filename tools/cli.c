@@ -329,7 +329,7 @@ cli_write_how(struct cli *cli, struct kvlog_write *ret_how)
 static void
 warn_of_damage(struct cli *cli, struct kvlog *db)
 {
-	struct kvlog_stats stats = {.size = sizeof stats};
+	struct kvlog_stats stats = {.size = sizeof stats, .quick = true};
 
 	if (kvlog_stats_get(db, &stats) != KVLOG_OK)
 		return; /* the command itself will meet the reason */

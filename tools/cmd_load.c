@@ -278,7 +278,7 @@ open_input(struct load *load, const char *path)
 static void
 limit_batch(struct load *load)
 {
-	struct kvlog_stats stats = {.size = sizeof stats};
+	struct kvlog_stats stats = {.size = sizeof stats, .quick = true};
 
 	load->op_bytes_max = BATCH_BYTES;
 	if (kvlog_stats_get(load->db, &stats) == KVLOG_OK &&

@@ -8,11 +8,41 @@
 
 #include <kvlog.h>
 
+#include "files.h"
 #include "test.h"
+#include "tmpdir.h"
 
 #include <string.h>
 
 #define API_SMALL 8192u /* bytes in a segment: the smallest there are */
+
+/* A checked fixture: a directory, and the path of a store to be in it. */
+static char *api_base, *api_store;
+
+static inline void
+api_setup(void)
+{
+	api_base = tmpdir_create();
+	api_store = files_path(api_base, "store");
+}
+
+static inline void
+api_teardown(void)
+{
+	free(api_store);
+	tmpdir_remove(api_base);
+}
+
+static inline TCase *
+api_case(Suite *suite, const char *name)
+{
+	TCase *tc = tcase_create(name);
+
+	tcase_add_checked_fixture(tc, api_setup, api_teardown);
+	tcase_set_timeout(tc, 120);
+	suite_add_tcase(suite, tc);
+	return tc;
+}
 
 /* Options that make many small segments fast. */
 static inline struct kvlog_options

@@ -72,8 +72,9 @@
  *			break;
  *	}
  * A state costs what was touched in it: images are shared between states
- * until somebody writes.  Whatever the victim keeps in static variables is
- * the test's to reset: simos frees the memory that they point to.
+ * until somebody writes.  Static variables outlive the victim, and simos frees
+ * the memory that they point to: it empties the registry of open lock files
+ * (registry.h), anything else is the test's to reset.
  *
  * BUGS ARE FATAL.  A store through a mapping that is read-only, unmapped,
  * out of bounds, of a file without any name or descriptor, or into a block

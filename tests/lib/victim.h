@@ -21,6 +21,9 @@ struct victim {
 	 * and then do nothing (or break the store). */
 	bool faults;
 	bool read_faults; /* reads too, which looks like damage */
+	/* Stores into mappings too: then it is not known whether the commit
+	 * was written, and the next opening decides. */
+	bool store_faults;
 	uint64_t failed; /* calls that failed */
 	uint64_t values; /* made so far: no two are alike */
 	struct rng rng;  /* of random scripts */

@@ -1,0 +1,438 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * test_iterate.c - walks over keys in order.
+ */
+#include "config.h"
+
+#include "api.h"
+#include "rng.h"
+
+static struct kvlog *db;
+
+static void
+setup(void)
+{
+	api_setup();
+	db = api_open(api_store, KVLOG_OPEN_CREATE);
+}
+
+static void
+teardown(void)
+{
+	api_close(db);
+	api_teardown();
+}
+
+static void
+reopen(void)
+{
+	api_close(db);
+	db = api_open(api_store, 0);
+}
+
+static void
+expect_keys(const char *prefix, const char *keys)
+{
+	char buf[256];
+
+	api_keys(db, prefix, buf, sizeof buf);
+	ck_assert_str_eq(buf, keys);
+}
+
+START_TEST(keys_come_in_order_a_prefix_first)
+{
+	expect_keys("", "");
+	api_put(db, "b", "2");
+	api_put(db, "aa", "3");
+	api_put(db, "a", "1");
+	api_put(db, "ab", "4");
+	api_put(db, "a", "5");
+	api_put(db, "c", "6");
+	api_delete(db, "c");
+	for (int turn = 0; turn < 2; turn++) {
+		expect_keys("", "a aa ab b ");
+		expect_keys("a", "a aa ab ");
+		expect_keys("ab", "ab ");
+		expect_keys("abc", "");
+		expect_keys("c", "");
+		reopen();
+	}
+}
+END_TEST
+
+START_TEST(entries_have_key_value_and_place)
+{
+	struct kvlog_receipt r = api_put(db, "key", "value");
+	struct kvlog_iter *iter = NULL;
+	struct kvlog_info info = {1, 1, 1, 1};
+	size_t len = 99;
+
+	ck_assert_int_eq(
+	    kvlog_iter_create(db, NULL, 0, &iter), KVLOG_OK);
+	/* Before the first and behind the last there is none. */
+	for (int i = 0; i < 2; i++) {
+		ck_assert_ptr_null(kvlog_iter_key(iter, &len));
+		ck_assert_ptr_null(kvlog_iter_value(iter, &len));
+		kvlog_iter_info(iter, &info);
+		ck_assert_uint_eq(info.seq, 0);
+		ck_assert_uint_eq(info.segment, 0);
+		ck_assert_uint_eq(len, 99);
+		if (i == 1)
+			break;
+		ck_assert_int_eq(kvlog_iter_next(iter), KVLOG_OK);
+		ck_assert_mem_eq(kvlog_iter_key(iter, &len), "key", 3);
+		ck_assert_uint_eq(len, 3);
+		ck_assert_mem_eq(kvlog_iter_value(iter, &len), "value", 5);
+		ck_assert_uint_eq(len, 5);
+		ck_assert_ptr_nonnull(kvlog_iter_value(iter, NULL));
+		kvlog_iter_info(iter, &info);
+		ck_assert_uint_eq(info.seq, r.seq);
+		ck_assert_uint_eq(info.segment, r.segment);
+		ck_assert_uint_eq(info.offset, r.offset);
+		ck_assert_uint_eq(info.value_len, 5);
+		ck_assert_int_eq(kvlog_iter_next(iter), KVLOG_NOTFOUND);
+		len = 99;
+	}
+	ck_assert_int_eq(kvlog_iter_next(iter), KVLOG_NOTFOUND);
+	kvlog_iter_destroy(iter);
+}
+END_TEST
+
+START_TEST(an_empty_value_is_not_null)
+{
+	struct kvlog_iter *iter = NULL;
+	size_t len = 99;
+
+	api_put(db, "key", "");
+	ck_assert_int_eq(kvlog_iter_create(db, "", 0, &iter), KVLOG_OK);
+	ck_assert_int_eq(kvlog_iter_next(iter), KVLOG_OK);
+	ck_assert_ptr_nonnull(kvlog_iter_value(iter, &len));
+	ck_assert_uint_eq(len, 0);
+	kvlog_iter_destroy(iter);
+}
+END_TEST
+
+static unsigned
+count_prefix(const void *prefix, size_t len)
+{
+	struct kvlog_iter *iter = NULL;
+	unsigned count = 0;
+	enum kvlog_status st;
+
+	ck_assert_int_eq(kvlog_iter_create(db, prefix, len, &iter), KVLOG_OK);
+	while ((st = kvlog_iter_next(iter)) == KVLOG_OK) {
+		size_t key_len = 0;
+		const void *key = kvlog_iter_key(iter, &key_len);
+
+		ck_assert_uint_ge(key_len, len);
+		ck_assert_mem_eq(key, prefix, len);
+		count++;
+	}
+	ck_assert_int_eq(st, KVLOG_NOTFOUND);
+	kvlog_iter_destroy(iter);
+	return count;
+}
+
+/* There is no "next prefix" to 0xff. */
+START_TEST(prefixes_of_all_bytes)
+{
+	static const uint8_t ff[] = {0xff, 0xff, 0xff, 0xff};
+	static const uint8_t zeros[4];
+
+	for (size_t len = 1; len <= 4; len++) {
+		ck_assert_int_eq(
+		    kvlog_put(db, ff, len, "x", 1, NULL, NULL), KVLOG_OK);
+		ck_assert_int_eq(
+		    kvlog_put(db, zeros, len, "x", 1, NULL, NULL), KVLOG_OK);
+	}
+	for (unsigned b = 1; b < 255; b++) {
+		uint8_t key[2] = {0xff, (uint8_t)b};
+
+		ck_assert_int_eq(
+		    kvlog_put(db, key, 2, "x", 1, NULL, NULL), KVLOG_OK);
+	}
+	for (int turn = 0; turn < 2; turn++) {
+		ck_assert_uint_eq(count_prefix(ff, 1), 4 + 254);
+		for (size_t len = 2; len <= 4; len++) {
+			ck_assert_uint_eq(count_prefix(ff, len), 5 - len);
+			ck_assert_uint_eq(count_prefix(zeros, len), 5 - len);
+		}
+		ck_assert_uint_eq(count_prefix("", 0), 8 + 254);
+		reopen();
+	}
+}
+END_TEST
+
+START_TEST(prefixes_have_a_limit)
+{
+	static uint8_t prefix[KVLOG_KEY_MAX + 1];
+	struct kvlog_iter *iter = NULL;
+
+	api_put(db, "k", "x");
+	ck_assert_int_eq(
+	    kvlog_iter_create(db, prefix, sizeof prefix, &iter), KVLOG_INVAL);
+	ck_assert_ptr_null(iter);
+	ck_assert_uint_eq(count_prefix(prefix, sizeof prefix - 1), 0);
+	ck_assert_int_eq(kvlog_iter_create(db, "", 0, &iter), KVLOG_OK);
+	ck_assert_int_eq(
+	    kvlog_iter_seek(iter, prefix, sizeof prefix), KVLOG_INVAL);
+	ck_assert_int_eq(kvlog_iter_seek(iter, NULL, 1), KVLOG_INVAL);
+	ck_assert_int_eq(kvlog_iter_next(iter), KVLOG_OK);
+	kvlog_iter_destroy(iter);
+}
+END_TEST
+
+static void
+expect_next(struct kvlog_iter *iter, const char *key)
+{
+	size_t len = 0;
+	const void *got;
+
+	if (key == NULL) {
+		ck_assert_int_eq(kvlog_iter_next(iter), KVLOG_NOTFOUND);
+		return;
+	}
+	ck_assert_int_eq(kvlog_iter_next(iter), KVLOG_OK);
+	got = kvlog_iter_key(iter, &len);
+	ck_assert_uint_eq(len, strlen(key));
+	ck_assert_mem_eq(got, key, len);
+}
+
+START_TEST(seek_stands_before_the_first_not_less)
+{
+	struct kvlog_iter *iter = NULL;
+
+	api_put(db, "b", "1");
+	api_put(db, "d", "1");
+	api_put(db, "da", "1");
+	api_put(db, "f", "1");
+	for (int turn = 0; turn < 2; turn++) {
+		ck_assert_int_eq(kvlog_iter_create(db, "", 0, &iter), KVLOG_OK);
+		ck_assert_int_eq(kvlog_iter_seek(iter, "d", 1), KVLOG_OK);
+		ck_assert_ptr_null(kvlog_iter_key(iter, NULL));
+		expect_next(iter, "d");
+		expect_next(iter, "da");
+		ck_assert_int_eq(kvlog_iter_seek(iter, "c", 1), KVLOG_OK);
+		expect_next(iter, "d");
+		ck_assert_int_eq(kvlog_iter_seek(iter, "d\0", 2), KVLOG_OK);
+		expect_next(iter, "da");
+		ck_assert_int_eq(kvlog_iter_seek(iter, "g", 1), KVLOG_OK);
+		expect_next(iter, NULL);
+		ck_assert_int_eq(kvlog_iter_seek(iter, "", 0), KVLOG_OK);
+		expect_next(iter, "b");
+		ck_assert_int_eq(kvlog_iter_seek(iter, "a", 1), KVLOG_OK);
+		expect_next(iter, "b");
+		kvlog_iter_destroy(iter);
+
+		/* Not out of the prefix. */
+		ck_assert_int_eq(
+		    kvlog_iter_create(db, "d", 1, &iter), KVLOG_OK);
+		ck_assert_int_eq(kvlog_iter_seek(iter, "a", 1), KVLOG_OK);
+		expect_next(iter, "d");
+		ck_assert_int_eq(kvlog_iter_seek(iter, "e", 1), KVLOG_OK);
+		expect_next(iter, NULL);
+		ck_assert_int_eq(kvlog_iter_seek(iter, "da", 2), KVLOG_OK);
+		expect_next(iter, "da");
+		expect_next(iter, NULL);
+		kvlog_iter_destroy(iter);
+		reopen();
+	}
+}
+END_TEST
+
+/* The walk shows the store as it was, over rollovers and hint making too. */
+START_TEST(a_walk_sees_one_moment)
+{
+	struct kvlog_iter *iter = NULL;
+	char key[16];
+
+	for (unsigned i = 0; i < 100; i++) {
+		(void)snprintf(key, sizeof key, "k%03u", i);
+		api_put(db, key, "old value of some bytes");
+	}
+	ck_assert_int_eq(kvlog_iter_create(db, "", 0, &iter), KVLOG_OK);
+	for (unsigned i = 0; i < 100; i++) {
+		size_t len;
+
+		if (i == 10) {
+			for (unsigned k = 0; k < 100; k++) {
+				(void)snprintf(key, sizeof key, "k%03u", k);
+				if (k % 2)
+					api_delete(db, key);
+				else
+					api_put(db, key, "new");
+				(void)snprintf(key, sizeof key, "k%03ux", k);
+				api_put(db, key, "new and so long that more "
+						 "segments are needed");
+			}
+			while (api_stats(db).hint_count == 0) {
+				bool more;
+
+				/* A later record attests what is durable. */
+				ck_assert_int_eq(kvlog_sync(db), KVLOG_OK);
+				api_put(db, "later", "1");
+				ck_assert_int_eq(kvlog_sync(db), KVLOG_OK);
+				ck_assert_int_eq(
+				    kvlog_maintain(db, 10, &more), KVLOG_OK);
+			}
+		}
+		(void)snprintf(key, sizeof key, "k%03u", i);
+		expect_next(iter, key);
+		ck_assert_mem_eq(kvlog_iter_value(iter, &len),
+		    "old value of some bytes", 23);
+		ck_assert_uint_eq(len, 23);
+	}
+	expect_next(iter, NULL);
+	kvlog_iter_destroy(iter);
+	ck_assert_uint_eq(count_prefix("k", 1), 150);
+}
+END_TEST
+
+/* A sorted model of many keys over many segments with many versions. */
+#define KEYS 600
+
+struct model {
+	char key[24];
+	bool there;
+	unsigned version;
+};
+
+static struct model model[KEYS];
+
+static int
+compare_models(const void *va, const void *vb)
+{
+	const struct model *a = va, *b = vb;
+
+	return strcmp(a->key, b->key);
+}
+
+static void
+make_model(struct rng *rng)
+{
+	for (unsigned i = 0; i < KEYS; i++) {
+		/* Long shared prefixes, some keys that begin others. */
+		(void)snprintf(model[i].key, sizeof model[i].key, "%.*s%u",
+		    (int)(rng_below(rng, 13)), "prefix/prefix/",
+		    (unsigned)rng_below(rng, 3) + 10 * i);
+		model[i].there = false;
+	}
+	qsort(model, KEYS, sizeof model[0], compare_models);
+}
+
+static void
+change_model(struct rng *rng, unsigned steps)
+{
+	while (steps-- > 0) {
+		struct model *m = &model[rng_below(rng, KEYS)];
+		char value[32];
+
+		if (m->there && rng_below(rng, 4) == 0) {
+			api_delete(db, m->key);
+			m->there = false;
+			continue;
+		}
+		m->there = true;
+		m->version++;
+		(void)snprintf(value, sizeof value, "%u", m->version);
+		api_put(db, m->key, value);
+	}
+}
+
+/* From the first key >= from, within prefix. */
+static void
+check_walk(const char *prefix, const char *from)
+{
+	struct kvlog_iter *iter = NULL;
+
+	ck_assert_int_eq(
+	    kvlog_iter_create(db, prefix, strlen(prefix), &iter), KVLOG_OK);
+	if (from != NULL)
+		ck_assert_int_eq(
+		    kvlog_iter_seek(iter, from, strlen(from)), KVLOG_OK);
+	for (unsigned i = 0; i < KEYS; i++) {
+		char value[32];
+		const void *got;
+		size_t len = 0;
+
+		if (!model[i].there ||
+		    strncmp(model[i].key, prefix, strlen(prefix)) != 0 ||
+		    (from != NULL && strcmp(model[i].key, from) < 0))
+			continue;
+		(void)snprintf(value, sizeof value, "%u", model[i].version);
+		expect_next(iter, model[i].key);
+		got = kvlog_iter_value(iter, &len);
+		if (len != strlen(value) || memcmp(got, value, len) != 0)
+			ck_abort_msg("wrong value of %s", model[i].key);
+	}
+	expect_next(iter, NULL);
+	kvlog_iter_destroy(iter);
+}
+
+START_TEST(walks_agree_with_a_model)
+{
+	struct rng rng;
+
+	rng_init(&rng, 7);
+	make_model(&rng);
+	for (int turn = 0; turn < 8; turn++) {
+		change_model(&rng, 400);
+		if (turn % 3 == 1)
+			reopen();
+		check_walk("", NULL);
+		for (int i = 0; i < 20; i++) {
+			char text[24];
+			const char *key = model[rng_below(&rng, KEYS)].key;
+
+			check_walk("", key);
+			(void)snprintf(text, sizeof text, "%.*s",
+			    (int)rng_below(&rng, strlen(key) + 1), key);
+			check_walk(text, NULL);
+			check_walk(text, model[rng_below(&rng, KEYS)].key);
+		}
+	}
+	ck_assert_uint_gt(api_stats(db).segment_count, 10);
+}
+END_TEST
+
+START_TEST(two_walks_do_not_know_each_other)
+{
+	struct kvlog_iter *one = NULL, *two = NULL;
+
+	api_put(db, "a", "1");
+	api_put(db, "b", "2");
+	ck_assert_int_eq(kvlog_iter_create(db, "", 0, &one), KVLOG_OK);
+	api_put(db, "c", "3");
+	ck_assert_int_eq(kvlog_iter_create(db, "", 0, &two), KVLOG_OK);
+	expect_next(one, "a");
+	expect_next(two, "a");
+	expect_next(two, "b");
+	expect_next(two, "c");
+	expect_next(one, "b");
+	expect_next(one, NULL);
+	expect_next(two, NULL);
+	kvlog_iter_destroy(two);
+	kvlog_iter_destroy(one);
+}
+END_TEST
+
+int
+main(void)
+{
+	Suite *suite = suite_create("iterate");
+	TCase *tc = tcase_create("iterate");
+
+	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_set_timeout(tc, 120);
+	tcase_add_test(tc, keys_come_in_order_a_prefix_first);
+	tcase_add_test(tc, entries_have_key_value_and_place);
+	tcase_add_test(tc, an_empty_value_is_not_null);
+	tcase_add_test(tc, prefixes_of_all_bytes);
+	tcase_add_test(tc, prefixes_have_a_limit);
+	tcase_add_test(tc, seek_stands_before_the_first_not_less);
+	tcase_add_test(tc, a_walk_sees_one_moment);
+	tcase_add_test(tc, walks_agree_with_a_model);
+	tcase_add_test(tc, two_walks_do_not_know_each_other);
+	suite_add_tcase(suite, tc);
+	return test_main(suite);
+}

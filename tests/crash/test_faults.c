@@ -1,0 +1,427 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * test_faults.c - calls of the system that fail: each kind, the first time,
+ * the second, and so on, once or from then on; and a disk that is full.
+ *
+ * Whatever fails: a clear status, nothing leaks, what the handle shows is
+ * what its statuses said, nothing that was reported durable is lost by the
+ * next crash, and the store works after it is opened again.
+ */
+#include "simos.h"
+#include "test.h"
+#include "victim.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <string.h>
+
+static uint64_t seed;
+static struct victim victim;
+
+static struct {
+	const char *script, *phase;
+	enum simos_kind kind;
+	uint64_t nth;
+	bool sticky;
+} at;
+
+static void
+die(const char *text)
+{
+	ck_abort_msg("%s\n    KVLOG_SEED=%" PRIu64
+		     ": script %s, call %" PRIu64 " of %s fails%s; %s",
+	    text, seed, at.script, at.nth, simos_step_name(at.kind),
+	    at.sticky ? " and all after it" : "", at.phase);
+}
+
+static void ATTR_PRINTF(1, 2) die_because(const char *format, ...)
+{
+	char text[MODEL_WHY_LEN + 200];
+	va_list args;
+
+	va_start(args, format);
+	(void)vsnprintf(text, sizeof text, format, args);
+	va_end(args);
+	die(text);
+}
+
+static void
+check_leaks(void)
+{
+	if (simos_leaks(stderr) != 0)
+		die("something leaks");
+}
+
+/* Open without faults and find a state from min to max; then write. */
+static void
+check_reopen(size_t min, size_t max)
+{
+	struct oracle *o = &victim.oracle;
+	struct kvlog_options options = KVLOG_OPTIONS_INIT;
+	struct kvlog_stats stats = {.size = sizeof stats};
+	struct kvlog_receipt receipt = {0, 0, 0};
+	struct kvlog_error err = {0};
+	struct model found = {0};
+	struct kvlog *db;
+	char why[MODEL_WHY_LEN];
+	size_t k;
+
+	options.flags = KVLOG_OPEN_CREATE | KVLOG_OPEN_NOTHREAD;
+	options.segment_size = VICTIM_SEGMENT;
+	if (kvlog_open(VICTIM_STORE, &options, &db, &err) != KVLOG_OK)
+		die_because("open: %s", err.text);
+	if (!model_read(&found, db, why))
+		die_because("read: %s", why);
+	k = oracle_find(o, &found, min, max, why);
+	if (k == SIZE_MAX)
+		die_because("found %s", why);
+	if (kvlog_stats_get(db, &stats) != KVLOG_OK ||
+	    (stats.recovery & KVLOG_RECOVERY_DAMAGE) != 0)
+		die_because("taken for damage: %s", stats.recovery_text);
+	if (kvlog_put(db, "after", 5, "x", 1, NULL, &receipt) != KVLOG_OK ||
+	    receipt.seq <= o->max_seq)
+		die_because("put after it: number %" PRIu64 ", %" PRIu64
+			    " was given out",
+		    receipt.seq, o->max_seq);
+	model_put(&found, "after", 5, "x", 1, receipt.seq);
+	if (kvlog_close(db, &err) != KVLOG_OK)
+		die_because("close: %s", err.text);
+	check_leaks();
+
+	/* What was written then is there, whatever failed before. */
+	simos_power_loss(SIMOS_LOSS_NONE, seed);
+	if (kvlog_open(VICTIM_STORE, &options, &db, &err) != KVLOG_OK)
+		die_because("open after power loss: %s", err.text);
+	{
+		struct model again = {0};
+
+		if (!model_read(&again, db, why))
+			die_because("read after power loss: %s", why);
+		if (!model_equal(&found, &again)) {
+			model_explain(&found, &again, why);
+			die_because("power loss after reopening: %s", why);
+		}
+		model_fini(&again);
+	}
+	(void)kvlog_close(db, NULL);
+	model_fini(&found);
+	check_leaks();
+}
+
+/*
+ * One run with one fault.  False if the fault never struck, for want of so
+ * many calls.
+ */
+static bool
+run_with_fault(const struct script *s, const struct simos_state *base,
+    int error, bool crash)
+{
+	struct oracle *o = &victim.oracle;
+	size_t min, max;
+	bool struck;
+
+	simos_restore(base);
+	victim_fini(&victim);
+	victim_init(&victim, die);
+	victim.faults = true;
+	victim.read_faults = at.kind == SIMOS_PREAD;
+	victim.store_faults =
+	    at.kind == SIMOS_STORE || at.kind == SIMOS_STORE_WORD;
+	rng_init(&victim.rng, seed);
+	at.phase = "running";
+	simos_fail(at.kind, at.nth, error, at.sticky);
+	(void)simos_run(s->fn, &victim);
+	struck = simos_count(at.kind) >= at.nth;
+	victim_check(&victim);
+	simos_fail_clear();
+	victim_check(&victim);
+	max = o->count - 1;
+	min = max - o->in_flight;
+	if (crash) {
+		struct simos_state *now;
+
+		/* The same boot, then another one. */
+		simos_kill();
+		simos_forget();
+		now = simos_save();
+		at.phase = "opened again in the same boot";
+		check_reopen(min, max);
+		simos_restore(now);
+		simos_state_free(now);
+		at.phase = "after a power loss";
+		simos_power_loss(SIMOS_LOSS_RANDOM, at.nth);
+		check_reopen(o->durable, max);
+	} else {
+		/* What can be closed is closed, and leaks nothing. */
+		victim.faults = true;
+		(void)victim_close(&victim);
+		check_leaks();
+		at.phase = "opened again";
+		check_reopen(min, max);
+	}
+	return struck;
+}
+
+static const struct {
+	enum simos_kind kind;
+	int error;
+} faults[] = {
+    {SIMOS_MKDIR, EACCES},
+    {SIMOS_OPEN_DIR, EMFILE},
+    {SIMOS_LIST, EIO},
+    {SIMOS_SYNC_DIR, EIO},
+    {SIMOS_SYNC_PARENT, EIO},
+    {SIMOS_FS_TYPE, EIO},
+    {SIMOS_OPEN, EMFILE},
+    {SIMOS_CREATE, ENOSPC},
+    {SIMOS_RENAME, EIO},
+    {SIMOS_UNLINK, EIO},
+    {SIMOS_STAT_NAME, EIO},
+    {SIMOS_STAT, EIO},
+    {SIMOS_PREAD, EIO},
+    {SIMOS_PWRITE, EIO},
+    {SIMOS_PWRITE, ENOSPC},
+    {SIMOS_ALLOCATE, ENOSPC},
+    {SIMOS_ALLOCATE, EFBIG},
+    {SIMOS_SYNC, EIO},
+    {SIMOS_SYNC, ENOSPC},
+    {SIMOS_MAP, ENOMEM},
+    {SIMOS_PROTECT, ENOMEM},
+    {SIMOS_LOCK, ENOLCK},
+    {SIMOS_RANDOM, EIO},
+    {SIMOS_MALLOC, ENOMEM},
+};
+#define FAULT_COUNT ((int)(sizeof faults / sizeof faults[0]))
+
+static void
+try_faults(enum simos_kind kind, int error, bool pwrite)
+{
+	struct simos_state *base;
+	uint64_t runs = 0;
+
+	if (pwrite)
+		simos_set_fs(OS_FS_COW);
+	base = simos_save();
+	at.kind = kind;
+	for (size_t i = 0; i < script_count; i++) {
+		at.script = scripts[i].name;
+		for (unsigned how = 0; how < 4; how++) {
+			at.sticky = how % 2 == 1;
+			for (at.nth = 1;; at.nth++, runs++)
+				if (!run_with_fault(&scripts[i], base,
+					error, how >= 2))
+					break;
+		}
+	}
+	simos_state_free(base);
+	printf("%-12s %-24s %6" PRIu64 " runs%s\n", simos_step_name(at.kind),
+	    strerror(error), runs, pwrite ? ", by pwrite" : "");
+	(void)fflush(stdout);
+}
+
+START_TEST(each_call_fails)
+{
+	try_faults(faults[_i].kind, faults[_i].error, false);
+}
+END_TEST
+
+/* Where stores go through pwrite they can fail too. */
+START_TEST(each_store_fails)
+{
+	try_faults(_i % 2 == 0 ? SIMOS_STORE : SIMOS_STORE_WORD,
+	    _i < 2 ? EIO : ENOSPC, true);
+}
+END_TEST
+
+/* A full disk */
+
+static struct kvlog *
+open_plain(void)
+{
+	struct kvlog_options options = KVLOG_OPTIONS_INIT;
+	struct kvlog_error err = {0};
+	struct kvlog *db = NULL;
+
+	options.flags = KVLOG_OPEN_CREATE | KVLOG_OPEN_NOTHREAD;
+	options.segment_size = VICTIM_SEGMENT;
+	if (kvlog_open(VICTIM_STORE, &options, &db, &err) != KVLOG_OK)
+		ck_abort_msg("open: %s", err.text);
+	return db;
+}
+
+static enum kvlog_status
+put_number(struct kvlog *db, unsigned i)
+{
+	static const uint8_t value[1000];
+	char key[20];
+	int len = snprintf(key, sizeof key, "key%u", i);
+
+	return kvlog_put(
+	    db, key, (size_t)len, value, sizeof value, NULL, NULL);
+}
+
+static enum kvlog_status
+delete_number(struct kvlog *db, unsigned i)
+{
+	char key[20];
+	int len = snprintf(key, sizeof key, "key%u", i);
+
+	return kvlog_delete(db, key, (size_t)len, NULL, NULL);
+}
+
+static unsigned
+fill(struct kvlog *db)
+{
+	unsigned n = 0;
+	enum kvlog_status st;
+
+	while ((st = put_number(db, n)) == KVLOG_OK)
+		n++;
+	ck_assert_int_eq(st, KVLOG_NOSPACE);
+	return n;
+}
+
+static void
+check_count(struct kvlog *db, unsigned wanted)
+{
+	struct model found = {0};
+	char why[MODEL_WHY_LEN];
+
+	if (!model_read(&found, db, why))
+		ck_abort_msg("%s", why);
+	ck_assert_uint_eq(found.count, wanted);
+	model_fini(&found);
+}
+
+START_TEST(full_disk_refuses_puts_and_keeps_the_rest)
+{
+	struct kvlog *db;
+	unsigned n;
+
+	simos_set_capacity(100 * 1024);
+	db = open_plain();
+	n = fill(db);
+	ck_assert_uint_ge(n, 10);
+	ck_assert_int_eq(
+	    kvlog_put(db, "x", 1, NULL, 0, NULL, NULL), KVLOG_OK);
+	ck_assert_int_eq(kvlog_delete(db, "x", 1, NULL, NULL), KVLOG_OK);
+	ck_assert_int_eq(put_number(db, n), KVLOG_NOSPACE);
+	check_count(db, n);
+
+	/* Deletes go on within the reserve, beyond the active segment. */
+	for (unsigned i = 0; i < n; i++)
+		ck_assert_int_eq(delete_number(db, i), KVLOG_OK);
+	check_count(db, 0);
+
+	/* Space comes back: puts work without reopening. */
+	simos_set_capacity(UINT64_MAX);
+	for (unsigned i = 0; i < n; i++)
+		ck_assert_int_eq(put_number(db, i), KVLOG_OK);
+	check_count(db, n);
+	ck_assert_int_eq(kvlog_close(db, NULL), KVLOG_OK);
+	ck_assert_uint_eq(simos_leaks(stderr), 0);
+	simos_power_loss(SIMOS_LOSS_NONE, 1);
+	db = open_plain();
+	check_count(db, n);
+	ck_assert_int_eq(kvlog_close(db, NULL), KVLOG_OK);
+}
+END_TEST
+
+/* However much space there is, down to nothing beyond the store's own:
+ * opening after a crash works within the reserve, and loses nothing. */
+START_TEST(full_disk_can_be_opened)
+{
+	for (unsigned i = 0; i < 3; i++) {
+		struct kvlog *db;
+		unsigned n;
+
+		simos_fini();
+		simos_init(seed + i);
+		simos_set_capacity(120 * 1024);
+		db = open_plain();
+		n = fill(db);
+		if (i == 0) {
+			ck_assert_int_eq(kvlog_close(db, NULL), KVLOG_OK);
+		} else if (i == 1) {
+			simos_kill();
+		} else {
+			simos_power_loss(SIMOS_LOSS_RANDOM, seed);
+		}
+		simos_forget();
+		simos_set_capacity(simos_used());
+		db = open_plain();
+		check_count(db, n);
+		ck_assert_int_eq(delete_number(db, 0), KVLOG_OK);
+		check_count(db, n - 1);
+		simos_set_capacity(UINT64_MAX);
+		ck_assert_int_eq(put_number(db, 0), KVLOG_OK);
+		ck_assert_int_eq(kvlog_close(db, NULL), KVLOG_OK);
+	}
+}
+END_TEST
+
+/* Every limit from an empty disk to one that has room for a small script:
+ * statuses are honest, and what was durable stays. */
+START_TEST(every_capacity)
+{
+	struct simos_state *base = simos_save();
+
+	at.kind = SIMOS_ALLOCATE;
+	at.script = "rollover";
+	for (uint64_t blocks = 0; blocks < 60; blocks++) {
+		struct oracle *o = &victim.oracle;
+
+		for (unsigned fs = 0; fs < 2; fs++) {
+			simos_restore(base);
+			simos_set_fs(fs == 0 ? OS_FS_PLAIN : OS_FS_COW);
+			simos_set_capacity(blocks * 4096);
+			at.nth = blocks;
+			at.phase = "with so many blocks on the disk";
+			victim_fini(&victim);
+			victim_init(&victim, die);
+			victim.faults = true;
+			(void)simos_run(scripts[_i].fn, &victim);
+			victim_check(&victim);
+			(void)victim_close(&victim);
+			check_leaks();
+			simos_power_loss(SIMOS_LOSS_RANDOM, blocks);
+			simos_set_capacity(UINT64_MAX);
+			check_reopen(o->durable, o->count - 1);
+		}
+	}
+	simos_state_free(base);
+}
+END_TEST
+
+static void
+setup(void)
+{
+	simos_init(seed);
+}
+
+static void
+teardown(void)
+{
+	victim_fini(&victim);
+	simos_fini();
+}
+
+int
+main(void)
+{
+	Suite *suite = suite_create("faults");
+	TCase *tc = tcase_create("faults");
+
+	seed = rng_seed_from_env();
+	printf("KVLOG_SEED=%" PRIu64 "\n", seed);
+	(void)fflush(stdout);
+	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_set_timeout(tc, 300);
+	tcase_add_loop_test(tc, each_call_fails, 0, FAULT_COUNT);
+	tcase_add_loop_test(tc, each_store_fails, 0, 4);
+	tcase_add_test(tc, full_disk_refuses_puts_and_keeps_the_rest);
+	tcase_add_test(tc, full_disk_can_be_opened);
+	tcase_add_loop_test(tc, every_capacity, 0, (int)script_count);
+	suite_add_tcase(suite, tc);
+	return test_main(suite);
+}

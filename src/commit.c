@@ -67,6 +67,8 @@ log_init(struct log *log, struct dir *dir, struct control *control,
 		: min_u64(recovery->state.durable, recovery->first_seq - 1));
 	log->evidence = recovery->unclean ? recovery->first_seq - 1 : 0;
 	log->evidence_synced = log->evidence;
+	log->dirty = !recovery->unclean &&
+		     atomic_load(&log->durable) < recovery->last_seq;
 	/* The last writer may have been killed between a rollover and the
 	 * sync of its name; not if a commit behind that name is durable, nor
 	 * after a repair. */
@@ -791,39 +793,46 @@ give_slack_back(struct log *log)
 		(void)os->punch(log->active->fd, end);
 }
 
-enum kvlog_status
-log_close(struct log *log, struct kvlog_error *err)
+/* Now that all of it is durable, say so, durably: a mark that says that the
+ * end is clean, and the end note. */
+static enum kvlog_status
+attest_end(struct log *log, struct kvlog_error *err)
 {
 	struct control_note note = {0};
-	uint64_t last;
-	enum kvlog_status st;
+	struct sync_plan plan;
+	enum kvlog_status st = log_mark(log, true, err);
 
-	if (atomic_load(&log->broken))
-		return broken(err);
-	last = log->next_seq - 1;
-	st = log_sync(log, last, err);
-	if (st != KVLOG_OK || !log->dirty)
-		return st;
-
-	/* Now that all of it is durable, say so, durably. */
-	st = log_mark(log, true, err);
-	if (st == KVLOG_OK) {
-		struct sync_plan plan;
-
-		pthread_mutex_lock(&log->sync_lock);
-		plan_sync(log, &plan, ARRAY_LEN(plan.sealed), true);
-		st = run_sync(log, &plan, err);
-		pthread_mutex_unlock(&log->sync_lock);
-	}
 	if (st != KVLOG_OK)
 		return st;
-	while (log_write_hint(log))
-		;
-	give_slack_back(log);
+	pthread_mutex_lock(&log->sync_lock);
+	plan_sync(log, &plan, ARRAY_LEN(plan.sealed), true);
+	st = run_sync(log, &plan, err);
+	pthread_mutex_unlock(&log->sync_lock);
+	if (st != KVLOG_OK)
+		return st;
 	memcpy(note.uuid, log->active->header.store.uuid, 16);
 	note.segment = segment_number(log->active);
 	note.salt = log->active->header.salt;
 	note.end = segment_end(log->active);
 	note.last_seq = atomic_load(&log->last_seq);
 	return control_write_note(log->control, &note, err);
+}
+
+enum kvlog_status
+log_close(struct log *log, struct kvlog_error *err)
+{
+	enum kvlog_status st;
+
+	if (atomic_load(&log->broken))
+		return broken(err);
+	st = log_sync(log, log->next_seq - 1, err);
+	if (st == KVLOG_OK && log->dirty)
+		st = attest_end(log, err);
+	if (st != KVLOG_OK)
+		return st;
+	while (log_write_hint(log))
+		;
+	if (log->dirty)
+		give_slack_back(log);
+	return KVLOG_OK;
 }

@@ -34,7 +34,7 @@ struct log {
 	struct segment *active;
 	struct segment *spare; /* ready to be the next one, or NULL */
 	bool spare_wanted;
-	bool dirty;          /* something was committed since the opening */
+	bool dirty;          /* there are commits that no mark attests yet */
 	bool reserve_used;   /* must be made anew before a put */
 	bool names_unsynced; /* a segment's name may not be durable */
 	uint64_t next_seq;

@@ -92,10 +92,6 @@ control_create(struct dir *dir, struct kvlog_error *err)
 	rc = os->allocate(fd, FILE_SIZE);
 	if (rc == 0)
 		rc = os->sync(fd);
-	/* Its name comes first of all: a directory in which a creation was cut
-	 * off is then empty or has a lock file (PLACE_BARE in store.c). */
-	if (rc == 0)
-		rc = os->sync_dir(dir->fd);
 	os->close(fd);
 	if (rc != 0) {
 		os->unlink(dir->fd, DIR_LOCK_NAME);

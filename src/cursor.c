@@ -263,8 +263,8 @@ note_damaged(struct cursor *c, const struct source *source)
 		c->damaged = grown;
 		c->damaged_cap = cap;
 	}
-	c->damaged[c->damaged_count++] = (struct damaged){source->hash,
-	    source->age, source->entry.seg, source->entry.off};
+	c->damaged[c->damaged_count++] = (struct damaged){
+	    source->hash, source->age, source->entry.seg, source->entry.off};
 	return KVLOG_OK;
 }
 

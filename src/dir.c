@@ -117,10 +117,10 @@ parse_id(const char **p, struct file_id *id)
 	id->last = id->first;
 	id->round = 0;
 	id->part = id->parts = 1;
-	if (**p == '.' && (*p)[1] != 'r')
+	if (**p == '.')
 		return true;
-	if (skip(p, "-") &&
-	    (!parse_number(p, 8, &id->last) || id->last < id->first))
+	if (!skip(p, "-") || !parse_number(p, 8, &id->last) ||
+	    id->last < id->first)
 		return false;
 	if (!skip(p, ".r") || !parse_number(p, 1, &id->round) ||
 	    !skip(p, ".") || !parse_number(p, 1, &part) || !skip(p, "of") ||

@@ -658,8 +658,8 @@ apply_verdict(struct recoverer *rec, const struct verdict *v)
 	const struct survey *sv = &rec->surveys[v->segment];
 
 	r->last_seq = v->s;
-	r->lost_seq = r->warm || rec->attested <= reached(v) ? v->s
-							     : rec->attested;
+	r->lost_seq =
+	    r->warm || rec->attested <= reached(v) ? v->s : rec->attested;
 	r->first_seq = v->s + 1;
 	if (active->link_ok && active->link.first_seq > r->first_seq)
 		r->first_seq = active->link.first_seq;

@@ -21,7 +21,7 @@ struct recovery {
 	uint32_t discarded;  /* segments behind the end */
 	uint32_t scanned;    /* segments read for want of a hint */
 
-	bool warm; /* the control page is valid: nothing was lost since */
+	bool warm;     /* the control page is valid: nothing was lost since */
 	bool poisoned; /* a sync has failed since the machine was started */
 	struct control_state state; /* of the page, if warm or poisoned */
 

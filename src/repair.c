@@ -127,9 +127,11 @@ remove_leftovers(struct dir *dir, const struct segset *set,
 		if (live)
 			continue;
 		rc = os->unlink(dir->fd, f->name);
+		if (rc == ENOENT)
+			rc = 0; /* replaced by a rewrite just now */
 		removed = true;
 	}
-	if (rc != 0 && rc != ENOENT)
+	if (rc != 0)
 		return err_sys(err, rc, "remove leftovers in %s", dir->path);
 	return removed ? dir_sync(dir, err) : KVLOG_OK;
 }

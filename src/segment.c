@@ -481,6 +481,8 @@ scan_bytes(
 			while (got < fill) {
 				size_t part = 0, len = BLOCK_SIZE;
 
+				/* A bad block must not cost its neighbour. */
+				len -= (size_t)((off + got) % BLOCK_SIZE);
 				len = (size_t)min_u64(len, fill - got);
 				memset(scan->window + got, 0, len);
 				if (os->pread(scan->seg->fd, scan->window + got,

@@ -169,6 +169,11 @@ create_first_segment(struct kvlog *db, struct kvlog_error *err)
 	if (rc != 0 && rc != EACCES)
 		return err_sys(
 		    err, rc, "sync the directory of %s", db->dir.path);
+	/* The lock file's name comes before all others: a directory in which
+	 * a creation was cut off is empty or PLACE_BARE. */
+	st = dir_sync(&db->dir, err);
+	if (st != KVLOG_OK)
+		return st;
 	os->unlink(db->dir.fd, FIRST_NAME); /* of an interrupted attempt */
 	st = repair_new_segment(&db->dir,
 	    &(struct segment_plan){

@@ -71,8 +71,8 @@ START_TEST(steps_share_one_number)
 		ck_assert_uint_eq(info.offset, r.offset);
 		ck_assert_int_eq(kvlog_lookup(db, "b", 1, &info), KVLOG_OK);
 		ck_assert_uint_eq(info.seq, r.seq);
-		ck_assert_uint_eq(info.offset,
-		    r.offset + api_record_size(1, 1));
+		ck_assert_uint_eq(
+		    info.offset, r.offset + api_record_size(1, 1));
 		reopen();
 	}
 }
@@ -130,8 +130,8 @@ START_TEST(conditions_are_those_before_the_batch)
 	ops[0].condition = KVLOG_IF_ABSENT;
 	ops[1].condition = KVLOG_IF_ABSENT;
 	ops[2].condition = KVLOG_IF_PRESENT;
-	ck_assert_int_eq(kvlog_apply(db, ops, 3, NULL, NULL, &failed),
-	    KVLOG_CONFLICT);
+	ck_assert_int_eq(
+	    kvlog_apply(db, ops, 3, NULL, NULL, &failed), KVLOG_CONFLICT);
 	ck_assert_uint_eq(failed, 2);
 	api_expect(db, "a", NULL);
 	failed = 77;
@@ -139,8 +139,8 @@ START_TEST(conditions_are_those_before_the_batch)
 	    kvlog_apply(db, ops, 2, NULL, NULL, &failed), KVLOG_OK);
 	ck_assert_uint_eq(failed, 77);
 	api_expect(db, "a", "2");
-	ck_assert_int_eq(kvlog_apply(db, ops, 3, NULL, NULL, &failed),
-	    KVLOG_CONFLICT);
+	ck_assert_int_eq(
+	    kvlog_apply(db, ops, 3, NULL, NULL, &failed), KVLOG_CONFLICT);
 	ck_assert_uint_eq(failed, 0);
 }
 END_TEST
@@ -240,8 +240,8 @@ START_TEST(a_damaged_record_stops_a_batch_that_asks_for_it)
 
 	files_flip(path, (size_t)r.offset, 0);
 	ops[1].condition = KVLOG_IF_PRESENT;
-	ck_assert_int_eq(kvlog_apply(db, ops, 2, NULL, NULL, &failed),
-	    KVLOG_CORRUPT);
+	ck_assert_int_eq(
+	    kvlog_apply(db, ops, 2, NULL, NULL, &failed), KVLOG_CORRUPT);
 	ck_assert_uint_eq(failed, 1);
 	api_expect(db, "a", NULL);
 	ops[1].condition = KVLOG_IF_ANY;
@@ -277,8 +277,8 @@ START_TEST(a_batch_may_be_larger_than_a_segment)
 		for (unsigned i = 0; i < OPS; i += 7) {
 			struct kvlog_info info;
 
-			ck_assert_int_eq(kvlog_lookup(db, keys[i],
-					     strlen(keys[i]), &info),
+			ck_assert_int_eq(
+			    kvlog_lookup(db, keys[i], strlen(keys[i]), &info),
 			    KVLOG_OK);
 			ck_assert_uint_eq(info.segment, r.segment);
 			ck_assert_uint_eq(info.value_len, sizeof value);
@@ -318,9 +318,8 @@ START_TEST(a_torn_batch_is_gone_as_a_whole)
 			off += (size_t)api_record_size(1, 0);
 		files_patch(segment, off, zeros, 256);
 		db = api_open(api_store, 0);
-		ck_assert_uint_eq(api_stats(db).recovery &
-				      KVLOG_RECOVERY_DAMAGE,
-		    0);
+		ck_assert_uint_eq(
+		    api_stats(db).recovery & KVLOG_RECOVERY_DAMAGE, 0);
 		api_expect(db, "a", "1");
 		api_expect(db, "b", "2");
 		api_expect(db, "c", NULL);

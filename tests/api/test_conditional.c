@@ -140,8 +140,8 @@ START_TEST(a_damaged_record_is_no_ground_for_a_decision)
 		void *value = NULL;
 		size_t len;
 
-		ck_assert_int_eq(kvlog_get_alloc(db, "k", 1, &value, &len),
-		    KVLOG_CORRUPT);
+		ck_assert_int_eq(
+		    kvlog_get_alloc(db, "k", 1, &value, &len), KVLOG_CORRUPT);
 		ck_assert_int_eq(
 		    put_if(KVLOG_IF_ABSENT, 0, "1"), KVLOG_CORRUPT);
 		ck_assert_uint_eq(err.segment, r.segment);

@@ -34,7 +34,7 @@ struct version {
 
 static struct version versions[VERSIONS]; /* in order of writing */
 static unsigned version_count;
-static struct tree tree;   /* the store as it was closed */
+static struct tree tree; /* the store as it was closed */
 
 /* Damaged bytes. */
 static uint32_t hit_segment; /* 0: none */
@@ -54,8 +54,8 @@ static size_t
 key_text(unsigned key, char buf[32])
 {
 	/* Prefixes of each other, some longer than others. */
-	return (size_t)snprintf(buf, 32, "%.*skey%02u", (int)(key % 5),
-	    "aaaaaa", key);
+	return (size_t)snprintf(
+	    buf, 32, "%.*skey%02u", (int)(key % 5), "aaaaaa", key);
 }
 
 static void
@@ -319,8 +319,8 @@ check_walk(struct kvlog *db, bool degraded, const char *prefix)
 		    memcmp(key, prefix, strlen(prefix)) != 0)
 			ck_abort_msg("%s: walk: key %u out of range", what, k);
 		if (last_len > 0 && memcmp(key, last, key_len) <= 0 &&
-		    strncmp(key, last, key_len < last_len ? key_len : last_len) <
-			0)
+		    strncmp(
+			key, last, key_len < last_len ? key_len : last_len) < 0)
 			ck_abort_msg("%s: walk: key %u out of order", what, k);
 		memcpy(last, key, key_len);
 		last_len = key_len;
@@ -400,9 +400,9 @@ read_write(bool may_fail)
 		if (db == NULL)
 			return;
 		check_all(db);
-		if (turn == 1 && (kvlog_get(db, "~", 1, buf, 8, &len) !=
-					 KVLOG_OK ||
-				     len != 3 || memcmp(buf, "new", 3) != 0))
+		if (turn == 1 &&
+		    (kvlog_get(db, "~", 1, buf, 8, &len) != KVLOG_OK ||
+			len != 3 || memcmp(buf, "new", 3) != 0))
 			ck_abort_msg("%s: a put after it is lost", what);
 		if (kvlog_put(db, "~", 1, "new", 3, NULL, NULL) != KVLOG_OK ||
 		    kvlog_close(db, NULL) != KVLOG_OK)
@@ -447,7 +447,8 @@ flip_file(const struct tree_file *f, bool stale, bool writing)
 	tree_write(api_store, &tree);
 	if (stale)
 		make_stale();
-	for (size_t off = 0; off < f->len; off += is_dull(f, off) ? dull : step) {
+	for (size_t off = 0; off < f->len;
+	     off += is_dull(f, off) ? dull : step) {
 		unsigned bit = (unsigned)(off * 5 + off / 8) % 8;
 
 		(void)snprintf(what, sizeof what, "%s, bit %u of byte %zu%s%s",
@@ -568,8 +569,8 @@ START_TEST(a_position_before_the_end_note_is_not_believed)
 		if (versions[i].segment != last->segment)
 			continue;
 		tried++;
-		(void)snprintf(what, sizeof what, "position %" PRIu64,
-		    versions[i].off);
+		(void)snprintf(
+		    what, sizeof what, "position %" PRIu64, versions[i].off);
 		tree_write(api_store, &tree);
 		path = files_path(api_store, "kvlog.lock");
 		files_patch(path, 56, &position, sizeof position);
@@ -695,8 +696,8 @@ START_TEST(lookup_tells_the_place_of_damage)
 		if (v == NULL || !v->put || v->len == 0)
 			continue;
 		tree_write(api_store, &tree);
-		(void)snprintf(name, sizeof name, "%08" PRIu32 ".seg",
-		    v->segment);
+		(void)snprintf(
+		    name, sizeof name, "%08" PRIu32 ".seg", v->segment);
 		path = files_path(api_store, name);
 		/* In the key: its hint still names the record. */
 		files_flip(path, v->off + 28, 3);
@@ -734,20 +735,19 @@ START_TEST(a_value_that_is_damaged_reads_as_corrupt)
 			continue;
 		tried++;
 		tree_write(api_store, &tree);
-		(void)snprintf(name, sizeof name, "%08" PRIu32 ".seg",
-		    v->segment);
+		(void)snprintf(
+		    name, sizeof name, "%08" PRIu32 ".seg", v->segment);
 		path = files_path(api_store, name);
 		files_flip(path, v->off + 28 + key_len, 3);
 		free(path);
 		db = try_open(api_store, 0, false);
-		ck_assert_int_eq(kvlog_get(db, key, key_len, buf, 512, &len),
-		    KVLOG_CORRUPT);
+		ck_assert_int_eq(
+		    kvlog_get(db, key, key_len, buf, 512, &len), KVLOG_CORRUPT);
 		ck_assert_uint_eq(len, 77);
 		/* It is there, though. */
 		ck_assert_int_eq(kvlog_exists(db, key, key_len), KVLOG_OK);
 		stats = api_stats(db);
-		ck_assert_uint_eq(
-		    stats.recovery & KVLOG_RECOVERY_DEGRADED, 0);
+		ck_assert_uint_eq(stats.recovery & KVLOG_RECOVERY_DEGRADED, 0);
 
 		ck_assert_int_eq(
 		    kvlog_iter_create(db, key, key_len, &iter), KVLOG_OK);

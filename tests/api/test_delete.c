@@ -114,8 +114,8 @@ START_TEST(deleted_keys_do_not_come_back)
 			    "a value of forty bytes, about, or less";
 
 			if (i % 3 == 0)
-				value = i % 6 == 0 && i % 4 != 0 ? "back"
-								  : NULL;
+				value =
+				    i % 6 == 0 && i % 4 != 0 ? "back" : NULL;
 			(void)snprintf(key, sizeof key, "key-%u", i);
 			api_expect(db, key, value);
 			count += value != NULL;
@@ -130,8 +130,8 @@ START_TEST(deleted_keys_do_not_come_back)
 			api_close(db);
 			tree_read(api_store, &tree);
 			for (size_t i = 0; i < tree.count; i++) {
-				char *path = files_path(
-				    api_store, tree.files[i].name);
+				char *path =
+				    files_path(api_store, tree.files[i].name);
 
 				if (strstr(path, ".hint") != NULL)
 					(void)remove(path);
@@ -140,9 +140,8 @@ START_TEST(deleted_keys_do_not_come_back)
 			tree_fini(&tree);
 			db = api_open(api_store, 0);
 			ck_assert_uint_eq(api_stats(db).hint_count, 0);
-			ck_assert_uint_ne(api_stats(db).recovery &
-					      KVLOG_RECOVERY_SCANNED,
-			    0);
+			ck_assert_uint_ne(
+			    api_stats(db).recovery & KVLOG_RECOVERY_SCANNED, 0);
 		}
 	}
 }

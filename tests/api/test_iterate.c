@@ -67,8 +67,7 @@ START_TEST(entries_have_key_value_and_place)
 	struct kvlog_info info = {1, 1, 1, 1};
 	size_t len = 99;
 
-	ck_assert_int_eq(
-	    kvlog_iter_create(db, NULL, 0, &iter), KVLOG_OK);
+	ck_assert_int_eq(kvlog_iter_create(db, NULL, 0, &iter), KVLOG_OK);
 	/* Before the first and behind the last there is none. */
 	for (int i = 0; i < 2; i++) {
 		ck_assert_ptr_null(kvlog_iter_key(iter, &len));
@@ -262,8 +261,9 @@ START_TEST(a_walk_sees_one_moment)
 				else
 					api_put(db, key, "new");
 				(void)snprintf(key, sizeof key, "k%03ux", k);
-				api_put(db, key, "new and so long that more "
-						 "segments are needed");
+				api_put(db, key,
+				    "new and so long that more "
+				    "segments are needed");
 			}
 			while (api_stats(db).hint_count == 0) {
 				bool more;

@@ -40,8 +40,7 @@ check_large(struct kvlog *db, const uint8_t *value)
 	void *got = NULL;
 	size_t len = 0;
 
-	ck_assert_int_eq(
-	    kvlog_get_alloc(db, "large", 5, &got, &len), KVLOG_OK);
+	ck_assert_int_eq(kvlog_get_alloc(db, "large", 5, &got, &len), KVLOG_OK);
 	ck_assert_uint_eq(len, LARGE);
 	ck_assert(memcmp(got, value, LARGE) == 0);
 	kvlog_free(got);

@@ -14,8 +14,8 @@
 #include <unistd.h>
 
 static enum kvlog_status
-open_status(const char *path, const struct kvlog_options *o,
-    struct kvlog_error *err)
+open_status(
+    const char *path, const struct kvlog_options *o, struct kvlog_error *err)
 {
 	struct kvlog *const before = (struct kvlog *)(void *)&errno;
 	struct kvlog *db = before;
@@ -55,8 +55,7 @@ START_TEST(creates_only_when_told)
 	ck_assert_int_eq(open_with(0), KVLOG_OK);
 	ck_assert_int_eq(open_with(KVLOG_OPEN_CREATE), KVLOG_OK);
 	ck_assert_int_eq(open_with(KVLOG_OPEN_READONLY), KVLOG_OK);
-	ck_assert_int_eq(
-	    open_with(KVLOG_OPEN_CREATE | KVLOG_OPEN_EXCLUSIVE),
+	ck_assert_int_eq(open_with(KVLOG_OPEN_CREATE | KVLOG_OPEN_EXCLUSIVE),
 	    KVLOG_CONFLICT);
 }
 END_TEST
@@ -197,8 +196,7 @@ START_TEST(refuses_options_out_of_range)
 #undef TRY
 	ck_assert_int_eq(open_status("", &good, &err), KVLOG_INVAL);
 	ck_assert_int_eq(open_status(NULL, &good, &err), KVLOG_INVAL);
-	ck_assert_int_eq(
-	    kvlog_open(api_store, &good, NULL, NULL), KVLOG_INVAL);
+	ck_assert_int_eq(kvlog_open(api_store, &good, NULL, NULL), KVLOG_INVAL);
 	ck_assert(!files_exist(api_store));
 	ck_assert_int_eq(open_status(api_store, &good, &err), KVLOG_OK);
 }

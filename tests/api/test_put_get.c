@@ -54,13 +54,11 @@ START_TEST(get_says_how_much_room_it_needs)
 	size_t len = 99;
 
 	api_put(db, "k", "abcdef");
-	ck_assert_int_eq(
-	    kvlog_get(db, "k", 1, buf, 5, &len), KVLOG_TOOSMALL);
+	ck_assert_int_eq(kvlog_get(db, "k", 1, buf, 5, &len), KVLOG_TOOSMALL);
 	ck_assert_uint_eq(len, 6);
 	ck_assert_str_eq(buf, "1234567"); /* untouched */
 	len = 99;
-	ck_assert_int_eq(
-	    kvlog_get(db, "k", 1, NULL, 0, &len), KVLOG_TOOSMALL);
+	ck_assert_int_eq(kvlog_get(db, "k", 1, NULL, 0, &len), KVLOG_TOOSMALL);
 	ck_assert_uint_eq(len, 6);
 	ck_assert_int_eq(kvlog_get(db, "k", 1, buf, 6, &len), KVLOG_OK);
 	ck_assert_mem_eq(buf, "abcdef7", 7);
@@ -77,8 +75,7 @@ START_TEST(an_empty_value_is_a_value)
 	void *value = NULL;
 	size_t len = 99;
 
-	ck_assert_int_eq(
-	    kvlog_put(db, "k", 1, NULL, 0, NULL, NULL), KVLOG_OK);
+	ck_assert_int_eq(kvlog_put(db, "k", 1, NULL, 0, NULL, NULL), KVLOG_OK);
 	for (int turn = 0; turn < 2; turn++) {
 		ck_assert_int_eq(
 		    kvlog_get(db, "k", 1, NULL, 0, &len), KVLOG_OK);
@@ -111,8 +108,8 @@ START_TEST(keys_and_values_hold_any_bytes)
 			size_t len = 0;
 
 			if (turn == 0)
-				ck_assert_int_eq(kvlog_put(db, key, 3, value, 4,
-						     NULL, NULL),
+				ck_assert_int_eq(
+				    kvlog_put(db, key, 3, value, 4, NULL, NULL),
 				    KVLOG_OK);
 			ck_assert_int_eq(
 			    kvlog_get(db, key, 3, buf, 8, &len), KVLOG_OK);
@@ -166,8 +163,8 @@ static const size_t lens[][2] = {{1, 0}, {1, 1}, {2, 7}, {7, 8}, {8, 985},
     {9, 986}, {9, 987}, {9, 988}, {9, 989}, {10, 1023}, {10, 1024}, {10, 1025},
     {995, 0}, {996, 0}, {997, 0}, {1024, 1}, {1025, 2}, {11, 3544}, {11, 3545},
     {11, 3546}, {12, 3584}, {12, 4095}, {12, 4096}, {13, 4097}, {14, 8192},
-    {15, 100000}, {65534, 0}, {65535, 0}, {65535, 1}, {65535, 70000},
-    {3555, 0}, {3556, 0}, {3557, 1}};
+    {15, 100000}, {65534, 0}, {65535, 0}, {65535, 1}, {65535, 70000}, {3555, 0},
+    {3556, 0}, {3557, 1}};
 
 START_TEST(all_lengths_are_kept)
 {
@@ -211,19 +208,17 @@ START_TEST(keys_and_values_have_limits)
 
 	how.err = &err;
 	memset(&err, 0, sizeof err);
-	ck_assert_int_eq(kvlog_put(db, key, sizeof key, "x", 1, &how, NULL),
-	    KVLOG_TOOBIG);
+	ck_assert_int_eq(
+	    kvlog_put(db, key, sizeof key, "x", 1, &how, NULL), KVLOG_TOOBIG);
 	ck_assert_int_eq(err.status, KVLOG_TOOBIG);
 	ck_assert_ptr_nonnull(strstr(err.text, "65536"));
 	ck_assert_int_eq(
-	    kvlog_put(db, "k", 1, nothing, five_gib, &how, NULL),
-	    KVLOG_TOOBIG);
+	    kvlog_put(db, "k", 1, nothing, five_gib, &how, NULL), KVLOG_TOOBIG);
 	ck_assert_int_eq(kvlog_put(db, "k", 1, nothing,
 			     (size_t)KVLOG_VALUE_MAX + 1, &how, NULL),
 	    KVLOG_TOOBIG);
 	ck_assert_int_eq(
-	    kvlog_put(db, nothing, five_gib, "x", 1, &how, NULL),
-	    KVLOG_TOOBIG);
+	    kvlog_put(db, nothing, five_gib, "x", 1, &how, NULL), KVLOG_TOOBIG);
 	ck_assert_int_eq(
 	    kvlog_put(db, "k", 0, "x", 1, &how, NULL), KVLOG_INVAL);
 	ck_assert_int_eq(
@@ -239,8 +234,7 @@ START_TEST(keys_and_values_have_limits)
 	ck_assert_int_eq(kvlog_get(db, "k", 1, NULL, 1, &len), KVLOG_INVAL);
 	ck_assert_int_eq(kvlog_exists(db, "k", 0), KVLOG_INVAL);
 	ck_assert_int_eq(kvlog_exists(db, key, sizeof key), KVLOG_INVAL);
-	ck_assert_int_eq(
-	    kvlog_exists(db, key, sizeof key - 1), KVLOG_NOTFOUND);
+	ck_assert_int_eq(kvlog_exists(db, key, sizeof key - 1), KVLOG_NOTFOUND);
 }
 END_TEST
 
@@ -307,8 +301,7 @@ START_TEST(the_callers_memory_is_not_kept)
 {
 	char key[4] = "abc", value[4] = "xyz";
 
-	ck_assert_int_eq(
-	    kvlog_put(db, key, 3, value, 3, NULL, NULL), KVLOG_OK);
+	ck_assert_int_eq(kvlog_put(db, key, 3, value, 3, NULL, NULL), KVLOG_OK);
 	memset(key, '-', 3);
 	memset(value, '-', 3);
 	api_expect(db, "abc", "xyz");
@@ -386,8 +379,7 @@ START_TEST(null_handles_are_refused)
 	ck_assert_int_eq(kvlog_get(NULL, "k", 1, NULL, 0, &len), KVLOG_INVAL);
 	ck_assert_int_eq(
 	    kvlog_get_alloc(NULL, "k", 1, &value, &len), KVLOG_INVAL);
-	ck_assert_int_eq(
-	    kvlog_get_alloc(db, "k", 1, NULL, &len), KVLOG_INVAL);
+	ck_assert_int_eq(kvlog_get_alloc(db, "k", 1, NULL, &len), KVLOG_INVAL);
 	ck_assert_int_eq(kvlog_exists(NULL, "k", 1), KVLOG_INVAL);
 	ck_assert_int_eq(kvlog_lookup(NULL, "k", 1, &info), KVLOG_INVAL);
 	ck_assert_int_eq(kvlog_lookup(db, "k", 1, NULL), KVLOG_INVAL);

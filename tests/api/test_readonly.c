@@ -12,8 +12,7 @@
 
 START_TEST(a_reader_refuses_to_write)
 {
-	struct kvlog_op op = {
-	    KVLOG_OP_PUT, KVLOG_IF_ANY, 0, "k", 1, "v", 1};
+	struct kvlog_op op = {KVLOG_OP_PUT, KVLOG_IF_ANY, 0, "k", 1, "v", 1};
 	struct kvlog_write how = KVLOG_WRITE_INIT;
 	struct kvlog_error err = {0};
 	struct kvlog *db = api_open(api_store, KVLOG_OPEN_CREATE);
@@ -25,8 +24,7 @@ START_TEST(a_reader_refuses_to_write)
 	ck_assert_int_eq(
 	    kvlog_put(db, "k", 1, "v", 1, &how, NULL), KVLOG_READONLY);
 	ck_assert_int_eq(err.status, KVLOG_READONLY);
-	ck_assert_int_eq(
-	    kvlog_delete(db, "a", 1, NULL, NULL), KVLOG_READONLY);
+	ck_assert_int_eq(kvlog_delete(db, "a", 1, NULL, NULL), KVLOG_READONLY);
 	ck_assert_int_eq(
 	    kvlog_apply(db, &op, 1, NULL, NULL, NULL), KVLOG_READONLY);
 	ck_assert_int_eq(kvlog_sync(db), KVLOG_READONLY);
@@ -146,8 +144,7 @@ START_TEST(a_reader_may_leave_checksums_out)
 	size_t len;
 
 	api_close(db);
-	db = api_open(
-	    api_store, KVLOG_OPEN_READONLY | KVLOG_OPEN_NOVERIFY);
+	db = api_open(api_store, KVLOG_OPEN_READONLY | KVLOG_OPEN_NOVERIFY);
 	files_flip(path, (size_t)r.offset + 28 + 3, 0);
 	ck_assert_int_eq(kvlog_get(db, "key", 3, buf, 8, &len), KVLOG_OK);
 	ck_assert_mem_eq(buf, "walue", 5);

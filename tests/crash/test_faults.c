@@ -28,8 +28,8 @@ static struct {
 static void
 die(const char *text)
 {
-	ck_abort_msg("%s\n    KVLOG_SEED=%" PRIu64
-		     ": script %s, call %" PRIu64 " of %s fails%s; %s",
+	ck_abort_msg("%s\n    KVLOG_SEED=%" PRIu64 ": script %s, call %" PRIu64
+		     " of %s fails%s; %s",
 	    text, seed, at.script, at.nth, simos_step_name(at.kind),
 	    at.sticky ? " and all after it" : "", at.phase);
 }
@@ -208,8 +208,8 @@ try_faults(enum simos_kind kind, int error, bool pwrite)
 		for (unsigned how = 0; how < 4; how++) {
 			at.sticky = how % 2 == 1;
 			for (at.nth = 1;; at.nth++, runs++)
-				if (!run_with_fault(&scripts[i], base,
-					error, how >= 2))
+				if (!run_with_fault(
+					&scripts[i], base, error, how >= 2))
 					break;
 		}
 	}
@@ -256,8 +256,7 @@ put_number(struct kvlog *db, unsigned i)
 	char key[20];
 	int len = snprintf(key, sizeof key, "key%u", i);
 
-	return kvlog_put(
-	    db, key, (size_t)len, value, sizeof value, NULL, NULL);
+	return kvlog_put(db, key, (size_t)len, value, sizeof value, NULL, NULL);
 }
 
 static enum kvlog_status
@@ -302,8 +301,7 @@ START_TEST(full_disk_refuses_puts_and_keeps_the_rest)
 	db = open_plain();
 	n = fill(db);
 	ck_assert_uint_ge(n, 10);
-	ck_assert_int_eq(
-	    kvlog_put(db, "x", 1, NULL, 0, NULL, NULL), KVLOG_OK);
+	ck_assert_int_eq(kvlog_put(db, "x", 1, NULL, 0, NULL, NULL), KVLOG_OK);
 	ck_assert_int_eq(kvlog_delete(db, "x", 1, NULL, NULL), KVLOG_OK);
 	ck_assert_int_eq(put_number(db, n), KVLOG_NOSPACE);
 	check_count(db, n);

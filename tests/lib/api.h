@@ -64,7 +64,8 @@ api_open_with(const char *path, const struct kvlog_options *o)
 	struct kvlog *db = NULL;
 	enum kvlog_status st = kvlog_open(path, o, &db, &err);
 
-	ck_assert_msg(st == KVLOG_OK, "open %s: %d %s", path, (int)st, err.text);
+	ck_assert_msg(
+	    st == KVLOG_OK, "open %s: %d %s", path, (int)st, err.text);
 	ck_assert_ptr_nonnull(db);
 	return db;
 }
@@ -98,8 +99,7 @@ api_put(struct kvlog *db, const char *key, const char *value)
 	how.err = &err;
 	st = kvlog_put(
 	    db, key, strlen(key), value, strlen(value), &how, &receipt);
-	ck_assert_msg(
-	    st == KVLOG_OK, "put %s: %d %s", key, (int)st, err.text);
+	ck_assert_msg(st == KVLOG_OK, "put %s: %d %s", key, (int)st, err.text);
 	return receipt;
 }
 
@@ -120,8 +120,7 @@ api_expect(struct kvlog *db, const char *key, const char *value)
 	    kvlog_get_alloc(db, key, strlen(key), &got, &len);
 
 	if (value == NULL) {
-		ck_assert_msg(
-		    st == KVLOG_NOTFOUND, "get %s: %d", key, (int)st);
+		ck_assert_msg(st == KVLOG_NOTFOUND, "get %s: %d", key, (int)st);
 		ck_assert_int_eq(
 		    kvlog_exists(db, key, strlen(key)), KVLOG_NOTFOUND);
 		return;

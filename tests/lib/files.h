@@ -34,7 +34,7 @@ struct tree {
 		char *name;
 		uint8_t *bytes;
 		size_t len;
-	} *files;
+	} * files;
 	size_t count;
 };
 

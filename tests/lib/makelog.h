@@ -25,7 +25,7 @@
 
 #define MAKELOG_STORE "/db"
 #define MAKELOG_SIZE 8192u /* bytes in a segment: the smallest there are */
-#define MAKELOG_VALUE_MAX 3000u
+#define MAKELOG_VALUE_MAX 4096u
 
 struct makelog {
 	struct dir dir;
@@ -120,6 +120,8 @@ makelog_begin_as(
 	ck_assert_int_eq(os->rename(m->dir.fd, "a.tmp", name), 0);
 	ck_assert_int_eq(os->sync_dir(m->dir.fd), 0);
 	memcpy(seg->name, name, strlen(name) + 1);
+	if (m->seg != NULL)
+		ck_assert_int_eq(os->sync(m->seg->fd), 0);
 	segment_close(m->seg);
 	m->seg = seg;
 	m->off = SEGMENT_DATA_OFF;
@@ -274,13 +276,6 @@ makelog_mark(struct makelog *m, bool clean)
 	rec.seq = m->seq;
 	rec.lag = record_lag(m->seq, m->durable);
 	return makelog_add(m, &rec);
-}
-
-/* Size of a record without extensions. */
-static inline uint64_t
-makelog_len(const char *key, size_t value_len)
-{
-	return record_size(0, strlen(key), value_len);
 }
 
 /* Damage in a file that is not mapped. */

@@ -70,8 +70,8 @@ make_room(struct model *model, size_t count)
 	if (count <= model->cap)
 		return;
 	model->cap = 2 * count;
-	model->entries = must(
-	    realloc(model->entries, model->cap * sizeof *model->entries));
+	model->entries =
+	    must(realloc(model->entries, model->cap * sizeof *model->entries));
 }
 
 void
@@ -248,7 +248,8 @@ check_entry(const struct model_entry *e, struct kvlog *db, char *why)
 	void *buf = must(malloc(e->value->len + 1));
 	bool same;
 
-	st = kvlog_get(db, e->key->bytes, e->key->len, buf, e->value->len, &len);
+	st =
+	    kvlog_get(db, e->key->bytes, e->key->len, buf, e->value->len, &len);
 	same = st == KVLOG_OK && len == e->value->len &&
 	       memcmp(buf, e->value->bytes, len) == 0;
 	free(buf);
@@ -291,9 +292,8 @@ append_entry(struct model *model, const struct kvlog_iter *iter, char *why)
 		return false;
 	}
 	make_room(model, model->count + 1);
-	model->entries[model->count++] =
-	    (struct model_entry){blob_create(key, key_len),
-		blob_create(value, value_len), info.seq};
+	model->entries[model->count++] = (struct model_entry){
+	    blob_create(key, key_len), blob_create(value, value_len), info.seq};
 	return true;
 }
 
@@ -316,8 +316,8 @@ model_read(struct model *model, struct kvlog *db, char *why)
 	if (!ok)
 		return false;
 	if (st != KVLOG_NOTFOUND) {
-		(void)snprintf(why, MODEL_WHY_LEN, "walk: %s",
-		    kvlog_status_text(st));
+		(void)snprintf(
+		    why, MODEL_WHY_LEN, "walk: %s", kvlog_status_text(st));
 		return false;
 	}
 	for (size_t i = 0; i < model->count; i++)

@@ -42,20 +42,12 @@ oracle_fini(struct oracle *o)
 {
 	for (size_t i = 0; i < o->count; i++)
 		model_fini(&o->states[i]);
+	for (size_t i = 0; i < o->hidden_count; i++)
+		model_fini(&o->hidden[i]);
+	free(o->hidden);
 	free(o->states);
 	free(o->seqs);
 	memset(o, 0, sizeof *o);
-}
-
-void
-oracle_copy(struct oracle *to, const struct oracle *from)
-{
-	*to = *from;
-	to->states = NULL;
-	to->seqs = NULL;
-	to->count = to->cap = 0;
-	for (size_t i = 0; i < from->count; i++)
-		model_copy(add_state(to, from->seqs[i]), &from->states[i]);
 }
 
 struct model *
@@ -141,18 +133,39 @@ oracle_cut(struct oracle *o, size_t k, uint64_t seq)
 		o->durable = k;
 }
 
+void
+oracle_step(struct oracle *o, const void *key, size_t key_len,
+    const void *value, size_t value_len)
+{
+	o->hidden =
+	    realloc(o->hidden, (o->hidden_count + 1) * sizeof *o->hidden);
+	if (o->hidden == NULL)
+		abort();
+	memset(&o->hidden[o->hidden_count], 0, sizeof *o->hidden);
+	model_put(&o->hidden[o->hidden_count++], key, key_len, value, value_len,
+	    MODEL_ANY_SEQ);
+}
+
+static bool
+has(const struct model *model, const struct model_entry *entry)
+{
+	const struct model_entry *e =
+	    model_find(model, entry->key->bytes, entry->key->len);
+
+	return e != NULL && e->value->len == entry->value->len &&
+	       memcmp(e->value->bytes, entry->value->bytes, e->value->len) ==
+		   0 &&
+	       (e->seq == entry->seq || e->seq == MODEL_ANY_SEQ);
+}
+
 bool
 oracle_knows(const struct oracle *o, const struct model_entry *entry)
 {
-	for (size_t k = 0; k < o->count; k++) {
-		const struct model_entry *e = model_find(
-		    &o->states[k], entry->key->bytes, entry->key->len);
-
-		if (e != NULL && e->value->len == entry->value->len &&
-		    memcmp(e->value->bytes, entry->value->bytes,
-			e->value->len) == 0 &&
-		    (e->seq == entry->seq || e->seq == MODEL_ANY_SEQ))
+	for (size_t k = 0; k < o->count; k++)
+		if (has(&o->states[k], entry))
 			return true;
-	}
+	for (size_t i = 0; i < o->hidden_count; i++)
+		if (has(&o->hidden[i], entry))
+			return true;
 	return false;
 }

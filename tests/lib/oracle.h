@@ -18,11 +18,13 @@ struct oracle {
 	bool in_flight;       /* the last state's call has not returned */
 	bool created;         /* a call that makes the store has returned */
 	uint64_t max_seq;     /* greatest number ever given out */
+	/* Values that a later step of the same batch replaced. */
+	struct model *hidden;
+	size_t hidden_count;
 };
 
 void oracle_init(struct oracle *oracle); /* one state, which is empty */
 void oracle_fini(struct oracle *oracle);
-void oracle_copy(struct oracle *to, const struct oracle *from);
 
 /* The newest state. */
 static inline struct model *
@@ -50,8 +52,11 @@ size_t oracle_find(const struct oracle *oracle, const struct model *found,
  * number seq if that was not known. */
 void oracle_cut(struct oracle *oracle, size_t k, uint64_t seq);
 
-/* Whether each entry was written so by some commit. */
-bool oracle_knows(
-    const struct oracle *oracle, const struct model_entry *entry);
+/* A step of a batch, whether or not a later one replaces it. */
+void oracle_step(struct oracle *oracle, const void *key, size_t key_len,
+    const void *value, size_t value_len);
+
+/* Whether an entry was written so by some commit. */
+bool oracle_knows(const struct oracle *oracle, const struct model_entry *entry);
 
 #endif

@@ -286,8 +286,10 @@ victim_batch(struct victim *v, const struct victim_step *steps, size_t count,
 		op->type = KVLOG_OP_PUT;
 		op->value_len = steps[i].value_len;
 		op->value = make_value(v, op->value_len);
-		model_put(state, op->key, op->key_len, op->value,
-		    op->value_len, MODEL_ANY_SEQ);
+		model_put(state, op->key, op->key_len, op->value, op->value_len,
+		    MODEL_ANY_SEQ);
+		oracle_step(
+		    &v->oracle, op->key, op->key_len, op->value, op->value_len);
 	}
 	st = kvlog_apply(v->db, ops, count, &how, &receipt, NULL);
 	for (size_t i = 0; i < count; i++)
@@ -333,8 +335,7 @@ void
 victim_check(struct victim *v)
 {
 	const struct oracle *o = &v->oracle;
-	const struct model *wanted =
-	    &o->states[o->count - 1 - o->in_flight];
+	const struct model *wanted = &o->states[o->count - 1 - o->in_flight];
 	struct model found = {0};
 	char why[MODEL_WHY_LEN], text[MODEL_WHY_LEN + 50];
 
@@ -502,8 +503,7 @@ script_interval(void *arg)
 		if (v->db != NULL && i % 4 == 3 &&
 		    kvlog_wait_durable(v->db, kvlog_last_seq(v->db), 0) ==
 			KVLOG_OK)
-			oracle_durable(
-			    &v->oracle, kvlog_last_seq(v->db));
+			oracle_durable(&v->oracle, kvlog_last_seq(v->db));
 	}
 	(void)victim_close(v);
 }
@@ -565,10 +565,9 @@ script_read(void *arg)
 	if (kvlog_iter_create(v->db, "a", 1, &iter) == KVLOG_OK) {
 		(void)victim_put(v, "ac", 1000, NONE);
 		(void)victim_put(v, "b", 1000, NONE);
-		if (!v->faults &&
-		    (kvlog_iter_seek(iter, "ab", 2) != KVLOG_OK ||
-			kvlog_iter_next(iter) != KVLOG_OK ||
-			kvlog_iter_next(iter) != KVLOG_NOTFOUND))
+		if (!v->faults && (kvlog_iter_seek(iter, "ab", 2) != KVLOG_OK ||
+				      kvlog_iter_next(iter) != KVLOG_OK ||
+				      kvlog_iter_next(iter) != KVLOG_NOTFOUND))
 			v->fail("a walk that began before a write shows it");
 		kvlog_iter_destroy(iter);
 	}
@@ -657,8 +656,8 @@ victim_random_op(struct victim *v)
 		}
 		break;
 	default:
-		(void)victim_put(v, random_key(rng), random_len(rng),
-		    durability);
+		(void)victim_put(
+		    v, random_key(rng), random_len(rng), durability);
 		break;
 	}
 }

@@ -6,12 +6,12 @@
  * Segments are of 8 KiB (or of 64 KiB, for long values), so that they roll
  * over all the time.  Each list runs on the simulated machine, and a shorter
  * one on the real system, in a directory of its own, with the background
- * thread.  The list of operations follows from the seed alone.  When they disagree, the
- * list is shrunk: parts of it are left out, halves first, as long as what is
- * left still fails; then seed and operations are printed.
+ * thread.  The list of operations follows from the seed alone.  When they
+ * disagree, the list is shrunk: parts of it are left out, halves first, as long
+ * as what is left still fails; then seed and operations are printed.
  *
  * KVLOG_SEED=n        repeats a run
- * KVLOG_MODEL_OPS=n   operations per key generator (a tenth as many on the
+ * KVLOG_MODEL_OPS=n   operations per key generator (a twentieth of them on the
  *                     real system, where they wait for the disk)
  */
 #include "model.h"
@@ -167,13 +167,13 @@ struct run {
 	size_t key_len;
 	uint8_t *value; /* gen->value_max bytes */
 	size_t value_len;
-	size_t op;      /* number of the present one */
-	bool wrong;     /* they disagree */
+	size_t op;  /* number of the present one */
+	bool wrong; /* they disagree */
 	char why[MODEL_WHY_LEN + 100];
 };
 
 static void ATTR_PRINTF(2, 3)
-    ATTR_PRINTF_2(struct run *run, const char *format, ...)
+    note_wrong(struct run *run, const char *format, ...)
 {
 	va_list args;
 
@@ -184,7 +184,6 @@ static void ATTR_PRINTF(2, 3)
 	(void)vsnprintf(run->why, sizeof run->why, format, args);
 	va_end(args);
 }
-
 
 static void
 expect(struct run *run, const char *what, enum kvlog_status got,
@@ -229,9 +228,7 @@ make_key(struct run *run, struct rng *rng)
 	/* Half of the time one that is there, if possible. */
 	if (run->model.count > 0 && rng_below(rng, 2) == 0) {
 		const struct blob *key =
-		    run->model
-			.entries[rng_below(rng, run->model.count)]
-			.key;
+		    run->model.entries[rng_below(rng, run->model.count)].key;
 
 		run->key_len = key->len;
 		memcpy(run->key, key->bytes, key->len);
@@ -247,8 +244,8 @@ make_value(struct run *run, struct rng *rng)
 
 	run->value_len = dice == 0   ? 0
 			 : dice == 1 ? run->gen->value_max
-				     : (size_t)rng_below(rng,
-					   run->gen->value_max / dice + 1);
+				     : (size_t)rng_below(
+					   rng, run->gen->value_max / dice + 1);
 	rng_fill(rng, run->value, run->value_len);
 }
 
@@ -262,8 +259,8 @@ static void
 check_receipt(struct run *run, const struct kvlog_receipt *receipt)
 {
 	if (receipt->seq <= run->max_seq)
-		note_wrong(run, "number %" PRIu64 " after %" PRIu64, receipt->seq,
-		    run->max_seq);
+		note_wrong(run, "number %" PRIu64 " after %" PRIu64,
+		    receipt->seq, run->max_seq);
 	run->max_seq = receipt->seq;
 }
 
@@ -279,8 +276,7 @@ check_get(struct run *run)
 	st = kvlog_get_alloc(run->db, run->key, run->key_len, &value, &len);
 	expect(run, "get", st, e != NULL ? KVLOG_OK : KVLOG_NOTFOUND);
 	if (st == KVLOG_OK && e != NULL &&
-	    (len != e->value->len ||
-		memcmp(value, e->value->bytes, len) != 0))
+	    (len != e->value->len || memcmp(value, e->value->bytes, len) != 0))
 		note_wrong(run, "get: another value");
 	if (st == KVLOG_OK)
 		kvlog_free(value);
@@ -288,8 +284,9 @@ check_get(struct run *run)
 	expect(run, "lookup", st, e != NULL ? KVLOG_OK : KVLOG_NOTFOUND);
 	if (st == KVLOG_OK && e != NULL &&
 	    (info.seq != e->seq || info.value_len != e->value->len))
-		note_wrong(run, "lookup: commit %" PRIu64 " instead of %" PRIu64,
-		    info.seq, e->seq);
+		note_wrong(run,
+		    "lookup: commit %" PRIu64 " instead of %" PRIu64, info.seq,
+		    e->seq);
 }
 
 static void
@@ -302,9 +299,9 @@ check_small_buffer(struct run *run)
 
 	st = kvlog_get(run->db, run->key, run->key_len, &byte, 1, &len);
 	expect(run, "get into one byte", st,
-	    e == NULL              ? KVLOG_NOTFOUND
+	    e == NULL           ? KVLOG_NOTFOUND
 	    : e->value->len > 1 ? KVLOG_TOOSMALL
-				   : KVLOG_OK);
+				: KVLOG_OK);
 	if (e != NULL && len != e->value->len)
 		note_wrong(run, "get into one byte: length %zu", len);
 	if (e == NULL && len != SIZE_MAX)
@@ -361,15 +358,12 @@ check_walk(struct run *run, struct rng *rng, bool seek, bool prefix)
 		const struct model_entry *e = &run->model.entries[i];
 		size_t key_len = 0, value_len = 0;
 		const void *key, *value;
-		bool more = i < run->model.count &&
-			    e->key->len >= prefix_len &&
-			    (prefix_len == 0 ||
-				memcmp(e->key->bytes, run->key, prefix_len) ==
-				    0);
+		bool more = i < run->model.count && e->key->len >= prefix_len &&
+			    (prefix_len == 0 || memcmp(e->key->bytes, run->key,
+						    prefix_len) == 0);
 
 		st = kvlog_iter_next(iter);
-		expect(
-		    run, "iter_next", st, more ? KVLOG_OK : KVLOG_NOTFOUND);
+		expect(run, "iter_next", st, more ? KVLOG_OK : KVLOG_NOTFOUND);
 		if (st != KVLOG_OK || !more)
 			break;
 		key = kvlog_iter_key(iter, &key_len);
@@ -418,7 +412,7 @@ choose_durability(struct rng *rng)
 {
 	uint64_t dice = rng_below(rng, 50);
 
-	return dice == 0 ? KVLOG_DURABILITY_COMMIT
+	return dice == 0   ? KVLOG_DURABILITY_COMMIT
 	       : dice < 20 ? KVLOG_DURABILITY_NONE
 			   : KVLOG_DURABILITY_DEFAULT;
 }
@@ -515,11 +509,11 @@ do_batch(struct run *run, struct rng *rng)
 		}
 	}
 	st = kvlog_apply(run->db, ops, count, &how, &receipt, &failed);
-	expect(run, "apply", st,
-	    expected == SIZE_MAX ? KVLOG_OK : KVLOG_CONFLICT);
+	expect(
+	    run, "apply", st, expected == SIZE_MAX ? KVLOG_OK : KVLOG_CONFLICT);
 	if (failed != expected)
-		note_wrong(run, "apply: step %zu does not hold, not %zu", failed,
-		    expected);
+		note_wrong(run, "apply: step %zu does not hold, not %zu",
+		    failed, expected);
 	if (st == KVLOG_OK) {
 		check_receipt(run, &receipt);
 		model_set_seq(&after, receipt.seq);
@@ -610,7 +604,8 @@ do_kill(struct run *run, struct rng *rng)
 	(void)close(fds[0]);
 	if (pid < 0 || waitpid(pid, &status, 0) != pid || status != 0 ||
 	    n != (ssize_t)sizeof receipts) {
-		note_wrong(run, "the child could not write: status %#x", status);
+		note_wrong(
+		    run, "the child could not write: status %#x", status);
 		return;
 	}
 	check_receipt(run, &receipts[0]);
@@ -814,7 +809,8 @@ shrink(const struct generator *gen, bool real, struct op *ops, size_t count,
 			memcpy(fewer, ops, from * sizeof *ops);
 			memcpy(fewer + from, ops + from + part,
 			    (count - from - part) * sizeof *ops);
-			if (run_ops(gen, real, fewer, count - part, &failed, why)) {
+			if (run_ops(
+				gen, real, fewer, count - part, &failed, why)) {
 				from += part;
 				continue;
 			}
@@ -838,7 +834,7 @@ compare(const struct generator *gen, bool real)
 	struct op *ops;
 	size_t failed, left;
 
-	count = count * gen->share / 100 / (real ? 10 : 1);
+	count = count * gen->share / 100 / (real ? 20 : 1);
 	ops = malloc((count + 1) * sizeof *ops);
 	ck_assert_ptr_nonnull(ops);
 	make_ops(ops, count, run_seed);
@@ -882,8 +878,7 @@ main(void)
 	seed = rng_seed_from_env();
 	printf("KVLOG_SEED=%" PRIu64 "\n", seed);
 	(void)fflush(stdout);
-	tcase_set_timeout(
-	    tc, getenv("KVLOG_MODEL_OPS") != NULL ? 36000 : 300);
+	tcase_set_timeout(tc, getenv("KVLOG_MODEL_OPS") != NULL ? 36000 : 300);
 	tcase_add_loop_test(tc, store_agrees_with_model, 0, GENERATORS);
 	tcase_add_loop_test(
 	    tc, store_agrees_with_model_on_the_real_system, 0, GENERATORS);

@@ -27,8 +27,8 @@ begin(void)
 }
 
 static enum kvlog_status
-survey_file(const char *name, const struct file_id *id, uint64_t limit,
-    bool exact)
+survey_file(
+    const char *name, const struct file_id *id, uint64_t limit, bool exact)
 {
 	struct segment *seg;
 	enum kvlog_status st;
@@ -144,18 +144,22 @@ END_TEST
 
 START_TEST(a_gap_in_the_numbers_parts_runs)
 {
-	uint64_t third;
+	uint64_t third, fourth;
 
 	begin();
 	(void)makelog_put(&m, "k1", VALUE);
 	(void)makelog_put(&m, "k2", VALUE);
 	m.seq = 4;
 	third = makelog_put(&m, "k3", VALUE);
+	m.seq = 2;
+	fourth = makelog_put(&m, "k4", VALUE);
 	makelog_end(&m);
 	survey_one(MAKELOG_SIZE, false);
-	ck_assert_uint_eq(sv.count, 2);
+	ck_assert_uint_eq(sv.count, 3);
 	expect(0, PIECE_RUN, SEGMENT_DATA_OFF, third, 1, 2);
-	expect(1, PIECE_RUN, third, m.off, 5, 5);
+	expect(1, PIECE_RUN, third, fourth, 5, 5);
+	expect(2, PIECE_RUN, fourth, m.off, 3, 3);
+	ck_assert_uint_eq(sv.seq_seen, 5);
 	finish();
 }
 END_TEST

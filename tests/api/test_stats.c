@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * test_stats.c - the numbers add up.
+ */
+#include "config.h"
+
+#include "api.h"
+#include "rng.h"
+
+#include <sys/stat.h>
+
+/* What the test keeps count of. */
+struct sums {
+	uint64_t live, all; /* bytes of records */
+	unsigned count;
+};
+
+static uint64_t sizes[64]; /* of the newest record of each key; 0: none */
+
+static void
+check(struct kvlog *db, const struct sums *sums, uint64_t marks)
+{
+	struct kvlog_stats s = api_stats(db);
+	struct tree tree;
+	uint64_t bytes = 0;
+
+	ck_assert_uint_eq(s.size, sizeof s);
+	ck_assert_uint_eq(s.record_count, sums->count);
+	ck_assert_uint_eq(s.record_count, api_count(db));
+	ck_assert_uint_eq(s.live_bytes, sums->live);
+	ck_assert_uint_eq(s.live_bytes + s.dead_bytes, sums->all + marks);
+	ck_assert_uint_eq(s.last_seq, kvlog_last_seq(db));
+	ck_assert_uint_eq(s.durable_seq, kvlog_durable_seq(db));
+	ck_assert_uint_le(s.durable_seq, s.last_seq);
+	ck_assert_int_eq(s.index_mode, KVLOG_INDEX_MEMORY);
+	ck_assert_uint_gt(s.index_bytes, 0);
+	ck_assert_uint_lt(s.free_bytes, API_SMALL);
+	ck_assert_uint_eq(s.active_segment, s.segment_count);
+	ck_assert_uint_eq(s.segment_size, API_SMALL);
+	ck_assert_uint_le(s.hint_count, s.segment_count);
+	ck_assert_uint_eq(s.damaged_bytes, 0);
+	ck_assert_uint_eq(s.damaged_ranges, 0);
+	ck_assert_uint_gt(s.recovery_ns, 0);
+	ck_assert_uint_gt(strlen(s.recovery_text), 0);
+
+	tree_read(api_store, &tree);
+	for (size_t i = 0; i < tree.count; i++) {
+		char *path = files_path(api_store, tree.files[i].name);
+		struct stat st;
+
+		ck_assert_int_eq(stat(path, &st), 0);
+		bytes += (uint64_t)st.st_blocks * 512;
+		free(path);
+	}
+	tree_fini(&tree);
+	ck_assert_uint_eq(s.file_bytes, bytes);
+}
+
+START_TEST(live_and_dead_bytes_add_up)
+{
+	struct kvlog *db =
+	    api_open(api_store, KVLOG_OPEN_CREATE | KVLOG_OPEN_NOTHREAD);
+	struct sums sums = {0, 0, 0};
+	static char value[512];
+	struct rng rng;
+
+	memset(value, 'v', sizeof value);
+	rng_init(&rng, 3);
+	check(db, &sums, 0);
+	for (int turn = 0; turn < 4; turn++) {
+		for (int i = 0; i < 200; i++) {
+			unsigned k = (unsigned)rng_below(&rng, 64);
+			size_t len = rng_below(&rng, sizeof value);
+			char key[8];
+			size_t key_len =
+			    (size_t)snprintf(key, sizeof key, "%u", k);
+
+			sums.live -= sizes[k];
+			if (sizes[k] > 0 && rng_below(&rng, 5) == 0) {
+				api_delete(db, key);
+				sizes[k] = 0;
+				sums.count--;
+				sums.all += api_record_size(key_len, 0);
+				continue;
+			}
+			ck_assert_int_eq(
+			    kvlog_put(db, key, key_len, value, len, NULL, NULL),
+			    KVLOG_OK);
+			sums.count += sizes[k] == 0;
+			sizes[k] = api_record_size(key_len, len);
+			sums.live += sizes[k];
+			sums.all += sizes[k];
+			if (i % 50 == 0)
+				check(db, &sums, (uint64_t)turn * 32);
+		}
+		check(db, &sums, (uint64_t)turn * 32);
+		api_close(db); /* which leaves one mark of 32 bytes */
+		db = api_open(api_store, KVLOG_OPEN_NOTHREAD);
+		check(db, &sums, (uint64_t)(turn + 1) * 32);
+	}
+	api_close(db);
+}
+END_TEST
+
+START_TEST(free_bytes_shrink_by_what_is_written)
+{
+	struct kvlog *db = api_open(api_store, KVLOG_OPEN_CREATE);
+	uint64_t before = api_stats(db).free_bytes;
+
+	ck_assert_uint_eq(before, API_SMALL - 4608);
+	api_put(db, "0123456789abcdef", "0123456789");
+	ck_assert_uint_eq(
+	    api_stats(db).free_bytes, before - api_record_size(16, 10));
+	api_close(db);
+}
+END_TEST
+
+START_TEST(what_recovery_did_is_told)
+{
+	struct kvlog *db = api_open(api_store, KVLOG_OPEN_CREATE);
+	char *hint = files_path(api_store, "00000001.hint");
+	struct kvlog_stats s;
+
+	for (int i = 0; i < 200; i++)
+		api_put(db, "key", "a value of a length that fills");
+	s = api_stats(db);
+	ck_assert_uint_eq(s.recovery, 0);
+	ck_assert_str_eq(s.recovery_text, "none needed");
+	api_close(db);
+	ck_assert_int_eq(remove(hint), 0);
+	db = api_open(api_store, KVLOG_OPEN_READONLY);
+	s = api_stats(db);
+	ck_assert_uint_eq(s.recovery, KVLOG_RECOVERY_SCANNED);
+	ck_assert_ptr_nonnull(strstr(s.recovery_text, "1 segment "));
+	api_close(db);
+	free(hint);
+}
+END_TEST
+
+int
+main(void)
+{
+	Suite *suite = suite_create("stats");
+	TCase *tc = api_case(suite, "stats");
+
+	tcase_add_test(tc, live_and_dead_bytes_add_up);
+	tcase_add_test(tc, free_bytes_shrink_by_what_is_written);
+	tcase_add_test(tc, what_recovery_did_is_told);
+	return test_main(suite);
+}

@@ -1,0 +1,1200 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * test_commit.c - commits, rollover, syncs and the evidence for hints, on the
+ * log of an open store; and what the engine promises of their order (INV-1,
+ * INV-2, INV-3, INV-9).
+ */
+#include "config.h"
+
+#include "makelog.h"
+#include "store.h"
+#include "tmpdir.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <time.h>
+
+#define ONE "00000001.seg"
+#define TWO "00000002.seg"
+
+static struct kvlog *db;
+static struct log *lg;
+static struct kvlog_error err;
+static struct kvlog_receipt receipt;
+static size_t failed;
+
+static enum kvlog_status
+open_at(const char *path, uint64_t segment_size)
+{
+	struct kvlog_options o = KVLOG_OPTIONS_INIT;
+	enum kvlog_status st;
+
+	o.flags = KVLOG_OPEN_CREATE | KVLOG_OPEN_NOTHREAD;
+	o.segment_size = segment_size;
+	o.timeout_ms = 0;
+	memset(&err, 0, sizeof err);
+	st = kvlog_open(path, &o, &db, &err);
+	if (st == KVLOG_OK)
+		lg = &db->log;
+	return st;
+}
+
+static void
+open_store(void)
+{
+	enum kvlog_status st = open_at(MAKELOG_STORE, MAKELOG_SIZE);
+
+	ck_assert_msg(st == KVLOG_OK, "%s", err.text);
+}
+
+static void
+close_store(void)
+{
+	enum kvlog_status st = kvlog_close(db, &err);
+
+	ck_assert_msg(st == KVLOG_OK, "%s", err.text);
+}
+
+static struct commit_op
+op_of(unsigned type, const char *key, size_t value_len)
+{
+	struct commit_op op = {.type = (uint8_t)type,
+	    .key = key,
+	    .key_len = (uint16_t)strlen(key),
+	    .value = makelog_value(7),
+	    .value_len = (uint32_t)value_len};
+
+	op.hash = index_hash(&db->index, key, op.key_len);
+	return op;
+}
+
+static enum kvlog_status
+commit(const struct commit_op *ops, size_t count, bool strict)
+{
+	failed = SIZE_MAX;
+	memset(&err, 0, sizeof err);
+	return log_commit(lg, ops, count, strict, &receipt, &failed, &err);
+}
+
+static enum kvlog_status
+put(const char *key, size_t value_len)
+{
+	struct commit_op op = op_of(RECORD_PUT, key, value_len);
+
+	return commit(&op, 1, false);
+}
+
+static enum kvlog_status delete (const char *key) {
+	struct commit_op op = op_of(RECORD_DELETE, key, 0);
+
+	return commit(&op, 1, false);
+}
+
+/* The commit of key's value; 0: it has none. */
+static uint64_t
+seq_of(const char *key)
+{
+	struct epoch_token token = index_enter(&db->index);
+	struct index_ref ref;
+	enum kvlog_status st = index_find(&db->index,
+	    index_hash(&db->index, key, strlen(key)), key, strlen(key), &ref);
+
+	index_leave(&db->index, token);
+	ck_assert(st == KVLOG_OK || st == KVLOG_NOTFOUND);
+	return st == KVLOG_OK ? ref.rec.seq : 0;
+}
+
+/* Puts until the active segment is number; returns how many. */
+static unsigned
+fill_to(uint32_t number)
+{
+	unsigned n = 0;
+
+	while (segment_number(lg->active) < number) {
+		char key[40];
+
+		snprintf(key, sizeof key, "fill%u-%u", number, n++);
+		MAKELOG_OK(put(key, 900));
+	}
+	return n;
+}
+
+static uint64_t
+durable(void)
+{
+	return atomic_load(&lg->durable);
+}
+
+/* Deciding. */
+
+START_TEST(conditions_are_judged_on_what_is_there)
+{
+	uint64_t seq;
+
+	open_store();
+	MAKELOG_OK(put("gone", 1));
+	MAKELOG_OK(delete ("gone"));
+	MAKELOG_OK(put("there", 1));
+	seq = receipt.seq;
+	const struct {
+		const char *key;
+		enum kvlog_condition condition;
+		uint64_t if_seq;
+		bool holds;
+	} cases[] = {
+	    {"never", KVLOG_IF_PRESENT, 0, false},
+	    {"never", KVLOG_IF_SEQ, 1, false},
+	    {"gone", KVLOG_IF_PRESENT, 0, false},
+	    {"gone", KVLOG_IF_SEQ, 1, false},
+	    {"gone", KVLOG_IF_SEQ, 2, false},
+	    {"there", KVLOG_IF_ABSENT, 0, false},
+	    {"there", KVLOG_IF_SEQ, 0, false},
+	    {"there", KVLOG_IF_SEQ, seq + 1, false},
+	    {"never", KVLOG_IF_ABSENT, 0, true},
+	    {"gone", KVLOG_IF_ABSENT, 0, true},
+	    {"never2", KVLOG_IF_SEQ, 0, true},
+	    {"there", KVLOG_IF_SEQ, seq, true},
+	    {"there", KVLOG_IF_PRESENT, 0, true},
+	    {"never3", KVLOG_IF_ANY, 0, true},
+	};
+
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		struct commit_op op = op_of(RECORD_PUT, cases[i].key, 3);
+		uint64_t end = segment_end(lg->active);
+		uint64_t next = lg->next_seq;
+		enum kvlog_status st;
+
+		op.condition = cases[i].condition;
+		op.if_seq = cases[i].if_seq;
+		st = commit(&op, 1, false);
+		ck_assert_msg(
+		    st == (cases[i].holds ? KVLOG_OK : KVLOG_CONFLICT),
+		    "case %zu: %d", i, (int)st);
+		if (!cases[i].holds) {
+			ck_assert_uint_eq(failed, 0);
+			ck_assert_int_eq(err.status, KVLOG_CONFLICT);
+			ck_assert_uint_eq(segment_end(lg->active), end);
+			ck_assert_uint_eq(lg->next_seq, next);
+		} else {
+			ck_assert_uint_eq(receipt.seq, next);
+			ck_assert_uint_eq(receipt.offset, end);
+		}
+	}
+	close_store();
+}
+END_TEST
+
+START_TEST(one_op_that_does_not_hold_refuses_the_batch)
+{
+	struct commit_op ops[3];
+	uint64_t end;
+
+	open_store();
+	MAKELOG_OK(put("a", 1));
+	ops[0] = op_of(RECORD_PUT, "b", 1);
+	ops[1] = op_of(RECORD_DELETE, "a", 0);
+	ops[2] = op_of(RECORD_PUT, "a", 1);
+	ops[2].condition = KVLOG_IF_ABSENT; /* before the batch it is there */
+	end = segment_end(lg->active);
+	ck_assert_int_eq(commit(ops, 3, false), KVLOG_CONFLICT);
+	ck_assert_uint_eq(failed, 2);
+	ck_assert_uint_eq(segment_end(lg->active), end);
+	ck_assert_uint_eq(seq_of("a"), 1);
+	ck_assert_uint_eq(seq_of("b"), 0);
+	close_store();
+}
+END_TEST
+
+START_TEST(a_strict_delete_wants_a_value)
+{
+	struct commit_op op;
+	uint64_t end;
+
+	open_store();
+	op = op_of(RECORD_DELETE, "a", 0);
+	end = segment_end(lg->active);
+	ck_assert_int_eq(commit(&op, 1, true), KVLOG_NOTFOUND);
+	ck_assert_uint_eq(segment_end(lg->active), end);
+	MAKELOG_OK(commit(&op, 1, false));
+	MAKELOG_OK(put("a", 1));
+	MAKELOG_OK(commit(&op, 1, true));
+	ck_assert_uint_eq(seq_of("a"), 0);
+	ck_assert_int_eq(commit(&op, 1, true), KVLOG_NOTFOUND);
+	close_store();
+}
+END_TEST
+
+/* The present record is damaged: what it says is not known. */
+START_TEST(a_condition_on_a_damaged_record_is_corrupt)
+{
+	struct commit_op op;
+
+	open_store();
+	MAKELOG_OK(put("a", 40));
+	((uint8_t *)(uintptr_t)lg->active->map.addr)[receipt.offset + 16] ^= 1;
+	op = op_of(RECORD_PUT, "a", 1);
+	op.condition = KVLOG_IF_PRESENT;
+	ck_assert_int_eq(commit(&op, 1, false), KVLOG_CORRUPT);
+	ck_assert_uint_eq(err.offset, receipt.offset);
+	ck_assert_uint_eq(err.segment, 1);
+	ck_assert_uint_eq(failed, 0);
+	((uint8_t *)(uintptr_t)lg->active->map.addr)[receipt.offset + 16] ^= 1;
+	MAKELOG_OK(commit(&op, 1, false));
+	close_store();
+}
+END_TEST
+
+/* Storing. */
+
+/* Around os->store and os->store_word. */
+static struct os_table hooked;
+static const struct os_table *plain;
+static void (*on_store)(const struct os_map *map, uint64_t off);
+static void (*on_sync)(int fd);
+
+static int
+hooked_store(
+    const struct os_map *map, uint64_t off, const void *src, size_t len)
+{
+	if (on_store != NULL)
+		on_store(map, off);
+	return plain->store(map, off, src, len);
+}
+
+static int
+hooked_store_word(const struct os_map *map, uint64_t off, uint64_t word)
+{
+	if (on_store != NULL)
+		on_store(map, off);
+	return plain->store_word(map, off, word);
+}
+
+static int
+hooked_sync(int fd)
+{
+	void (*fn)(int) = on_sync;
+
+	on_sync = NULL;
+	if (fn != NULL)
+		fn(fd);
+	return plain->sync(fd);
+}
+
+static void
+hook(void)
+{
+	plain = os;
+	hooked = *os;
+	hooked.store = hooked_store;
+	hooked.store_word = hooked_store_word;
+	hooked.sync = hooked_sync;
+	os = &hooked;
+}
+
+static void
+unhook(void)
+{
+	os = plain;
+	on_store = NULL;
+	on_sync = NULL;
+}
+
+/*
+ * INV-9: from the first store on, only stores into allocated, mapped space
+ * are left, none of which can fail.  The first word of the first record comes
+ * last, then the position.
+ */
+static void
+expect_only_stores(const char *text, unsigned records)
+{
+	const char *line = calls_find(text, "store ");
+	unsigned stores = 0, words = 0;
+	char last[200] = "";
+
+	ck_assert_ptr_nonnull(line);
+	while (*line != '\0') {
+		const char *end = strchr(line, '\n');
+
+		line += strspn(line, " 0123456789");
+		if (strncmp(line, "store ", 6) == 0) {
+			ck_assert_uint_eq(words, 0); /* not published yet */
+			stores++;
+			snprintf(
+			    last, sizeof last, "%.*s", (int)(end - line), line);
+		} else {
+			ck_assert_msg(
+			    strncmp(line, "store_word kvlog.lock", 21) == 0,
+			    "%.60s", line);
+			words++;
+		}
+		line = end + 1;
+	}
+	ck_assert_uint_eq(stores, records + 1);
+	ck_assert_uint_eq(words, 2); /* position, intent */
+	ck_assert_msg(strstr(last, ", 8 bytes") != NULL, "%s", last);
+}
+
+START_TEST(nothing_can_fail_behind_the_first_store)
+{
+	struct commit_op ops[3];
+	struct calls calls;
+
+	open_store();
+	calls_begin(&calls);
+	MAKELOG_OK(put("a", 100));
+	calls_end(&calls);
+	expect_only_stores(calls.text, 1);
+	calls_fini(&calls);
+
+	ops[0] = op_of(RECORD_PUT, "b", 1);
+	ops[1] = op_of(RECORD_DELETE, "a", 0);
+	ops[2] = op_of(RECORD_PUT, "c", 100);
+	calls_begin(&calls);
+	MAKELOG_OK(commit(ops, 3, false));
+	calls_end(&calls);
+	expect_only_stores(calls.text, 3);
+	calls_fini(&calls);
+
+	/* One that is too big to be put together first. */
+	(void)fill_to(2);
+	calls_begin(&calls);
+	MAKELOG_OK(put("a", 2000));
+	calls_end(&calls);
+	expect_only_stores(calls.text, 3);
+	calls_fini(&calls);
+	close_store();
+}
+END_TEST
+
+/* INV-2 */
+static void
+turn_is_held(const struct os_map *map, uint64_t off)
+{
+	struct control_state state;
+
+	if (map->addr != lg->active->map.addr)
+		return;
+	/* ... and says first how far it goes. */
+	ck_assert(control_read(lg->control, &state));
+	ck_assert_uint_gt(state.intent, off);
+	if (pthread_mutex_trylock(&lg->turn) == 0)
+		ck_abort_msg(
+		    "a store into the active segment without the turn");
+}
+
+START_TEST(only_the_holder_of_the_turn_stores_into_the_active_segment)
+{
+	struct commit_op ops[2];
+
+	open_store();
+	hook();
+	on_store = turn_is_held;
+	MAKELOG_OK(put("a", 100));
+	ops[0] = op_of(RECORD_PUT, "b", 1);
+	ops[1] = op_of(RECORD_DELETE, "a", 0);
+	MAKELOG_OK(commit(ops, 2, false));
+	(void)fill_to(3);
+	MAKELOG_OK(log_mark(lg, false, &err));
+	MAKELOG_OK(log_sync(lg, receipt.seq, &err));
+	while (store_maintain_step(db))
+		;
+	close_store();
+	unhook();
+}
+END_TEST
+
+/* What a reader would see at each store of a batch. */
+static unsigned seen_old;
+
+static void
+batch_is_not_visible(const struct os_map *map, uint64_t off)
+{
+	(void)off;
+	if (map == &lg->control->map && seen_old > 0)
+		return; /* it may be published now */
+	ck_assert_uint_eq(seq_of("a"), 1);
+	ck_assert_uint_eq(seq_of("b"), 0);
+	seen_old++;
+}
+
+START_TEST(a_batch_becomes_visible_at_once)
+{
+	struct commit_op ops[3];
+
+	open_store();
+	MAKELOG_OK(put("a", 1));
+	ops[0] = op_of(RECORD_DELETE, "a", 0);
+	ops[1] = op_of(RECORD_PUT, "b", 1);
+	ops[2] = op_of(RECORD_PUT, "a", 5);
+	hook();
+	on_store = batch_is_not_visible;
+	seen_old = 0;
+	MAKELOG_OK(commit(ops, 3, false));
+	unhook();
+	ck_assert_uint_gt(seen_old, 2);
+	/* The last of the same key wins. */
+	ck_assert_uint_eq(seq_of("a"), 2);
+	ck_assert_uint_eq(seq_of("b"), 2);
+	ck_assert_uint_eq(atomic_load(&db->index.applying) % 2, 0);
+	close_store();
+}
+END_TEST
+
+/* The same with real threads: who saw the first key of a batch sees the
+ * second one too, in whatever order they are read. */
+#define ROUNDS 4000u
+
+static _Atomic bool writing;
+
+static void *
+write_batches(void *arg)
+{
+	struct commit_op ops[2];
+
+	(void)arg;
+	ops[0] = op_of(RECORD_PUT, "a", 8);
+	ops[1] = op_of(RECORD_PUT, "b", 8);
+	for (unsigned i = 0; i < ROUNDS; i++)
+		if (log_commit(lg, ops, 2, false, &receipt, &failed, NULL) !=
+		    KVLOG_OK)
+			abort();
+	atomic_store(&writing, false);
+	return NULL;
+}
+
+START_TEST(no_thread_sees_half_of_a_batch)
+{
+	char *dir = tmpdir_create(), path[1024];
+	pthread_t thread;
+	uint64_t looks = 0;
+
+	snprintf(path, sizeof path, "%s/db", dir);
+	MAKELOG_OK(open_at(path, 1 << 20));
+	atomic_store(&writing, true);
+	ck_assert_int_eq(pthread_create(&thread, NULL, write_batches, NULL), 0);
+	while (atomic_load(&writing)) {
+		uint64_t a = seq_of("a"), b = seq_of("b"), a2 = seq_of("a");
+
+		ck_assert_uint_le(a, b);
+		ck_assert_uint_le(b, a2);
+		looks++;
+	}
+	ck_assert_int_eq(pthread_join(thread, NULL), 0);
+	ck_assert_uint_eq(seq_of("a"), ROUNDS);
+	close_store();
+	tmpdir_remove(dir);
+	ck_assert_uint_gt(looks, 0);
+}
+END_TEST
+
+/* Memory that is wanting is noticed before anything is written. */
+START_TEST(want_of_memory_writes_nothing)
+{
+	struct commit_op ops[20];
+	char keys[20][16];
+	enum kvlog_status st;
+	uint64_t nth = 1;
+
+	open_store();
+	for (unsigned i = 0; i < 20; i++) {
+		snprintf(keys[i], sizeof keys[i], "key%u", i);
+		ops[i] = op_of(RECORD_PUT, keys[i], 300);
+	}
+	for (;; nth++) {
+		uint64_t end = segment_end(lg->active);
+
+		simos_fail(SIMOS_MALLOC, nth, ENOMEM, false);
+		st = commit(ops, 20, false);
+		simos_fail_clear();
+		if (st == KVLOG_OK)
+			break;
+		ck_assert_int_eq(st, KVLOG_NOMEM);
+		ck_assert_uint_eq(segment_end(lg->active), end);
+		ck_assert_uint_eq(lg->next_seq, 1);
+		ck_assert_uint_eq(seq_of("key0"), 0);
+		ck_assert_uint_lt(nth, 100);
+	}
+	ck_assert_uint_gt(nth, 2);
+	close_store();
+}
+END_TEST
+
+/* Rollover. */
+
+START_TEST(a_rollover_seals_by_the_link)
+{
+	struct segment *old, *seg;
+	uint64_t end, last, hash;
+	const uint8_t *bytes;
+	uint64_t size;
+
+	open_store();
+	(void)fill_to(1);
+	MAKELOG_OK(put("a", 3000));
+	old = lg->active;
+	end = segment_end(old);
+	last = receipt.seq;
+	ck_assert(old->map.writable);
+	MAKELOG_OK(put("b", 900)); /* does not fit */
+	seg = lg->active;
+	ck_assert_ptr_ne(seg, old);
+	ck_assert_uint_eq(segment_number(seg), 2);
+	ck_assert_uint_eq(receipt.segment, 2);
+	ck_assert_uint_eq(receipt.offset, SEGMENT_DATA_OFF);
+	ck_assert(seg->link_ok);
+	ck_assert_uint_eq(seg->link.prev_salt, old->header.salt);
+	ck_assert_uint_eq(seg->link.prev_end, end);
+	ck_assert_uint_eq(seg->link.prev_last_seq, last);
+	ck_assert_uint_eq(seg->link.first_seq, last + 1);
+	ck_assert(!seg->link.durable);
+	ck_assert_uint_eq(segment_end(old), end);
+	ck_assert_uint_eq(old->last_seq, last);
+	ck_assert_mem_eq(
+	    &old->header.store, &seg->header.store, sizeof old->header.store);
+
+	/* INV-1: read-only from now on, and never changed again. */
+	ck_assert(!old->map.writable);
+	ck_assert(simos_peek(makelog_path(ONE), &bytes, &size));
+	hash = sum_crc(bytes, (size_t)size);
+	(void)fill_to(4);
+	MAKELOG_OK(log_sync(lg, receipt.seq, &err));
+	MAKELOG_OK(put("c", 900));
+	while (store_maintain_step(db))
+		;
+	/* What is durable by now, the next link says. */
+	MAKELOG_OK(log_sync(lg, receipt.seq, &err));
+	end = segment_end(lg->active);
+	MAKELOG_OK(put("d", 3000));
+	ck_assert_uint_eq(segment_number(lg->active), 5);
+	ck_assert(lg->active->link.durable);
+	ck_assert_uint_eq(lg->active->link.prev_end, end);
+	close_store();
+	ck_assert(simos_peek(makelog_path(ONE), &bytes, &size));
+	ck_assert_uint_eq(sum_crc(bytes, (size_t)size), hash);
+}
+END_TEST
+
+START_TEST(a_sealed_segment_cannot_be_stored_into)
+{
+	open_store();
+	(void)fill_to(2);
+	/* The simulated machine aborts, as a processor would. */
+	if (freopen("/dev/null", "w", stderr) == NULL)
+		return;
+	(void)os->store(&db->set->segments[0]->map, SEGMENT_DATA_OFF, "x", 1);
+}
+END_TEST
+
+START_TEST(a_batch_never_spans_segments)
+{
+	struct commit_op ops[30];
+	char keys[30][16];
+	struct record rec;
+	uint64_t off = SEGMENT_DATA_OFF, records = 0;
+	bool bad;
+
+	open_store();
+	for (unsigned i = 0; i < 30; i++) {
+		snprintf(keys[i], sizeof keys[i], "key%u", i);
+		ops[i] = op_of(RECORD_PUT, keys[i], 800);
+	}
+	MAKELOG_OK(put("a", 800));
+	MAKELOG_OK(commit(ops, 3, false)); /* just fits */
+	ck_assert_uint_eq(receipt.segment, 1);
+	MAKELOG_OK(commit(ops, 3, false));
+	ck_assert_uint_eq(receipt.segment, 2);
+	/* More than a segment: it gets one of its size. */
+	MAKELOG_OK(commit(ops, 30, false));
+	ck_assert_uint_eq(receipt.segment, 3);
+	ck_assert_uint_gt(lg->active->header.size, 30 * 800);
+	for (; segment_walk(
+		 lg->active, &off, segment_end(lg->active), &rec, &bad);
+	     off += rec.size, records++) {
+		ck_assert_uint_eq(rec.seq, receipt.seq);
+		ck_assert_int_eq((rec.flags & RECORD_CONT) != 0, records > 0);
+		ck_assert_int_eq((rec.flags & RECORD_MORE) != 0, records < 29);
+	}
+	ck_assert(!bad);
+	ck_assert_uint_eq(records, 30);
+	close_store();
+}
+END_TEST
+
+START_TEST(a_spare_is_ready_when_it_is_wanted)
+{
+	struct calls calls;
+
+	open_store();
+	ck_assert(!log_prepare_spare(lg)); /* not before the first rollover */
+	(void)fill_to(2);
+	ck_assert(log_prepare_spare(lg));
+	ck_assert(makelog_exists("spare"));
+	ck_assert(!makelog_exists("next.tmp"));
+	ck_assert(!log_prepare_spare(lg));
+	calls_begin(&calls);
+	(void)fill_to(3);
+	calls_end(&calls);
+	ck_assert_uint_eq(calls_count(&calls, "create"), 0);
+	ck_assert_uint_eq(
+	    calls_count(&calls, "rename spare to 00000003.seg"), 1);
+	calls_fini(&calls);
+	/* One that is too small is thrown away. */
+	ck_assert(log_prepare_spare(lg));
+	MAKELOG_OK(put("a", 3000));
+	MAKELOG_OK(put("a", 3000));
+	{
+		struct commit_op ops[2] = {
+		    op_of(RECORD_PUT, "x", 3000), op_of(RECORD_PUT, "y", 3000)};
+
+		(void)log_prepare_spare(lg);
+		MAKELOG_OK(commit(ops, 2, false));
+	}
+	ck_assert_uint_gt(lg->active->header.size, MAKELOG_SIZE);
+	ck_assert(!makelog_exists("spare"));
+	(void)log_prepare_spare(lg);
+	ck_assert(makelog_exists("spare"));
+	close_store();
+	ck_assert(!makelog_exists("spare"));
+}
+END_TEST
+
+/* _i: the call that fails while the next segment is made. */
+START_TEST(a_rollover_that_fails_leaves_all_as_it_was)
+{
+	static const enum simos_kind kinds[] = {SIMOS_CREATE, SIMOS_ALLOCATE,
+	    SIMOS_PWRITE, SIMOS_SYNC, SIMOS_MAP, SIMOS_RENAME, SIMOS_RANDOM};
+	uint64_t end, next;
+
+	open_store();
+	MAKELOG_OK(put("a", 3000));
+	end = segment_end(lg->active);
+	next = lg->next_seq;
+	for (unsigned i = 0; i < 3; i++) {
+		simos_fail(kinds[_i], 1, EIO, false);
+		ck_assert_int_eq(put("b", 3000), KVLOG_IO);
+		simos_fail_clear();
+		ck_assert_uint_eq(segment_number(lg->active), 1);
+		ck_assert_uint_eq(segment_end(lg->active), end);
+		ck_assert_uint_eq(lg->next_seq, next);
+		ck_assert_uint_eq(db->set->count, 1);
+		ck_assert(!makelog_exists("spare"));
+		ck_assert(lg->active->map.writable);
+	}
+	MAKELOG_OK(put("c", 10)); /* what fits goes on */
+	MAKELOG_OK(put("b", 3000));
+	ck_assert_uint_eq(segment_number(lg->active), 2);
+	close_store();
+}
+END_TEST
+
+START_TEST(a_full_disk_takes_deletes_only)
+{
+	unsigned i;
+
+	open_store();
+	simos_set_capacity(simos_used());
+	MAKELOG_OK(put("a", 3000));
+	ck_assert_int_eq(put("b", 900), KVLOG_NOSPACE);
+	ck_assert(!atomic_load(&lg->broken));
+	/* Deletes go on, in the reserve when the segment is full. */
+	for (i = 0; segment_number(lg->active) == 1; i++)
+		MAKELOG_OK(delete ("a"));
+	ck_assert_uint_gt(i, 5);
+	ck_assert(lg->reserve_used);
+	ck_assert(!makelog_exists("reserve"));
+	ck_assert_int_eq(put("b", 1), KVLOG_NOSPACE);
+	MAKELOG_OK(delete ("a"));
+	simos_set_capacity(UINT64_MAX);
+	MAKELOG_OK(put("b", 1));
+	ck_assert(makelog_exists("reserve"));
+	ck_assert(!lg->reserve_used);
+	close_store();
+}
+END_TEST
+
+/* Syncs. */
+
+START_TEST(a_sync_covers_names_then_segments_oldest_first)
+{
+	const char *const order[] = {
+	    "sync_dir", /* INV-3 */
+	    "sync " ONE,
+	    "sync " TWO,
+	    "sync 00000003.seg",
+	    "store_word kvlog.lock", /* durable */
+	    NULL,
+	};
+	struct calls calls;
+
+	open_store();
+	(void)fill_to(3);
+	calls_begin(&calls);
+	MAKELOG_OK(log_sync(lg, receipt.seq, &err));
+	calls_end(&calls);
+	calls_in_order(&calls, order);
+	ck_assert_uint_eq(calls_count(&calls, "sync "), 3);
+	ck_assert_uint_eq(calls_count(&calls, "sync_dir"), 1);
+	calls_fini(&calls);
+	ck_assert_uint_eq(durable(), receipt.seq);
+	ck_assert(db->set->segments[0]->synced);
+	close_store();
+}
+END_TEST
+
+START_TEST(one_sync_is_enough_when_nothing_else_is_unsynced)
+{
+	struct calls calls;
+
+	open_store();
+	(void)fill_to(3);
+	MAKELOG_OK(log_sync(lg, receipt.seq, &err));
+	MAKELOG_OK(put("a", 1));
+	calls_begin(&calls);
+	MAKELOG_OK(log_sync(lg, receipt.seq, &err));
+	calls_end(&calls);
+	ck_assert_uint_eq(calls_count(&calls, "sync"), 1);
+	ck_assert_uint_eq(calls_count(&calls, "sync 00000003.seg"), 1);
+	calls_fini(&calls);
+	/* And none at all when a sync has covered it already: that is how
+	 * those who wait share one. */
+	calls_begin(&calls);
+	MAKELOG_OK(log_sync(lg, receipt.seq, &err));
+	MAKELOG_OK(log_sync(lg, 1, &err));
+	calls_end(&calls);
+	ck_assert_str_eq(calls.text, "");
+	calls_fini(&calls);
+	close_store();
+}
+END_TEST
+
+/* More sealed segments than one sync takes. */
+START_TEST(a_long_backlog_is_synced_in_order)
+{
+	struct calls calls;
+
+	open_store();
+	(void)fill_to(140);
+	calls_begin(&calls);
+	MAKELOG_OK(log_sync(lg, receipt.seq, &err));
+	calls_end(&calls);
+	ck_assert_uint_eq(calls_count(&calls, "sync "), 140);
+	calls_fini(&calls);
+	ck_assert_uint_eq(durable(), receipt.seq);
+	simos_power_loss(SIMOS_LOSS_NONE, 1);
+	simos_forget();
+	open_store();
+	ck_assert_uint_eq(atomic_load(&lg->last_seq), receipt.seq);
+	close_store();
+}
+END_TEST
+
+START_TEST(sealed_segments_are_synced_one_at_a_time)
+{
+	struct calls calls;
+	uint64_t before;
+	bool more = false;
+
+	open_store();
+	before = durable();
+	MAKELOG_OK(log_sync_sealed(lg, &more, &err));
+	ck_assert(!more);
+	(void)fill_to(3);
+	for (size_t i = 0; i < 2; i++) {
+		char call[32];
+
+		snprintf(call, sizeof call, "sync 0000000%zu.seg", i + 1);
+		calls_begin(&calls);
+		MAKELOG_OK(log_sync_sealed(lg, &more, &err));
+		calls_end(&calls);
+		ck_assert(more);
+		ck_assert_uint_eq(calls_count(&calls, "sync "), 1);
+		ck_assert_uint_eq(calls_count(&calls, call), 1);
+		ck_assert_uint_eq(calls_count(&calls, "sync_dir"), i == 0);
+		calls_fini(&calls);
+		ck_assert_uint_gt(durable(), before);
+		ck_assert_uint_eq(durable(), db->set->segments[i]->last_seq);
+		before = durable();
+	}
+	calls_begin(&calls);
+	MAKELOG_OK(log_sync_sealed(lg, &more, &err));
+	calls_end(&calls);
+	ck_assert(!more);
+	ck_assert_str_eq(calls.text, "");
+	calls_fini(&calls);
+	ck_assert_uint_lt(durable(), receipt.seq);
+	close_store();
+}
+END_TEST
+
+/* INV-3: a sync covers only what was stored before it began. */
+static void
+commit_during_sync(int fd)
+{
+	(void)fd;
+	MAKELOG_OK(put("late", 1));
+}
+
+/* The same, and what it commits begins a new segment. */
+static void
+roll_over_during_sync(int fd)
+{
+	(void)fd;
+	MAKELOG_OK(put("late", 3000));
+}
+
+/* _i: whether there is a rollover. */
+START_TEST(a_commit_during_a_sync_is_not_covered)
+{
+	uint64_t early;
+
+	open_store();
+	MAKELOG_OK(put("early", 900));
+	early = receipt.seq;
+	hook();
+	on_sync = _i == 0 ? commit_during_sync : roll_over_during_sync;
+	MAKELOG_OK(log_sync(lg, early, &err));
+	unhook();
+	ck_assert_uint_eq(receipt.seq, early + 1);
+	ck_assert_uint_eq(segment_number(lg->active), _i == 0 ? 1 : 2);
+	ck_assert_uint_eq(durable(), early);
+	MAKELOG_OK(log_sync(lg, receipt.seq, &err));
+	ck_assert_uint_eq(durable(), early + 1);
+	close_store();
+}
+END_TEST
+
+/* _i: of a segment, or of the directory. */
+START_TEST(a_failed_sync_is_never_tried_again)
+{
+	struct control_state state;
+	uint64_t before, syncs, dirs;
+
+	open_store();
+	MAKELOG_OK(put("a", 1));
+	MAKELOG_OK(log_sync(lg, receipt.seq, &err));
+	before = durable();
+	(void)fill_to(2);
+	simos_fail(_i == 0 ? SIMOS_SYNC : SIMOS_SYNC_DIR, 1, EIO, false);
+	ck_assert_int_eq(log_sync(lg, receipt.seq, &err), KVLOG_BROKEN);
+	ck_assert_int_eq(err.sys_errno, EIO);
+	simos_fail_clear();
+	ck_assert_uint_eq(durable(), before);
+	ck_assert(control_read(lg->control, &state));
+	ck_assert_uint_eq(state.poison, 1);
+	ck_assert_uint_eq(state.durable, before);
+
+	syncs = simos_count(SIMOS_SYNC);
+	dirs = simos_count(SIMOS_SYNC_DIR);
+	ck_assert_int_eq(put("b", 1), KVLOG_BROKEN);
+	ck_assert_int_eq(delete ("a"), KVLOG_BROKEN);
+	ck_assert_int_eq(log_sync(lg, receipt.seq, &err), KVLOG_BROKEN);
+	ck_assert_int_eq(log_mark(lg, false, &err), KVLOG_BROKEN);
+	ck_assert_int_eq(log_wait(lg, receipt.seq, 1), KVLOG_BROKEN);
+	ck_assert_int_eq(log_wait(lg, before, 1), KVLOG_OK);
+	MAKELOG_OK(log_sync(lg, before, &err));
+	while (store_maintain_step(db))
+		;
+	ck_assert_uint_ne(seq_of("fill2-0"), 0); /* reads go on */
+	ck_assert_int_eq(kvlog_close(db, &err), KVLOG_BROKEN);
+	ck_assert_uint_eq(simos_count(SIMOS_SYNC), syncs);
+	ck_assert_uint_eq(simos_count(SIMOS_SYNC_DIR), dirs);
+}
+END_TEST
+
+/* On file systems where stores go through pwrite, they can fail. */
+START_TEST(a_failed_store_breaks_the_log)
+{
+	uint64_t end;
+
+	simos_set_fs(OS_FS_COW);
+	open_store();
+	MAKELOG_OK(put("a", 100));
+	end = segment_end(lg->active);
+	simos_fail(SIMOS_STORE, 1, ENOSPC, false);
+	ck_assert_int_eq(put("b", 100), KVLOG_NOSPACE);
+	simos_fail_clear();
+	ck_assert_uint_eq(segment_end(lg->active), end);
+	ck_assert_uint_eq(seq_of("b"), 0);
+	ck_assert_int_eq(put("b", 100), KVLOG_BROKEN);
+	ck_assert_int_eq(kvlog_close(db, &err), KVLOG_BROKEN);
+	open_store();
+	ck_assert_uint_eq(seq_of("a"), 1);
+	ck_assert_uint_eq(seq_of("b"), 0);
+	/* INV-4 */
+	ck_assert_uint_gt(segment_number(lg->active), 1);
+	MAKELOG_OK(put("b", 100));
+	close_store();
+}
+END_TEST
+
+START_TEST(waiting_ends_when_it_is_durable_or_too_late)
+{
+	open_store();
+	MAKELOG_OK(put("a", 1));
+	ck_assert_int_eq(log_wait(lg, receipt.seq, 0), KVLOG_TIMEOUT);
+	ck_assert_int_eq(log_wait(lg, receipt.seq, 2), KVLOG_TIMEOUT);
+	MAKELOG_OK(log_sync(lg, receipt.seq, &err));
+	MAKELOG_OK(log_wait(lg, receipt.seq, 0));
+	ck_assert_int_eq(log_wait(lg, receipt.seq + 1, 0), KVLOG_TIMEOUT);
+	close_store();
+}
+END_TEST
+
+static void *
+sync_soon(void *arg)
+{
+	struct timespec pause = {0, 20 * 1000 * 1000};
+
+	(void)nanosleep(&pause, NULL);
+	if (log_sync(lg, *(uint64_t *)arg, NULL) != KVLOG_OK)
+		abort();
+	return NULL;
+}
+
+START_TEST(waiting_threads_are_woken)
+{
+	char *dir = tmpdir_create(), path[1024];
+	pthread_t thread;
+	uint64_t seq;
+
+	snprintf(path, sizeof path, "%s/db", dir);
+	MAKELOG_OK(open_at(path, 1 << 20));
+	MAKELOG_OK(put("a", 1));
+	seq = receipt.seq;
+	ck_assert_int_eq(pthread_create(&thread, NULL, sync_soon, &seq), 0);
+	MAKELOG_OK(log_wait(lg, seq, 30000));
+	ck_assert_int_eq(pthread_join(thread, NULL), 0);
+	close_store();
+	tmpdir_remove(dir);
+}
+END_TEST
+
+/* Marks and hints. */
+
+START_TEST(a_mark_says_what_is_durable)
+{
+	struct record rec;
+	uint64_t off, next;
+
+	open_store();
+	MAKELOG_OK(put("a", 1));
+	MAKELOG_OK(put("a", 1));
+	MAKELOG_OK(log_sync(lg, 1, &err));
+	MAKELOG_OK(put("a", 1));
+	next = lg->next_seq;
+	off = segment_end(lg->active);
+	MAKELOG_OK(log_mark(lg, false, &err));
+	ck_assert_uint_eq(lg->next_seq, next);
+	ck_assert(segment_parse(lg->active, off, &rec));
+	ck_assert_int_eq(rec.type, RECORD_MARK);
+	ck_assert_int_eq(rec.flags, 0);
+	ck_assert_uint_eq(rec.seq, 3);
+	ck_assert_uint_eq(record_attests(rec.seq, rec.lag), 2);
+	/* One for which there is no room begins a segment. */
+	MAKELOG_OK(put("a",
+	    (size_t)(lg->active->header.size - segment_end(lg->active) - 29)));
+	ck_assert_uint_eq(segment_number(lg->active), 1);
+	MAKELOG_OK(log_mark(lg, true, &err));
+	ck_assert_uint_eq(segment_number(lg->active), 2);
+	ck_assert(segment_parse(lg->active, SEGMENT_DATA_OFF, &rec));
+	ck_assert_int_eq(rec.flags, RECORD_CLEAN);
+	close_store();
+}
+END_TEST
+
+/*
+ * A hint may be used in place of the records only if these are known to be
+ * durable by what survives itself: a record or link that says so, and that a
+ * sync has covered.
+ */
+START_TEST(a_hint_waits_for_durable_evidence)
+{
+	open_store();
+	(void)fill_to(2);
+	ck_assert(!log_write_hint(lg));
+	/* All is durable, but nothing on the disk says so. */
+	MAKELOG_OK(log_sync(lg, receipt.seq, &err));
+	ck_assert(!log_write_hint(lg));
+	/* Something says so, but is not durable itself. */
+	MAKELOG_OK(put("a", 1));
+	ck_assert(!log_write_hint(lg));
+	MAKELOG_OK(log_sync(lg, receipt.seq, &err));
+	ck_assert(!makelog_exists("00000001.hint"));
+	ck_assert(log_write_hint(lg));
+	ck_assert(makelog_exists("00000001.hint"));
+	ck_assert_ptr_nonnull(atomic_load(&db->set->segments[0]->hint));
+	ck_assert(!log_write_hint(lg));
+	ck_assert(!makelog_exists("00000002.hint")); /* it is active */
+	close_store();
+}
+END_TEST
+
+/* That the next segment attests the sealed one is worth nothing before it is
+ * synced itself. */
+START_TEST(a_sealed_segment_is_no_evidence_of_itself)
+{
+	bool more;
+
+	open_store();
+	(void)fill_to(2);
+	MAKELOG_OK(log_sync_sealed(lg, &more, &err));
+	ck_assert(more);
+	ck_assert_uint_eq(durable(), db->set->segments[0]->last_seq);
+	ck_assert(!log_write_hint(lg));
+	close_store();
+}
+END_TEST
+
+/* A link that says so serves as well; it is synced with its segment. */
+START_TEST(a_link_is_evidence_when_it_is_durable)
+{
+	open_store();
+	MAKELOG_OK(put("a", 900));
+	MAKELOG_OK(log_sync(lg, receipt.seq, &err));
+	MAKELOG_OK(put("b", 3000));
+	ck_assert_uint_eq(segment_number(lg->active), 2);
+	ck_assert(lg->active->link.durable);
+	ck_assert(!log_write_hint(lg));
+	MAKELOG_OK(log_sync(lg, receipt.seq, &err));
+	ck_assert(log_write_hint(lg));
+	close_store();
+}
+END_TEST
+
+/* A hint is a cache: that it cannot be written harms nobody. */
+START_TEST(a_hint_that_fails_is_not_tried_again)
+{
+	open_store();
+	MAKELOG_OK(put("a", 900));
+	MAKELOG_OK(log_sync(lg, receipt.seq, &err));
+	MAKELOG_OK(put("b", 3000));
+	MAKELOG_OK(log_sync(lg, receipt.seq, &err));
+	simos_fail(SIMOS_RENAME, 1, EIO, false);
+	ck_assert(log_write_hint(lg));
+	simos_fail_clear();
+	ck_assert(!log_write_hint(lg));
+	ck_assert(!makelog_exists("00000001.hint"));
+	ck_assert(!makelog_exists("00000001.hint.tmp"));
+	ck_assert(!atomic_load(&lg->broken));
+	MAKELOG_OK(put("c", 1));
+	close_store();
+}
+END_TEST
+
+START_TEST(closing_says_durably_that_all_is_durable)
+{
+	const char *const order[] = {
+	    "sync " ONE,
+	    "sync " TWO,
+	    "store 00000002.seg", /* the mark */
+	    "sync " TWO,
+	    "store kvlog.lock", /* the end note */
+	    NULL,
+	};
+	struct kvlog_stats stats = {.size = sizeof stats};
+	struct calls calls;
+
+	open_store();
+	(void)fill_to(2);
+	calls_begin(&calls);
+	close_store();
+	calls_end(&calls);
+	calls_in_order(&calls, order);
+	ck_assert_ptr_nonnull(calls_find(
+	    calls.text, "rename 00000001.hint.tmp to 00000001.hint"));
+	calls_fini(&calls);
+	/* Nothing was read but the active segment, nothing found. */
+	open_store();
+	MAKELOG_OK(kvlog_stats_get(db, &stats));
+	ck_assert_uint_eq(stats.recovery, 0);
+	/* Nothing was written, so nothing needs to be said. */
+	calls_begin(&calls);
+	close_store();
+	calls_end(&calls);
+	ck_assert_uint_eq(calls_count(&calls, "store "), 0);
+	ck_assert_uint_eq(calls_count(&calls, "sync"), 0);
+	calls_fini(&calls);
+}
+END_TEST
+
+/* INV-7: what is gone stays gone only because of something durable. */
+START_TEST(a_delete_that_is_lost_brings_its_value_back)
+{
+	open_store();
+	MAKELOG_OK(put("a", 1));
+	MAKELOG_OK(put("b", 1));
+	MAKELOG_OK(log_sync(lg, receipt.seq, &err));
+	MAKELOG_OK(delete ("a"));
+	MAKELOG_OK(log_sync(lg, receipt.seq, &err));
+	MAKELOG_OK(delete ("b"));
+	ck_assert_uint_eq(seq_of("b"), 0);
+	simos_power_loss(SIMOS_LOSS_NONE, 1);
+	simos_forget();
+	open_store();
+	ck_assert_uint_eq(seq_of("a"), 0);
+	ck_assert_uint_eq(seq_of("b"), 2);
+	close_store();
+}
+END_TEST
+
+int
+main(void)
+{
+	Suite *suite = suite_create("commit");
+	TCase *tc = makelog_case(suite, "deciding");
+
+	tcase_add_test(tc, conditions_are_judged_on_what_is_there);
+	tcase_add_test(tc, one_op_that_does_not_hold_refuses_the_batch);
+	tcase_add_test(tc, a_strict_delete_wants_a_value);
+
+	tc = makelog_case(suite, "storing");
+	tcase_add_test(tc, nothing_can_fail_behind_the_first_store);
+	tcase_add_test(
+	    tc, only_the_holder_of_the_turn_stores_into_the_active_segment);
+	tcase_add_test(tc, a_batch_becomes_visible_at_once);
+	tcase_add_test(tc, want_of_memory_writes_nothing);
+
+	tc = makelog_case(suite, "rollover");
+	tcase_add_test(tc, a_rollover_seals_by_the_link);
+	tcase_add_test(tc, a_batch_never_spans_segments);
+	tcase_add_test(tc, a_spare_is_ready_when_it_is_wanted);
+	tcase_add_loop_test(
+	    tc, a_rollover_that_fails_leaves_all_as_it_was, 0, 7);
+	tcase_add_test(tc, a_full_disk_takes_deletes_only);
+
+	tc = makelog_case(suite, "syncs");
+	tcase_add_test(tc, a_sync_covers_names_then_segments_oldest_first);
+	tcase_add_test(tc, one_sync_is_enough_when_nothing_else_is_unsynced);
+	tcase_add_test(tc, a_long_backlog_is_synced_in_order);
+	tcase_add_test(tc, sealed_segments_are_synced_one_at_a_time);
+	tcase_add_loop_test(tc, a_commit_during_a_sync_is_not_covered, 0, 2);
+	tcase_add_loop_test(tc, a_failed_sync_is_never_tried_again, 0, 2);
+	tcase_add_test(tc, a_failed_store_breaks_the_log);
+	tcase_add_test(tc, waiting_ends_when_it_is_durable_or_too_late);
+
+	tc = makelog_case(suite, "marks and hints");
+	tcase_add_test(tc, a_mark_says_what_is_durable);
+	tcase_add_test(tc, a_hint_waits_for_durable_evidence);
+	tcase_add_test(tc, a_sealed_segment_is_no_evidence_of_itself);
+	tcase_add_test(tc, a_link_is_evidence_when_it_is_durable);
+	tcase_add_test(tc, a_hint_that_fails_is_not_tried_again);
+	tcase_add_test(tc, closing_says_durably_that_all_is_durable);
+	tcase_add_test(tc, a_delete_that_is_lost_brings_its_value_back);
+
+	/* On the real system. */
+	tc = tcase_create("threads");
+	tcase_set_timeout(tc, 60);
+	tcase_add_test(tc, no_thread_sees_half_of_a_batch);
+	tcase_add_test(tc, waiting_threads_are_woken);
+	suite_add_tcase(suite, tc);
+
+	tc = makelog_case(suite, "misuse");
+	tcase_add_test(tc, a_condition_on_a_damaged_record_is_corrupt);
+	/* Without forks, it would end all. */
+	if (getenv("CK_FORK") == NULL)
+		tcase_add_test_raise_signal(
+		    tc, a_sealed_segment_cannot_be_stored_into, SIGABRT);
+	return test_main(suite);
+}

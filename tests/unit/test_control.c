@@ -1,0 +1,463 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "config.h"
+
+#include "control.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "files.h"
+#include "test.h"
+#include "tmpdir.h"
+
+#define WORDS 15
+
+static char *path, *lock_path;
+static struct dir dir;
+static struct os_table table; /* the real one, changed in places */
+
+static void
+setup(void)
+{
+	path = tmpdir_create();
+	lock_path = files_path(path, DIR_LOCK_NAME);
+	ck_assert_int_eq(dir_open(&dir, path, 0600, NULL), KVLOG_OK);
+	table = *os;
+	os = &table;
+}
+
+static void
+teardown(void)
+{
+	dir_close(&dir);
+	free(lock_path);
+	tmpdir_remove(path);
+}
+
+static struct control
+open_control(bool writable)
+{
+	struct control c;
+
+	ck_assert_int_eq(control_open(&c, &dir, writable, NULL), KVLOG_OK);
+	return c;
+}
+
+static const struct control_state sample = {.active_salt = 0x1111,
+    .position = 0x2222,
+    .durable = 0x3333,
+    .generation = 0x4444,
+    .intent = 0x5555,
+    .poison = 0x6666};
+
+static void
+check_state(const struct control_state *a, const struct control_state *b)
+{
+	ck_assert_uint_eq(a->active_salt, b->active_salt);
+	ck_assert_uint_eq(a->position, b->position);
+	ck_assert_uint_eq(a->durable, b->durable);
+	ck_assert_uint_eq(a->generation, b->generation);
+	ck_assert_uint_eq(a->intent, b->intent);
+	ck_assert_uint_eq(a->poison, b->poison);
+}
+
+/* The lock file as a writer leaves it, with sample on its page. */
+static void
+make_page(void)
+{
+	struct control c;
+
+	ck_assert_int_eq(control_create(&dir, NULL), KVLOG_OK);
+	c = open_control(true);
+	ck_assert_int_eq(control_lock_writer(&c, &dir, 0, NULL), KVLOG_OK);
+	ck_assert_int_eq(control_format(&c, &sample, NULL), KVLOG_OK);
+	control_opened(&c);
+	control_close(&c);
+}
+
+static bool
+page_is_valid(void)
+{
+	struct control c = open_control(false);
+	struct control_state state;
+	bool valid = control_read(&c, &state);
+
+	if (valid)
+		check_state(&state, &sample);
+	control_close(&c);
+	return valid;
+}
+
+START_TEST(a_new_lock_file_is_blank)
+{
+	struct control c;
+	struct control_state state;
+	struct control_note note;
+	struct kvlog_error err;
+
+	ck_assert_int_eq(control_create(&dir, NULL), KVLOG_OK);
+	ck_assert_int_eq(control_create(&dir, &err), KVLOG_CONFLICT);
+	ck_assert_uint_eq(files_len(lock_path), 8192);
+	c = open_control(false);
+	ck_assert(control_is_blank(&c));
+	ck_assert(!control_read(&c, &state));
+	ck_assert(!control_read_note(&c, &note));
+	control_close(&c);
+	/* Every byte counts. */
+	for (size_t off = 0; off < 8192; off += 1013) {
+		files_flip(lock_path, off, 7);
+		c = open_control(false);
+		ck_assert(!control_is_blank(&c));
+		control_close(&c);
+		files_flip(lock_path, off, 7);
+	}
+	files_flip(lock_path, 8191, 0);
+	c = open_control(false);
+	ck_assert(!control_is_blank(&c));
+	control_close(&c);
+}
+END_TEST
+
+START_TEST(the_page_tells_what_was_written)
+{
+	struct control writer, reader;
+	struct control_state state, want = sample;
+
+	make_page();
+	ck_assert(page_is_valid());
+	writer = open_control(true);
+	ck_assert_int_eq(control_lock_writer(&writer, &dir, 0, NULL), KVLOG_OK);
+	reader = open_control(false);
+	ck_assert_int_eq(control_set_position(&writer, 1), 0);
+	ck_assert_int_eq(control_set_active_salt(&writer, 2), 0);
+	ck_assert_int_eq(control_set_durable(&writer, UINT64_MAX), 0);
+	ck_assert_int_eq(control_set_intent(&writer, 0), 0);
+	ck_assert_int_eq(control_set_poison(&writer), 0);
+	want.position = 1;
+	want.active_salt = 2;
+	want.durable = UINT64_MAX;
+	want.intent = 0;
+	want.poison = 1;
+	ck_assert(control_read(&reader, &state));
+	check_state(&state, &want);
+	control_close(&reader);
+	control_close(&writer);
+}
+END_TEST
+
+/* F4: stale with another boot, lock file, layout; never damage. */
+START_TEST(the_page_is_stale_where_its_head_differs)
+{
+	make_page();
+	for (size_t off = 0; off < 6 * 8; off++) {
+		files_flip(lock_path, off, (unsigned)off % 8);
+		ck_assert_msg(!page_is_valid(), "byte %zu", off);
+		files_flip(lock_path, off, (unsigned)off % 8);
+	}
+	ck_assert(page_is_valid());
+}
+END_TEST
+
+static uint8_t boot_byte;
+
+static void
+other_boot(uint8_t ret_id[16])
+{
+	memset(ret_id, boot_byte, 16);
+}
+
+START_TEST(the_page_is_stale_in_another_boot)
+{
+	make_page();
+	boot_byte = 1;
+	table.boot_id = other_boot;
+	ck_assert(!page_is_valid());
+	/* Where the system has no boot id, it is never valid. */
+	ck_assert_int_eq(unlink(lock_path), 0);
+	boot_byte = 0;
+	make_page();
+	ck_assert(!page_is_valid());
+	ck_assert_int_eq(unlink(lock_path), 0);
+	boot_byte = 7;
+	make_page();
+	ck_assert(page_is_valid());
+}
+END_TEST
+
+START_TEST(a_copy_of_the_lock_file_is_stale)
+{
+	char *aside = files_path(path, "aside");
+	uint8_t *bytes;
+	size_t len;
+
+	make_page();
+	bytes = files_read(lock_path, &len);
+	ck_assert_int_eq(rename(lock_path, aside), 0);
+	files_write(lock_path, bytes, len);
+	ck_assert(!page_is_valid());
+	ck_assert_int_eq(rename(aside, lock_path), 0);
+	ck_assert(page_is_valid());
+	free(bytes);
+	free(aside);
+}
+END_TEST
+
+/* A page half written is not valid: the word that says so is cleared first
+ * and set last. */
+static unsigned stores_left;
+
+static int
+failing_store(const struct os_map *map, uint64_t off, uint64_t word)
+{
+	if (stores_left == 0)
+		return EIO;
+	stores_left--;
+	return os_real.store_word(map, off, word);
+}
+
+START_TEST(a_page_half_formatted_is_stale)
+{
+	struct control_state other = {1, 2, 3, 4, 5, 6};
+	unsigned failed = 0;
+
+	for (unsigned n = 0;; n++) {
+		struct control c;
+		enum kvlog_status st;
+		struct control_state state;
+
+		(void)unlink(lock_path);
+		make_page();
+		c = open_control(true);
+		ck_assert_int_eq(
+		    control_lock_writer(&c, &dir, 0, NULL), KVLOG_OK);
+		stores_left = n;
+		table.store_word = failing_store;
+		st = control_format(&c, &other, NULL);
+		table.store_word = os_real.store_word;
+		if (st == KVLOG_OK) {
+			ck_assert(control_read(&c, &state));
+			check_state(&state, &other);
+			control_close(&c);
+			break;
+		}
+		ck_assert_int_eq(st, KVLOG_IO);
+		ck_assert(control_read(&c, &state) == (n == 0));
+		control_close(&c);
+		failed++;
+	}
+	ck_assert_uint_ge(failed, WORDS);
+}
+END_TEST
+
+START_TEST(readers_do_without_a_lock_file)
+{
+	struct control c = open_control(false);
+	struct control_state state;
+	struct control_note note;
+
+	ck_assert_ptr_null(c.map.addr);
+	ck_assert(control_is_blank(&c));
+	ck_assert(!control_read(&c, &state));
+	ck_assert(!control_read_note(&c, &note));
+	control_close(&c);
+	ck_assert(!files_exist(lock_path));
+
+	make_page();
+	ck_assert_int_eq(truncate(lock_path, 8191), 0);
+	c = open_control(false);
+	ck_assert(!control_read(&c, &state));
+	ck_assert(!control_read_note(&c, &note));
+	control_close(&c);
+	ck_assert_uint_eq(files_len(lock_path), 8191);
+}
+END_TEST
+
+START_TEST(writers_make_the_lock_file_whole)
+{
+	struct control c = open_control(true); /* a copy without it */
+
+	ck_assert(control_is_blank(&c));
+	ck_assert_uint_eq(files_len(lock_path), 8192);
+	control_close(&c);
+	ck_assert_int_eq(truncate(lock_path, 100), 0);
+	c = open_control(true);
+	ck_assert_uint_eq(files_len(lock_path), 8192);
+	control_close(&c);
+}
+END_TEST
+
+/* Locks */
+
+START_TEST(one_writer_in_a_process)
+{
+	struct control one, two;
+	struct kvlog_error err = {0};
+
+	make_page();
+	one = open_control(true);
+	two = open_control(true);
+	ck_assert(!one.writer);
+	ck_assert_int_eq(control_lock_writer(&one, &dir, 0, NULL), KVLOG_OK);
+	ck_assert(one.writer);
+	ck_assert_int_eq(control_lock_writer(&two, &dir, 0, &err), KVLOG_BUSY);
+	ck_assert(!two.writer);
+	ck_assert_ptr_nonnull(strstr(err.text, "this process"));
+	ck_assert_ptr_nonnull(strstr(err.text, path));
+	control_close(&one);
+	ck_assert_int_eq(control_lock_writer(&two, &dir, 0, NULL), KVLOG_OK);
+	control_close(&two);
+}
+END_TEST
+
+/* In a child: what locking comes to. */
+static enum kvlog_status
+lock_elsewhere(uint32_t timeout_ms)
+{
+	pid_t pid = fork();
+	int status;
+
+	ck_assert_int_ne(pid, -1);
+	if (pid == 0) {
+		struct control c;
+
+		if (control_open(&c, &dir, true, NULL) != KVLOG_OK)
+			_exit(99);
+		_exit((int)control_lock_writer(&c, &dir, timeout_ms, NULL));
+	}
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert(WIFEXITED(status));
+	return (enum kvlog_status)WEXITSTATUS(status);
+}
+
+START_TEST(one_writer_of_all_processes)
+{
+	struct control c, reader;
+	uint64_t start;
+
+	make_page();
+	ck_assert_int_eq(lock_elsewhere(0), KVLOG_OK); /* gone with its child */
+	c = open_control(true);
+	ck_assert_int_eq(control_lock_writer(&c, &dir, 0, NULL), KVLOG_OK);
+	ck_assert_int_eq(lock_elsewhere(0), KVLOG_BUSY);
+	start = os->ticks_ns();
+	ck_assert_int_eq(lock_elsewhere(200), KVLOG_BUSY);
+	ck_assert_uint_ge(os->ticks_ns() - start, 200000000);
+	control_opened(&c);
+	ck_assert_int_eq(lock_elsewhere(0), KVLOG_BUSY);
+	/* Closing another descriptor of the file releases nothing. */
+	reader = open_control(false);
+	control_close(&reader);
+	ck_assert_int_eq(lock_elsewhere(0), KVLOG_BUSY);
+	control_close(&c);
+	ck_assert_int_eq(lock_elsewhere(0), KVLOG_OK);
+}
+END_TEST
+
+START_TEST(no_writer_gets_in_while_another_process_opens)
+{
+	int fd;
+
+	make_page();
+	ck_assert_int_eq(
+	    os->open(dir.fd, DIR_LOCK_NAME, OS_OPEN_WRITE, 0, &fd), 0);
+	/* Somebody recovers, holding the byte of opening alone. */
+	ck_assert_int_eq(os->try_lock(fd, (UINT64_C(1) << 30) + CONTROL_OPEN,
+			     OS_LOCK_EXCLUSIVE),
+	    0);
+	ck_assert_int_eq(lock_elsewhere(0), KVLOG_BUSY);
+	ck_assert_int_eq(os->close(fd), 0);
+	ck_assert_int_eq(lock_elsewhere(0), KVLOG_OK);
+}
+END_TEST
+
+/* End note */
+
+START_TEST(the_note_is_kept_and_checked)
+{
+	const struct control_note want = {
+	    .uuid = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16},
+	    .segment = 0x01020304,
+	    .salt = UINT64_C(0x1122334455667788),
+	    .end = UINT64_C(0x99aabbccddeeff00),
+	    .last_seq = UINT64_C(0x0123456789abcdef)};
+	struct control_note note;
+	struct control c;
+	uint8_t *bytes;
+	size_t len;
+
+	make_page();
+	c = open_control(true);
+	ck_assert(!control_read_note(&c, &note));
+	ck_assert_int_eq(control_write_note(&c, &want, NULL), KVLOG_OK);
+	ck_assert(control_read_note(&c, &note));
+	ck_assert_mem_eq(note.uuid, want.uuid, 16);
+	ck_assert_uint_eq(note.segment, want.segment);
+	ck_assert_uint_eq(note.salt, want.salt);
+	ck_assert_uint_eq(note.end, want.end);
+	ck_assert_uint_eq(note.last_seq, want.last_seq);
+	control_close(&c);
+
+	/* Where the format says. */
+	bytes = files_read(lock_path, &len);
+	ck_assert_mem_eq(bytes + 4096, "kvlogend", 8);
+	ck_assert_mem_eq(bytes + 4096 + 16, want.uuid, 16);
+	ck_assert_mem_eq(bytes + 4096 + 32, "\x04\x03\x02\x01", 4);
+	ck_assert_mem_eq(
+	    bytes + 4096 + 40, "\x88\x77\x66\x55\x44\x33\x22\x11", 8);
+	free(bytes);
+	for (size_t off = 0; off < 64; off++) {
+		files_flip(lock_path, 4096 + off, (unsigned)off % 8);
+		c = open_control(false);
+		ck_assert_msg(!control_read_note(&c, &note), "byte %zu", off);
+		control_close(&c);
+		files_flip(lock_path, 4096 + off, (unsigned)off % 8);
+	}
+	/* The page beside it is not touched. */
+	ck_assert(page_is_valid());
+}
+END_TEST
+
+START_TEST(positions_are_packed)
+{
+	static const uint64_t offs[] = {
+	    4608, 8192, UINT64_C(1) << 38, (UINT64_C(1) << 39) - 8};
+	static const uint32_t segments[] = {1, 2, DIR_SEGMENT_MAX};
+
+	for (size_t i = 0; i < ARRAY_LEN(segments); i++)
+		for (size_t k = 0; k < ARRAY_LEN(offs); k++) {
+			uint64_t pos = control_pos(segments[i], offs[k]);
+
+			ck_assert_uint_eq(
+			    control_pos_segment(pos), segments[i]);
+			ck_assert_uint_eq(control_pos_off(pos), offs[k]);
+		}
+	ck_assert_uint_gt(control_pos(2, 4608), control_pos(1, offs[3]));
+}
+END_TEST
+
+int
+main(void)
+{
+	Suite *suite = suite_create("control");
+	TCase *tc = tcase_create("control");
+
+	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_set_timeout(tc, 60);
+	tcase_add_test(tc, a_new_lock_file_is_blank);
+	tcase_add_test(tc, the_page_tells_what_was_written);
+	tcase_add_test(tc, the_page_is_stale_where_its_head_differs);
+	tcase_add_test(tc, the_page_is_stale_in_another_boot);
+	tcase_add_test(tc, a_copy_of_the_lock_file_is_stale);
+	tcase_add_test(tc, a_page_half_formatted_is_stale);
+	tcase_add_test(tc, readers_do_without_a_lock_file);
+	tcase_add_test(tc, writers_make_the_lock_file_whole);
+	tcase_add_test(tc, one_writer_in_a_process);
+	tcase_add_test(tc, one_writer_of_all_processes);
+	tcase_add_test(tc, no_writer_gets_in_while_another_process_opens);
+	tcase_add_test(tc, the_note_is_kept_and_checked);
+	tcase_add_test(tc, positions_are_packed);
+	suite_add_tcase(suite, tc);
+	return test_main(suite);
+}

@@ -1,0 +1,668 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * test_cursor.c - ordered walks over segments, with hint files and without.
+ */
+#include "config.h"
+
+#include "cursor.h"
+#include "makelog.h"
+#include "rng.h"
+
+#include <errno.h>
+
+#define VALUE 50u
+#define HEAD 30u /* of a record with a key of 2 bytes */
+#define NOW 1000000u
+
+static struct makelog m;
+static struct found f;
+static struct cursor *cursor;
+
+static void
+begin(void)
+{
+	makelog_init(&m);
+	makelog_begin(&m, 1);
+}
+
+/* Hint files for all segments but the last. */
+static void
+write_hints(void)
+{
+	found_init(&f, false);
+	MAKELOG_OK(f.st);
+	for (size_t i = 0; i + 1 < f.set->count; i++) {
+		struct segment *seg = f.set->segments[i];
+		struct hint *hint;
+
+		MAKELOG_OK(hint_build(
+		    seg, SEGMENT_DATA_OFF, segment_end(seg), &hint, NULL));
+		MAKELOG_OK(hint_write(hint, seg, &f.dir, NULL));
+		hint_close(hint);
+	}
+	found_fini(&f);
+}
+
+static void
+open_cursor(const char *prefix, bool keys_only)
+{
+	MAKELOG_OK(cursor_create(f.set->segments, f.set->count,
+	    segment_end(found_last(&f)), prefix, strlen(prefix), NOW, keys_only,
+	    &cursor));
+}
+
+static void
+open_all(const char *prefix)
+{
+	found_init(&f, false);
+	ck_assert_msg(f.st == KVLOG_OK, "%s", f.err.text);
+	open_cursor(prefix, false);
+}
+
+static void
+close_all(void)
+{
+	cursor_destroy(cursor);
+	cursor = NULL;
+	found_fini(&f);
+}
+
+static void
+finish(void)
+{
+	close_all();
+	makelog_fini(&m);
+}
+
+/* The next entry is key, of commit seq (0: any). */
+static void
+expect(const char *key, uint64_t seq)
+{
+	const struct cursor_entry *e = cursor_entry(cursor);
+	enum kvlog_status st = cursor_next(cursor);
+
+	ck_assert_msg(st == KVLOG_OK, "%s: %d", key, (int)st);
+	ck_assert_msg(e->rec.key_len == strlen(key) &&
+			  memcmp(e->rec.key, key, e->rec.key_len) == 0,
+	    "\"%.*s\" instead of \"%s\"", (int)e->rec.key_len,
+	    (const char *)e->rec.key, key);
+	ck_assert(!e->damaged);
+	if (seq != 0)
+		ck_assert_uint_eq(e->rec.seq, seq);
+}
+
+static void
+expect_keys(const char *const *keys)
+{
+	for (; *keys != NULL; keys++)
+		expect(*keys, 0);
+}
+
+static void
+expect_end(void)
+{
+	for (unsigned i = 0; i < 2; i++) {
+		ck_assert_int_eq(cursor_next(cursor), KVLOG_NOTFOUND);
+		ck_assert_ptr_null(cursor_entry(cursor)->seg);
+	}
+}
+
+static void
+expect_corrupt(uint32_t segment, uint64_t off)
+{
+	const struct cursor_entry *e = cursor_entry(cursor);
+
+	ck_assert_int_eq(cursor_next(cursor), KVLOG_CORRUPT);
+	ck_assert(e->damaged);
+	ck_assert_uint_eq(segment_number(e->seg), segment);
+	ck_assert_uint_eq(e->off, off);
+}
+
+static void
+seek(const char *key)
+{
+	MAKELOG_OK(cursor_seek(cursor, key, strlen(key)));
+	ck_assert_ptr_null(cursor_entry(cursor)->seg);
+}
+
+/* Three segments whose keys interleave, and overwrite each other's. */
+static void
+make_three(void)
+{
+	begin();
+	(void)makelog_put(&m, "m", VALUE); /* 1 */
+	(void)makelog_put(&m, "b", VALUE); /* 2 */
+	(void)makelog_put(&m, "b", VALUE); /* 3 */
+	(void)makelog_put(&m, "x", VALUE); /* 4 */
+	(void)makelog_put(&m, "z", VALUE); /* 5 */
+	m.durable = m.seq;
+	makelog_begin(&m, 2);
+	(void)makelog_put(&m, "c", VALUE);  /* 6 */
+	(void)makelog_put(&m, "b", VALUE);  /* 7 */
+	(void)makelog_delete(&m, "x");      /* 8 */
+	(void)makelog_delete(&m, "never");  /* 9 */
+	(void)makelog_put(&m, "mm", VALUE); /* 10 */
+	m.durable = m.seq;
+	makelog_begin(&m, 3);
+	(void)makelog_put(&m, "a", VALUE); /* 11 */
+	(void)makelog_put(&m, "m", VALUE); /* 12 */
+	(void)makelog_delete(&m, "c");     /* 13 */
+	(void)makelog_put(&m, "c", 0);     /* 14 */
+	(void)makelog_delete(&m, "z");     /* 15 */
+	m.durable = m.seq;
+	(void)makelog_mark(&m, false);
+	makelog_end(&m);
+}
+
+/* INV-6: of each key, the record of the newest segment, and in it the last
+ * one, is shown; what it hides may be a value, and what hides it a tombstone.
+ * _i: with hint files. */
+START_TEST(the_newest_record_of_each_key_is_shown_in_order)
+{
+	make_three();
+	if (_i == 1)
+		write_hints();
+	open_all("");
+	ck_assert_int_eq(
+	    atomic_load(&f.set->segments[0]->hint) != NULL, _i == 1);
+	ck_assert_ptr_null(cursor_entry(cursor)->seg);
+	expect("a", 11);
+	expect("b", 7);
+	expect("c", 14);
+	expect("m", 12);
+	expect("mm", 10);
+	expect_end();
+	finish();
+}
+END_TEST
+
+START_TEST(an_empty_store_has_no_entries)
+{
+	begin();
+	makelog_end(&m);
+	open_all("");
+	expect_end();
+	seek("a");
+	expect_end();
+	finish();
+}
+END_TEST
+
+START_TEST(only_tombstones_show_nothing)
+{
+	begin();
+	(void)makelog_put(&m, "a", VALUE);
+	m.durable = 1;
+	makelog_begin(&m, 2);
+	(void)makelog_delete(&m, "a");
+	(void)makelog_delete(&m, "b");
+	makelog_end(&m);
+	open_all("");
+	expect_end();
+	finish();
+}
+END_TEST
+
+START_TEST(a_prefix_bounds_the_walk)
+{
+	static const struct {
+		const char *prefix;
+		const char *keys[5];
+	} cases[] = {
+	    {"a", {"a", "ab", "abc", NULL}}, {"ab", {"ab", "abc", NULL}},
+	    {"abc", {"abc", NULL}}, {"abcd", {NULL}}, {"0", {NULL}},
+	    {"b", {"b", NULL}}, {"zz", {NULL}},
+	    {"\xff", {"\xff", "\xff\xff", NULL}},
+	    {"", {"a", "ab", "abc", "b", NULL}}, /* and more */
+	};
+
+	begin();
+	(void)makelog_put(&m, "abc", VALUE);
+	(void)makelog_put(&m, "\xff", VALUE);
+	(void)makelog_put(&m, "b", VALUE);
+	m.durable = m.seq;
+	makelog_begin(&m, 2);
+	(void)makelog_put(&m, "\xff\xff", VALUE);
+	(void)makelog_put(&m, "a", VALUE);
+	(void)makelog_put(&m, "ab", VALUE);
+	makelog_end(&m);
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		open_all(cases[i].prefix);
+		expect_keys(cases[i].keys);
+		if (cases[i].prefix[0] != '\0')
+			expect_end();
+		close_all();
+	}
+	makelog_fini(&m);
+}
+END_TEST
+
+START_TEST(seeks_go_anywhere_within_the_prefix)
+{
+	make_three();
+	open_all("");
+	seek("bb");
+	expect("c", 14);
+	seek("c");
+	expect("c", 14);
+	seek("mn");
+	expect_end();
+	seek("");
+	expect("a", 11);
+	seek("x"); /* deleted */
+	expect_end();
+	seek("b");
+	expect("b", 7);
+	close_all();
+
+	open_all("m");
+	seek("a"); /* before the prefix: to its beginning */
+	expect("m", 12);
+	seek("ma");
+	expect("mm", 10);
+	seek("n"); /* behind it */
+	expect_end();
+	seek("m");
+	expect("m", 12);
+	expect("mm", 10);
+	expect_end();
+	finish();
+}
+END_TEST
+
+/* Keys of any bytes, longer than what is compared at once. */
+START_TEST(keys_sort_as_bytes)
+{
+	static const struct {
+		const char *key;
+		size_t len;
+	} sorted[] = {
+	    {"\0", 1},
+	    {"\0\0", 2},
+	    {"\0a", 2},
+	    {"12345678", 8},
+	    {"12345678\0", 9},
+	    {"12345678\0\0", 10},
+	    {"123456781", 9},
+	    {"1234567812", 10},
+	    {"123456782", 9},
+	    {"a", 1},
+	    {"\x7f", 1},
+	    {"\x80", 1},
+	    {"\xff", 1},
+	};
+	const size_t count = sizeof sorted / sizeof sorted[0];
+	struct record rec;
+
+	begin();
+	for (size_t i = 0; i < count; i++) {
+		size_t n = i * 5 % count; /* in another order */
+
+		if (i == 6) {
+			m.durable = m.seq;
+			makelog_begin(&m, 2);
+		}
+		m.seq++;
+		rec = makelog_record(&m, RECORD_PUT, "", VALUE, 0);
+		rec.key = (const uint8_t *)sorted[n].key;
+		rec.key_len = (uint16_t)sorted[n].len;
+		(void)makelog_add(&m, &rec);
+	}
+	makelog_end(&m);
+	open_all("");
+	for (size_t i = 0; i < count; i++) {
+		const struct cursor_entry *e = cursor_entry(cursor);
+
+		MAKELOG_OK(cursor_next(cursor));
+		ck_assert_uint_eq(e->rec.key_len, sorted[i].len);
+		ck_assert_mem_eq(e->rec.key, sorted[i].key, sorted[i].len);
+	}
+	expect_end();
+	finish();
+}
+END_TEST
+
+static void
+put_expiring(const char *key, uint64_t expiry_ms)
+{
+	struct record rec;
+
+	m.seq++;
+	rec = makelog_record(&m, RECORD_PUT, key, VALUE, RECORD_EXPIRY);
+	rec.expiry_ms = expiry_ms;
+	(void)makelog_add(&m, &rec);
+}
+
+/* An expired record is gone, and so is what it replaced. */
+START_TEST(what_has_expired_is_hidden)
+{
+	begin();
+	(void)makelog_put(&m, "k1", VALUE);
+	(void)makelog_put(&m, "k2", VALUE);
+	(void)makelog_put(&m, "k3", VALUE);
+	put_expiring("k4", NOW - 1);
+	m.durable = m.seq;
+	makelog_begin(&m, 2);
+	put_expiring("k1", NOW - 1);
+	put_expiring("k2", NOW);
+	put_expiring("k3", NOW + 1);
+	(void)makelog_put(&m, "k4", VALUE);
+	makelog_end(&m);
+	open_all("");
+	expect("k3", 7);
+	expect("k4", 8);
+	expect_end();
+	finish();
+}
+END_TEST
+
+START_TEST(records_of_buckets_and_marks_are_no_entries)
+{
+	struct record rec;
+
+	begin();
+	(void)makelog_put(&m, "k1", VALUE);
+	m.seq++;
+	rec = makelog_record(&m, RECORD_BUCKET_CREATE, "bucket", 0, 0);
+	(void)makelog_add(&m, &rec);
+	m.seq++;
+	rec = makelog_record(&m, RECORD_PUT, "k1", VALUE, RECORD_BUCKET);
+	rec.bucket_seq = 2;
+	(void)makelog_add(&m, &rec);
+	m.seq++;
+	rec = makelog_record(&m, RECORD_DELETE, "k2", 0, RECORD_BUCKET);
+	rec.bucket_seq = 2;
+	(void)makelog_add(&m, &rec);
+	(void)makelog_mark(&m, false);
+	m.seq++;
+	rec = makelog_record(&m, 0x80, "k3", VALUE, 0);
+	(void)makelog_add(&m, &rec);
+	(void)makelog_put(&m, "k2", VALUE);
+	makelog_end(&m);
+	open_all("");
+	expect("k1", 1);
+	expect("k2", 6);
+	expect_end();
+	close_all();
+	open_all("k2");
+	expect("k2", 6);
+	expect_end();
+	finish();
+}
+END_TEST
+
+/* Damage. */
+
+START_TEST(a_damaged_value_is_said_when_values_are_wanted)
+{
+	uint64_t hit;
+
+	begin();
+	(void)makelog_put(&m, "k1", VALUE);
+	hit = makelog_put(&m, "k2", VALUE);
+	(void)makelog_put(&m, "k3", VALUE);
+	m.durable = m.seq;
+	(void)makelog_mark(&m, true);
+	makelog_end(&m);
+	makelog_flip("00000001.seg", hit + HEAD);
+	open_all("");
+	expect("k1", 1);
+	expect_corrupt(1, hit);
+	ck_assert_mem_eq(cursor_entry(cursor)->rec.key, "k2", 2);
+	expect("k3", 3);
+	expect_end();
+	cursor_destroy(cursor);
+	open_cursor("", true);
+	expect("k1", 1);
+	expect("k2", 2);
+	expect("k3", 3);
+	expect_end();
+	finish();
+}
+END_TEST
+
+/*
+ * A record whose header is damaged has no key, but its hint has the hash of
+ * one: the older value of that key must not show in its place.
+ */
+START_TEST(nothing_older_shows_in_place_of_a_damaged_record)
+{
+	uint64_t hit;
+
+	begin();
+	(void)makelog_put(&m, "k1", VALUE);
+	(void)makelog_put(&m, "k2", VALUE);
+	(void)makelog_put(&m, "k3", VALUE);
+	m.durable = m.seq;
+	makelog_begin(&m, 2);
+	(void)makelog_put(&m, "k1", VALUE); /* 4 */
+	hit = makelog_put(&m, "k2", VALUE); /* 5 */
+	m.durable = m.seq;
+	makelog_begin(&m, 3);
+	(void)makelog_put(&m, "k4", VALUE); /* 6 */
+	makelog_end(&m);
+	write_hints();
+	makelog_flip("00000002.seg", hit + 16);
+	open_all("");
+	expect("k1", 4);
+	expect_corrupt(2, hit); /* as soon as it is met */
+	ck_assert_ptr_null(cursor_entry(cursor)->rec.key);
+	expect_corrupt(2, hit); /* in place of the old k2 */
+	expect("k3", 3);
+	expect("k4", 6);
+	expect_end();
+	/* The same after a seek. */
+	seek("k2");
+	expect_corrupt(2, hit);
+	expect_corrupt(2, hit);
+	expect("k3", 3);
+	finish();
+}
+END_TEST
+
+START_TEST(a_newer_value_makes_older_damage_harmless)
+{
+	uint64_t hit;
+
+	begin();
+	hit = makelog_put(&m, "k1", VALUE);
+	m.durable = m.seq;
+	makelog_begin(&m, 2);
+	(void)makelog_put(&m, "k1", VALUE);
+	makelog_end(&m);
+	write_hints();
+	makelog_flip("00000001.seg", hit + 16);
+	open_all("");
+	expect_corrupt(1, hit); /* whose it was is not known */
+	expect("k1", 2);
+	expect_end();
+	finish();
+}
+END_TEST
+
+/* Many segments, against a table: keys "00" to "ff". */
+START_TEST(many_segments_merge)
+{
+	uint64_t newest[256] = {0};
+	struct rng rng;
+	char key[3];
+
+	rng_init(&rng, 5);
+	begin();
+	for (uint32_t number = 2; number <= 60; number++) {
+		for (unsigned i = 0; i < 20; i++) {
+			unsigned k = (unsigned)rng_below(&rng, 256);
+
+			snprintf(key, sizeof key, "%02x", k & 0xffu);
+			if (rng_below(&rng, 3) == 0) {
+				(void)makelog_delete(&m, key);
+				newest[k] = 0;
+			} else {
+				(void)makelog_put(&m, key, VALUE);
+				newest[k] = m.seq;
+			}
+		}
+		m.durable = m.seq;
+		makelog_begin(&m, number);
+	}
+	makelog_end(&m);
+	write_hints();
+	ck_assert_int_eq(os->unlink(m.dir.fd, "00000030.hint"), 0);
+	open_all("");
+	for (unsigned k = 0; k < 256; k++) {
+		snprintf(key, sizeof key, "%02x", k & 0xffu);
+		if (newest[k] != 0)
+			expect(key, newest[k]);
+	}
+	expect_end();
+	for (unsigned i = 0; i < 200; i++) {
+		unsigned k = (unsigned)rng_below(&rng, 256), next = k;
+
+		snprintf(key, sizeof key, "%02x", k & 0xffu);
+		seek(key);
+		while (next < 256 && newest[next] == 0)
+			next++;
+		if (next == 256) {
+			expect_end();
+			continue;
+		}
+		snprintf(key, sizeof key, "%02x", next & 0xffu);
+		expect(key, newest[next]);
+	}
+	finish();
+}
+END_TEST
+
+/* What lies behind the end that was given is of another moment. */
+START_TEST(the_tail_is_read_up_to_the_end_given)
+{
+	uint64_t end;
+
+	begin();
+	(void)makelog_put(&m, "k1", VALUE);
+	m.durable = 1;
+	makelog_begin(&m, 2);
+	(void)makelog_put(&m, "k2", VALUE);
+	end = m.off;
+	(void)makelog_delete(&m, "k1");
+	(void)makelog_put(&m, "k2", VALUE);
+	(void)makelog_put(&m, "k3", VALUE);
+	makelog_end(&m);
+	open_all("");
+	expect("k2", 4);
+	expect("k3", 5);
+	expect_end();
+	cursor_destroy(cursor);
+	MAKELOG_OK(cursor_create(
+	    f.set->segments, f.set->count, end, NULL, 0, NOW, false, &cursor));
+	expect("k1", 1);
+	expect("k2", 2);
+	expect_end();
+	cursor_destroy(cursor);
+	/* The set may have grown since. */
+	MAKELOG_OK(cursor_create(f.set->segments, 1,
+	    segment_end(f.set->segments[0]), NULL, 0, NOW, false, &cursor));
+	expect("k1", 1);
+	expect_end();
+	finish();
+}
+END_TEST
+
+/* A walk stays at its moment while the store goes on. */
+START_TEST(a_walk_shows_one_moment)
+{
+	struct kvlog_options o = KVLOG_OPTIONS_INIT;
+	struct kvlog_iter *iter;
+	struct kvlog *db;
+	size_t len, n = 0;
+	char key[8];
+
+	o.flags = KVLOG_OPEN_CREATE | KVLOG_OPEN_NOTHREAD;
+	o.segment_size = MAKELOG_SIZE;
+	o.durability = KVLOG_DURABILITY_NONE;
+	MAKELOG_OK(kvlog_open(MAKELOG_STORE, &o, &db, NULL));
+	for (unsigned i = 0; i < 20; i++) {
+		snprintf(key, sizeof key, "k%02u", i);
+		MAKELOG_OK(
+		    kvlog_put(db, key, 3, makelog_value(1), 500, NULL, NULL));
+	}
+	MAKELOG_OK(kvlog_iter_create(db, NULL, 0, &iter));
+	for (unsigned i = 0; i < 20; i++) {
+		snprintf(key, sizeof key, "k%02u", i);
+		MAKELOG_OK(kvlog_delete(db, key, 3, NULL, NULL));
+		snprintf(key, sizeof key, "l%02u", i);
+		MAKELOG_OK(
+		    kvlog_put(db, key, 3, makelog_value(2), 500, NULL, NULL));
+	}
+	MAKELOG_OK(kvlog_sync(db));
+	for (; kvlog_iter_next(iter) == KVLOG_OK; n++) {
+		snprintf(key, sizeof key, "k%02u", (unsigned)n);
+		ck_assert_mem_eq(kvlog_iter_key(iter, &len), key, 3);
+	}
+	ck_assert_uint_eq(n, 20);
+	kvlog_iter_destroy(iter);
+	MAKELOG_OK(kvlog_close(db, NULL));
+}
+END_TEST
+
+START_TEST(want_of_memory_is_said)
+{
+	enum kvlog_status st;
+	uint64_t nth = 1, hit;
+
+	begin();
+	hit = makelog_put(&m, "k1", VALUE);
+	(void)makelog_put(&m, "k2", VALUE);
+	m.durable = m.seq;
+	makelog_begin(&m, 2);
+	(void)makelog_put(&m, "k3", VALUE);
+	makelog_end(&m);
+	write_hints();
+	makelog_flip("00000001.seg", hit + 16);
+	found_init(&f, false);
+	MAKELOG_OK(f.st);
+	for (;; nth++) {
+		simos_fail(SIMOS_MALLOC, nth, ENOMEM, false);
+		st = cursor_create(f.set->segments, f.set->count,
+		    segment_end(found_last(&f)), "k", 1, NOW, false, &cursor);
+		simos_fail_clear();
+		if (st == KVLOG_OK)
+			break;
+		ck_assert_int_eq(st, KVLOG_NOMEM);
+	}
+	ck_assert_uint_gt(nth, 4);
+	/* Damage that cannot be noted is not passed over. */
+	simos_fail(SIMOS_MALLOC, 1, ENOMEM, false);
+	ck_assert_int_eq(cursor_next(cursor), KVLOG_NOMEM);
+	simos_fail_clear();
+	expect_corrupt(1, hit);
+	expect("k2", 2);
+	expect("k3", 3);
+	finish();
+}
+END_TEST
+
+int
+main(void)
+{
+	Suite *suite = suite_create("cursor");
+	TCase *tc = makelog_case(suite, "cursor");
+
+	tcase_add_loop_test(
+	    tc, the_newest_record_of_each_key_is_shown_in_order, 0, 2);
+	tcase_add_test(tc, an_empty_store_has_no_entries);
+	tcase_add_test(tc, only_tombstones_show_nothing);
+	tcase_add_test(tc, a_prefix_bounds_the_walk);
+	tcase_add_test(tc, seeks_go_anywhere_within_the_prefix);
+	tcase_add_test(tc, keys_sort_as_bytes);
+	tcase_add_test(tc, what_has_expired_is_hidden);
+	tcase_add_test(tc, records_of_buckets_and_marks_are_no_entries);
+	tcase_add_test(tc, a_damaged_value_is_said_when_values_are_wanted);
+	tcase_add_test(tc, nothing_older_shows_in_place_of_a_damaged_record);
+	tcase_add_test(tc, a_newer_value_makes_older_damage_harmless);
+	tcase_add_test(tc, many_segments_merge);
+	tcase_add_test(tc, the_tail_is_read_up_to_the_end_given);
+	tcase_add_test(tc, a_walk_shows_one_moment);
+	tcase_add_test(tc, want_of_memory_is_said);
+	return test_main(suite);
+}

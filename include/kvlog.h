@@ -11,8 +11,8 @@
  *      is NUL-terminated and nothing the caller passes is kept.
  *   2. Every call that can fail returns enum kvlog_status; 0 is success.
  *      KVLOG_NOTFOUND and KVLOG_CONFLICT are answers, not failures.
- *   3. ret_* arguments come last, are set only as each call says, and may be
- *      NULL where the caller does not want the answer.
+ *   3. ret_* arguments come last and are set only as each call says.  One
+ *      that is not all that the call is for may be NULL.
  *   4. Details of a failure (what, where, what to do) go into a struct
  *      kvlog_error that the caller owns and may leave out.
  *   5. A handle may be used by all threads at once.  Iterators belong to one
@@ -172,8 +172,9 @@ KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_open(const char *path,
  *
  * db may be NULL.  The handle is gone whatever the result; a result other
  * than KVLOG_OK says that commits after kvlog_durable_seq() may be lost if
- * the machine crashes.  No other thread may be using the handle, and its
- * iterators must be destroyed before.
+ * the machine crashes, or that the clean end could not be noted, which costs
+ * time at the next opening and nothing else.  No other thread may be using the
+ * handle, and its iterators must be destroyed before.
  */
 KVLOG_API enum kvlog_status kvlog_close(
     struct kvlog *db, struct kvlog_error *err);
@@ -233,7 +234,10 @@ struct kvlog_receipt {
  *                   has a condition; nothing was written
  *   KVLOG_BROKEN    a sync failed, now or earlier.  If now, the value is
  *                   visible but may not survive a crash of the machine
- *   KVLOG_IO        a new segment could not be made; nothing was written
+ *   KVLOG_IO        a new segment could not be made; nothing was written.
+ *                   Or, only on file systems where stores can fail (btrfs,
+ *                   ZFS), the record could not be stored: the handle is then
+ *                   broken, and the next opening may find the record or not
  *
  * Threads: any.  Cost: one copy of key and value, two checksums.
  */
@@ -245,7 +249,9 @@ KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_put(struct kvlog *db,
  * kvlog_delete - remove key.
  *
  * Results as kvlog_put(), and KVLOG_NOTFOUND: the key has no value; nothing
- * was written.  Works within the reserve of a full disk.
+ * was written.  KVLOG_CORRUPT also without a condition, if the header of the
+ * key's record is damaged, so that it may be another key's.  Works within the
+ * reserve of a full disk.
  */
 KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_delete(struct kvlog *db,
     const void *key, size_t key_len, const struct kvlog_write *how,
@@ -301,6 +307,7 @@ KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_apply(struct kvlog *db,
  *   KVLOG_CORRUPT   the record fails its checksum (kvlog_lookup() tells its
  *                   place); other keys stay readable
  *   KVLOG_INVAL     key_len out of range
+ *   KVLOG_VERSION   the value is encoded in a way this version does not know
  *
  * The bytes in buf are the caller's.  Sees every put that returned before
  * this call began, durable or not.
@@ -373,7 +380,7 @@ KVLOG_API void kvlog_iter_destroy(struct kvlog_iter *iter);
  *
  * Results: KVLOG_OK (key and value can be read), _NOTFOUND (no more keys),
  * _CORRUPT (this entry is damaged; iter's key and place are set if they are
- * known, its value is not, and the walk can go on).
+ * known, its value is not, and the walk can go on), _NOMEM.
  */
 KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_iter_next(
     struct kvlog_iter *iter);

@@ -41,6 +41,23 @@
 #define STAGE_LEN 1024u
 #define BATCH_SPAN_MAX (KVLOG_SEGMENT_SIZE_MAX - 2 * BLOCK_SIZE)
 
+/* Sealed segments that are durable need no sync, and so no descriptor. */
+static void
+mark_synced(struct log *log)
+{
+	uint64_t durable = atomic_load(&log->durable);
+
+	for (size_t i = 0; i + 1 < log->set->count; i++) {
+		struct segment *seg = log->set->segments[i];
+
+		if (seg->header.kind == SEGMENT_PLAIN &&
+		    seg->last_seq > durable)
+			break; /* nor are those behind it */
+		seg->synced = true;
+		segment_close_fd(seg);
+	}
+}
+
 enum kvlog_status
 log_init(struct log *log, struct dir *dir, struct control *control,
     struct segset *set, struct index *index, uint64_t segment_size,
@@ -77,7 +94,10 @@ log_init(struct log *log, struct dir *dir, struct control *control,
 	    (!log->active->link_ok ||
 		recovery->state.durable < log->active->link.first_seq);
 
+	mark_synced(log);
+
 	pthread_mutex_init(&log->turn, NULL);
+	pthread_mutex_init(&log->wait_lock, NULL);
 	pthread_mutex_init(&log->sync_lock, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -103,6 +123,7 @@ log_fini(struct log *log)
 		log->spare = NULL;
 	}
 	pthread_cond_destroy(&log->synced);
+	pthread_mutex_destroy(&log->wait_lock);
 	pthread_mutex_destroy(&log->sync_lock);
 	pthread_mutex_destroy(&log->turn);
 	log->dir = NULL;
@@ -116,12 +137,21 @@ broken(struct kvlog_error *err)
 	    "disk, and open it again");
 }
 
+static void
+wake_waiters(struct log *log)
+{
+	pthread_mutex_lock(&log->wait_lock);
+	pthread_cond_broadcast(&log->synced);
+	pthread_mutex_unlock(&log->wait_lock);
+}
+
 /* Nothing is written any more, by nobody.  The page tells other processes. */
 static void
 break_log(struct log *log)
 {
 	atomic_store(&log->broken, true);
 	(void)control_set_poison(log->control);
+	wake_waiters(log);
 }
 
 /* Room */
@@ -190,18 +220,19 @@ roll_over(struct log *log, uint64_t need, bool may_use_reserve,
 	st = take_spare(log, need, may_use_reserve, &seg, err);
 	if (st != KVLOG_OK)
 		return st;
-	dir_make_name(seg->name, &seg->header.id, "seg");
 	rc = segment_store_link(seg, &link);
 	if (rc != 0) {
-		st = err_sys(err, rc, "link %s/%s", log->dir->path, seg->name);
+		st = err_sys(
+		    err, rc, "write to %s/%s", log->dir->path, seg->name);
 		goto fail;
 	}
 	st = segset_add(log->set, seg, err);
 	if (st != KVLOG_OK)
 		goto fail;
-	rc = os->rename(log->dir->fd, DIR_SPARE_NAME, seg->name);
+	rc = segment_take_name(seg, log->dir);
 	if (rc != 0) {
-		st = err_sys(err, rc, "name %s/%s", log->dir->path, seg->name);
+		st = err_sys(err, rc, "name segment %" PRIu32 " of %s",
+		    segment_number(seg), log->dir->path);
 		segset_drop_last(log->set);
 		os->unlink(log->dir->fd, DIR_SPARE_NAME);
 		return st;
@@ -263,6 +294,7 @@ log_prepare_spare(struct log *log)
 	if (log->spare == NULL &&
 	    plan.number == segment_number(log->active) + 1 &&
 	    os->rename(log->dir->fd, plan.name, DIR_SPARE_NAME) == 0) {
+		memcpy(seg->name, DIR_SPARE_NAME, sizeof DIR_SPARE_NAME);
 		log->spare = seg;
 		seg = NULL;
 	}
@@ -285,7 +317,8 @@ reserve_room(
 
 		if (rc != 0)
 			return err_sys(err, rc,
-			    "%s: the disk is full; only deletes are possible",
+			    "%s: only deletes are possible until the reserve "
+			    "can be made again",
 			    log->dir->path);
 		log->reserve_used = false;
 	}
@@ -648,20 +681,21 @@ run_sync(struct log *log, const struct sync_plan *plan, struct kvlog_error *err)
 		rc = os->sync(plan->active->fd);
 	if (rc != 0) {
 		break_log(log);
-		pthread_cond_broadcast(&log->synced);
 		return err_set(err, KVLOG_BROKEN, rc,
 		    "sync of %s failed; commits after number %" PRIu64
 		    " may not survive a crash.  Close the store, see to the "
 		    "disk, and open it again",
 		    log->dir->path, atomic_load(&log->durable));
 	}
-	for (size_t i = 0; i < plan->sealed_count; i++)
+	for (size_t i = 0; i < plan->sealed_count; i++) {
 		plan->sealed[i]->synced = true;
+		segment_close_fd(plan->sealed[i]);
+	}
 	log->evidence_synced = max_u64(log->evidence_synced, plan->evidence);
 	if (plan->seq > atomic_load(&log->durable)) {
 		atomic_store(&log->durable, plan->seq);
 		(void)control_set_durable(log->control, plan->seq);
-		pthread_cond_broadcast(&log->synced);
+		wake_waiters(log);
 	}
 	return KVLOG_OK;
 }
@@ -725,17 +759,17 @@ log_wait(struct log *log, uint64_t seq, uint32_t timeout_ms)
 		until.tv_sec++;
 		until.tv_nsec -= 1000000000;
 	}
-	pthread_mutex_lock(&log->sync_lock);
+	pthread_mutex_lock(&log->wait_lock);
 	while (atomic_load(&log->durable) < seq && st == KVLOG_OK) {
 		if (atomic_load(&log->broken))
 			st = KVLOG_BROKEN;
 		else if (pthread_cond_timedwait(
-			     &log->synced, &log->sync_lock, &until) != 0)
+			     &log->synced, &log->wait_lock, &until) != 0)
 			st = KVLOG_TIMEOUT;
 	}
 	if (atomic_load(&log->durable) >= seq)
 		st = KVLOG_OK;
-	pthread_mutex_unlock(&log->sync_lock);
+	pthread_mutex_unlock(&log->wait_lock);
 	return st;
 }
 

@@ -2,8 +2,9 @@
 /*
  * commit.h - the writing side of an open store: commits, rollover, syncs.
  *
- * Lock order: sync_lock before turn.  A commit holds only the turn; a sync
- * holds sync_lock, and the turn just long enough to see what is to be synced.
+ * Lock order: sync_lock before turn before wait_lock.  A commit holds only the
+ * turn; a sync holds sync_lock, and the turn just long enough to see what is to
+ * be synced.
  */
 #ifndef COMMIT_H
 #define COMMIT_H
@@ -45,6 +46,7 @@ struct log {
 	_Atomic bool broken;      /* a sync or a store failed: no more writes */
 
 	pthread_mutex_t sync_lock; /* one sync at a time */
+	pthread_mutex_t wait_lock; /* held for no time: guards synced alone */
 	pthread_cond_t synced;     /* durable moved, or broken */
 	uint64_t evidence_synced;  /* under sync_lock: durable evidence */
 };

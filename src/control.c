@@ -206,8 +206,12 @@ control_is_blank(const struct control *control)
 {
 	if (control->map.addr == NULL)
 		return true;
+	/* Who tried to use it, and whether a sync failed then, says nothing:
+	 * the position is set once there is a durable segment. */
 	for (size_t i = 0; i < FILE_SIZE; i++)
-		if (control->map.addr[i] != 0)
+		if ((i / 8 == WORD_POSITION || i / 8 == WORD_DURABLE ||
+			i >= NOTE_OFF) &&
+		    control->map.addr[i] != 0)
 			return false;
 	return true;
 }
@@ -297,7 +301,17 @@ control_lock_writer(struct control *control, struct dir *dir,
 		return lock_failed(control, dir, rc, timeout_ms, err);
 	}
 	control->writer = true;
+	/* Who holds it; only for the messages of others. */
+	(void)store_word(control, WORD_PID, os->pid());
+	(void)store_word(control, WORD_START, os->clock_ms());
 	return KVLOG_OK;
+}
+
+bool
+control_writer_lives(const struct control *control)
+{
+	return control->fd >= 0 &&
+	       os->is_locked(control->fd, LOCK_BASE + CONTROL_WRITER);
 }
 
 void
@@ -312,8 +326,12 @@ page_fits(const struct control *control)
 {
 	static const uint8_t no_boot_id[16];
 
-	if (control->map.addr == NULL ||
-	    memcmp(control->boot_id, no_boot_id, 16) == 0)
+	if (control->map.addr == NULL)
+		return false;
+	/* Where the system has no boot id, one thing is believed for ever:
+	 * that a sync failed.  That costs a copy too many at worst. */
+	if (memcmp(control->boot_id, no_boot_id, 16) == 0 &&
+	    load_word(control, WORD_POISON) == 0)
 		return false;
 	return load_word(control, WORD_TAG) == TAG &&
 	       load_word(control, WORD_VALID) == 1 &&
@@ -365,8 +383,6 @@ control_format(struct control *control, const struct control_state *state,
 	    {WORD_DURABLE, state->durable},
 	    {WORD_INTENT, state->intent},
 	    {WORD_POISON, state->poison},
-	    {WORD_PID, os->pid()},
-	    {WORD_START, os->clock_ms()},
 	    {WORD_VALID, 1},
 	};
 	for (size_t i = 0; rc == 0 && i < ARRAY_LEN(stores); i++)
@@ -374,6 +390,17 @@ control_format(struct control *control, const struct control_state *state,
 	if (rc != 0)
 		return err_sys(err, rc, "write the control page");
 	return KVLOG_OK;
+}
+
+enum kvlog_status
+control_format_poisoned(struct control *control, uint64_t durable)
+{
+	struct control_state state = {.durable = durable, .poison = 1};
+	struct control_state old;
+
+	if (control_read(control, &old))
+		state.generation = old.generation + 1;
+	return control_format(control, &state, NULL);
 }
 
 int

@@ -84,7 +84,7 @@ enum kvlog_status control_open(struct control *ret_control, struct dir *dir,
 /* Releases all locks. */
 void control_close(struct control *control);
 
-/* True if the lock file was never used: all zeros. */
+/* True if no store has ever been opened with this lock file. */
 bool control_is_blank(const struct control *control);
 
 /*
@@ -95,6 +95,9 @@ bool control_is_blank(const struct control *control);
 enum kvlog_status control_lock_writer(struct control *control, struct dir *dir,
     uint32_t timeout_ms, struct kvlog_error *err);
 void control_opened(struct control *control);
+
+/* Whether another handle has the store open for writing. */
+bool control_writer_lives(const struct control *control);
 
 /*
  * Read the page.  False if it is stale: no writer of this boot has written
@@ -110,6 +113,10 @@ bool control_read(
  */
 enum kvlog_status control_format(struct control *control,
     const struct control_state *state, struct kvlog_error *err);
+/* Declare it valid and say that a sync failed: what is not durable up to this
+ * number must be copied by the next opening in this boot. */
+enum kvlog_status control_format_poisoned(
+    struct control *control, uint64_t durable);
 int control_set_position(struct control *control, uint64_t position);
 int control_set_active_salt(struct control *control, uint64_t salt);
 int control_set_durable(struct control *control, uint64_t seq);

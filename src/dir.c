@@ -266,11 +266,12 @@ complete_set(const struct file_list *list, size_t i)
 
 	if (one->id.part != 1)
 		return 0;
+	if (one->id.parts > list->count - i)
+		return 0;
 	for (size_t k = 0; k < one->id.parts; k++) {
 		const struct file *f = &list->files[i + k];
 
-		if (i + k >= list->count || f->kind != FILE_SEGMENT ||
-		    f->id.first != one->id.first ||
+		if (f->kind != FILE_SEGMENT || f->id.first != one->id.first ||
 		    f->id.last != one->id.last ||
 		    f->id.round != one->id.round ||
 		    f->id.parts != one->id.parts || f->id.part != k + 1 ||

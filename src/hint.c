@@ -468,7 +468,8 @@ decode_header(struct hint *hint)
 		return false;
 	hint->per_block =
 	    (BLOCK_SIZE - BLOCK_HEAD) / (hint->hash_len + hint->loc_len);
-	if ((hint->entry_count + hint->per_block - 1) / hint->per_block !=
+	if (hint->entry_count > (uint64_t)hint->block_count * hint->per_block ||
+	    (hint->entry_count + hint->per_block - 1) / hint->per_block !=
 		hint->block_count ||
 	    hint->blocks_off < header_len || hint->blocks_off > hint->len ||
 	    fences_off < hint->blocks_off || fences_off > hint->len ||

@@ -61,7 +61,9 @@ open_at(int dirfd, const char *name, int flags, mode_t mode, int *ret_fd)
 	int fd;
 
 	do
-		fd = openat(dirfd, name, flags | O_CLOEXEC | O_NOCTTY, mode);
+		/* A pipe of this name must not make us wait for its end. */
+		fd = openat(dirfd, name,
+		    flags | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, mode);
 	while (fd == -1 && errno == EINTR);
 	fd = above_stdio(fd);
 	if (fd == -1)
@@ -581,6 +583,54 @@ real_aligned(size_t align, size_t size)
 	return aligned_alloc(align, (size + align - 1) & ~(align - 1));
 }
 
+/* Locks.  Those of Linux belong to the open file; classic ones belong to the
+ * process, and all of them go when it closes any descriptor of the file, which
+ * is what registry.c is for. */
+#if KVLOG_LINUX
+#define SET_LOCK F_OFD_SETLK
+#define GET_LOCK F_OFD_GETLK
+#else
+#define SET_LOCK F_SETLK
+#define GET_LOCK F_GETLK
+#endif
+
+static struct flock
+lock_of(uint64_t byte, enum os_lock kind)
+{
+	static const short types[] = {
+	    [OS_LOCK_NONE] = F_UNLCK,
+	    [OS_LOCK_SHARED] = F_RDLCK,
+	    [OS_LOCK_EXCLUSIVE] = F_WRLCK,
+	};
+
+	return (struct flock){.l_type = types[kind],
+	    .l_whence = SEEK_SET,
+	    .l_start = (off_t)byte,
+	    .l_len = 1};
+}
+
+static int
+try_lock(int fd, uint64_t byte, enum os_lock kind)
+{
+	struct flock lock = lock_of(byte, kind);
+	int result;
+
+	do
+		result = fcntl(fd, SET_LOCK, &lock);
+	while (result != 0 && errno == EINTR);
+	if (result == 0)
+		return 0;
+	return errno == EACCES ? EAGAIN : errno;
+}
+
+static bool
+is_locked(int fd, uint64_t byte)
+{
+	struct flock lock = lock_of(byte, OS_LOCK_EXCLUSIVE);
+
+	return fcntl(fd, GET_LOCK, &lock) == 0 && lock.l_type != F_UNLCK;
+}
+
 const struct os_table os_real = {
     .mkdir = real_mkdir,
     .open_dir = real_open_dir,
@@ -611,7 +661,8 @@ const struct os_table os_real = {
     .store = real_store,
     .store_word = real_store_word,
 
-    .try_lock = os_sys_try_lock,
+    .try_lock = try_lock,
+    .is_locked = is_locked,
 
     .random = os_sys_random,
     .clock_ms = real_clock_ms,

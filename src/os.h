@@ -122,6 +122,9 @@ struct os_table {
 	 * never waits: EAGAIN if another open file holds a lock in the way.
 	 */
 	int (*try_lock)(int fd, uint64_t byte, enum os_lock kind);
+	/* Whether another open file (without Linux: another process) has a
+	 * lock there. */
+	bool (*is_locked)(int fd, uint64_t byte);
 
 	/* The world. */
 	int (*random)(void *buf, size_t len);
@@ -154,7 +157,6 @@ int os_sys_punch(int fd, uint64_t off, uint64_t len);
 int os_sys_sync(int fd);
 void os_sys_populate(void *addr, size_t len); /* whole pages from addr */
 int os_sys_fs_type(int fd, enum os_fs *ret_fs);
-int os_sys_try_lock(int fd, uint64_t byte, enum os_lock kind);
 int os_sys_random(void *buf, size_t len);
 void os_sys_boot_id(uint8_t ret_id[16]);
 

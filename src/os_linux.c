@@ -157,28 +157,6 @@ os_sys_fs_type(int fd, enum os_fs *ret_fs)
 }
 
 int
-os_sys_try_lock(int fd, uint64_t byte, enum os_lock kind)
-{
-	static const short types[] = {
-	    [OS_LOCK_NONE] = F_UNLCK,
-	    [OS_LOCK_SHARED] = F_RDLCK,
-	    [OS_LOCK_EXCLUSIVE] = F_WRLCK,
-	};
-	struct flock lock = {.l_type = types[kind],
-	    .l_whence = SEEK_SET,
-	    .l_start = (off_t)byte,
-	    .l_len = 1};
-	int result;
-
-	do
-		result = fcntl(fd, F_OFD_SETLK, &lock);
-	while (result != 0 && errno == EINTR);
-	if (result == 0)
-		return 0;
-	return errno == EACCES ? EAGAIN : errno;
-}
-
-int
 os_sys_random(void *buf, size_t len)
 {
 	size_t done = 0;

@@ -133,6 +133,8 @@ record_parse(const uint8_t *p, uint64_t room, struct record *ret_rec)
 	ret_rec->value_sum = get_u32(p + 4);
 	ret_rec->value_len = get_u32(p + 12);
 	ret_rec->seq = get_u64(p + 16);
+	if (ret_rec->seq > RECORD_SEQ_MAX)
+		return false;
 	ret_rec->lag = get_u32(p + 24);
 
 	ext_len = record_ext_len(ret_rec->flags);

@@ -23,7 +23,10 @@
 #define RECORD_ALIGN 8u
 #define RECORD_HEADER_SIZE 28u
 #define RECORD_EXT_MAX 28u
-#define RECORD_LAG_MAX UINT32_MAX        /* saturated: attests nothing */
+#define RECORD_LAG_MAX UINT32_MAX /* saturated: attests nothing */
+/* Sequence numbers beyond this are not believed: sums with them stay far
+ * from overflow. */
+#define RECORD_SEQ_MAX (UINT64_MAX >> 1)
 #define RECORD_RANGE (UINT64_C(1) << 40) /* sequence numbers in a range */
 
 enum record_type {

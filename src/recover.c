@@ -30,10 +30,6 @@
  * also holds when the page is merely stale (another boot): commits that were
  * lost without a trace may have been seen, and their numbers must not come
  * again.
- *
- * Everything here may crash anywhere and be run again (INV-11): files are
- * removed only when what is kept is durable, and the new segment is durable
- * before it has a name.
  */
 #include "config.h"
 
@@ -45,8 +41,21 @@
 #include <stdio.h>
 #include <string.h>
 
-#define LIST_TRIES 100 /* until a listing beside a writer holds still */
+#define LIST_TRIES 200 /* until a listing beside a writer holds still */
+#define TRY_PAUSE_NS UINT64_C(2000000)
 #define SEQ_NONE UINT64_MAX
+
+/*
+ * Where the log can go on: the number n - 1 of what stands at piece p of
+ * segment i or behind (p is the count of pieces: the link of the next
+ * segment).
+ */
+struct next_valid {
+	bool known;
+	size_t from_i, from_p; /* nothing valid from here ... */
+	size_t i, p;           /* ... up to here */
+	uint64_t value;
+};
 
 struct recoverer {
 	struct dir *dir;
@@ -58,12 +67,13 @@ struct recoverer {
 	size_t tiled;      /* segments before the gap, if any */
 	uint32_t gap;      /* number of the first missing segment, or 0 */
 	uint64_t attested; /* A */
+	struct next_valid next;
 	struct kvlog_error *err;
 };
 
 /* Files */
 
-static enum kvlog_status
+static void
 fill_set_ids(struct recoverer *rec)
 {
 	struct file_list *files = &rec->r->files;
@@ -87,7 +97,6 @@ fill_set_ids(struct recoverer *rec)
 			f->set_id = i;
 		}
 	}
-	return KVLOG_OK;
 }
 
 static enum kvlog_status
@@ -124,10 +133,9 @@ open_files(struct recoverer *rec)
 	enum kvlog_status st;
 
 	st = dir_list(rec->dir, files, rec->err);
-	if (st == KVLOG_OK)
-		st = fill_set_ids(rec);
 	if (st != KVLOG_OK)
 		return st;
+	fill_set_ids(rec);
 	dir_tile(files, &last, &rec->gap);
 	for (size_t i = 0; i < files->count && st == KVLOG_OK; i++) {
 		any |= files->files[i].kind == FILE_SEGMENT;
@@ -152,8 +160,7 @@ open_files(struct recoverer *rec)
 
 		if (f->kind != FILE_SEGMENT || f->id.first < rec->gap)
 			continue;
-		if (open_one(rec, f) != KVLOG_OK)
-			continue;
+		(void)open_one(rec, f);
 	}
 	return KVLOG_OK;
 }
@@ -227,38 +234,34 @@ page_fits_files(const struct recoverer *rec, struct control_state *state)
 }
 
 /*
- * List and open until page and files are of one moment.  A writer has the
- * lock and needs one look; a reader beside a writer may meet a rollover.
+ * List and open, and take the page's word if it speaks of these files.
+ * *ret_settled is false if page and files are of two moments: a reader that
+ * meets a rollover looks again.
  */
 static enum kvlog_status
-find_files(struct recoverer *rec)
+find_files(struct recoverer *rec, bool page_valid,
+    const struct control_state *before, bool *ret_settled)
 {
-	for (unsigned i = 0;; i++) {
-		struct control_state before, after;
-		bool valid = control_read(rec->control, &before);
-		enum kvlog_status st = open_files(rec);
-		bool still = valid && control_read(rec->control, &after) &&
-			     before.generation == after.generation;
+	struct control_state after;
+	enum kvlog_status st = open_files(rec);
 
-		if (valid && before.poison != 0) {
-			rec->r->state = before;
-			rec->r->poisoned = true;
-			return st;
-		}
-		if (st == KVLOG_OK && !valid)
-			return KVLOG_OK;
-		if (st == KVLOG_OK && still && page_fits_files(rec, &after)) {
-			rec->r->state = after;
-			rec->r->warm = true;
-			return KVLOG_OK;
-		}
-		if (st == KVLOG_OK && rec->control->writer)
-			return KVLOG_OK; /* stale */
-		if (i == LIST_TRIES || !valid || rec->control->writer)
-			return st;
-		close_files(rec);
-		os->sleep_ns(UINT64_C(1000000));
+	*ret_settled = true;
+	if (st != KVLOG_OK || !page_valid)
+		return st;
+	if (before->poison != 0) {
+		rec->r->state = *before;
+		rec->r->poisoned = true;
+		return KVLOG_OK;
 	}
+	if (control_read(rec->control, &after) &&
+	    before->generation == after.generation &&
+	    page_fits_files(rec, &after)) {
+		rec->r->state = after;
+		rec->r->warm = true;
+		return KVLOG_OK;
+	}
+	*ret_settled = rec->control->writer; /* then it is stale */
+	return KVLOG_OK;
 }
 
 /* Ends of sealed segments, hints, and the chain of salts. */
@@ -393,28 +396,53 @@ struct verdict {
 	uint64_t off;
 };
 
+/* The number that the place itself gives, or SEQ_NONE. */
+static uint64_t
+valid_at(const struct recoverer *rec, size_t i, size_t p)
+{
+	const struct survey *sv = &rec->surveys[i];
+	const struct segment *seg = rec->set->segments[i];
+
+	if (p == 0 && seg->link_ok && (!sv->done || sv->count == 0))
+		return seg->link.prev_last_seq;
+	if (p < sv->count)
+		return sv->pieces[p].kind != PIECE_BAD &&
+			       sv->pieces[p].first_seq != 0
+			   ? sv->pieces[p].first_seq - 1
+			   : SEQ_NONE;
+	/* The link of the next one stands for what is missing here. */
+	if (i + 1 < rec->set->count && rec->set->segments[i + 1]->link_ok)
+		return rec->set->segments[i + 1]->link.prev_last_seq;
+	return SEQ_NONE;
+}
+
 /*
  * The number n - 1 for bad bytes before piece p of segment i: one less than
- * the first commit found from there on.  SEQ_NONE if there is none.
+ * the first commit found from there on.  SEQ_NONE if there is none.  What was
+ * found is kept, as many bad places may lead to the same one.
  */
 static uint64_t
-next_valid(const struct recoverer *rec, size_t i, size_t p)
+next_valid(struct recoverer *rec, size_t i, size_t p)
 {
-	for (; i < rec->set->count; i++, p = 0) {
-		const struct survey *sv = &rec->surveys[i];
-		const struct segment *seg = rec->set->segments[i];
+	struct next_valid *next = &rec->next;
 
-		if (p == 0 && seg->link_ok && (!sv->done || sv->count == 0))
-			return seg->link.prev_last_seq;
-		for (; sv->done && p < sv->count; p++)
-			if (sv->pieces[p].kind != PIECE_BAD &&
-			    sv->pieces[p].first_seq != 0)
-				return sv->pieces[p].first_seq - 1;
-		/* The link of the next one stands for what is missing here. */
-		if (i + 1 < rec->set->count &&
-		    rec->set->segments[i + 1]->link_ok)
-			return rec->set->segments[i + 1]->link.prev_last_seq;
-	}
+	if (next->known &&
+	    (i > next->from_i || (i == next->from_i && p >= next->from_p)) &&
+	    (i < next->i || (i == next->i && p <= next->p)))
+		return next->value;
+	next->known = true;
+	next->from_i = i;
+	next->from_p = p;
+	for (; i < rec->set->count; i++, p = 0)
+		for (; p <= rec->surveys[i].count; p++) {
+			next->value = valid_at(rec, i, p);
+			next->i = i;
+			next->p = p;
+			if (next->value != SEQ_NONE)
+				return next->value;
+		}
+	next->value = SEQ_NONE;
+	next->i = i;
 	return SEQ_NONE;
 }
 
@@ -501,7 +529,7 @@ judge_piece(struct recoverer *rec, struct verdict *v, size_t i, size_t p)
 		if (rec->attested < first)
 			break;
 		/* If its end is missing, the bad bytes behind it say so. */
-		v->s = max_u64(v->s, piece->headless ? first : first - 1);
+		v->s = max_u64(v->s, piece->endless ? first - 1 : first);
 		return KVLOG_OK;
 	case PIECE_BAD:
 		break;
@@ -688,29 +716,75 @@ apply_verdict(struct recoverer *rec, const struct verdict *v)
 		r->unclean = true;
 }
 
+/* One look at the directory. */
+static enum kvlog_status
+look(struct recoverer *rec, bool page_valid, const struct control_state *before,
+    bool last_try, bool *ret_settled)
+{
+	struct verdict verdict;
+	enum kvlog_status st = find_files(rec, page_valid, before, ret_settled);
+
+	if (st != KVLOG_OK || (!*ret_settled && !last_try))
+		return st;
+	st = follow_links(rec);
+	if (st == KVLOG_OK)
+		st = survey_all(rec);
+	if (st == KVLOG_OK)
+		st = judge_all(rec, &verdict);
+	if (st == KVLOG_OK)
+		apply_verdict(rec, &verdict);
+	for (size_t i = 0; i < rec->survey_count; i++)
+		survey_fini(&rec->surveys[i]);
+	os->free(rec->surveys);
+	return st;
+}
+
+/* Whether the page is as it was before the look. */
+static bool
+page_stands(const struct control *control, bool was_valid,
+    const struct control_state *before)
+{
+	struct control_state now;
+	bool valid = control_read(control, &now);
+
+	return valid == was_valid &&
+	       (!valid || now.generation == before->generation);
+}
+
+/*
+ * One look is enough unless a writer lives, and for that writer itself.  A
+ * reader beside one looks again if the writer recovered, repaired or rolled
+ * over meanwhile, and also if something is wrong: it may be the repair.
+ */
 enum kvlog_status
 recover_find(struct dir *dir, const struct control *control, struct segset *set,
     struct recovery *ret, struct kvlog_error *err)
 {
-	struct recoverer rec = {
-	    .dir = dir, .control = control, .set = set, .r = ret, .err = err};
-	struct verdict verdict;
-	enum kvlog_status st;
+	for (unsigned i = 0;; i++) {
+		struct kvlog_error failure = {0};
+		struct recoverer rec = {.dir = dir,
+		    .control = control,
+		    .set = set,
+		    .r = ret,
+		    .err = &failure};
+		struct control_state before;
+		bool alone = control->writer || !control_writer_lives(control);
+		bool last_try = control->writer || i == LIST_TRIES;
+		bool valid = control_read(control, &before), settled;
+		enum kvlog_status st;
 
-	memset(ret, 0, sizeof *ret);
-	st = find_files(&rec);
-	if (st == KVLOG_OK)
-		st = follow_links(&rec);
-	if (st == KVLOG_OK)
-		st = survey_all(&rec);
-	if (st == KVLOG_OK)
-		st = judge_all(&rec, &verdict);
-	if (st == KVLOG_OK)
-		apply_verdict(&rec, &verdict);
-	for (size_t i = 0; i < rec.survey_count; i++)
-		survey_fini(&rec.surveys[i]);
-	os->free(rec.surveys);
-	return st;
+		memset(ret, 0, sizeof *ret);
+		st = look(&rec, valid, &before, alone || last_try, &settled);
+		alone = alone && !control_writer_lives(control);
+		if (last_try || (page_stands(control, valid, &before) &&
+				    (alone || (settled && st == KVLOG_OK)))) {
+			if (st != KVLOG_OK && err != NULL)
+				*err = failure;
+			return st;
+		}
+		close_files(&rec);
+		os->sleep_ns(TRY_PAUSE_NS);
+	}
 }
 
 void

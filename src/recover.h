@@ -32,6 +32,8 @@ struct recovery {
 	uint64_t first_seq; /* the next commit's number, if not unclean */
 	bool unclean;       /* writing must go on in a new segment and range */
 
+	bool sync_failed; /* of what was to be kept, while it was repaired */
+
 	struct file_list files; /* as listed */
 	uint32_t max_round;     /* of any file seen */
 };

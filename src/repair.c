@@ -96,17 +96,39 @@ repair_new_segment(struct dir *dir, const struct segment_plan *plan,
 	    segment_create(dir, plan->name, &header, false, ret_segment, err);
 	if (status != KVLOG_NOSPACE || !plan->may_use_reserve)
 		return status;
-	if (os->stat_name(dir->fd, DIR_RESERVE_NAME, &st) != 0 ||
-	    st.size < SEGMENT_DATA_OFF + plan->need ||
+	if (os->stat_name(dir->fd, DIR_RESERVE_NAME, &st) != 0)
+		return status;
+	header.size = st.size & ~(uint64_t)(BLOCK_SIZE - 1);
+	if (header.size < KVLOG_SEGMENT_SIZE_MIN ||
+	    header.size - SEGMENT_DATA_OFF < plan->need ||
 	    os->rename(dir->fd, DIR_RESERVE_NAME, plan->name) != 0)
 		return status;
 	if (ret_reserve != NULL)
 		*ret_reserve = true;
-	header.size = st.size & ~(uint64_t)(BLOCK_SIZE - 1);
 	return segment_create(dir, plan->name, &header, true, ret_segment, err);
 }
 
-/* Remove what is not live: unfinished work, replaced and discarded files. */
+/* Unfinished work, and segments that were replaced or discarded. */
+static bool
+is_leftover(const struct segset *set, const struct file *f)
+{
+	if (f->kind != FILE_SEGMENT)
+		return f->kind == FILE_TMP || f->kind == FILE_SPARE;
+	for (size_t i = 0; i < set->count; i++)
+		if (strcmp(set->segments[i]->name, f->name) == 0)
+			return false;
+	return true;
+}
+
+static bool
+has_leftovers(const struct segset *set, const struct recovery *r)
+{
+	for (size_t i = 0; i < r->files.count; i++)
+		if (is_leftover(set, &r->files.files[i]))
+			return true;
+	return false;
+}
+
 static enum kvlog_status
 remove_leftovers(struct dir *dir, const struct segset *set,
     const struct recovery *r, struct kvlog_error *err)
@@ -116,19 +138,12 @@ remove_leftovers(struct dir *dir, const struct segset *set,
 
 	for (size_t i = 0; i < r->files.count && rc == 0; i++) {
 		const struct file *f = &r->files.files[i];
-		bool live = false;
 
-		if (f->kind == FILE_SEGMENT)
-			for (size_t k = 0; k < set->count && !live; k++)
-				live = strcmp(set->segments[k]->name,
-					   f->name) == 0;
-		else
-			live = f->kind != FILE_TMP && f->kind != FILE_SPARE;
-		if (live)
+		if (!is_leftover(set, f))
 			continue;
 		rc = os->unlink(dir->fd, f->name);
-		if (rc == ENOENT)
-			rc = 0; /* replaced by a rewrite just now */
+		if (rc == ENOENT || rc == EISDIR || rc == EPERM)
+			rc = 0; /* gone already, or none of ours */
 		removed = true;
 	}
 	if (rc != 0)
@@ -137,12 +152,14 @@ remove_leftovers(struct dir *dir, const struct segset *set,
 }
 
 static enum kvlog_status
-sync_kept(struct dir *dir, struct segset *set, struct kvlog_error *err)
+sync_kept(struct dir *dir, struct segset *set, struct recovery *r,
+    struct kvlog_error *err)
 {
 	for (size_t i = 0; i < set->count; i++) {
 		struct segment *seg = set->segments[i];
 		int rc = os->sync(seg->fd);
 
+		r->sync_failed = rc != 0;
 		if (rc != 0)
 			return err_sys(
 			    err, rc, "sync %s/%s", dir->path, seg->name);
@@ -212,9 +229,8 @@ replace_tail(struct dir *dir, struct segset *set, size_t first,
 {
 	int rc = os->sync(output->fd);
 
-	dir_make_name(output->name, &output->header.id, "seg");
 	if (rc == 0)
-		rc = os->rename(dir->fd, REWRITE_NAME, output->name);
+		rc = segment_take_name(output, dir);
 	if (rc == 0)
 		rc = os->sync_dir(dir->fd); /* INV-8 */
 	while (rc == 0 && set->count > first) {
@@ -297,21 +313,24 @@ begin_segment(struct dir *dir, struct segset *set, struct recovery *r,
     uint64_t segment_size, struct kvlog_error *err)
 {
 	struct segment *last = set->segments[set->count - 1], *seg;
-	char name[DIR_NAME_LEN];
+	const uint64_t seen = max_u64(r->seq_seen, r->lost_seq);
 	struct segment_link link = {
 	    .prev_salt = segment_last_salt(last),
 	    .prev_end = last->header.kind == SEGMENT_PLAIN
 			    ? segment_end(last)
 			    : last->header.last_end,
 	    .prev_last_seq = r->lost_seq,
-	    .first_seq =
-		(max_u64(r->seq_seen, r->lost_seq) / RECORD_RANGE + 1) *
-		RECORD_RANGE,
+	    .first_seq = (seen / RECORD_RANGE + 1) * RECORD_RANGE,
 	    .durable = true,
 	};
 	enum kvlog_status st;
 	int rc;
 
+	if (link.first_seq > RECORD_SEQ_MAX)
+		return err_set(err, KVLOG_TOOBIG, 0,
+		    "%s: no sequence numbers are left; dump the store into a "
+		    "new one",
+		    dir->path);
 	st = repair_new_segment(dir,
 	    &(struct segment_plan){
 		.name = NEW_NAME,
@@ -324,19 +343,18 @@ begin_segment(struct dir *dir, struct segset *set, struct recovery *r,
 	    &seg, NULL, err);
 	if (st != KVLOG_OK)
 		return st;
-	dir_make_name(name, &seg->header.id, "seg");
 	rc = segment_store_link(seg, &link);
 	if (rc == 0)
 		rc = os->sync(seg->fd);
 	if (rc == 0)
-		rc = os->rename(dir->fd, NEW_NAME, name);
+		rc = segment_take_name(seg, dir);
 	if (rc == 0)
 		rc = os->sync_dir(dir->fd);
 	if (rc != 0) {
+		st = err_sys(err, rc, "begin %s/%s", dir->path, seg->name);
 		segment_close(seg);
-		return err_sys(err, rc, "begin %s/%s", dir->path, name);
+		return st;
 	}
-	memcpy(seg->name, name, sizeof name);
 	st = segset_add(set, seg, err);
 	if (st != KVLOG_OK) {
 		segment_close(seg);
@@ -353,13 +371,14 @@ repair_log(struct dir *dir, struct segset *set, struct recovery *r,
 {
 	enum kvlog_status st = KVLOG_OK;
 
-	if (r->poisoned) {
+	/* A name that makes others superfluous may not be durable yet: an
+	 * earlier repair was stopped behind its rename. */
+	if (has_leftovers(set, r) || r->unclean)
+		st = dir_sync(dir, err);
+	if (st == KVLOG_OK && r->poisoned)
 		st = rewrite_unsynced(dir, set, r, err);
-	} else if (r->unclean) {
-		st = sync_kept(dir, set, err);
-		if (st == KVLOG_OK)
-			st = dir_sync(dir, err);
-	}
+	else if (st == KVLOG_OK && r->unclean)
+		st = sync_kept(dir, set, r, err);
 	if (st == KVLOG_OK)
 		st = remove_leftovers(dir, set, r, err);
 	if (st == KVLOG_OK && r->unclean)

@@ -105,7 +105,8 @@ decode_fixed(const uint8_t buf[SEGMENT_FIXED_LEN], struct segment_header *h)
 	if (h->kind > SEGMENT_VERBATIM)
 		return FIXED_NEWER;
 	/* Nobody writes such a header, but a hostile file may hold it. */
-	if (h->size < SEGMENT_DATA_OFF || h->size > (UINT64_C(1) << 39) ||
+	if (h->last_seq > RECORD_SEQ_MAX || h->size < SEGMENT_DATA_OFF ||
+	    h->size > (UINT64_C(1) << 39) ||
 	    (h->kind != SEGMENT_PLAIN &&
 		(h->end < SEGMENT_DATA_OFF || h->end > h->size ||
 		    h->end % RECORD_ALIGN != 0)))
@@ -147,7 +148,9 @@ decode_link(const uint8_t buf[SEGMENT_LINK_LEN], const struct segment *seg,
 	link->prev_end = get_u64(buf + 16);
 	link->prev_last_seq = get_u64(buf + 24);
 	link->first_seq = get_u64(buf + 32);
-	return true;
+	return link->prev_end % RECORD_ALIGN == 0 &&
+	       link->prev_last_seq <= RECORD_SEQ_MAX &&
+	       link->first_seq <= RECORD_SEQ_MAX;
 }
 
 static struct segment *
@@ -317,6 +320,8 @@ segment_open(struct dir *dir, const char *name, const struct file_id *id,
 		seg->fd = -1;
 	if (rc == 0)
 		rc = os->stat(seg->fd, &st);
+	if (rc == 0 && !st.is_regular)
+		rc = EINVAL;
 	if (rc != 0) {
 		status = err_sys(err, rc, "open %s/%s", dir->path, name);
 		goto fail;
@@ -378,6 +383,33 @@ segment_make_writable(
 	return KVLOG_OK;
 }
 
+int
+segment_take_name(struct segment *seg, struct dir *dir)
+{
+	struct os_stat st;
+	char name[DIR_NAME_LEN];
+	int rc;
+
+	dir_make_name(name, &seg->header.id, "seg");
+	rc = os->stat_name(dir->fd, name, &st);
+	if (rc == 0)
+		return EEXIST;
+	if (rc == ENOENT)
+		rc = os->rename(dir->fd, seg->name, name);
+	if (rc == 0)
+		memcpy(seg->name, name, sizeof name);
+	return rc;
+}
+
+void
+segment_close_fd(struct segment *seg)
+{
+	if (seg->fd >= 0)
+		os->close(seg->fd);
+	seg->fd = -1;
+	seg->map.fd = -1;
+}
+
 uint64_t
 segment_last_salt(const struct segment *seg)
 {
@@ -385,14 +417,31 @@ segment_last_salt(const struct segment *seg)
 						 : seg->header.last_salt;
 }
 
+/* The first known bad range that ends behind off, or NULL. */
+static const struct segment_range *
+bad_behind(const struct segment *seg, uint64_t off)
+{
+	size_t low = 0, high = seg->bad_count;
+
+	while (low < high) {
+		size_t mid = low + (high - low) / 2;
+
+		if (seg->bad[mid].to > off)
+			high = mid;
+		else
+			low = mid + 1;
+	}
+	return low < seg->bad_count ? &seg->bad[low] : NULL;
+}
+
 bool
 segment_walk(const struct segment *seg, uint64_t *off, uint64_t to,
     struct record *ret_rec, bool *ret_bad)
 {
 	*ret_bad = false;
-	for (size_t i = 0; i < seg->bad_count; i++)
-		if (*off >= seg->bad[i].from && *off < seg->bad[i].to)
-			*off = seg->bad[i].to;
+	for (const struct segment_range *bad = bad_behind(seg, *off);
+	     bad != NULL && bad->from <= *off; bad = bad_behind(seg, *off))
+		*off = bad->to;
 	if (*off >= to)
 		return false;
 	if (!record_parse(seg->map.addr + *off, to - *off, ret_rec) ||
@@ -407,15 +456,20 @@ segment_walk(const struct segment *seg, uint64_t *off, uint64_t to,
 int
 segment_add_bad(struct segment *seg, uint64_t from, uint64_t to)
 {
-	struct segment_range *bad;
-
 	assert(from < to);
-	bad = os->realloc(seg->bad, (seg->bad_count + 1) * sizeof *bad);
-	if (bad == NULL)
-		return ENOMEM;
-	bad[seg->bad_count].from = from;
-	bad[seg->bad_count].to = to;
-	seg->bad = bad;
+	assert(seg->bad_count == 0 || seg->bad[seg->bad_count - 1].to <= from);
+	if (seg->bad_count == seg->bad_cap) {
+		size_t cap = seg->bad_cap > 0 ? 2 * seg->bad_cap : 8;
+		struct segment_range *bad;
+
+		bad = os->realloc(seg->bad, cap * sizeof *bad);
+		if (bad == NULL)
+			return ENOMEM;
+		seg->bad = bad;
+		seg->bad_cap = cap;
+	}
+	seg->bad[seg->bad_count].from = from;
+	seg->bad[seg->bad_count].to = to;
 	seg->bad_count++;
 	return 0;
 }

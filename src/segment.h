@@ -87,7 +87,7 @@ struct segment {
 	bool hint_failed; /* making its hint was tried in vain */
 	/* Invalid bytes below end that are known, in order; owned. */
 	struct segment_range *bad;
-	size_t bad_count;
+	size_t bad_count, bad_cap;
 	/* Of all its records once sealed, or NULL; set once.  Owned by
 	 * segset, which closes it before the segment. */
 	struct hint *_Atomic hint;
@@ -120,6 +120,14 @@ enum kvlog_status segment_open(struct dir *dir, const char *name,
 enum kvlog_status segment_make_writable(
     struct segment *seg, struct dir *dir, struct kvlog_error *err);
 
+/* Give a segment that has the name of a spare or the like its own; EEXIST if
+ * there is a file of that name, which is never replaced. */
+int segment_take_name(struct segment *seg, struct dir *dir);
+
+/* Close the descriptor of a sealed segment that needs no sync any more; its
+ * mapping stays. */
+void segment_close_fd(struct segment *seg);
+
 /* Unmap and close; NULL is fine. */
 void segment_close(struct segment *seg);
 
@@ -144,7 +152,7 @@ segment_limit(const struct segment *seg)
 	       ~(uint64_t)(RECORD_ALIGN - 1);
 }
 
-/* The salt, end and last sequence that the successor's link must name. */
+/* The salt that the successor's link must name. */
 uint64_t segment_last_salt(const struct segment *seg);
 
 /* The number that people see. */

@@ -25,7 +25,7 @@
 #include <time.h>
 
 #define DEFAULT_FILE_MODE 0666u
-#define FIRST_NAME "segment.tmp"
+#define FIRST_NAME "first.tmp"
 
 /* What a directory looks like before it is opened. */
 enum place {
@@ -97,6 +97,18 @@ open_directory(struct kvlog *db, const char *path, struct kvlog_error *err)
 	return KVLOG_OK;
 }
 
+static bool
+lock_file_is_blank(struct kvlog *db)
+{
+	struct control control;
+	bool blank =
+	    control_open(&control, &db->dir, false, NULL) == KVLOG_OK &&
+	    control_is_blank(&control);
+
+	control_close(&control);
+	return blank;
+}
+
 static enum kvlog_status
 check_place(struct kvlog *db, struct kvlog_error *err)
 {
@@ -120,6 +132,10 @@ check_place(struct kvlog *db, struct kvlog_error *err)
 	case PLACE_BARE:
 		if (create)
 			return KVLOG_OK; /* if the lock file is blank */
+		if (lock_file_is_blank(db))
+			return err_set(err, KVLOG_NOSTORE, 0,
+			    "%s is a store whose creation is not completed",
+			    db->dir.path);
 		return err_set(err, KVLOG_CORRUPT, 0,
 		    "%s has a lock file but no segments: they were removed, "
 		    "or the store was never completed",
@@ -297,16 +313,16 @@ run_thread(void *arg)
 	return NULL;
 }
 
-/* Wake the thread, started now if it does not run yet.  That it cannot be
- * started is no failure: its work is then done where it is needed. */
-static void
-wake_thread(void *arg)
+/* Wake the thread, started now if it does not run yet; false if it cannot be
+ * started, so that what cannot wait is done where it is needed. */
+static bool
+wake_thread(struct kvlog *db)
 {
-	struct kvlog *db = arg;
 	sigset_t all, old;
+	bool runs;
 
 	if (wants(db, KVLOG_OPEN_NOTHREAD))
-		return;
+		return true; /* kvlog_maintain() will see to it */
 	pthread_mutex_lock(&db->thread_lock);
 	db->thread_work = true;
 	if (!db->thread_runs && !db->thread_stop) {
@@ -320,8 +336,16 @@ wake_thread(void *arg)
 			pthread_setname_np(db->thread, "kvlog");
 #endif
 	}
+	runs = db->thread_runs;
 	pthread_cond_signal(&db->thread_wake);
 	pthread_mutex_unlock(&db->thread_lock);
+	return runs;
+}
+
+static void
+wake_after_rollover(void *arg)
+{
+	(void)wake_thread(arg);
 }
 
 static void
@@ -369,9 +393,43 @@ settle_segment_size(struct kvlog *db)
 }
 
 static enum kvlog_status
+repair(struct kvlog *db, struct kvlog_error *err)
+{
+	const struct recovery *r = &db->recovery;
+	enum kvlog_status st = repair_log(
+	    &db->dir, db->set, &db->recovery, db->options.segment_size, err);
+
+	/* A sync that failed here must not be tried again on the same pages
+	 * by the next opening. */
+	if (r->sync_failed)
+		(void)control_format_poisoned(&db->control,
+		    r->warm || r->poisoned ? r->state.durable : r->attested);
+	return st;
+}
+
+/*
+ * Closing gave unused space of the active segment back.  If the disk has
+ * filled up meanwhile, the segment ends where it is and the reserve becomes
+ * the next one, so that deletes are possible.
+ */
+static enum kvlog_status
+make_active_writable(struct kvlog *db, struct kvlog_error *err)
+{
+	struct segment *active = db->set->segments[db->set->count - 1];
+	enum kvlog_status st;
+
+	if (active->map.writable)
+		return KVLOG_OK;
+	st = segment_make_writable(active, &db->dir, err);
+	if (st != KVLOG_NOSPACE)
+		return st;
+	db->recovery.unclean = true;
+	return repair(db, err);
+}
+
+static enum kvlog_status
 open_for_writing(struct kvlog *db, struct kvlog_error *err)
 {
-	struct segment *active;
 	enum kvlog_status st;
 
 	st = control_open(&db->control, &db->dir, true, err);
@@ -386,13 +444,10 @@ open_for_writing(struct kvlog *db, struct kvlog_error *err)
 	if (st != KVLOG_OK)
 		return st;
 	settle_segment_size(db);
-	st = repair_log(
-	    &db->dir, db->set, &db->recovery, db->options.segment_size, err);
+	st = repair(db, err);
 	if (st != KVLOG_OK)
 		return st;
-	active = db->set->segments[db->set->count - 1];
-	if (!active->map.writable)
-		st = segment_make_writable(active, &db->dir, err);
+	st = make_active_writable(db, err);
 	if (st == KVLOG_OK)
 		st = load_index(db, err);
 	if (st == KVLOG_OK)
@@ -400,13 +455,21 @@ open_for_writing(struct kvlog *db, struct kvlog_error *err)
 		    &db->index, db->options.segment_size, &db->recovery, err);
 	if (st != KVLOG_OK)
 		return st;
-	db->log.wake = wake_thread;
+	db->log.wake = wake_after_rollover;
 	db->log.wake_arg = db;
 	/* Without a reserve puts are refused, not the opening. */
 	db->log.reserve_used =
 	    repair_make_reserve(&db->dir, db->options.segment_size) != 0;
 	control_opened(&db->control);
 	return KVLOG_OK;
+}
+
+/* A reader's segments need their mappings alone. */
+static void
+close_descriptors(struct kvlog *db)
+{
+	for (size_t i = 0; i < db->set->count; i++)
+		segment_close_fd(db->set->segments[i]);
 }
 
 static enum kvlog_status
@@ -420,6 +483,7 @@ open_for_reading(struct kvlog *db, struct kvlog_error *err)
 		    &db->dir, &db->control, db->set, &db->recovery, err);
 	if (st != KVLOG_OK)
 		return st;
+	close_descriptors(db);
 	settle_segment_size(db);
 	return load_index(db, err);
 }
@@ -439,17 +503,14 @@ destroy(struct kvlog *db)
 	os->free(db);
 }
 
-enum kvlog_status
-store_open(const char *path, const struct kvlog_options *options,
-    struct kvlog **ret_db, struct kvlog_error *err)
+static struct kvlog *
+allocate(const struct kvlog_options *options)
 {
 	struct kvlog *db = os->calloc(1, sizeof *db);
 	pthread_condattr_t attr;
-	uint64_t start = os->ticks_ns();
-	enum kvlog_status st;
 
 	if (db == NULL)
-		return err_set(err, KVLOG_NOMEM, 0, "open %s", path);
+		return NULL;
 	db->options = *options;
 	db->dir.fd = -1;
 	db->control.fd = -1;
@@ -460,19 +521,34 @@ store_open(const char *path, const struct kvlog_options *options,
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&db->thread_wake, &attr);
 	pthread_condattr_destroy(&attr);
-
 	db->set = segset_create();
-	st = db->set != NULL ? KVLOG_OK
-			     : err_set(err, KVLOG_NOMEM, 0, "open %s", path);
+	if (db->set != NULL)
+		return db;
+	destroy(db);
+	return NULL;
+}
+
+enum kvlog_status
+store_open(const char *path, const struct kvlog_options *options,
+    struct kvlog **ret_db, struct kvlog_error *err)
+{
+	uint64_t start = os->ticks_ns();
+	struct kvlog *db = allocate(options);
+	struct kvlog_error failure = {0}; /* may be got over */
+	enum kvlog_status st;
+
+	if (db == NULL)
+		return err_set(err, KVLOG_NOMEM, 0, "open %s", path);
+	st = open_directory(db, path, &failure);
 	if (st == KVLOG_OK)
-		st = open_directory(db, path, err);
+		st = check_place(db, &failure);
 	if (st == KVLOG_OK)
-		st = check_place(db, err);
-	if (st == KVLOG_OK)
-		st = db->writable ? open_for_writing(db, err)
-				  : open_for_reading(db, err);
+		st = db->writable ? open_for_writing(db, &failure)
+				  : open_for_reading(db, &failure);
 	if (st != KVLOG_OK) {
 		destroy(db);
+		if (err != NULL)
+			*err = failure;
 		return st;
 	}
 	recover_describe(
@@ -520,8 +596,9 @@ store_write(struct kvlog *db, const struct commit_op *ops, size_t op_count,
 		       !atomic_compare_exchange_weak(
 			   &db->interval_seq, &before, ret_receipt->seq))
 			;
-		if (before <= atomic_load(&db->log.durable))
-			wake_thread(db); /* nothing was due before this */
+		/* If something was due before this, the thread knows. */
+		if (before <= atomic_load(&db->log.durable) && !wake_thread(db))
+			return log_sync(&db->log, ret_receipt->seq, err);
 	}
 	return KVLOG_OK;
 }
@@ -625,11 +702,11 @@ live_bytes(struct kvlog *db, uint64_t *ret_bytes)
 	st = store_cursor(db, NULL, 0, true, &cursor);
 	if (st != KVLOG_OK)
 		return st;
-	while ((st = cursor_next(cursor)) != KVLOG_NOTFOUND)
+	while ((st = cursor_next(cursor)) == KVLOG_OK || st == KVLOG_CORRUPT)
 		if (st == KVLOG_OK)
 			*ret_bytes += cursor_entry(cursor)->rec.size;
 	cursor_destroy(cursor);
-	return KVLOG_OK;
+	return st == KVLOG_NOTFOUND ? KVLOG_OK : st;
 }
 
 static enum kvlog_status

@@ -66,6 +66,7 @@ end_commit(struct survey *sv, struct open_commit *c, bool complete)
 	if (!c->open)
 		return 0;
 	c->open = false;
+	c->piece.endless = !complete;
 	if (!complete || c->piece.headless)
 		c->piece.kind = PIECE_FRAGMENT;
 	else
@@ -93,7 +94,7 @@ survey_record(struct survey *sv, struct open_commit *c,
 	if (rc != 0)
 		return rc;
 	if (record->type == RECORD_MARK) {
-		struct piece mark = {PIECE_RUN, false, off, to, 0, 0};
+		struct piece mark = {PIECE_RUN, .from = off, .to = to};
 
 		sv->clean_mark = (record->flags & RECORD_CLEAN) != 0;
 		return add_piece(sv, &mark);
@@ -102,7 +103,11 @@ survey_record(struct survey *sv, struct open_commit *c,
 		c->open = true;
 		c->soft = false;
 		c->piece = (struct piece){
-		    PIECE_RUN, cont, off, to, record->seq, record->seq};
+		    .headless = cont,
+		    .from = off,
+		    .first_seq = record->seq,
+		    .last_seq = record->seq,
+		};
 	}
 	c->soft |= !value_ok;
 	c->piece.to = to;
@@ -136,7 +141,7 @@ survey_plain(struct survey *sv, const struct segment *seg, uint64_t limit,
 	sv->end = SEGMENT_DATA_OFF;
 	rc = segment_scan_init(&scan, seg, SEGMENT_DATA_OFF, limit);
 	while (rc == 0 && found) {
-		struct piece bad = {PIECE_BAD, false, scan.off, limit, 0, 0};
+		struct piece bad = {PIECE_BAD, .from = scan.off, .to = limit};
 		enum scan_state state =
 		    segment_scan_look(&scan, &record, &value_ok);
 
@@ -182,7 +187,7 @@ survey_output(
 	sv->end = limit;
 	rc = segment_scan_init(&scan, seg, SEGMENT_DATA_OFF, limit);
 	while (rc == 0 && scan.off < limit) {
-		struct piece bad = {PIECE_BAD, false, scan.off, limit, 0, 0};
+		struct piece bad = {PIECE_BAD, .from = scan.off, .to = limit};
 		enum scan_state state =
 		    segment_scan_look(&scan, &record, &value_ok);
 

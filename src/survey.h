@@ -20,6 +20,7 @@ enum piece_kind {
 struct piece {
 	enum piece_kind kind;
 	bool headless; /* of a fragment: its beginning is missing */
+	bool endless;  /* of a fragment: its end is missing */
 	uint64_t from, to;
 	uint64_t first_seq, last_seq; /* 0: a run of marks only */
 };

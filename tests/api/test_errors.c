@@ -157,6 +157,37 @@ START_TEST(one_damaged_copy_is_told)
 }
 END_TEST
 
+/* What a lost link said can be told from what stands around it, with hints
+ * and without: nothing is missing. */
+START_TEST(a_lost_link_costs_nothing)
+{
+	uint64_t count = make_store(api_store);
+
+	ck_assert_uint_gt(count, 3);
+	for (uint64_t n = 1; n <= count; n++) {
+		char name[32], *path;
+		struct kvlog_stats s;
+		struct kvlog *db;
+
+		(void)snprintf(name, sizeof name, "%08u.seg", (unsigned)n);
+		path = files_path(api_store, name);
+		files_flip(path, 530, 1);
+		db = api_open(api_store, KVLOG_OPEN_READONLY);
+		s = api_stats(db);
+		ck_assert_uint_ne(s.recovery & KVLOG_RECOVERY_DAMAGE, 0);
+		ck_assert_msg((s.recovery & KVLOG_RECOVERY_DEGRADED) == 0,
+		    "segment %u: %s", (unsigned)n, s.recovery_text);
+		ck_assert_uint_eq(s.last_seq, 300);
+		ck_assert_uint_eq(s.segment_count, count);
+		api_expect(db, "a", "values that fill segments");
+		api_expect(db, "b", "values that fill segments");
+		api_close(db);
+		files_flip(path, 530, 1);
+		free(path);
+	}
+}
+END_TEST
+
 START_TEST(a_segment_of_another_store_is_refused)
 {
 	char *other = files_path(api_base, "other");
@@ -390,6 +421,7 @@ main(void)
 	tcase_add_test(tc, newer_formats_are_refused);
 	tcase_add_test(tc, both_copies_of_a_header_damaged);
 	tcase_add_test(tc, one_damaged_copy_is_told);
+	tcase_add_test(tc, a_lost_link_costs_nothing);
 	tcase_add_test(tc, a_segment_of_another_store_is_refused);
 	tcase_add_test(tc, a_segment_of_another_history_is_refused);
 	tcase_add_test(tc, a_renamed_segment_is_refused);

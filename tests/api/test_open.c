@@ -294,7 +294,7 @@ START_TEST(nothing_leaks)
 	before = files_fd_count();
 	for (int i = 0; i < 20; i++) {
 		struct kvlog *db = api_open(api_store, 0);
-		char key[16];
+		char key[32];
 
 		for (int k = 0; k < 100; k++) {
 			(void)snprintf(key, sizeof key, "%d-%d", i, k);

@@ -52,7 +52,17 @@ static struct {
 } at;
 
 #define KILL (-1)
+
+/* Sanitizers make all of it many times slower. */
+#if defined __SANITIZE_ADDRESS__ || defined __SANITIZE_THREAD__
+#define LOSS_SEEDS 1
+#define CHAINS 40
+#define STEPS_LEFT_OUT 4
+#else
 #define LOSS_SEEDS 2
+#define CHAINS 300
+#define STEPS_LEFT_OUT 1
+#endif
 #define NESTED_ONE_IN 50 /* of the crash states: recoveries are stopped too */
 
 static const char *const loss_names[SIMOS_LOSS_COUNT] = {
@@ -664,7 +674,7 @@ START_TEST(every_step_of_every_call)
 	const struct script *s = &scripts[_i];
 	struct simos_state *base = simos_save();
 
-	enumerate(s->name, s->fn, 0, base, 1);
+	enumerate(s->name, s->fn, 0, base, STEPS_LEFT_OUT);
 	simos_state_free(base);
 }
 END_TEST
@@ -673,8 +683,8 @@ START_TEST(every_step_of_random_scripts)
 {
 	struct simos_state *base = simos_save();
 
-	enumerate(
-	    "random", script_random, rng_mix(seed + (uint64_t)_i), base, 4);
+	enumerate("random", script_random, rng_mix(seed + (uint64_t)_i), base,
+	    4 * STEPS_LEFT_OUT);
 	simos_state_free(base);
 }
 END_TEST
@@ -727,7 +737,7 @@ START_TEST(stopped_discarding)
 	simos_kill();
 	simos_forget();
 	crash = simos_save();
-	for (unsigned i = 0; i < 4000 && tried < 60; i++) {
+	for (unsigned i = 0; i < 4000 && tried < 60 / STEPS_LEFT_OUT; i++) {
 		struct kvlog_stats stats = {.size = sizeof stats};
 		struct simos_state *up;
 		unsigned segments;
@@ -872,7 +882,7 @@ START_TEST(chains_of_crashes)
 		simos_trace(stderr);
 		run_chain(strtoull(point + 6, NULL, 10));
 	} else {
-		for (unsigned i = 0; i < 300; i++) {
+		for (unsigned i = 0; i < CHAINS; i++) {
 			simos_restore(base);
 			run_chain(rng_mix(seed + (uint64_t)_i * 1000 + i));
 		}

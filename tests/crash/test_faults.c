@@ -52,6 +52,19 @@ check_leaks(void)
 		die("something leaks");
 }
 
+static void
+open_and_close(void *arg)
+{
+	struct kvlog_options options = KVLOG_OPTIONS_INIT;
+	struct kvlog *db;
+
+	(void)arg;
+	options.flags = KVLOG_OPEN_CREATE | KVLOG_OPEN_NOTHREAD;
+	options.segment_size = VICTIM_SEGMENT;
+	if (kvlog_open(VICTIM_STORE, &options, &db, NULL) == KVLOG_OK)
+		(void)kvlog_close(db, NULL);
+}
+
 /* Open without faults and find a state from min to max; then write. */
 static void
 check_reopen(size_t min, size_t max)
@@ -108,6 +121,31 @@ check_reopen(size_t min, size_t max)
 	check_leaks();
 }
 
+/* Recoveries in the boot in which a sync failed, stopped themselves, and then
+ * the machine stops too. */
+static void
+stop_recoveries(const struct simos_state *now, size_t max)
+{
+	struct oracle *o = &victim.oracle;
+	struct rng rng;
+
+	at.phase = "after a stopped recovery and a power loss";
+	rng_init(&rng, at.nth ^ seed);
+	for (unsigned i = 0; i < 12; i++) {
+		unsigned times = 1 + (unsigned)rng_below(&rng, 2);
+
+		simos_restore(now);
+		while (times-- > 0) {
+			simos_stop_at(1 + rng_below(&rng, 80), 0);
+			(void)simos_run(open_and_close, NULL);
+			simos_kill();
+		}
+		simos_stop_at(0, 0);
+		simos_power_loss(SIMOS_LOSS_RANDOM, rng_next(&rng));
+		check_reopen(o->durable, max);
+	}
+}
+
 /*
  * One run with one fault.  False if the fault never struck, for want of so
  * many calls.
@@ -144,6 +182,9 @@ run_with_fault(const struct script *s, const struct simos_state *base,
 		simos_kill();
 		simos_forget();
 		now = simos_save();
+		if (at.kind == SIMOS_SYNC || at.kind == SIMOS_SYNC_DIR)
+			stop_recoveries(now, max);
+		simos_restore(now);
 		at.phase = "opened again in the same boot";
 		check_reopen(min, max);
 		simos_restore(now);

@@ -456,6 +456,9 @@ write_file(enum simos_kind kind, uint32_t node, const void *src, size_t len,
 	error = strike(kind);
 	if (error != 0)
 		room = (size_t)rng_below(&sim.world.dice, room + 1);
+	/* No kernel leaves half of an aligned word. */
+	if (kind == SIMOS_STORE_WORD && room < len)
+		room = 0;
 	write_node(node, off, src, room,
 	    kind == SIMOS_STORE_WORD && room == sizeof(uint64_t));
 	if (error != 0)
@@ -764,6 +767,19 @@ sim_try_lock(int fd, uint64_t byte, enum os_lock kind)
 	return 0;
 }
 
+static bool
+sim_is_locked(int fd, uint64_t byte)
+{
+	uint32_t mine = (uint32_t)(desc_of(fd) - sim.descs);
+	uint32_t node = file_of(fd);
+
+	for (uint32_t i = 0; i < sim.lock_count; i++)
+		if (sim.locks[i].byte == byte && sim.locks[i].desc != mine &&
+		    sim.descs[sim.locks[i].desc].node == node)
+			return true;
+	return false;
+}
+
 /* The world. */
 
 static int
@@ -845,6 +861,7 @@ const struct os_table os_sim = {
     .store_word = sim_store_word,
 
     .try_lock = sim_try_lock,
+    .is_locked = sim_is_locked,
 
     .random = sim_random,
     .clock_ms = sim_clock_ms,

@@ -21,9 +21,17 @@ victim_init(struct victim *v, void (*fail)(const char *text))
 	v->fail = fail;
 }
 
+static void
+free_scratch(struct victim *v)
+{
+	while (v->scratch_count > 0)
+		free(v->scratch[--v->scratch_count]);
+}
+
 void
 victim_fini(struct victim *v)
 {
+	free_scratch(v);
 	oracle_fini(&v->oracle);
 }
 
@@ -164,8 +172,9 @@ make_value(struct victim *v, size_t len)
 	uint8_t *value = malloc(len + 1);
 	struct rng rng;
 
-	if (value == NULL)
+	if (value == NULL || v->scratch_count == VICTIM_STEPS)
 		abort();
+	v->scratch[v->scratch_count++] = value;
 	rng_init(&rng, ++v->values);
 	rng_fill(&rng, value, len);
 	return value;
@@ -187,13 +196,13 @@ put(struct victim *v, const char *key, size_t value_len,
 	how.durability = durability;
 	how.condition = condition;
 	how.if_seq = if_seq;
+	free_scratch(v);
 	value = make_value(v, value_len);
 	before = kvlog_last_seq(v->db);
 	model_put(oracle_begin(&v->oracle), key, strlen(key), value, value_len,
 	    MODEL_ANY_SEQ);
 	st = kvlog_put(
 	    v->db, key, strlen(key), value, value_len, &how, &receipt);
-	free(value);
 	if (st == KVLOG_CONFLICT) {
 		oracle_refused(&v->oracle);
 		return false;
@@ -260,16 +269,17 @@ victim_batch(struct victim *v, const struct victim_step *steps, size_t count,
 {
 	struct kvlog_write how = KVLOG_WRITE_INIT;
 	struct kvlog_receipt receipt = {0, 0, 0};
-	struct kvlog_op *ops;
+	struct kvlog_op ops[VICTIM_STEPS];
 	struct model *state;
 	uint64_t before;
 	enum kvlog_status st;
 
 	if (v->db == NULL || v->oracle.in_flight)
 		return false;
-	ops = calloc(count, sizeof *ops);
-	if (ops == NULL)
+	if (count > VICTIM_STEPS)
 		abort();
+	free_scratch(v);
+	memset(ops, 0, sizeof ops);
 	how.durability = durability;
 	before = kvlog_last_seq(v->db);
 	state = oracle_begin(&v->oracle);
@@ -292,9 +302,6 @@ victim_batch(struct victim *v, const struct victim_step *steps, size_t count,
 		    &v->oracle, op->key, op->key_len, op->value, op->value_len);
 	}
 	st = kvlog_apply(v->db, ops, count, &how, &receipt, NULL);
-	for (size_t i = 0; i < count; i++)
-		free((void *)(uintptr_t)ops[i].value);
-	free(ops);
 	return finish(v, "apply", st, before, receipt.seq, durability);
 }
 

@@ -13,6 +13,8 @@
 #define VICTIM_STORE "/db"
 #define VICTIM_SEGMENT 8192u /* so that segments roll over all the time */
 
+#define VICTIM_STEPS 8 /* of a batch, at most */
+
 struct victim {
 	struct kvlog *db; /* NULL: not open */
 	bool readonly;    /* as db was opened */
@@ -26,7 +28,10 @@ struct victim {
 	bool store_faults;
 	uint64_t failed; /* calls that failed */
 	uint64_t values; /* made so far: no two are alike */
-	struct rng rng;  /* of random scripts */
+	/* The present call's; freed by the next, as a stopped call cannot. */
+	uint8_t *scratch[VICTIM_STEPS];
+	size_t scratch_count;
+	struct rng rng; /* of random scripts */
 	/* Ends the test; text is what is wrong. */
 	void (*fail)(const char *text);
 };

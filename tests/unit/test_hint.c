@@ -650,6 +650,55 @@ START_TEST(hostile_hints_do_no_harm)
 }
 END_TEST
 
+/* Fences must go forward, by at least a bucket id each, and stay inside. */
+START_TEST(hostile_fences_are_refused)
+{
+	uint8_t *good, *p, *fences;
+	uint64_t heap_len;
+	size_t len;
+	char *path;
+
+	for (unsigned i = 0; i < 1500; i++) {
+		char key[16];
+
+		(void)snprintf(key, sizeof key, "key-%u", i);
+		segtest_put(seg, i + 1, key, "x");
+	}
+	path = write_hint();
+	good = files_read(path, &len);
+	p = malloc(len);
+	ck_assert_ptr_nonnull(p);
+	heap_len = get_u64(good + 80) - 4 * (get_u32(good + 56) + UINT64_C(1));
+	for (unsigned b = 0; b <= get_u32(good + 56); b++)
+		for (int how = 0; how < 4; how++) {
+			uint32_t before, value = 0;
+
+			memcpy(p, good, len);
+			fences = p + get_u64(p + 72);
+			before = b > 0 ? get_u32(fences + 4 * (b - 1)) : 0;
+			if (how == 0)
+				value = (uint32_t)heap_len + 1;
+			else if (how == 1)
+				value = UINT32_MAX;
+			else if (how == 2)
+				value = before + 11;
+			else if (b > 0)
+				value = before > 0 ? before - 1 : 0;
+			else
+				value = 1;
+			put_u32(fences + 4 * b, value);
+			reseal(p, len);
+			files_write(path, p, len);
+			ck_assert_msg(!opens(), "fence %u, %d", b, how);
+		}
+	files_write(path, good, len);
+	ck_assert(opens());
+	free(p);
+	free(good);
+	free(path);
+}
+END_TEST
+
 START_TEST(damage_that_is_known_is_left_out)
 {
 	struct hint *hint = NULL;
@@ -698,6 +747,7 @@ main(void)
 	tcase_add_test(tc, a_cut_or_grown_hint_is_left_alone);
 	tcase_add_test(tc, a_hint_is_bound_to_its_segment);
 	tcase_add_test(tc, hostile_hints_do_no_harm);
+	tcase_add_test(tc, hostile_fences_are_refused);
 	tcase_add_test(tc, damage_that_is_known_is_left_out);
 	suite_add_tcase(suite, tc);
 	return test_main(suite);

@@ -315,6 +315,29 @@ START_TEST(impossible_fields_are_screened_out)
 }
 END_TEST
 
+/* With right sums, but sums of numbers could overflow. */
+START_TEST(sequence_numbers_have_a_limit)
+{
+	static const struct {
+		uint64_t seq;
+		enum record_state state;
+	} tries[] = {{RECORD_SEQ_MAX, RECORD_VALID},
+	    {RECORD_SEQ_MAX + 1, RECORD_INVALID}, {UINT64_MAX, RECORD_INVALID}};
+
+	for (size_t i = 0; i < ARRAY_LEN(tries); i++) {
+		struct record rec = make(RECORD_PUT, 0, 4, 4), got;
+		size_t size;
+		uint8_t *p;
+
+		rec.seq = tries[i].seq;
+		p = encode(&rec, SEED, &size);
+		ck_assert_int_eq(
+		    record_read(p, size, SEED, &got), tries[i].state);
+		free(p);
+	}
+}
+END_TEST
+
 START_TEST(random_bytes_are_no_record)
 {
 	struct rng rng;
@@ -427,6 +450,7 @@ main(void)
 	tcase_add_test(tc, parsing_never_leaves_its_room);
 	tcase_add_test(tc, parsing_touches_the_beginning_only);
 	tcase_add_test(tc, impossible_fields_are_screened_out);
+	tcase_add_test(tc, sequence_numbers_have_a_limit);
 	tcase_add_test(tc, random_bytes_are_no_record);
 	tcase_add_test(tc, unknown_types_say_themselves_what_to_do);
 	tcase_add_test(tc, lag_attests_what_was_durable);

@@ -267,7 +267,8 @@ START_TEST(hostile_headers_are_damage)
 		size_t at;
 		uint64_t value;
 	} tries[] = {{56, 0}, {56, 4607}, {56, (UINT64_C(1) << 39) + 1},
-	    {56, UINT64_MAX}, {40, 2}, {40, 0}, {48, 1}, {52, 0}};
+	    {56, UINT64_MAX}, {40, 2}, {40, 0}, {48, 1}, {52, 0},
+	    {104, UINT64_MAX}};
 	struct segment *seg = NULL;
 
 	for (size_t i = 0; i < ARRAY_LEN(tries); i++) {
@@ -335,7 +336,7 @@ END_TEST
 START_TEST(a_link_is_valid_in_its_segment_only)
 {
 	const struct segment_link want = {UINT64_C(0x1111111111111111),
-	    UINT64_C(0x2222222222222222), UINT64_C(0x3333333333333333),
+	    UINT64_C(0x2222222222222220), UINT64_C(0x3333333333333333),
 	    UINT64_C(0x4444444444444444), false};
 	struct segment *made = segtest_create(1, 8192), *seg;
 	struct segment *two = segtest_create(2, 8192);
@@ -375,6 +376,79 @@ START_TEST(a_link_is_valid_in_its_segment_only)
 	segment_close(two);
 	free(path);
 	free(path2);
+}
+END_TEST
+
+/* A right sum makes no number right here either. */
+START_TEST(hostile_links_are_not_valid)
+{
+	static const struct segment_link links[] = {
+	    {1, 4612, 1, 1, false},
+	    {1, 4616, UINT64_MAX, 1, false},
+	    {1, 4616, 1, UINT64_MAX, false},
+	};
+	struct segment *made = segtest_create(1, 8192);
+
+	for (size_t i = 0; i < ARRAY_LEN(links); i++) {
+		struct segment *seg;
+
+		ck_assert_int_eq(segment_store_link(made, &links[i]), 0);
+		seg = must_open();
+		ck_assert(!seg->link_ok);
+		segment_close(seg);
+	}
+	segment_close(made);
+}
+END_TEST
+
+START_TEST(a_directory_is_no_segment)
+{
+	char *path = files_path(segtest_path, "00000001.seg");
+	struct segment *seg = NULL;
+
+	ck_assert_int_eq(os->mkdir(path, 0777), 0);
+	ck_assert_int_ne(open_first(&seg, NULL), KVLOG_OK);
+	ck_assert_ptr_null(seg);
+	free(path);
+}
+END_TEST
+
+START_TEST(a_name_that_is_taken_is_not_replaced)
+{
+	const struct segment_header h = segtest_header(1, 8192);
+	struct segment *one = segtest_create(1, 8192), *two = NULL, *seg;
+
+	ck_assert_int_eq(
+	    segment_create(&segtest_dir, "spare", &h, false, &two, NULL),
+	    KVLOG_OK);
+	ck_assert_int_eq(segment_take_name(two, &segtest_dir), EEXIST);
+	ck_assert_str_eq(two->name, "spare");
+	seg = must_open();
+	ck_assert_uint_eq(seg->header.salt, one->header.salt);
+	segment_close(seg);
+	ck_assert_int_eq(os->unlink(segtest_dir.fd, "00000001.seg"), 0);
+	ck_assert_int_eq(segment_take_name(two, &segtest_dir), 0);
+	ck_assert_str_eq(two->name, "00000001.seg");
+	seg = must_open();
+	ck_assert_uint_eq(seg->header.salt, two->header.salt);
+	segment_close(seg);
+	segment_close(one);
+	segment_close(two);
+}
+END_TEST
+
+START_TEST(a_mapping_outlives_its_descriptor)
+{
+	struct segment *seg = segtest_create(1, 8192);
+	uint64_t off = segtest_put(seg, 1, "key", "value");
+	struct record rec;
+
+	segment_close_fd(seg);
+	segment_close_fd(seg);
+	ck_assert_int_eq(seg->fd, -1);
+	ck_assert(segment_parse(seg, off, &rec));
+	ck_assert_mem_eq(rec.value, "value", 5);
+	segment_close(seg);
 }
 END_TEST
 
@@ -790,6 +864,10 @@ main(void)
 	tcase_add_test(tc, hostile_ends_of_outputs_are_damage);
 	tcase_add_test(tc, the_name_must_be_that_of_the_header);
 	tcase_add_test(tc, a_link_is_valid_in_its_segment_only);
+	tcase_add_test(tc, hostile_links_are_not_valid);
+	tcase_add_test(tc, a_directory_is_no_segment);
+	tcase_add_test(tc, a_name_that_is_taken_is_not_replaced);
+	tcase_add_test(tc, a_mapping_outlives_its_descriptor);
 	tcase_add_test(tc, cut_files_open_as_far_as_they_go);
 	tcase_add_test(tc, the_reserve_becomes_a_segment);
 	tcase_add_test(tc, making_writable_allocates_everything);

@@ -72,8 +72,10 @@ expect(size_t i, enum piece_kind kind, uint64_t from, uint64_t to,
 	ck_assert_uint_eq(p->to, to);
 	ck_assert_uint_eq(p->first_seq, first_seq);
 	ck_assert_uint_eq(p->last_seq, last_seq);
-	if (kind != PIECE_FRAGMENT)
-		ck_assert(!p->headless);
+	if (kind == PIECE_FRAGMENT)
+		ck_assert(p->headless || p->endless);
+	else
+		ck_assert(!p->headless && !p->endless);
 }
 
 START_TEST(runs_of_commits_and_marks_merge)
@@ -192,6 +194,7 @@ START_TEST(a_batch_cut_anywhere_is_a_fragment)
 			expect(n++, PIECE_SOFT, batch, to, 2, 2);
 		} else if (whole > 0) {
 			expect(n, PIECE_FRAGMENT, batch, to, 2, 2);
+			ck_assert(sv.pieces[n].endless);
 			ck_assert(!sv.pieces[n++].headless);
 		}
 		if (rest > 0 && rest < HEAD)
@@ -226,6 +229,7 @@ START_TEST(damage_in_a_batch_leaves_fragments)
 	expect(n++, PIECE_BAD, bad, bad + LEN, 0, 0);
 	if (_i < 2) {
 		expect(n, PIECE_FRAGMENT, bad + LEN, after, 1, 1);
+		ck_assert(!sv.pieces[n].endless);
 		ck_assert(sv.pieces[n++].headless);
 	}
 	expect(n++, PIECE_RUN, after, m.off, 2, 2);

@@ -26,6 +26,7 @@
 #include "control.h"
 
 #include "bytes.h"
+#include "record.h"
 #include "sum.h"
 
 #include <errno.h>
@@ -449,7 +450,7 @@ control_read_note(const struct control *control, struct control_note *ret_note)
 	ret_note->salt = get_u64(p + 40);
 	ret_note->end = get_u64(p + 48);
 	ret_note->last_seq = get_u64(p + 56);
-	return true;
+	return ret_note->last_seq <= RECORD_SEQ_MAX;
 }
 
 enum kvlog_status

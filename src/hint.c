@@ -484,7 +484,7 @@ decode_header(struct hint *hint)
 	hint->from = get_u64(source + 24);
 	hint->to = get_u64(source + 32);
 	hint->last_seq = get_u64(source + 40);
-	return true;
+	return hint->last_seq <= RECORD_SEQ_MAX;
 }
 
 /* Whether the header's source is seg, all of it up to its end. */

@@ -8,12 +8,15 @@
 #define STORE_H
 
 #include "base.h"
+#include "closing.h"
 #include "commit.h"
 #include "control.h"
 #include "cursor.h"
 #include "dir.h"
 #include "index.h"
 #include "recover.h"
+#include "rollover.h"
+#include "sync.h"
 
 #include <pthread.h>
 

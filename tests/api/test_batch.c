@@ -113,6 +113,8 @@ START_TEST(deleting_an_absent_key_is_no_error)
 	    kvlog_apply(db, ops, COUNT(ops), NULL, &r, NULL), KVLOG_OK);
 	api_expect(db, "a", "1");
 	ck_assert_int_eq(kvlog_apply(db, ops, 1, NULL, &r, NULL), KVLOG_OK);
+	ops[0].condition = KVLOG_IF_ABSENT;
+	ck_assert_int_eq(kvlog_apply(db, ops, 1, NULL, &r, NULL), KVLOG_OK);
 	reopen();
 	api_expect(db, "a", "1");
 	api_expect(db, "x", NULL);

@@ -212,6 +212,8 @@ START_TEST(seek_stands_before_the_first_not_less)
 		expect_next(iter, "d");
 		expect_next(iter, "da");
 		ck_assert_int_eq(kvlog_iter_seek(iter, "c", 1), KVLOG_OK);
+		ck_assert_ptr_null(kvlog_iter_key(iter, NULL));
+		ck_assert_ptr_null(kvlog_iter_value(iter, NULL));
 		expect_next(iter, "d");
 		ck_assert_int_eq(kvlog_iter_seek(iter, "d\0", 2), KVLOG_OK);
 		expect_next(iter, "da");

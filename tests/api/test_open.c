@@ -262,6 +262,12 @@ START_TEST(the_segment_size_is_kept_with_the_store)
 	db = api_open_with(api_store, &o);
 	ck_assert_uint_eq(api_stats(db).segment_size, 65536);
 	api_close(db);
+	/* Unless another is asked for. */
+	o.flags = 0;
+	o.segment_size = 32768;
+	db = api_open_with(api_store, &o);
+	ck_assert_uint_eq(api_stats(db).segment_size, 32768);
+	api_close(db);
 }
 END_TEST
 

@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * log.c - the state that commits, rollovers and syncs of an open store share:
+ * how it begins, and how it breaks.
+ */
+#include "config.h"
+
+#include "log.h"
+
+#include <string.h>
+
+/* Sealed segments that are durable need no sync, and so no descriptor. */
+static void
+mark_synced(struct log *log)
+{
+	uint64_t durable = atomic_load(&log->durable);
+
+	for (size_t i = 0; i + 1 < log->set->count; i++) {
+		struct segment *seg = log->set->segments[i];
+
+		if (seg->header.kind == SEGMENT_PLAIN &&
+		    seg->last_seq > durable)
+			break; /* nor are those behind it */
+		seg->synced = true;
+		segment_close_fd(seg);
+	}
+}
+
+enum kvlog_status
+log_init(struct log *log, struct dir *dir, struct control *control,
+    struct segset *set, struct index *index, uint64_t segment_size,
+    const struct recovery *recovery, struct kvlog_error *err)
+{
+	pthread_condattr_t attr;
+	struct control_state state = {0};
+
+	memset(log, 0, sizeof *log);
+	log->dir = dir;
+	log->control = control;
+	log->set = set;
+	log->index = index;
+	log->segment_size = segment_size;
+	log->active = set->segments[set->count - 1];
+	log->next_seq = recovery->first_seq;
+	atomic_init(&log->last_seq, recovery->last_seq);
+
+	/* After a repair everything before the new range is durable; what was
+	 * never written is not, whatever the page says. */
+	atomic_init(&log->durable,
+	    recovery->unclean
+		? recovery->first_seq - 1
+		: min_u64(recovery->state.durable, recovery->first_seq - 1));
+	log->evidence = recovery->unclean ? recovery->first_seq - 1 : 0;
+	log->evidence_synced = log->evidence;
+	log->dirty = !recovery->unclean &&
+		     atomic_load(&log->durable) < recovery->last_seq;
+	/* The last writer may have been killed between a rollover and the
+	 * sync of its name; not if a commit behind that name is durable, nor
+	 * after a repair. */
+	log->names_unsynced =
+	    !recovery->unclean &&
+	    (!log->active->link_ok ||
+		recovery->state.durable < log->active->link.first_seq);
+
+	mark_synced(log);
+
+	pthread_mutex_init(&log->turn, NULL);
+	pthread_mutex_init(&log->wait_lock, NULL);
+	pthread_mutex_init(&log->sync_lock, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&log->synced, &attr);
+	pthread_condattr_destroy(&attr);
+
+	state.active_salt = log->active->header.salt;
+	state.position =
+	    control_pos(segment_number(log->active), segment_end(log->active));
+	state.durable = atomic_load(&log->durable);
+	state.generation = recovery->state.generation + 1;
+	return control_format(control, &state, err);
+}
+
+void
+log_fini(struct log *log)
+{
+	if (log->dir == NULL)
+		return;
+	if (log->spare != NULL) {
+		os->unlink(log->dir->fd, DIR_SPARE_NAME);
+		segment_close(log->spare);
+		log->spare = NULL;
+	}
+	pthread_cond_destroy(&log->synced);
+	pthread_mutex_destroy(&log->wait_lock);
+	pthread_mutex_destroy(&log->sync_lock);
+	pthread_mutex_destroy(&log->turn);
+	log->dir = NULL;
+}
+
+enum kvlog_status
+log_broken(struct kvlog_error *err)
+{
+	return err_set(err, KVLOG_BROKEN, 0,
+	    "an earlier write or sync failed; close the store, see to the "
+	    "disk, and open it again");
+}
+
+void
+log_wake_waiters(struct log *log)
+{
+	pthread_mutex_lock(&log->wait_lock);
+	pthread_cond_broadcast(&log->synced);
+	pthread_mutex_unlock(&log->wait_lock);
+}
+
+void
+log_break(struct log *log)
+{
+	atomic_store(&log->broken, true);
+	(void)control_set_poison(log->control);
+	log_wake_waiters(log);
+}

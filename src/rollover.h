@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * rollover.h - room for records: the active segment and its successor.
+ * All but log_prepare_spare() are called with the turn held.
+ */
+#ifndef ROLLOVER_H
+#define ROLLOVER_H
+
+#include "log.h"
+
+/*
+ * Seal the active segment by the link of a new one that has room for need
+ * bytes.  On failure the active segment is as it was.
+ */
+enum kvlog_status log_roll_over(struct log *log, uint64_t need,
+    bool may_use_reserve, struct kvlog_error *err);
+
+/* Make sure that there is room for size bytes in the active segment; unless
+ * only deletes are to be stored, the reserve must be whole, too. */
+enum kvlog_status log_reserve_room(
+    struct log *log, uint64_t size, bool only_deletes, struct kvlog_error *err);
+
+/* Make the next segment if it is wanted; true if it was made. */
+bool log_prepare_spare(struct log *log);
+
+/* At close: give space behind the end back if it is worth it. */
+void log_give_slack_back(struct log *log);
+
+#endif

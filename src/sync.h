@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * sync.h - making commits durable.
+ */
+#ifndef SYNC_H
+#define SYNC_H
+
+#include "log.h"
+
+/* Make everything up to seq durable, sharing a sync with whoever else waits
+ * for one.  KVLOG_BROKEN if a sync fails or has failed. */
+enum kvlog_status log_sync(
+    struct log *log, uint64_t seq, struct kvlog_error *err);
+
+/* Sync sealed segments only, the oldest first, at most one; sets *ret_more
+ * to whether there are others. */
+enum kvlog_status log_sync_sealed(
+    struct log *log, bool *ret_more, struct kvlog_error *err);
+
+/* Wait until seq is durable; KVLOG_TIMEOUT, KVLOG_BROKEN. */
+enum kvlog_status log_wait(struct log *log, uint64_t seq, uint32_t timeout_ms);
+
+/* Sync once, whatever is durable already: a mark has no number. */
+enum kvlog_status log_sync_mark(struct log *log, struct kvlog_error *err);
+
+#endif

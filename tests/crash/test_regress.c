@@ -1,0 +1,976 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * test_regress.c - what went wrong once, whole stores on the simulated
+ * machine: repairs stopped or refused by the disk, full disks, files that
+ * somebody made to harm us, readers that meet a writer at a bad moment.
+ *
+ * Each test says in its name what holds, and in its comment what did not.
+ */
+#include "bytes.h"
+#include "hint.h"
+#include "makelog.h"
+#include "rng.h"
+#include "store.h"
+#include "sum.h"
+
+#include <errno.h>
+#include <sys/mman.h>
+
+#define STORE MAKELOG_STORE
+#define ONE "00000001.seg"
+#define VALUE_LEN 900
+#define BAD_BITS (KVLOG_RECOVERY_DAMAGE | KVLOG_RECOVERY_DEGRADED)
+
+static struct kvlog *db;
+static struct kvlog_error err;
+
+/* Open as the process's only handle; a success leaves the detail alone. */
+static enum kvlog_status
+try_open(unsigned flags, uint64_t segment_size)
+{
+	struct kvlog_options o = KVLOG_OPTIONS_INIT;
+	struct kvlog_error clean;
+	enum kvlog_status st;
+
+	o.flags = flags | KVLOG_OPEN_NOTHREAD;
+	o.segment_size = segment_size;
+	o.timeout_ms = 0;
+	memset(&clean, 0, sizeof clean);
+	memset(&err, 0, sizeof err);
+	db = NULL;
+	st = kvlog_open(STORE, &o, &db, &err);
+	if (st == KVLOG_OK)
+		ck_assert_msg(memcmp(&err, &clean, sizeof err) == 0,
+		    "said on success: %s", err.text);
+	else
+		ck_assert_int_eq(err.status, st);
+	return st;
+}
+
+static void
+must_open(unsigned flags)
+{
+	enum kvlog_status st = try_open(flags, KVLOG_SEGMENT_SIZE_MIN);
+
+	ck_assert_msg(st == KVLOG_OK, "open: %d %s", (int)st, err.text);
+}
+
+static void
+close_store(void)
+{
+	if (db != NULL)
+		MAKELOG_OK(kvlog_close(db, &err));
+	db = NULL;
+}
+
+/* The process is killed, the machine goes on. */
+static void
+kill_process(void)
+{
+	simos_kill();
+	simos_forget();
+	db = NULL;
+}
+
+static enum kvlog_status
+put_as(const char *key, size_t len, enum kvlog_durability durability)
+{
+	static const uint8_t value[1000000];
+	struct kvlog_write how = KVLOG_WRITE_INIT;
+
+	how.durability = durability;
+	return kvlog_put(db, key, strlen(key), value, len, &how, NULL);
+}
+
+static enum kvlog_status
+put_number(unsigned n, enum kvlog_durability durability)
+{
+	char key[16];
+
+	(void)snprintf(key, sizeof key, "key%u", n);
+	return put_as(key, VALUE_LEN, durability);
+}
+
+/* How many of key0, key1, ... are there, with all of their values. */
+static unsigned
+count_numbers(unsigned count)
+{
+	static uint8_t value[VALUE_LEN];
+	unsigned there = 0;
+
+	for (unsigned i = 0; i < count; i++) {
+		char key[16];
+		size_t len = 0;
+
+		(void)snprintf(key, sizeof key, "key%u", i);
+		there += kvlog_get(db, key, strlen(key), value, sizeof value,
+			     &len) == KVLOG_OK &&
+			 len == VALUE_LEN;
+	}
+	return there;
+}
+
+static struct kvlog_stats
+get_stats(void)
+{
+	struct kvlog_stats stats = {.size = sizeof stats};
+
+	MAKELOG_OK(kvlog_stats_get(db, &stats));
+	return stats;
+}
+
+static void
+maintain_all(void)
+{
+	bool more;
+
+	MAKELOG_OK(kvlog_maintain(db, 1000, &more));
+}
+
+static void
+open_script(void *arg)
+{
+	(void)arg;
+	(void)try_open(0, KVLOG_SEGMENT_SIZE_MIN);
+}
+
+static void
+create_script(void *arg)
+{
+	(void)arg;
+	(void)try_open(KVLOG_OPEN_CREATE, KVLOG_SEGMENT_SIZE_MIN);
+}
+
+/* Repairs */
+
+/*
+ * A rewrite after a failed sync was killed behind the rename that names its
+ * output and before that name was durable.  The next opening took the output
+ * for the whole truth and removed its inputs; if the removals reached the
+ * disk and the name did not, commits reported durable were gone.
+ */
+START_TEST(a_rewrite_killed_behind_its_rename_loses_nothing)
+{
+	const unsigned durable = 6;
+	struct simos_state *poisoned, *renamed;
+	uint64_t step = 1;
+	bool stopped = true;
+
+	must_open(KVLOG_OPEN_CREATE);
+	for (unsigned i = 0; i < durable; i++)
+		MAKELOG_OK(put_number(i, KVLOG_DURABILITY_COMMIT));
+	simos_fail(SIMOS_SYNC, 1, EIO, false);
+	ck_assert_int_eq(
+	    put_as("x", 100, KVLOG_DURABILITY_COMMIT), KVLOG_BROKEN);
+	simos_fail_clear();
+	kill_process();
+
+	poisoned = simos_save();
+	ck_assert(!simos_run(open_script, NULL));
+	while (simos_step_kind(step) != SIMOS_RENAME)
+		ck_assert_uint_lt(step++, simos_steps());
+	simos_restore(poisoned);
+	simos_stop_at(step + 1, 0);
+	ck_assert(simos_run(open_script, NULL));
+	kill_process();
+	ck_assert(makelog_exists("00000002-00000002.r1.1of1.seg"));
+
+	renamed = simos_save();
+	for (step = 1; stopped; step++) {
+		struct simos_state *crash;
+
+		simos_restore(renamed);
+		simos_stop_at(step, 0);
+		stopped = simos_run(open_script, NULL);
+		kill_process();
+		crash = simos_save();
+		for (uint64_t seed = 0; seed < 20; seed++) {
+			unsigned there;
+
+			simos_restore(crash);
+			simos_power_loss(SIMOS_LOSS_RANDOM, seed);
+			must_open(0);
+			there = count_numbers(durable);
+			ck_assert_msg(there == durable,
+			    "step %" PRIu64 ", seed %" PRIu64 ": %u of %u",
+			    step, seed, there, durable);
+			close_store();
+		}
+		simos_state_free(crash);
+	}
+	ck_assert_uint_gt(step, 20);
+	simos_state_free(renamed);
+	simos_state_free(poisoned);
+}
+END_TEST
+
+/*
+ * A repair synced what it kept, and that sync failed.  The next opening
+ * synced the same pages again, which the kernel by then took for clean, and
+ * called them durable; a power loss then took them.
+ */
+START_TEST(a_sync_that_failed_in_a_repair_is_not_tried_again)
+{
+	const unsigned count = 3;
+
+	for (uint64_t seed = 1; seed <= 30; seed++) {
+		simos_fini();
+		simos_init(seed);
+		must_open(KVLOG_OPEN_CREATE);
+		for (unsigned i = 0; i < count; i++)
+			MAKELOG_OK(put_number(i, KVLOG_DURABILITY_NONE));
+		/* Killed in the midst of a commit. */
+		ck_assert_int_eq(control_set_intent(&db->control, 7000), 0);
+		kill_process();
+
+		simos_fail(SIMOS_SYNC, 1, EIO, false);
+		ck_assert_int_eq(try_open(0, KVLOG_SEGMENT_SIZE_MIN), KVLOG_IO);
+		simos_fail_clear();
+		must_open(0);
+		ck_assert_uint_ge(kvlog_durable_seq(db), count);
+		ck_assert_uint_eq(count_numbers(count), count);
+		close_store();
+		kill_process();
+
+		simos_power_loss(SIMOS_LOSS_NONE, 1);
+		must_open(0);
+		ck_assert_msg(count_numbers(count) == count,
+		    "seed %" PRIu64 ": %s", seed, get_stats().recovery_text);
+		close_store();
+	}
+}
+END_TEST
+
+/* Full disks */
+
+/*
+ * Closing gives the unused space of the active segment back.  When others had
+ * taken it meanwhile, the store could not be opened for writing, and so not
+ * one key be deleted.
+ */
+START_TEST(a_full_disk_does_not_keep_a_closed_store_from_opening)
+{
+	uint64_t used, count;
+	unsigned n = 0;
+
+	simos_set_shadow(false); /* it would copy all of it at each sync */
+	MAKELOG_OK(try_open(KVLOG_OPEN_CREATE, UINT64_C(64) << 20));
+	do {
+		char key[16];
+
+		ck_assert_uint_lt(n, 100);
+		(void)snprintf(key, sizeof key, "big%u", n++);
+		MAKELOG_OK(put_as(key, 1000000, KVLOG_DURABILITY_NONE));
+	} while (get_stats().free_bytes < UINT64_C(5) << 18);
+	used = simos_used();
+	close_store();
+	ck_assert_uint_lt(simos_used(), used);
+
+	simos_set_capacity(simos_used());
+	MAKELOG_OK(try_open(0, 0));
+	MAKELOG_OK(kvlog_count(db, &count));
+	ck_assert_uint_eq(count, n);
+	ck_assert_int_eq(
+	    put_as("y", 1000, KVLOG_DURABILITY_COMMIT), KVLOG_NOSPACE);
+	MAKELOG_OK(kvlog_delete(db, "big0", 4, NULL, NULL));
+	close_store();
+
+	simos_set_capacity(UINT64_MAX);
+	simos_power_loss(SIMOS_LOSS_NONE, 1);
+	MAKELOG_OK(try_open(0, 0));
+	MAKELOG_OK(kvlog_count(db, &count));
+	ck_assert_uint_eq(count, n - 1);
+	MAKELOG_OK(put_as("y", 1000, KVLOG_DURABILITY_COMMIT));
+	close_store();
+}
+END_TEST
+
+/*
+ * A reserve that was cut to less than the smallest segment, but more than a
+ * segment's header, was made one on a full disk, and its own asserts fell
+ * over it.
+ */
+START_TEST(a_reserve_that_was_cut_is_not_used)
+{
+	static const uint64_t sizes[] = {
+	    0, 4096, 4607, 4608, 4616, 5000, 8191, 8192};
+	const uint64_t size = sizes[_i];
+	const bool usable = size >= KVLOG_SEGMENT_SIZE_MIN;
+	int dir, fd;
+
+	must_open(KVLOG_OPEN_CREATE);
+	MAKELOG_OK(put_number(0, KVLOG_DURABILITY_COMMIT));
+	kill_process();
+	ck_assert_int_eq(os->open_dir(STORE, &dir), 0);
+	ck_assert_int_eq(os->open(dir, "reserve", OS_OPEN_WRITE, 0, &fd), 0);
+	ck_assert_int_eq(os->truncate(fd, size), 0);
+	ck_assert_int_eq(os->sync(fd), 0);
+	ck_assert_int_eq(os->close(fd), 0);
+	ck_assert_int_eq(os->close(dir), 0);
+	/* Stale, so that a new segment is wanted. */
+	simos_power_loss(SIMOS_LOSS_ALL, 1);
+	simos_set_capacity(simos_used());
+	ck_assert_int_eq(try_open(0, KVLOG_SEGMENT_SIZE_MIN),
+	    usable ? KVLOG_OK : KVLOG_NOSPACE);
+	close_store();
+	must_open(KVLOG_OPEN_READONLY);
+	ck_assert_uint_eq(count_numbers(1), 1);
+	close_store();
+	simos_set_capacity(UINT64_MAX);
+	must_open(0);
+	ck_assert_uint_eq(count_numbers(1), 1);
+	MAKELOG_OK(put_number(1, KVLOG_DURABILITY_COMMIT));
+	close_store();
+}
+END_TEST
+
+/* Damage */
+
+/* Segments with hints; the header of key0's record, in the first, is damaged.
+ * Returns where. */
+static uint64_t
+make_damaged_key(void)
+{
+	struct kvlog_receipt receipt = {0, 0, 0};
+
+	must_open(KVLOG_OPEN_CREATE);
+	MAKELOG_OK(kvlog_put(db, "key0", 4, "v", 1, NULL, &receipt));
+	for (unsigned i = 1; i < 30; i++) {
+		MAKELOG_OK(put_number(i, KVLOG_DURABILITY_COMMIT));
+		maintain_all();
+	}
+	close_store();
+	ck_assert(makelog_exists("00000001.hint"));
+	ck_assert_uint_eq(receipt.segment, 1);
+	makelog_flip(ONE, receipt.offset + RECORD_HEADER_SIZE + 1);
+	return receipt.offset;
+}
+
+/*
+ * A walk took every failure for a damaged entry that it can go on behind.
+ * When it was memory that was wanting, to unfold the damaged one, it came
+ * back to the same entry for ever.
+ */
+START_TEST(want_of_memory_ends_a_walk_over_damage)
+{
+	unsigned said = 0;
+
+	(void)make_damaged_key();
+	must_open(KVLOG_OPEN_READONLY);
+	for (uint64_t nth = 1; nth < 40; nth++) {
+		struct kvlog_stats stats = {.size = sizeof stats};
+		enum kvlog_status st;
+
+		simos_fail(SIMOS_MALLOC, nth, ENOMEM, true);
+		st = kvlog_stats_get(db, &stats);
+		simos_fail_clear();
+		ck_assert_msg(st == KVLOG_OK || st == KVLOG_NOMEM,
+		    "allocation %" PRIu64 ": %d", nth, (int)st);
+		said += st == KVLOG_NOMEM;
+	}
+	ck_assert_uint_gt(said, 3);
+	ck_assert_uint_eq(get_stats().record_count, 30);
+	close_store();
+}
+END_TEST
+
+/*
+ * Where the header of a key's record is damaged it may be another key's: the
+ * interface said that only writes with a condition fail for that, and deletes
+ * did too.
+ */
+START_TEST(a_key_whose_header_is_damaged_can_be_put_but_not_deleted)
+{
+	const uint64_t off = make_damaged_key();
+	struct kvlog_write how = KVLOG_WRITE_INIT;
+	struct kvlog_info info = {0};
+	uint64_t last;
+
+	must_open(0);
+	last = kvlog_last_seq(db);
+	how.err = &err;
+	ck_assert_int_eq(
+	    kvlog_delete(db, "key0", 4, &how, NULL), KVLOG_CORRUPT);
+	ck_assert_int_eq(err.status, KVLOG_CORRUPT);
+	ck_assert_uint_eq(err.segment, 1);
+	ck_assert_uint_eq(err.offset, off);
+	ck_assert_uint_eq(kvlog_last_seq(db), last); /* nothing was written */
+
+	MAKELOG_OK(put_number(0, KVLOG_DURABILITY_COMMIT));
+	ck_assert_uint_eq(count_numbers(30), 30);
+	MAKELOG_OK(kvlog_delete(db, "key0", 4, NULL, NULL));
+
+	/* What is damaged still may be of this key, also when it is found
+	 * again. */
+	for (int i = 0; i < 2; i++) {
+		ck_assert_int_eq(
+		    kvlog_lookup(db, "key0", 4, &info), KVLOG_CORRUPT);
+		ck_assert_uint_eq(info.segment, 1);
+		ck_assert_uint_eq(info.offset, off);
+		ck_assert_uint_eq(count_numbers(30), 29);
+		close_store();
+		must_open(0);
+	}
+	close_store();
+}
+END_TEST
+
+/*
+ * Two loops looked at all bad places for each record: a file of many of them
+ * took hours to open.  This one would take longer than Check waits.
+ * _i: between records, or between marks, which give no number to go on from.
+ */
+START_TEST(many_bad_places_cost_their_number_only)
+{
+	static const uint8_t bad[8] = {9, 9, 9, 9, 9, 9, 9, 9};
+	const uint64_t count = 200000;
+	struct makelog m;
+	struct kvlog_stats stats = {.size = sizeof stats, .quick = true};
+
+	makelog_init(&m);
+	m.size = round_up(count * 80 + 65536, BLOCK_SIZE);
+	makelog_begin(&m, 1);
+	(void)makelog_put(&m, "a", 1);
+	for (uint64_t i = 0; i < count; i++) {
+		m.durable = m.seq;
+		if (_i == 0)
+			(void)makelog_put(&m, "k", 1);
+		else
+			(void)makelog_mark(&m, false);
+		ck_assert_int_eq(
+		    os->store(&m.seg->map, m.off, bad, sizeof bad), 0);
+		m.off += sizeof bad;
+	}
+	m.durable = m.seq;
+	(void)makelog_put(&m, "z", 1);
+	m.durable = m.seq;
+	(void)makelog_mark(&m, true);
+	makelog_end(&m);
+	makelog_fini(&m);
+
+	must_open(KVLOG_OPEN_READONLY);
+	MAKELOG_OK(kvlog_stats_get(db, &stats));
+	ck_assert_uint_eq(stats.damaged_ranges, count);
+	ck_assert_uint_eq(stats.damaged_bytes, count * sizeof bad);
+	MAKELOG_OK(kvlog_exists(db, "a", 1));
+	MAKELOG_OK(kvlog_exists(db, "z", 1));
+	close_store();
+}
+END_TEST
+
+/* Hostile files: all sums are right */
+
+/* Copy a file of the store; free() it. */
+static uint8_t *
+read_whole(const char *name, uint64_t *ret_size)
+{
+	const uint8_t *bytes;
+	uint8_t *copy;
+
+	ck_assert(simos_peek(makelog_path(name), &bytes, ret_size));
+	copy = malloc((size_t)*ret_size);
+	ck_assert_ptr_nonnull(copy);
+	memcpy(copy, bytes, (size_t)*ret_size);
+	return copy;
+}
+
+static void
+replace_whole(const char *name, const uint8_t *bytes, uint64_t size)
+{
+	int dir, fd;
+
+	ck_assert_int_eq(os->open_dir(STORE, &dir), 0);
+	ck_assert_int_eq(os->unlink(dir, name), 0);
+	ck_assert_int_eq(os->open(dir, name, OS_OPEN_CREATE, 0644, &fd), 0);
+	ck_assert_int_eq(os->pwrite(fd, bytes, (size_t)size, 0), 0);
+	ck_assert_int_eq(os->sync(fd), 0);
+	ck_assert_int_eq(os->close(fd), 0);
+	ck_assert_int_eq(os->sync_dir(dir), 0);
+	ck_assert_int_eq(os->close(dir), 0);
+}
+
+static void
+make_hinted(void)
+{
+	must_open(KVLOG_OPEN_CREATE);
+	for (unsigned i = 0; i < 30; i++) {
+		MAKELOG_OK(put_number(i, KVLOG_DURABILITY_COMMIT));
+		maintain_all();
+	}
+	close_store();
+	ck_assert(makelog_exists("00000001.hint"));
+}
+
+/* Files of GUARDED_LEN bytes are mapped with nothing behind them, so that a
+ * read there is a signal. */
+#define GUARDED_LEN 8192u
+static const struct os_table *unguarded;
+static uint8_t *guarded; /* at most one at a time */
+
+static int
+guarded_map(
+    int fd, uint64_t len, bool writable, bool by_pwrite, struct os_map *ret_map)
+{
+	size_t got = 0;
+	uint8_t *p;
+
+	if (writable || len != GUARDED_LEN || guarded != NULL)
+		return unguarded->map(fd, len, writable, by_pwrite, ret_map);
+	p = mmap(NULL, 2 * GUARDED_LEN, PROT_READ | PROT_WRITE,
+	    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ck_assert(p != MAP_FAILED);
+	ck_assert_int_eq(unguarded->pread(fd, p, GUARDED_LEN, 0, &got), 0);
+	ck_assert_uint_eq(got, GUARDED_LEN);
+	if (memcmp(p, "kvloghnt", 8) != 0) {
+		ck_assert_int_eq(munmap(p, 2 * GUARDED_LEN), 0);
+		return unguarded->map(fd, len, writable, by_pwrite, ret_map);
+	}
+	ck_assert_int_eq(mprotect(p + GUARDED_LEN, GUARDED_LEN, PROT_NONE), 0);
+	guarded = p;
+	*ret_map = (struct os_map){.addr = p, .len = len, .fd = fd};
+	return 0;
+}
+
+static void
+guarded_unmap(struct os_map *map)
+{
+	if (map->addr == NULL || map->addr != guarded) {
+		unguarded->unmap(map);
+		return;
+	}
+	ck_assert_int_eq(munmap(guarded, 2 * GUARDED_LEN), 0);
+	guarded = NULL;
+	map->addr = NULL;
+}
+
+/*
+ * The number of blocks was computed from the number of entries by a sum that
+ * wrapped around: with 2^64 - 1 entries in no blocks at all, entries were
+ * read from behind the end of the file.
+ */
+START_TEST(a_hint_of_2_to_the_64_entries_is_left_alone)
+{
+	enum { HEADER_LEN = 192, BODY_OFF = 4096, LEN = GUARDED_LEN };
+	struct os_table table = *os;
+	uint64_t size, blocks_off;
+	uint8_t *hint, *evil, *body;
+	struct kvlog_stats stats;
+	uint32_t usable;
+	unsigned entry_len, per_block;
+
+	make_hinted();
+	must_open(KVLOG_OPEN_READONLY);
+	usable = get_stats().hint_count;
+	close_store();
+
+	/* A good entry, as often as it fits, where the fences should be. */
+	hint = read_whole("00000001.hint", &size);
+	evil = calloc(1, LEN);
+	ck_assert_ptr_nonnull(evil);
+	memcpy(evil, hint, HEADER_LEN);
+	blocks_off = get_u64(hint + 64);
+	entry_len = hint[62] + 5u;
+	per_block = (4096 - 16) / entry_len;
+	body = evil + BODY_OFF;
+	for (unsigned i = 0; i < per_block; i++)
+		memcpy(body + 16 + i * entry_len, hint + blocks_off + 16,
+		    entry_len);
+	put_u64(evil + 48, UINT64_MAX);
+	put_u32(evil + 56, 0);
+	put_u64(evil + 64, BODY_OFF);
+	put_u64(evil + 72, BODY_OFF);
+	put_u64(evil + 80, LEN - BODY_OFF);
+	put_u32(evil + 88, sum_crc(body, LEN - BODY_OFF));
+	put_u64(evil + 96, LEN);
+	put_u32(evil + 8, sum_crc(evil + 12, HEADER_LEN - 12));
+	replace_whole("00000001.hint", evil, LEN);
+
+	unguarded = os;
+	table.map = guarded_map;
+	table.unmap = guarded_unmap;
+	os = &table;
+	must_open(KVLOG_OPEN_READONLY);
+	stats = get_stats();
+	ck_assert_uint_eq(stats.hint_count, usable - 1);
+	ck_assert_uint_eq(stats.recovery & BAD_BITS, 0);
+	ck_assert_uint_eq(count_numbers(30), 30);
+	close_store();
+	os = unguarded;
+	free(evil);
+	free(hint);
+}
+END_TEST
+
+/* Where a hostile number stands. */
+enum number_place {
+	IN_RECORD,
+	IN_MARK,
+	IN_FIRST_SEQ,
+	IN_PREV_LAST_SEQ,
+	IN_NOTE,
+	IN_HINT,
+	NUMBER_PLACES
+};
+
+/* A segment, and a second one whose link can be chosen. */
+static void
+make_numbered(enum number_place place, uint64_t number)
+{
+	struct makelog m;
+
+	makelog_init(&m);
+	makelog_begin(&m, 1);
+	(void)makelog_put(&m, "a", 1);
+	m.durable = m.seq;
+	makelog_begin(&m, 2);
+	if (place == IN_FIRST_SEQ)
+		m.link.first_seq = number;
+	if (place == IN_PREV_LAST_SEQ)
+		m.link.prev_last_seq = number;
+	ck_assert_int_eq(segment_store_link(m.seg, &m.link), 0);
+	if (place == IN_RECORD)
+		m.durable = m.seq = number - 1;
+	(void)makelog_put(&m, "b", 1);
+	if (place == IN_MARK)
+		m.durable = m.seq = number;
+	(void)makelog_mark(&m, true);
+	makelog_end(&m);
+	makelog_fini(&m);
+}
+
+static void
+change_note(uint64_t number)
+{
+	struct control_note note = {0};
+	struct control control;
+	struct dir dir;
+
+	MAKELOG_OK(dir_open(&dir, STORE, 0644, NULL));
+	MAKELOG_OK(control_open(&control, &dir, true, NULL));
+	ck_assert(control_read_note(&control, &note));
+	note.last_seq = number;
+	MAKELOG_OK(control_write_note(&control, &note, NULL));
+	ck_assert_int_eq(os->sync(control.fd), 0);
+	control_close(&control);
+	dir_close(&dir);
+}
+
+static void
+change_hint(uint64_t number)
+{
+	uint64_t size;
+	uint8_t *hint = read_whole("00000001.hint", &size);
+
+	put_u64(hint + 128 + 40, number);
+	put_u32(hint + 8, sum_crc(hint + 12, 192 - 12));
+	replace_whole("00000001.hint", hint, size);
+	free(hint);
+}
+
+/*
+ * Sequence numbers near their end wrapped around: commits behind them got
+ * small numbers, which were "durable" already, so that puts returned without
+ * a sync and the next crash took them.  Now such numbers are not believed,
+ * or the store says that it has none left.
+ */
+START_TEST(a_hostile_number_never_makes_a_put_undurable)
+{
+	static const uint64_t numbers[] = {
+	    RECORD_SEQ_MAX - 2 * RECORD_RANGE,
+	    RECORD_SEQ_MAX - RECORD_RANGE,
+	    RECORD_SEQ_MAX - RECORD_RANGE + 1,
+	    RECORD_SEQ_MAX - 1,
+	    RECORD_SEQ_MAX,
+	    RECORD_SEQ_MAX + 1,
+	    RECORD_SEQ_MAX + 2,
+	    UINT64_MAX - RECORD_RANGE,
+	    UINT64_MAX - RECORD_RANGE + 1,
+	    UINT64_MAX - 5,
+	    UINT64_MAX,
+	};
+	const uint64_t number = numbers[(unsigned)_i / NUMBER_PLACES];
+	const enum number_place place =
+	    (enum number_place)((unsigned)_i % NUMBER_PLACES);
+	enum kvlog_status st;
+	uint64_t last, syncs;
+	struct kvlog_receipt receipt = {0, 0, 0};
+
+	if (place == IN_NOTE || place == IN_HINT) {
+		make_hinted();
+		if (place == IN_NOTE)
+			change_note(number);
+		else
+			change_hint(number);
+		simos_power_loss(SIMOS_LOSS_ALL, 1); /* no page to go by */
+	} else {
+		make_numbered(place, number);
+	}
+
+	/* Readers see what there is. */
+	must_open(KVLOG_OPEN_READONLY);
+	ck_assert_uint_le(kvlog_last_seq(db), RECORD_SEQ_MAX);
+	MAKELOG_OK(kvlog_exists(
+	    db, place < IN_NOTE ? "a" : "key0", place < IN_NOTE ? 1 : 4));
+	close_store();
+
+	st = try_open(0, KVLOG_SEGMENT_SIZE_MIN);
+	if (number > RECORD_SEQ_MAX - RECORD_RANGE &&
+	    number <= RECORD_SEQ_MAX) {
+		/* Believed, and the last range. */
+		ck_assert_int_eq(st, KVLOG_TOOBIG);
+		return;
+	}
+	ck_assert_msg(st == KVLOG_OK, "open: %d %s", (int)st, err.text);
+	last = kvlog_last_seq(db);
+	ck_assert_uint_le(last, RECORD_SEQ_MAX);
+	syncs = simos_count(SIMOS_SYNC);
+	MAKELOG_OK(kvlog_put(db, "c", 1, "v", 1, NULL, &receipt));
+	ck_assert_uint_gt(receipt.seq, last);
+	ck_assert_uint_le(receipt.seq, RECORD_SEQ_MAX);
+	ck_assert_uint_gt(simos_count(SIMOS_SYNC), syncs);
+	kill_process();
+	simos_power_loss(SIMOS_LOSS_NONE, 1);
+	must_open(KVLOG_OPEN_READONLY);
+	MAKELOG_OK(kvlog_exists(db, "c", 1));
+	close_store();
+}
+END_TEST
+
+/* Readers beside a writer */
+
+/* A writer, another process, that comes in while the victim lists the
+ * directory for the nth time: recovers, puts, and perhaps closes. */
+static struct {
+	const struct os_table *sim;
+	struct os_table hooked;
+	unsigned nth; /* 0: never, or done */
+	unsigned puts;
+	bool closes;
+	struct kvlog *db;
+} guest;
+
+static void
+guest_comes(void)
+{
+	struct kvlog_options o = KVLOG_OPTIONS_INIT;
+	struct kvlog_error why = {0};
+	static const uint8_t value[VALUE_LEN];
+
+	os = guest.sim;
+	o.flags = KVLOG_OPEN_NOTHREAD;
+	o.timeout_ms = 0;
+	if (kvlog_open(STORE, &o, &guest.db, &why) != KVLOG_OK)
+		ck_abort_msg("the writer: %s", why.text);
+	for (unsigned i = 0; i < guest.puts; i++)
+		MAKELOG_OK(kvlog_put(
+		    guest.db, "guest", 5, value, sizeof value, NULL, NULL));
+	if (guest.closes) {
+		MAKELOG_OK(kvlog_close(guest.db, NULL));
+		guest.db = NULL;
+	}
+	os = &guest.hooked;
+}
+
+static int
+hooked_list(int fd, os_list_fn *fn, void *arg)
+{
+	int rc = guest.sim->list(fd, fn, arg);
+
+	if (guest.nth > 0 && --guest.nth == 0)
+		guest_comes();
+	return rc;
+}
+
+static enum kvlog_status
+open_beside_guest(unsigned nth, unsigned puts, bool closes)
+{
+	enum kvlog_status st;
+
+	guest.sim = os;
+	guest.hooked = *os;
+	guest.hooked.list = hooked_list;
+	guest.nth = nth;
+	guest.puts = puts;
+	guest.closes = closes;
+	guest.db = NULL;
+	os = &guest.hooked;
+	st = try_open(KVLOG_OPEN_READONLY, 0);
+	os = guest.sim;
+	ck_assert_uint_eq(guest.nth, 0); /* it came */
+	return st;
+}
+
+/*
+ * A reader that found a stale page listed the files while a writer recovered
+ * and went on: it took what the writer had just cut off or begun for damage,
+ * or found files missing, and said so or failed; or succeeded at last, with
+ * the detail of its failures left in err.
+ */
+START_TEST(a_reader_never_sees_half_of_a_recovery)
+{
+	struct simos_state *crash;
+
+	must_open(KVLOG_OPEN_CREATE);
+	for (unsigned i = 0; i < 20; i++)
+		MAKELOG_OK(put_number(i, KVLOG_DURABILITY_NONE));
+	kill_process();
+	crash = simos_save();
+	for (uint64_t seed = 1; seed < 40; seed++)
+		for (unsigned how = 0; how < 8; how++) {
+			struct kvlog_stats alone, beside;
+			enum kvlog_status st;
+
+			simos_restore(crash);
+			simos_power_loss(SIMOS_LOSS_RANDOM, seed);
+			must_open(KVLOG_OPEN_READONLY);
+			alone = get_stats();
+			close_store();
+
+			st = open_beside_guest(
+			    1 + how % 2, how & 2 ? 4 : 0, (how & 4) != 0);
+			ck_assert_msg(st == KVLOG_OK,
+			    "seed %" PRIu64 ", %u: %s", seed, how, err.text);
+			beside = get_stats();
+			ck_assert_msg(
+			    (beside.recovery & BAD_BITS) == 0 &&
+				beside.record_count >= alone.record_count,
+			    "seed %" PRIu64 ", %u: %u records of %u; %s", seed,
+			    how, (unsigned)beside.record_count,
+			    (unsigned)alone.record_count, beside.recovery_text);
+			close_store();
+			db = guest.db;
+			close_store();
+			ck_assert_uint_eq(simos_leaks(stderr), 0);
+		}
+	simos_state_free(crash);
+}
+END_TEST
+
+/* A second opening comes in while a writer, pid 222, holds the lock and lists
+ * the directory. */
+static int
+busy_list(int fd, os_list_fn *fn, void *arg)
+{
+	struct kvlog_options o = KVLOG_OPTIONS_INIT;
+	struct kvlog_error why = {0};
+	struct kvlog *second = NULL;
+	const uint8_t *page;
+	uint64_t size, pid;
+
+	if (guest.nth > 0 && --guest.nth == 0) {
+		os = guest.sim;
+		ck_assert(simos_peek(makelog_path("kvlog.lock"), &page, &size));
+		memcpy(&pid, page + 8 * 13, sizeof pid);
+		ck_assert_uint_eq(pid, 222);
+		o.flags = KVLOG_OPEN_NOTHREAD;
+		o.timeout_ms = 0;
+		ck_assert_int_eq(
+		    kvlog_open(STORE, &o, &second, &why), KVLOG_BUSY);
+		ck_assert_msg(strstr(why.text, "in this process") != NULL, "%s",
+		    why.text);
+		os = &guest.hooked;
+	}
+	return guest.sim->list(fd, fn, arg);
+}
+
+/*
+ * The pid was written when an opening was done, so that somebody who was
+ * turned away while a writer recovered was told of the one before it.
+ */
+START_TEST(who_recovers_is_the_one_that_is_named)
+{
+	simos_set_pid(111);
+	must_open(KVLOG_OPEN_CREATE);
+	MAKELOG_OK(put_number(0, KVLOG_DURABILITY_COMMIT));
+	kill_process();
+	if (_i == 1)
+		simos_power_loss(SIMOS_LOSS_ALL, 1);
+	simos_set_pid(222);
+	guest.sim = os;
+	guest.hooked = *os;
+	guest.hooked.list = busy_list;
+	guest.nth = 2; /* the first is made without the lock */
+	os = &guest.hooked;
+	must_open(0);
+	os = guest.sim;
+	ck_assert_uint_eq(guest.nth, 0);
+	close_store();
+}
+END_TEST
+
+/*
+ * A reader that came while the store was being made took the lock file
+ * without segments for a store that had lost them, and said "corrupt".
+ */
+START_TEST(a_store_being_made_is_no_store_yet)
+{
+	struct simos_state *base = simos_save();
+	unsigned none = 0, made = 0;
+	bool stopped = true;
+
+	for (uint64_t step = 1; stopped; step++) {
+		struct simos_state *crash;
+
+		simos_restore(base);
+		simos_stop_at(step, 0);
+		stopped = simos_run(create_script, NULL);
+		kill_process();
+		crash = simos_save();
+		for (uint64_t seed = 0; seed < 10; seed++) {
+			enum kvlog_status st;
+
+			simos_restore(crash);
+			if (seed > 0)
+				simos_power_loss(SIMOS_LOSS_RANDOM, seed);
+			st = try_open(KVLOG_OPEN_READONLY, 0);
+			ck_assert_msg(st == KVLOG_OK || st == KVLOG_NOSTORE,
+			    "step %" PRIu64 ", seed %" PRIu64 ": %d %s", step,
+			    seed, (int)st, err.text);
+			none += st == KVLOG_NOSTORE;
+			made += st == KVLOG_OK;
+			close_store();
+			must_open(KVLOG_OPEN_CREATE);
+			MAKELOG_OK(put_number(0, KVLOG_DURABILITY_COMMIT));
+			close_store();
+		}
+		simos_state_free(crash);
+	}
+	ck_assert_uint_gt(none, 20);
+	ck_assert_uint_gt(made, 20);
+	simos_state_free(base);
+}
+END_TEST
+
+int
+main(void)
+{
+	Suite *suite = suite_create("regress");
+	TCase *repair = makelog_case(suite, "repair");
+	TCase *full = makelog_case(suite, "full");
+	TCase *damage = makelog_case(suite, "damage");
+	TCase *many = makelog_case(suite, "many");
+	TCase *hostile = makelog_case(suite, "hostile");
+	TCase *readers = makelog_case(suite, "readers");
+
+	tcase_add_test(
+	    repair, a_rewrite_killed_behind_its_rename_loses_nothing);
+	tcase_add_test(
+	    repair, a_sync_that_failed_in_a_repair_is_not_tried_again);
+	tcase_add_test(
+	    full, a_full_disk_does_not_keep_a_closed_store_from_opening);
+	tcase_add_loop_test(full, a_reserve_that_was_cut_is_not_used, 0, 8);
+	tcase_add_test(damage, want_of_memory_ends_a_walk_over_damage);
+	tcase_add_test(
+	    damage, a_key_whose_header_is_damaged_can_be_put_but_not_deleted);
+	tcase_set_timeout(many, 30);
+	tcase_add_loop_test(many, many_bad_places_cost_their_number_only, 0, 2);
+	tcase_add_test(hostile, a_hint_of_2_to_the_64_entries_is_left_alone);
+	tcase_add_loop_test(hostile,
+	    a_hostile_number_never_makes_a_put_undurable, 0,
+	    11 * NUMBER_PLACES);
+	tcase_add_test(readers, a_reader_never_sees_half_of_a_recovery);
+	tcase_add_loop_test(
+	    readers, who_recovers_is_the_one_that_is_named, 0, 2);
+	tcase_add_test(readers, a_store_being_made_is_no_store_yet);
+	return test_main(suite);
+}

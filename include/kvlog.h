@@ -305,7 +305,8 @@ KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_apply(struct kvlog *db,
  *   KVLOG_TOOSMALL  buf_cap < *ret_len; buf untouched; call again with more
  *   KVLOG_NOTFOUND  never put, or deleted since
  *   KVLOG_CORRUPT   the record fails its checksum (kvlog_lookup() tells its
- *                   place); other keys stay readable
+ *                   place), or one that may be this key's has a damaged
+ *                   header; other keys stay readable
  *   KVLOG_INVAL     key_len out of range
  *   KVLOG_VERSION   the value is encoded in a way this version does not know
  *
@@ -440,6 +441,7 @@ KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_wait_durable(
  * For handles opened with KVLOG_OPEN_NOTHREAD; harmless on others.
  *
  * ret_more   Set to whether work is left.
+ * Results: KVLOG_OK, _READONLY, _BROKEN (a write or sync has failed), _INVAL.
  */
 KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_maintain(
     struct kvlog *db, uint32_t budget_ms, bool *ret_more);

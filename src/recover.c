@@ -118,6 +118,7 @@ open_one(struct recoverer *rec, const struct file *file)
 		    "directory and put the right file in its place",
 		    rec->dir->path, file->name);
 	}
+	segment_close_fd(seg); /* until it is needed */
 	st = segset_add(rec->set, seg, rec->err);
 	if (st != KVLOG_OK)
 		segment_close(seg);
@@ -335,6 +336,24 @@ survey_segment(struct recoverer *rec, size_t i)
 	return survey_plain(sv, seg, limit, sealed || at_page, rec->err);
 }
 
+/* As there may be more segments than descriptors, each has one in turn. */
+static enum kvlog_status
+open_and_survey(struct recoverer *rec, size_t i)
+{
+	struct segment *seg = rec->set->segments[i];
+	enum kvlog_status st;
+	bool opened;
+	int rc = segment_open_fd(seg, rec->dir, &opened);
+
+	if (rc != 0)
+		return err_sys(
+		    rec->err, rc, "open %s/%s", rec->dir->path, seg->name);
+	st = survey_segment(rec, i);
+	if (opened)
+		segment_close_fd(seg);
+	return st;
+}
+
 static enum kvlog_status
 survey_all(struct recoverer *rec)
 {
@@ -366,7 +385,7 @@ survey_all(struct recoverer *rec)
 		if (is_covered(rec, i))
 			rec->attested = max_u64(rec->attested, seg->last_seq);
 		else
-			st = survey_segment(rec, i);
+			st = open_and_survey(rec, i);
 		rec->attested =
 		    max_u64(rec->attested, rec->surveys[i].attested);
 		rec->r->seq_seen =

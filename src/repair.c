@@ -157,9 +157,15 @@ sync_kept(struct dir *dir, struct segset *set, struct recovery *r,
 {
 	for (size_t i = 0; i < set->count; i++) {
 		struct segment *seg = set->segments[i];
-		int rc = os->sync(seg->fd);
+		bool opened;
+		int rc = segment_open_fd(seg, dir, &opened);
 
-		r->sync_failed = rc != 0;
+		if (rc == 0) {
+			rc = os->sync(seg->fd);
+			r->sync_failed = rc != 0;
+		}
+		if (opened)
+			segment_close_fd(seg);
 		if (rc != 0)
 			return err_sys(
 			    err, rc, "sync %s/%s", dir->path, seg->name);

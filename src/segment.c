@@ -326,6 +326,8 @@ segment_open(struct dir *dir, const char *name, const struct file_id *id,
 		status = err_sys(err, rc, "open %s/%s", dir->path, name);
 		goto fail;
 	}
+	seg->dev = st.dev;
+	seg->ino = st.ino;
 	seg->file_len = st.size;
 	status = read_headers(seg, dir, id, err);
 	if (status != KVLOG_OK)
@@ -372,7 +374,7 @@ segment_make_writable(
 		    "allocate the rest of %s/%s (%" PRIu64 " bytes)", dir->path,
 		    seg->name, seg->header.size);
 	}
-	os->close(seg->fd);
+	segment_close_fd(seg);
 	seg->fd = fd;
 	seg->file_len = max_u64(seg->file_len, seg->header.size);
 	memset(&seg->map, 0, sizeof seg->map);
@@ -408,6 +410,30 @@ segment_close_fd(struct segment *seg)
 		os->close(seg->fd);
 	seg->fd = -1;
 	seg->map.fd = -1;
+}
+
+int
+segment_open_fd(struct segment *seg, struct dir *dir, bool *ret_opened)
+{
+	struct os_stat st;
+	int fd, rc;
+
+	*ret_opened = false;
+	if (seg->fd >= 0)
+		return 0;
+	rc = os->open(dir->fd, seg->name, OS_OPEN_READ, 0, &fd);
+	if (rc != 0)
+		return rc;
+	rc = os->stat(fd, &st);
+	if (rc == 0 && (st.dev != seg->dev || st.ino != seg->ino))
+		rc = ESTALE;
+	if (rc != 0) {
+		os->close(fd);
+		return rc;
+	}
+	seg->fd = fd;
+	*ret_opened = true;
+	return 0;
 }
 
 uint64_t

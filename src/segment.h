@@ -70,6 +70,7 @@ struct segment {
 	char name[DIR_NAME_LEN];
 	int fd;
 	struct os_map map;
+	uint64_t dev, ino; /* identity of the file, if it was opened */
 	uint64_t file_len; /* bytes in the file; less than header.size only
 			      if somebody cut it */
 	uint32_t salt_sum; /* of header.salt, for seeds */
@@ -124,9 +125,13 @@ enum kvlog_status segment_make_writable(
  * there is a file of that name, which is never replaced. */
 int segment_take_name(struct segment *seg, struct dir *dir);
 
-/* Close the descriptor of a sealed segment that needs no sync any more; its
+/* Close the descriptor, as there may be more segments than descriptors; the
  * mapping stays. */
 void segment_close_fd(struct segment *seg);
+
+/* Open it again for reading if it is closed; ESTALE if the name is another
+ * file's by now.  *ret_opened: close it after use. */
+int segment_open_fd(struct segment *seg, struct dir *dir, bool *ret_opened);
 
 /* Unmap and close; NULL is fine. */
 void segment_close(struct segment *seg);

@@ -464,14 +464,6 @@ open_for_writing(struct kvlog *db, struct kvlog_error *err)
 	return KVLOG_OK;
 }
 
-/* A reader's segments need their mappings alone. */
-static void
-close_descriptors(struct kvlog *db)
-{
-	for (size_t i = 0; i < db->set->count; i++)
-		segment_close_fd(db->set->segments[i]);
-}
-
 static enum kvlog_status
 open_for_reading(struct kvlog *db, struct kvlog_error *err)
 {
@@ -483,7 +475,6 @@ open_for_reading(struct kvlog *db, struct kvlog_error *err)
 		    &db->dir, &db->control, db->set, &db->recovery, err);
 	if (st != KVLOG_OK)
 		return st;
-	close_descriptors(db);
 	settle_segment_size(db);
 	return load_index(db, err);
 }

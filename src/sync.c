@@ -56,6 +56,20 @@ plan_sync(struct log *log, struct sync_plan *plan, size_t max_sealed,
 	pthread_mutex_unlock(&log->turn);
 }
 
+/* One that was found at opening has no descriptor. */
+static int
+sync_sealed(struct log *log, struct segment *seg)
+{
+	bool opened;
+	int rc = segment_open_fd(seg, log->dir, &opened);
+
+	if (rc == 0)
+		rc = os->sync(seg->fd);
+	if (opened)
+		segment_close_fd(seg);
+	return rc;
+}
+
 /* With sync_lock held.  A failure breaks the log for good. */
 static enum kvlog_status
 run_sync(struct log *log, const struct sync_plan *plan, struct kvlog_error *err)
@@ -65,7 +79,7 @@ run_sync(struct log *log, const struct sync_plan *plan, struct kvlog_error *err)
 	if (plan->names)
 		rc = os->sync_dir(log->dir->fd);
 	for (size_t i = 0; i < plan->sealed_count && rc == 0; i++)
-		rc = os->sync(plan->sealed[i]->fd);
+		rc = sync_sealed(log, plan->sealed[i]);
 	if (rc == 0 && plan->active != NULL)
 		rc = os->sync(plan->active->fd);
 	if (rc != 0) {

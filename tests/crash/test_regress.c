@@ -6,10 +6,10 @@
  *
  * Each test says in its name what holds, and in its comment what did not.
  */
+#include "config.h"
+
 #include "bytes.h"
-#include "hint.h"
 #include "makelog.h"
-#include "rng.h"
 #include "store.h"
 #include "sum.h"
 
@@ -286,8 +286,8 @@ START_TEST(a_full_disk_does_not_keep_a_closed_store_from_opening)
 END_TEST
 
 /*
- * A reserve that was cut to less than the smallest segment, but more than a
- * segment's header, was made one on a full disk, and its own asserts fell
+ * On a full disk a reserve that had been cut to less than the smallest segment,
+ * but more than a segment's header, was to become a segment, and an assert fell
  * over it.
  */
 START_TEST(a_reserve_that_was_cut_is_not_used)

@@ -117,6 +117,7 @@ victim_open(struct victim *v, unsigned flags)
 		return judge(v, text, st);
 	}
 	v->readonly = (flags & KVLOG_OPEN_READONLY) != 0;
+	v->broken = false;
 	v->oracle.created = true;
 	decide_in_flight(v);
 	note_durable(v);
@@ -146,6 +147,7 @@ static bool
 finish(struct victim *v, const char *what, enum kvlog_status st,
     uint64_t seq_before, uint64_t seq, enum kvlog_durability durability)
 {
+	v->broken |= st == KVLOG_BROKEN;
 	/* A failed sync leaves a commit that is visible all the same. */
 	if (st == KVLOG_BROKEN && kvlog_last_seq(v->db) != seq_before) {
 		(void)oracle_committed(&v->oracle, kvlog_last_seq(v->db));
@@ -154,6 +156,8 @@ finish(struct victim *v, const char *what, enum kvlog_status st,
 	} else if (st != KVLOG_OK) {
 		oracle_refused(&v->oracle);
 	} else {
+		if (v->broken)
+			v->fail("a broken store went on");
 		if (!oracle_committed(&v->oracle, seq))
 			v->fail("a sequence number was given out twice");
 		if (kvlog_last_seq(v->db) != seq)
@@ -317,6 +321,7 @@ victim_sync(struct victim *v)
 	st = kvlog_sync(v->db);
 	if (st == KVLOG_OK && kvlog_durable_seq(v->db) < last)
 		v->fail("sync returned before all was durable");
+	v->broken |= st == KVLOG_BROKEN;
 	note_durable(v);
 	return judge(v, "sync", st);
 }

@@ -18,6 +18,7 @@
 struct victim {
 	struct kvlog *db; /* NULL: not open */
 	bool readonly;    /* as db was opened */
+	bool broken;      /* db has said so */
 	struct oracle oracle;
 	/* Something is made to fail: calls may, with a status that says so,
 	 * and then do nothing (or break the store). */

@@ -452,6 +452,37 @@ START_TEST(a_mapping_outlives_its_descriptor)
 }
 END_TEST
 
+/* But not another file of its name. */
+START_TEST(a_closed_descriptor_can_be_opened_again)
+{
+	struct segment *seg, *made = segtest_create(1, 8192);
+	bool opened = false;
+	int fd;
+
+	seg = must_open();
+	fd = seg->fd;
+	ck_assert_int_eq(segment_open_fd(seg, &segtest_dir, &opened), 0);
+	ck_assert(!opened);
+	ck_assert_int_eq(seg->fd, fd);
+	segment_close_fd(seg);
+	ck_assert_int_eq(segment_open_fd(seg, &segtest_dir, &opened), 0);
+	ck_assert(opened);
+	ck_assert_int_eq(os->sync(seg->fd), 0);
+
+	segment_close_fd(seg);
+	segment_close(made);
+	ck_assert_int_eq(
+	    os->rename(segtest_dir.fd, "00000001.seg", "aside"), 0);
+	ck_assert_int_eq(segment_open_fd(seg, &segtest_dir, &opened), ENOENT);
+	made = segtest_create(1, 8192);
+	ck_assert_int_eq(segment_open_fd(seg, &segtest_dir, &opened), ESTALE);
+	ck_assert(!opened);
+	ck_assert_int_eq(seg->fd, -1);
+	segment_close(made);
+	segment_close(seg);
+}
+END_TEST
+
 START_TEST(cut_files_open_as_far_as_they_go)
 {
 	struct segment *made = segtest_create(1, 8192), *seg = NULL;
@@ -868,6 +899,7 @@ main(void)
 	tcase_add_test(tc, a_directory_is_no_segment);
 	tcase_add_test(tc, a_name_that_is_taken_is_not_replaced);
 	tcase_add_test(tc, a_mapping_outlives_its_descriptor);
+	tcase_add_test(tc, a_closed_descriptor_can_be_opened_again);
 	tcase_add_test(tc, cut_files_open_as_far_as_they_go);
 	tcase_add_test(tc, the_reserve_becomes_a_segment);
 	tcase_add_test(tc, making_writable_allocates_everything);

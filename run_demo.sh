@@ -100,7 +100,8 @@ kill_a_writer()
 {
 	echo
 	echo "A writer that says of each record when it is in the store:"
-	acknowledged demo.kvlog >acknowledged.txt &
+	: >acknowledged.txt
+	acknowledged demo.kvlog >>acknowledged.txt &
 	writer=$!
 	# Let it write for a while, but wait for at least 1000 records.
 	tries=0
@@ -116,6 +117,7 @@ kill_a_writer()
 	# The last line may have been cut off with the process.
 	sed -n '/^ack:[0-9]\{10\}$/p' acknowledged.txt >whole.txt
 	kvlog scan demo.kvlog ack: >found.txt || die "scan"
+	[ "$(wc -l <whole.txt)" -ge 1000 ] || die "too few were acknowledged"
 	missing=$(LC_ALL=C comm -23 whole.txt found.txt | wc -l)
 	if [ "$mode" = golden ]; then
 		echo "killed with SIGKILL; acknowledged records missing: $missing"

@@ -101,10 +101,12 @@ enum kvlog_durability {
 
 /* Bits of kvlog_options.flags. */
 #define KVLOG_OPEN_READONLY                                                    \
-	0x1u                      /* no writes; takes no lock, needs no write  \
-				     permission */
-#define KVLOG_OPEN_CREATE 0x2u    /* make the store if the path has nothing */
-#define KVLOG_OPEN_EXCLUSIVE 0x4u /* with CREATE: fail if a store exists */
+	0x1u                   /* no writes; takes no lock, needs no write     \
+				  permission */
+#define KVLOG_OPEN_CREATE 0x2u /* make the store if the path has nothing */
+#define KVLOG_OPEN_EXCLUSIVE                                                   \
+	0x4u /* only with CREATE: fail if a store                              \
+		exists */
 #define KVLOG_OPEN_NOTHREAD                                                    \
 	0x8u                      /* no background thread: the program calls   \
 				     kvlog_maintain() */
@@ -154,7 +156,8 @@ struct kvlog_iter; /* a walk over its keys in order */
  * text.  Readers open at any time; a read-only handle shows the store as it
  * was when it was opened.
  * An unclean end (crash, kill, power loss) is repaired here.  Damage that
- * can be told from a torn end is not an error of open: see kvlog_stats().
+ * can be told from a torn end is not an error of open: see
+ * kvlog_stats_get().
  *
  * Results: KVLOG_OK, _NOSTORE (nothing there, or a directory with nothing in
  * it), _NOTSTORE (a file, or a directory of other things), _CONFLICT (with

@@ -28,7 +28,7 @@ log_write_hint(struct log *log)
 
 		/* A damaged segment is read anew at every opening. */
 		if (atomic_load(&s->hint) == NULL && s->bad_count == 0 &&
-		    !s->hint_failed && s->last_seq <= evidence)
+		    !s->damaged && !s->hint_failed && s->last_seq <= evidence)
 			seg = s;
 	}
 	pthread_mutex_unlock(&log->turn);

@@ -135,6 +135,13 @@ map_lock_file(struct control *control)
 	    fs == OS_FS_COW, &control->map);
 }
 
+static int
+open_lock_file(struct control *control, struct dir *dir)
+{
+	return os->open(dir->fd, DIR_LOCK_NAME,
+	    control->writable ? OS_OPEN_WRITE : OS_OPEN_READ, 0, &control->fd);
+}
+
 enum kvlog_status
 control_open(struct control *ret_control, struct dir *dir, bool writable,
     struct kvlog_error *err)
@@ -147,26 +154,26 @@ control_open(struct control *ret_control, struct dir *dir, bool writable,
 	control->writable = writable;
 	os->boot_id(control->boot_id);
 
-	rc = os->open(dir->fd, DIR_LOCK_NAME,
-	    writable ? OS_OPEN_WRITE : OS_OPEN_READ, 0, &control->fd);
+	rc = open_lock_file(control, dir);
+	if (rc == ENOENT && writable) {
+		/* A copy without it: the segments are all that counts, so a
+		 * new one serves, or the one that another writer made. */
+		enum kvlog_status st = control_create(dir, err);
+
+		if (st != KVLOG_OK && st != KVLOG_CONFLICT)
+			return st;
+		rc = open_lock_file(control, dir);
+	}
 	if (rc != 0) {
 		control->fd = -1;
 		if (rc == ENOENT && !writable)
 			return KVLOG_OK;
-		if (rc == ENOENT) {
-			/* A copy without it: the segments are all that
-			 * counts, so a new one serves. */
-			enum kvlog_status st = control_create(dir, err);
-
-			if (st != KVLOG_OK && st != KVLOG_CONFLICT)
-				return st; /* and not made by another */
-			return control_open(ret_control, dir, writable, err);
-		}
 		if (rc == EACCES && !writable)
 			return KVLOG_OK;
 		return err_sys(err, rc,
-		    "open %s/%s (without write permission, open the store "
-		    "read-only)",
+		    rc == EACCES ? "open %s/%s for writing (reading needs no "
+				   "such permission)"
+				 : "open %s/%s, which should be a file",
 		    dir->path, DIR_LOCK_NAME);
 	}
 	rc = map_lock_file(control);
@@ -306,6 +313,16 @@ control_lock_writer(struct control *control, struct dir *dir,
 	(void)store_word(control, WORD_PID, os->pid());
 	(void)store_word(control, WORD_START, os->clock_ms());
 	return KVLOG_OK;
+}
+
+bool
+control_is_named(const struct control *control, struct dir *dir)
+{
+	struct os_stat st;
+	int rc = os->stat_name(dir->fd, DIR_LOCK_NAME, &st);
+
+	return rc != ENOENT &&
+	       (rc != 0 || (st.dev == control->dev && st.ino == control->ino));
 }
 
 bool

@@ -96,6 +96,10 @@ enum kvlog_status control_lock_writer(struct control *control, struct dir *dir,
     uint32_t timeout_ms, struct kvlog_error *err);
 void control_opened(struct control *control);
 
+/* Whether the lock file is still the one that has its name.  If somebody
+ * removed it, another writer may be at work. */
+bool control_is_named(const struct control *control, struct dir *dir);
+
 /* Whether another handle has the store open for writing. */
 bool control_writer_lives(const struct control *control);
 

@@ -101,6 +101,8 @@ fill(struct kvlog_error *err, enum kvlog_status status, int sys_errno,
 	err->segment = 0;
 	err->offset = 0;
 
+	if (sys_errno == 0 && status == KVLOG_NOMEM)
+		sys_errno = ENOMEM; /* for its text */
 	if (sys_errno != 0) {
 		memcpy(why, ": ", 3);
 		reason(sys_errno, why + 2, sizeof why - 2);

@@ -54,6 +54,10 @@ check_options(const struct kvlog_options *o, struct kvlog_error *err)
 	    (o->flags & KVLOG_OPEN_CREATE) != 0)
 		return err_set(
 		    err, KVLOG_INVAL, 0, "a store cannot be created read-only");
+	if ((o->flags & KVLOG_OPEN_EXCLUSIVE) != 0 &&
+	    (o->flags & KVLOG_OPEN_CREATE) == 0)
+		return err_set(err, KVLOG_INVAL, 0,
+		    "KVLOG_OPEN_EXCLUSIVE goes with KVLOG_OPEN_CREATE");
 	if (!is_durability(o->durability))
 		return err_set(err, KVLOG_INVAL, 0,
 		    "options.durability is unknown: %d", (int)o->durability);

@@ -465,9 +465,15 @@ next_valid(struct recoverer *rec, size_t i, size_t p)
 	return SEQ_NONE;
 }
 
+/* bytes is 0 where something is missing rather than wrong. */
 static void
-note_damage(struct recoverer *rec, uint64_t bytes)
+note_damage(struct recoverer *rec, const struct segment *seg, uint64_t off,
+    uint64_t bytes)
 {
+	if (rec->r->damaged_ranges == 0) {
+		rec->r->damaged_segment = segment_number(seg);
+		rec->r->damaged_off = off;
+	}
 	rec->r->flags |= KVLOG_RECOVERY_DAMAGE;
 	rec->r->damaged_ranges++;
 	rec->r->damaged_bytes += bytes;
@@ -496,7 +502,7 @@ judge_bad(struct recoverer *rec, struct verdict *v, size_t i, uint64_t from,
 		v->off = from;
 		return KVLOG_OK;
 	}
-	note_damage(rec, to - from);
+	note_damage(rec, rec->set->segments[i], from, to - from);
 	rec->r->flags |= KVLOG_RECOVERY_DEGRADED;
 	if (rec->r->warm && before_next == SEQ_NONE) {
 		/* The page knows where the log ends, but not how many
@@ -541,7 +547,9 @@ judge_piece(struct recoverer *rec, struct verdict *v, size_t i, size_t p)
 	case PIECE_SOFT:
 		if (rec->attested < first)
 			break;
-		note_damage(rec, piece->to - piece->from);
+		note_damage(rec, rec->set->segments[i], piece->from,
+		    piece->to - piece->from);
+		rec->set->segments[i]->damaged = true;
 		v->s = max_u64(v->s, first);
 		return KVLOG_OK;
 	case PIECE_FRAGMENT:
@@ -582,7 +590,7 @@ judge_link(struct recoverer *rec, struct verdict *v, size_t i)
 	expected = next_valid(rec, i, 0);
 	if (rec->attested > v->s && expected == v->s) {
 		/* Nothing but the link itself is lost. */
-		note_damage(rec, SEGMENT_LINK_LEN);
+		note_damage(rec, seg, SEGMENT_LINK_OFF, SEGMENT_LINK_LEN);
 		return KVLOG_OK;
 	}
 	return judge_bad(rec, v, i - 1, rec->surveys[i - 1].end,
@@ -599,11 +607,12 @@ judge_segment(struct recoverer *rec, struct verdict *v, size_t i)
 	if (i > 0)
 		st = judge_link(rec, v, i);
 	else if (!seg->link_ok)
-		note_damage(rec, SEGMENT_LINK_LEN); /* it names nobody */
+		/* It names nobody. */
+		note_damage(rec, seg, SEGMENT_LINK_OFF, SEGMENT_LINK_LEN);
 	if (st != KVLOG_OK || v->ended)
 		return st;
 	if (seg->header_damaged)
-		note_damage(rec, SEGMENT_FIXED_LEN);
+		note_damage(rec, seg, 0, SEGMENT_FIXED_LEN);
 	if (seg->link_ok && seg->link.first_seq > 0)
 		v->base = max_u64(v->base, seg->link.first_seq - 1);
 	if (!sv->done) {
@@ -613,7 +622,7 @@ judge_segment(struct recoverer *rec, struct verdict *v, size_t i)
 		 * and its successor's link still says so. */
 		v->s = max_u64(v->s, hint->last_seq);
 		if (v->s < seg->last_seq) {
-			note_damage(rec, 0);
+			note_damage(rec, seg, segment_end(seg), 0);
 			rec->r->flags |= KVLOG_RECOVERY_DEGRADED;
 		}
 		v->s = max_u64(v->s, seg->last_seq);
@@ -621,7 +630,8 @@ judge_segment(struct recoverer *rec, struct verdict *v, size_t i)
 	}
 	if (seg->header.kind != SEGMENT_PLAIN) {
 		for (size_t p = 0; p < sv->count && st == KVLOG_OK; p++) {
-			note_damage(rec, sv->pieces[p].to - sv->pieces[p].from);
+			note_damage(rec, seg, sv->pieces[p].from,
+			    sv->pieces[p].to - sv->pieces[p].from);
 			rec->r->flags |= KVLOG_RECOVERY_DEGRADED;
 			if (segment_add_bad(
 				seg, sv->pieces[p].from, sv->pieces[p].to) != 0)
@@ -653,7 +663,7 @@ judge_unreadable_end(struct recoverer *rec, const struct verdict *v)
 		    " on; open the store read-only to save what can be read, "
 		    "or copy it to a good disk",
 		    rec->dir->path, seg->name, v->off);
-	note_damage(rec, 0);
+	note_damage(rec, seg, v->off, 0);
 	rec->r->flags |= KVLOG_RECOVERY_DEGRADED;
 	return KVLOG_OK;
 }
@@ -689,7 +699,7 @@ judge_all(struct recoverer *rec, struct verdict *v)
 		    rec->dir->path, rec->gap);
 	if (!r->warm && rec->attested > reached(v)) {
 		/* Zeros where commits were known to be durable. */
-		note_damage(rec, 0);
+		note_damage(rec, rec->set->segments[last], v->off, 0);
 		r->flags |= KVLOG_RECOVERY_DEGRADED;
 	}
 	return KVLOG_OK;
@@ -817,13 +827,13 @@ recover_describe(const struct recovery *r, char *buf, size_t len)
 {
 	if (r->flags & KVLOG_RECOVERY_DAMAGE)
 		snprintf(buf, len,
-		    "damage found in %" PRIu64 " place%s (%" PRIu64
-		    " bytes)%s; 'kvlog dump' saves what can be read",
+		    "damage found in %" PRIu64
+		    " place%s, first in segment %" PRIu32 " at offset %" PRIu64
+		    "%s",
 		    r->damaged_ranges, r->damaged_ranges == 1 ? "" : "s",
-		    r->damaged_bytes,
-		    r->flags & KVLOG_RECOVERY_DEGRADED
-			? ", of unknown keys: some may show older values"
-			: "");
+		    r->damaged_segment, r->damaged_off,
+		    r->damaged_bytes == 0 ? ": what stood behind it is missing"
+					  : "");
 	else if (r->flags & KVLOG_RECOVERY_TORN)
 		snprintf(buf, len, "cut off a torn end of %" PRIu64 " bytes%s",
 		    r->torn_bytes,

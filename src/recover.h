@@ -17,6 +17,8 @@ struct recovery {
 	uint32_t flags; /* KVLOG_RECOVERY_* */
 	uint64_t damaged_bytes;
 	uint64_t damaged_ranges;
+	uint32_t damaged_segment; /* where the first one is */
+	uint64_t damaged_off;
 	uint64_t torn_bytes; /* cut off at the end */
 	uint32_t discarded;  /* segments behind the end */
 	uint32_t scanned;    /* segments read for want of a hint */

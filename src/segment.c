@@ -36,7 +36,6 @@
 
 #define MAGIC "kvlogseg"
 #define COPY_OFF 4096u
-#define LINK_OFF 512u
 #define SECRET_OFF 128u
 #define LINK_DURABLE 0x1u
 #define FEATURES_REFUSE 0xffffu
@@ -266,8 +265,8 @@ static enum kvlog_status
 read_headers(struct segment *seg, struct dir *dir, const struct file_id *id,
     struct kvlog_error *err)
 {
-	uint8_t first[LINK_OFF + SEGMENT_LINK_LEN] = {0},
-				 copy[SEGMENT_FIXED_LEN] = {0};
+	uint8_t first[SEGMENT_LINK_OFF + SEGMENT_LINK_LEN] = {0},
+					 copy[SEGMENT_FIXED_LEN] = {0};
 	enum fixed_state state;
 	size_t len;
 	int rc;
@@ -296,7 +295,7 @@ read_headers(struct segment *seg, struct dir *dir, const struct file_id *id,
 		    "renamed or copied; put the right file in its place",
 		    dir->path, seg->name);
 	seg->salt_sum = sum_salt(seg->header.salt);
-	seg->link_ok = decode_link(first + LINK_OFF, seg, &seg->link);
+	seg->link_ok = decode_link(first + SEGMENT_LINK_OFF, seg, &seg->link);
 	return KVLOG_OK;
 }
 
@@ -507,7 +506,7 @@ segment_store_link(struct segment *seg, const struct segment_link *link)
 	int rc;
 
 	encode_link(buf, seg, link);
-	rc = os->store(&seg->map, LINK_OFF, buf, sizeof buf);
+	rc = os->store(&seg->map, SEGMENT_LINK_OFF, buf, sizeof buf);
 	if (rc == 0) {
 		seg->link = *link;
 		seg->link_ok = true;

@@ -17,6 +17,7 @@
 #define SEGMENT_FORMAT 0       /* until frozen; see kvlog-format(5) */
 #define SEGMENT_DATA_OFF 4608u /* of the first record */
 #define SEGMENT_FIXED_LEN 512u /* of the fixed part of the header */
+#define SEGMENT_LINK_OFF 512u
 #define SEGMENT_LINK_LEN 64u
 #define SEGMENT_SECRET_LEN SUM_SECRET_LEN
 
@@ -85,6 +86,7 @@ struct segment {
 	/* Once sealed: number up to which its records and its link attest
 	 * durability. */
 	uint64_t evidence;
+	bool damaged;     /* values fail their sums: no hint may hide that */
 	bool hint_failed; /* making its hint was tried in vain */
 	/* Invalid bytes below end that are known, in order; owned. */
 	struct segment_range *bad;

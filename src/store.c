@@ -116,6 +116,10 @@ check_place(struct kvlog *db, struct kvlog_error *err)
 	enum kvlog_status st = look_at_place(&db->dir, &place, err);
 	bool create = wants(db, KVLOG_OPEN_CREATE);
 
+	/* Creation names the segment before it uses the lock file: if that is
+	 * in use now, another look finds the segment. */
+	if (st == KVLOG_OK && place == PLACE_BARE && !lock_file_is_blank(db))
+		st = look_at_place(&db->dir, &place, err);
 	if (st != KVLOG_OK)
 		return st;
 	switch (place) {

@@ -76,6 +76,14 @@ run_sync(struct log *log, const struct sync_plan *plan, struct kvlog_error *err)
 {
 	int rc = 0;
 
+	if (!control_is_named(log->control, log->dir)) {
+		log_break(log);
+		return err_set(err, KVLOG_BROKEN, 0,
+		    "%s/%s was removed or replaced while the store was open, "
+		    "so another process may write to it; commits after number "
+		    "%" PRIu64 " may be lost",
+		    log->dir->path, DIR_LOCK_NAME, atomic_load(&log->durable));
+	}
 	if (plan->names)
 		rc = os->sync_dir(log->dir->fd);
 	for (size_t i = 0; i < plan->sealed_count && rc == 0; i++)

@@ -336,12 +336,12 @@ warn_of_damage(struct cli *cli, struct kvlog *db)
 	cli->degraded = (stats.recovery & KVLOG_RECOVERY_DEGRADED) != 0;
 	if ((stats.recovery & KVLOG_RECOVERY_DAMAGE) != 0)
 		cli_warn(cli,
-		    "%s is damaged: %" PRIu64 " bytes in %" PRIu64 " places%s",
-		    cli->store, stats.damaged_bytes, stats.damaged_ranges,
-		    cli->degraded ? "; their keys are not known, so that a "
-				    "key may be missing or show an older value"
+		    "%s is damaged: %s%s; 'kvlog dump' saves what can be read",
+		    cli->store, stats.recovery_text,
+		    cli->degraded ? "; its keys are not known, so that a key "
+				    "may be missing or show an older value"
 				  : "");
-	if (stats.recovery_text[0] != '\0')
+	else if (stats.recovery_text[0] != '\0')
 		cli_remark(
 		    cli, "%s: recovery: %s", cli->store, stats.recovery_text);
 }

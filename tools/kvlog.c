@@ -299,14 +299,16 @@ run(struct cli *cli, int argc, char **argv)
 
 /*
  * A store's file must never get the number of a standard stream that the
- * caller has closed: messages would be written into it.  Writing to what is
- * opened here fails, as it does on a closed stream.
+ * caller has closed: messages would be written into it.  Reading or writing
+ * what is opened here fails, as it does on a closed stream.
  */
 static void
 hold_standard_files(void)
 {
 	int fd;
 
+	if (fcntl(STDIN_FILENO, F_GETFD) == -1)
+		(void)!open("/dev/null", O_WRONLY); /* the lowest: becomes it */
 	do {
 		fd = open("/dev/null", O_RDONLY);
 	} while (fd >= 0 && fd <= STDERR_FILENO);

@@ -49,7 +49,7 @@ START_TEST(creates_only_when_told)
 {
 	ck_assert_int_eq(open_with(0), KVLOG_NOSTORE);
 	ck_assert_int_eq(open_with(KVLOG_OPEN_READONLY), KVLOG_NOSTORE);
-	ck_assert_int_eq(open_with(KVLOG_OPEN_EXCLUSIVE), KVLOG_NOSTORE);
+	ck_assert_int_eq(open_with(KVLOG_OPEN_EXCLUSIVE), KVLOG_INVAL);
 	ck_assert(!files_exist(api_store));
 	ck_assert_int_eq(open_with(KVLOG_OPEN_CREATE), KVLOG_OK);
 	ck_assert_int_eq(open_with(0), KVLOG_OK);

@@ -458,7 +458,7 @@ try_loss(const struct oracle *o, const struct simos_state *crash,
 	struct rng rng;
 	size_t max = o->count - 1;
 
-	at.loss = loss;
+	at.loss = (int)loss;
 	at.loss_seed = loss_seed;
 	rng_init(&rng, loss_seed);
 	simos_restore(crash);

@@ -1157,9 +1157,9 @@ START_TEST(what_was_found_is_said)
 	    {{.flags = CRASH | TORN, .torn_bytes = 42, .discarded = 1},
 		"42 bytes and the segments behind it"},
 	    {{.flags = DAMAGE, .damaged_ranges = 1, .damaged_bytes = 80},
-		"damage found in 1 place (80 bytes)"},
+		"damage found in 1 place, first in segment 0 at offset 0"},
 	    {{.flags = DAMAGE | DEGRADED, .damaged_ranges = 2},
-		"2 places (0 bytes), of unknown keys"},
+		"what stood behind it is missing"},
 	};
 
 	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {

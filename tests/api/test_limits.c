@@ -419,6 +419,60 @@ START_TEST(what_is_no_file_and_no_segment_does_no_harm)
 }
 END_TEST
 
+/* Once a writer whose lock file was removed went on beside another one, and
+ * acknowledged what the other had cut off. */
+START_TEST(a_removed_lock_file_ends_writing)
+{
+	char *lock = files_path(api_store, "kvlog.lock");
+	struct kvlog *db = api_open(api_store, KVLOG_OPEN_CREATE);
+	struct kvlog_error err = {0};
+	struct kvlog_write how = KVLOG_WRITE_INIT;
+
+	how.err = &err;
+	how.durability = KVLOG_DURABILITY_COMMIT;
+	ck_assert_int_eq(kvlog_put(db, "a", 1, "1", 1, &how, NULL), KVLOG_OK);
+	if (_i == 0)
+		ck_assert_int_eq(unlink(lock), 0);
+	else {
+		char *aside = files_path(api_store, "aside");
+
+		ck_assert_int_eq(rename(lock, aside), 0);
+		files_write(lock, "another", 7);
+		free(aside);
+	}
+	ck_assert_int_eq(
+	    kvlog_put(db, "b", 1, "2", 1, &how, NULL), KVLOG_BROKEN);
+	ck_assert_ptr_nonnull(strstr(err.text, "kvlog.lock"));
+	ck_assert_int_eq(
+	    kvlog_put(db, "c", 1, "3", 1, &how, NULL), KVLOG_BROKEN);
+	api_expect(db, "a", "1");
+	ck_assert_int_eq(kvlog_close(db, NULL), KVLOG_BROKEN);
+	free(lock);
+}
+END_TEST
+
+/* Once an opening tried for ever to make the file that the link names. */
+START_TEST(a_dangling_link_for_a_lock_file_is_an_error)
+{
+	char *lock = files_path(api_store, "kvlog.lock");
+	struct kvlog_options o = api_options(0);
+	struct kvlog_error err = {0};
+	struct kvlog *db = api_open(api_store, KVLOG_OPEN_CREATE);
+
+	api_put(db, "a", "1");
+	api_close(db);
+	ck_assert_int_eq(unlink(lock), 0);
+	ck_assert_int_eq(symlink("nowhere", lock), 0);
+	ck_assert_int_eq(kvlog_open(api_store, &o, &db, &err), KVLOG_IO);
+	ck_assert_ptr_nonnull(strstr(err.text, "kvlog.lock"));
+	/* Readers do without it. */
+	db = api_open(api_store, KVLOG_OPEN_READONLY);
+	api_expect(db, "a", "1");
+	api_close(db);
+	free(lock);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -436,6 +490,8 @@ main(void)
 	    descriptors, want_of_descriptors_refuses_a_put_until_a_sync);
 	tcase_set_timeout(things, 20);
 	tcase_add_loop_test(things, what_is_no_file_is_no_segment, 0, 2);
+	tcase_add_loop_test(things, a_removed_lock_file_ends_writing, 0, 2);
+	tcase_add_test(things, a_dangling_link_for_a_lock_file_is_an_error);
 	tcase_add_loop_test(
 	    things, what_is_no_file_and_no_segment_does_no_harm, 0, 2);
 	return test_main(suite);

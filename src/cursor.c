@@ -55,16 +55,6 @@ struct cursor {
 	size_t damaged_count, damaged_cap;
 };
 
-static uint64_t
-first_bytes(const uint8_t *key, size_t key_len)
-{
-	uint64_t v = 0;
-
-	for (size_t i = 0; i < 8; i++)
-		v = v << 8 | (i < key_len ? key[i] : 0);
-	return v;
-}
-
 /* Read the entry number source->next; false if there are no more. */
 static bool
 load_entry(const struct cursor *cursor, struct source *source)
@@ -97,7 +87,7 @@ load_entry(const struct cursor *cursor, struct source *source)
 			memcmp(e->rec.key, cursor->prefix,
 			    cursor->prefix_len) != 0))
 			return false; /* past the prefix */
-		source->prefix = first_bytes(e->rec.key, e->rec.key_len);
+		source->prefix = key_prefix(e->rec.key, e->rec.key_len);
 		return true;
 	}
 	return false;

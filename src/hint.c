@@ -136,8 +136,7 @@ compare_sorted(const void *va, const void *vb)
 	return c != 0 ? c : a->bytes < b->bytes ? -1 : a->bytes > b->bytes;
 }
 
-/* The first 8 bytes of a key as a number that sorts as they do. */
-static uint64_t
+uint64_t
 key_prefix(const uint8_t *key, size_t key_len)
 {
 	uint64_t prefix = 0;

@@ -73,6 +73,9 @@ uint64_t hint_seek(const struct hint *hint, const struct segment *seg,
 /* The hash of a record's key, bucket included. */
 uint64_t hint_hash(const struct segment *seg, const struct record *rec);
 
+/* The first 8 bytes of a key as a number that sorts as they do. */
+uint64_t key_prefix(const uint8_t *key, size_t key_len);
+
 /* Order of two keys of one bucket: memcmp, a prefix first. */
 int key_compare(const uint8_t *a, size_t a_len, const uint8_t *b, size_t b_len);
 

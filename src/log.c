@@ -81,15 +81,21 @@ log_init(struct log *log, struct dir *dir, struct control *control,
 }
 
 void
+log_drop_spare(struct log *log)
+{
+	if (log->spare == NULL)
+		return;
+	os->unlink(log->dir->fd, DIR_SPARE_NAME);
+	segment_close(log->spare);
+	log->spare = NULL;
+}
+
+void
 log_fini(struct log *log)
 {
 	if (log->dir == NULL)
 		return;
-	if (log->spare != NULL) {
-		os->unlink(log->dir->fd, DIR_SPARE_NAME);
-		segment_close(log->spare);
-		log->spare = NULL;
-	}
+	log_drop_spare(log);
 	pthread_cond_destroy(&log->synced);
 	pthread_mutex_destroy(&log->wait_lock);
 	pthread_mutex_destroy(&log->sync_lock);

@@ -60,6 +60,9 @@ enum kvlog_status log_init(struct log *log, struct dir *dir,
 /* Free what log_init() made; the segments are the set's. */
 void log_fini(struct log *log);
 
+/* Remove the spare, if there is one. */
+void log_drop_spare(struct log *log);
+
 /* Nothing is written any more, by nobody; the control page tells other
  * processes, and those who wait for durability are woken. */
 void log_break(struct log *log);

@@ -313,6 +313,21 @@ rewrite_unsynced(struct dir *dir, struct segset *set, const struct recovery *r,
 	return st;
 }
 
+int
+repair_publish(
+    struct dir *dir, struct segment *seg, const struct segment_link *link)
+{
+	int rc = segment_store_link(seg, link);
+
+	if (rc == 0)
+		rc = os->sync(seg->fd);
+	if (rc == 0)
+		rc = segment_take_name(seg, dir);
+	if (rc == 0)
+		rc = os->sync_dir(dir->fd);
+	return rc;
+}
+
 /* The new segment, durable with its name before anything is put into it. */
 static enum kvlog_status
 begin_segment(struct dir *dir, struct segset *set, struct recovery *r,
@@ -349,13 +364,7 @@ begin_segment(struct dir *dir, struct segset *set, struct recovery *r,
 	    &seg, NULL, err);
 	if (st != KVLOG_OK)
 		return st;
-	rc = segment_store_link(seg, &link);
-	if (rc == 0)
-		rc = os->sync(seg->fd);
-	if (rc == 0)
-		rc = segment_take_name(seg, dir);
-	if (rc == 0)
-		rc = os->sync_dir(dir->fd);
+	rc = repair_publish(dir, seg, &link);
 	if (rc != 0) {
 		st = err_sys(err, rc, "begin %s/%s", dir->path, seg->name);
 		segment_close(seg);

@@ -36,6 +36,13 @@ enum kvlog_status repair_new_segment(struct dir *dir,
     const struct segment_plan *plan, struct segment **ret_segment,
     bool *ret_reserve, struct kvlog_error *err);
 
+/*
+ * Give a segment made so its link and its own name, both durable: then it is
+ * part of the store.  On failure it may have the name already.
+ */
+int repair_publish(
+    struct dir *dir, struct segment *seg, const struct segment_link *link);
+
 /* Make sure that the reserve is there: 0 or an errno value. */
 int repair_make_reserve(struct dir *dir, uint64_t segment_size);
 

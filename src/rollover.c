@@ -17,11 +17,25 @@
 #include <inttypes.h>
 #include <string.h>
 
+/* The active segment's successor as it should be now. */
+static struct segment_plan
+plan_next(const struct log *log, const char *name)
+{
+	return (struct segment_plan){
+	    .name = name,
+	    .store = &log->active->header.store,
+	    .number = segment_number(log->active) + 1,
+	    .max_size = log->segment_size,
+	    .size = repair_segment_size(log->set, log->segment_size),
+	};
+}
+
 /* The spare, if it can hold need bytes, or a segment made now. */
 static enum kvlog_status
 take_spare(struct log *log, uint64_t need, bool may_use_reserve,
     struct segment **ret_seg, struct kvlog_error *err)
 {
+	struct segment_plan plan;
 	enum kvlog_status st;
 	bool reserve = false;
 
@@ -30,22 +44,11 @@ take_spare(struct log *log, uint64_t need, bool may_use_reserve,
 		log->spare = NULL;
 		return KVLOG_OK;
 	}
-	if (log->spare != NULL) {
-		os->unlink(log->dir->fd, DIR_SPARE_NAME);
-		segment_close(log->spare);
-		log->spare = NULL;
-	}
-	st = repair_new_segment(log->dir,
-	    &(struct segment_plan){
-		.name = DIR_SPARE_NAME,
-		.store = &log->active->header.store,
-		.number = segment_number(log->active) + 1,
-		.max_size = log->segment_size,
-		.size = repair_segment_size(log->set, log->segment_size),
-		.need = need,
-		.may_use_reserve = may_use_reserve,
-	    },
-	    ret_seg, &reserve, err);
+	log_drop_spare(log); /* too small */
+	plan = plan_next(log, DIR_SPARE_NAME);
+	plan.need = need;
+	plan.may_use_reserve = may_use_reserve;
+	st = repair_new_segment(log->dir, &plan, ret_seg, &reserve, err);
 	if (reserve)
 		log->reserve_used = true;
 	return st;
@@ -120,17 +123,16 @@ log_prepare_spare(struct log *log)
 {
 	struct segment *seg = NULL;
 	struct segment_store store;
-	struct segment_plan plan = {.name = "next.tmp", .store = &store};
+	struct segment_plan plan;
 	bool wanted;
 
 	pthread_mutex_lock(&log->turn);
 	wanted = log->spare_wanted && log->spare == NULL &&
 		 !atomic_load(&log->broken);
 	log->spare_wanted = false;
-	plan.number = segment_number(log->active) + 1;
-	plan.max_size = log->segment_size;
-	plan.size = repair_segment_size(log->set, log->segment_size);
-	store = log->active->header.store;
+	plan = plan_next(log, "next.tmp");
+	store = *plan.store; /* what follows is done without the turn */
+	plan.store = &store;
 	pthread_mutex_unlock(&log->turn);
 	if (!wanted)
 		return false;

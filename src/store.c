@@ -169,12 +169,10 @@ static enum kvlog_status
 create_first_segment(struct kvlog *db, struct kvlog_error *err)
 {
 	const struct segment_link link = {.first_seq = 1, .durable = true};
-	const struct file_id id = {1, 1, 0, 1, 1};
 	struct control_state state = {.generation = 1};
 	struct segment_store store;
 	struct segment *seg = NULL;
 	uint64_t max_size = db->options.segment_size;
-	char name[DIR_NAME_LEN];
 	enum kvlog_status st;
 	int rc;
 
@@ -206,16 +204,10 @@ create_first_segment(struct kvlog *db, struct kvlog_error *err)
 	    &seg, NULL, err);
 	if (st != KVLOG_OK)
 		return st;
-	dir_make_name(name, &id, "seg");
-	rc = segment_store_link(seg, &link);
-	if (rc == 0)
-		rc = os->sync(seg->fd);
-	if (rc == 0)
-		rc = os->rename(db->dir.fd, FIRST_NAME, name);
-	if (rc == 0)
-		rc = os->sync_dir(db->dir.fd);
+	rc = repair_publish(&db->dir, seg, &link);
 	if (rc != 0) {
-		st = err_sys(err, rc, "create %s/%s", db->dir.path, name);
+		st = err_sys(
+		    err, rc, "create the first segment of %s", db->dir.path);
 	} else {
 		state.active_salt = seg->header.salt;
 		state.position = control_pos(1, SEGMENT_DATA_OFF);

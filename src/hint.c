@@ -114,8 +114,8 @@ decode_sources(struct hint *hint)
 static bool
 is_laid_out(const struct hint *hint)
 {
-	uint64_t leaves =
-	    (hint->entry_count + hint->per_block - 1) / hint->per_block;
+	uint64_t leaves = hint->entry_count / hint->per_block +
+			  (hint->entry_count % hint->per_block != 0);
 
 	return leaves == hint->leaf_count &&
 	       hint->leaf_count <= hint->block_count &&

@@ -368,6 +368,81 @@ hintset_mend(struct hintset *hints, const struct hint *damaged)
 	return st;
 }
 
+/* Whether an image may become a file. */
+static bool
+may_store(const struct hint *image, uint64_t attested)
+{
+	for (size_t i = 0; i < image->source_count; i++) {
+		const struct segment *seg = image->sources[i].seg;
+
+		if (seg->damaged || seg->hint_failed || seg->bad_count > 0 ||
+		    image->sources[i].last_seq > attested)
+			return false;
+	}
+	return image->name[0] == '\0';
+}
+
+/* Open the file of a hint over these sources. */
+static struct hint *
+open_file(
+    struct dir *dir, const struct hint_source *sources, size_t source_count)
+{
+	char name[DIR_NAME_LEN];
+	struct hint *hint;
+
+	hint_make_name(name, sources, source_count);
+	hint = hint_open(dir, name, &sources[0].seg->header.store);
+	if (hint == NULL)
+		return NULL;
+	for (size_t i = 0; i < source_count; i++)
+		if (hint->source_count != source_count ||
+		    !hint_bind(hint, i, sources[i].seg)) {
+			hint_unref(hint);
+			return NULL;
+		}
+	return hint;
+}
+
+/* Put a hint in the place of count neighbours in the list, the first of which
+ * is old.  Nobody else does this, but hints may have been added. */
+static bool
+exchange(struct hintset *hints, const struct hint *old, size_t count,
+    struct hint *hint)
+{
+	size_t at = 0;
+	bool done = false;
+
+	pthread_mutex_lock(&hints->lock);
+	while (at < present(hints)->count && present(hints)->hints[at] != old)
+		at++;
+	if (at + count <= present(hints)->count)
+		done = splice(hints, at, count, hint) == KVLOG_OK;
+	else
+		hint_unref(hint); /* mended meanwhile */
+	pthread_mutex_unlock(&hints->lock);
+	return done;
+}
+
+bool
+hintset_store_image(struct hintset *hints, struct dir *dir, uint64_t attested)
+{
+	struct hint_list *list = hint_list_get(hints);
+	struct hint *image = NULL, *file = NULL;
+	bool done = false;
+
+	for (size_t i = 0; i < list->count && image == NULL; i++)
+		if (may_store(list->hints[i], attested))
+			image = list->hints[i];
+	if (image != NULL && hint_write(image, dir, NULL) == KVLOG_OK)
+		file = open_file(dir, image->sources, image->source_count);
+	if (file != NULL)
+		done = exchange(hints, image, 1, file);
+	if (image != NULL && !done)
+		own(image->sources[0].seg)->hint_failed = true;
+	hint_list_put(list);
+	return done;
+}
+
 /* Merging */
 
 /* Whether file b comes next in the tiling. */
@@ -509,7 +584,6 @@ copy_entries(struct hint_writer *w, struct merge *merge,
 static struct hint *
 merge_run(struct dir *dir, struct hint *const *run, size_t count)
 {
-	char name[DIR_NAME_LEN];
 	struct hint_source *sources;
 	struct hint_writer *w = NULL;
 	struct merge *merge = NULL;
@@ -527,16 +601,8 @@ merge_run(struct dir *dir, struct hint *const *run, size_t count)
 		st = copy_entries(w, merge, sources, source_count);
 	if (st == KVLOG_OK)
 		st = hint_writer_finish(w, NULL);
-	if (st == KVLOG_OK) {
-		hint_make_name(name, sources, source_count);
-		hint =
-		    hint_open(dir, name, &sources[0].seg->header.store);
-	}
-	for (size_t i = 0; hint != NULL && i < source_count; i++)
-		if (!hint_bind(hint, i, sources[i].seg)) {
-			hint_unref(hint);
-			hint = NULL;
-		}
+	if (st == KVLOG_OK)
+		hint = open_file(dir, sources, source_count);
 	merge_destroy(merge);
 	hint_writer_destroy(w);
 	os->free(sources);
@@ -548,7 +614,7 @@ hintset_merge_step(
     struct hintset *hints, struct dir *dir, uint64_t entries_max)
 {
 	struct hint_list *list = hint_list_get(hints);
-	size_t first, end, at = 0;
+	size_t first, end;
 	struct hint *hint = NULL;
 	bool done = false;
 
@@ -558,17 +624,7 @@ hintset_merge_step(
 		char name[DIR_NAME_LEN];
 
 		memcpy(name, hint->name, sizeof name);
-		pthread_mutex_lock(&hints->lock);
-		/* Nobody else merges, but hints may have been added. */
-		while (at < present(hints)->count &&
-		       present(hints)->hints[at] != list->hints[first])
-			at++;
-		if (at + (end - first) <= present(hints)->count)
-			done = splice(hints, at, end - first, hint) ==
-			       KVLOG_OK;
-		else
-			hint_unref(hint);
-		pthread_mutex_unlock(&hints->lock);
+		done = exchange(hints, list->hints[first], end - first, hint);
 		for (size_t i = first; done && i < end; i++)
 			if (strcmp(list->hints[i]->name, name) != 0)
 				os->unlink(dir->fd, list->hints[i]->name);

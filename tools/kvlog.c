@@ -34,6 +34,7 @@ static const struct option common_options[] = {
     {"verbose", no_argument, NULL, OPT_VERBOSE},
     {"timeout", required_argument, NULL, OPT_TIMEOUT},
     {"durability", required_argument, NULL, OPT_DURABILITY},
+    {"index", required_argument, NULL, OPT_INDEX},
     {"help", no_argument, NULL, OPT_HELP},
     {NULL, 0, NULL, 0},
 };
@@ -45,7 +46,7 @@ static const struct option version_option[] = {
 
 static const char usage_text[] =
     "usage: kvlog [--json] [-q] [-v] [--timeout=TIME] [--durability=MODE] "
-    "COMMAND [ARGUMENT ...]\n"
+    "[--index=MODE] COMMAND [ARGUMENT ...]\n"
     "       kvlog help [COMMAND]\n"
     "       kvlog --help | --version\n";
 
@@ -58,6 +59,9 @@ static const char common_text[] =
     "                     seconds as in 10s (default 5s)\n"
     "  --durability=MODE  when a write counts as done: commit (synced before\n"
     "                     the command goes on), interval or none\n"
+    "  --index=MODE       how keys are found: hints (opening takes no time; "
+    "the\n"
+    "                     default) or memory (a table, filled at opening)\n"
     "  -h, --help         this text\n";
 
 static const char exit_text[] =
@@ -188,6 +192,19 @@ parse_options(struct cli *cli, int argc, char **argv, const char *letters,
 	return CLI_DONE;
 }
 
+static enum cli_exit
+apply_index(struct cli *cli, const char *mode)
+{
+	if (mode == NULL)
+		return CLI_DONE;
+	if (strcmp(mode, "memory") == 0)
+		cli->index_mode = KVLOG_INDEX_MEMORY;
+	else if (strcmp(mode, "hints") != 0)
+		return cli_usage(
+		    cli, "'%s' is no index mode; it is hints or memory", mode);
+	return CLI_DONE;
+}
+
 /* What the common options say, into the fields of cli. */
 static enum cli_exit
 apply_common(struct cli *cli)
@@ -203,7 +220,7 @@ apply_common(struct cli *cli)
 		    "'%s' is no time; write milliseconds, or seconds as in 10s",
 		    timeout);
 	if (durability == NULL)
-		return CLI_DONE;
+		return apply_index(cli, cli_option(cli, OPT_INDEX));
 	if (strcmp(durability, "commit") == 0)
 		cli->durability = KVLOG_DURABILITY_COMMIT;
 	else if (strcmp(durability, "interval") == 0)
@@ -217,7 +234,7 @@ apply_common(struct cli *cli)
 	if (!cli->command->writes)
 		return cli_usage(
 		    cli, "--durability is for commands that write");
-	return CLI_DONE;
+	return apply_index(cli, cli_option(cli, OPT_INDEX));
 }
 
 /* argv[0] is the command. */
@@ -335,7 +352,9 @@ finish_output(const struct cli *cli, enum cli_exit status)
 int
 main(int argc, char **argv)
 {
-	struct cli cli = {.store = "", .timeout_ms = TIMEOUT_DEFAULT_MS};
+	struct cli cli = {.store = "",
+	    .timeout_ms = TIMEOUT_DEFAULT_MS,
+	    .index_mode = KVLOG_INDEX_HINTS};
 
 	hold_standard_files();
 	/* Closed pipes and size limits are errors of the calls that meet

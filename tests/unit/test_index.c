@@ -83,9 +83,9 @@ static void
 set_as(uint64_t hash, const char *key, const struct segment *seg, uint64_t off)
 {
 	ck_assert_int_eq(index_reserve(&idx, &hash, 1, NULL), KVLOG_OK);
-	ck_assert_int_eq(index_set(&idx, hash, key, strlen(key),
-			     seg != NULL ? segset_loc(seg, off) : 0,
-			     seg == NULL),
+	ck_assert_int_eq(
+	    index_set(&idx, hash, key, strlen(key),
+		seg != NULL ? segset_loc(seg, off) : 0, seg == NULL),
 	    KVLOG_OK);
 }
 
@@ -259,8 +259,8 @@ load_all(void)
 	const struct segment *active = set->segments[set->count - 1];
 	struct hint_cover cover;
 
-	ck_assert_int_eq(hintset_cover(&hints, 0, segment_end(active), &cover,
-			     NULL),
+	ck_assert_int_eq(
+	    hintset_cover(&hints, 0, segment_end(active), &cover, NULL),
 	    KVLOG_OK);
 	for (size_t i = 0; i < cover.count; i++) {
 		const struct hint_source *gap = &cover.gaps[i];
@@ -268,8 +268,8 @@ load_all(void)
 
 		if (cover.hints[i] != NULL) {
 			if (!by_hints)
-				ck_assert_int_eq(index_load_hint(&idx,
-						     cover.hints[i], NULL),
+				ck_assert_int_eq(
+				    index_load_hint(&idx, cover.hints[i], NULL),
 				    KVLOG_OK);
 		} else if (!by_hints || gap->seg == active) {
 			ck_assert_int_eq(index_load_records(&idx, gap->seg,
@@ -428,9 +428,9 @@ START_TEST(what_is_written_later_hides_hints)
 		set_as(hash_of("a"), "a", two, a2);
 		expect("a", two, a2);
 		expect("b", one, b);
-		ck_assert_int_eq(index_set(&idx, hash_of("c"), "c", 1,
-				     segset_loc(two, segtest_delete(two, 5, "c")),
-				     true),
+		ck_assert_int_eq(
+		    index_set(&idx, hash_of("c"), "c", 1,
+			segset_loc(two, segtest_delete(two, 5, "c")), true),
 		    KVLOG_OK);
 		ck_assert_int_eq(find("c", &ref), KVLOG_NOTFOUND);
 	}

@@ -1117,10 +1117,9 @@ START_TEST(a_segment_with_its_hint_is_not_read)
 	find();
 	ck_assert_uint_eq(f.r.scanned, 1);
 	ck_assert_uint_eq(f.r.attested, 1);
-	MAKELOG_OK(hint_build(
-	    &(struct hint_source){.seg = f.set->segments[0],
-		.from = SEGMENT_DATA_OFF,
-		.to = segment_end(f.set->segments[0])},
+	MAKELOG_OK(hint_build(&(struct hint_source){.seg = f.set->segments[0],
+				  .from = SEGMENT_DATA_OFF,
+				  .to = segment_end(f.set->segments[0])},
 	    1, UINT64_MAX, &hint, NULL));
 	MAKELOG_OK(hint_write(hint, &f.dir, NULL));
 	hint_unref(hint);
@@ -1128,8 +1127,8 @@ START_TEST(a_segment_with_its_hint_is_not_read)
 	find();
 	expect_log(2, m.off, 5, CRASH);
 	ck_assert_uint_eq(f.r.scanned, 0);
-	ck_assert_uint_eq(f.set->segments[0]->hinted_to,
-	    segment_end(f.set->segments[0]));
+	ck_assert_uint_eq(
+	    f.set->segments[0]->hinted_to, segment_end(f.set->segments[0]));
 	/* It attests all that it covers. */
 	ck_assert_uint_eq(f.r.attested, 3);
 	found_fini(&f);

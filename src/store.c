@@ -15,6 +15,7 @@
 
 #include "store.h"
 
+#include "load.h"
 #include "repair.h"
 
 #include <errno.h>
@@ -363,44 +364,10 @@ stop_thread(struct kvlog *db)
 
 /* Opening */
 
-/*
- * Fill the index: in memory mode with all there is; in hints mode with the
- * end of the active segment, all before which gets a hint in memory where no
- * file covers it.
- */
 static enum kvlog_status
-fill_index(
-    struct kvlog *db, const struct hint_cover *cover, struct kvlog_error *err)
-{
-	const struct segment *active = db->set->segments[db->set->count - 1];
-	enum kvlog_status st = KVLOG_OK;
-
-	for (size_t i = 0; i < cover->count && st == KVLOG_OK; i++) {
-		const struct hint_source *gap = &cover->gaps[i];
-		struct hint *image;
-
-		if (cover->hints[i] != NULL) {
-			if (db->index.hints == NULL)
-				st = index_load_hint(
-				    &db->index, cover->hints[i], err);
-		} else if (db->index.hints == NULL || gap->seg == active) {
-			st = index_load_records(
-			    &db->index, gap->seg, gap->from, gap->to, err);
-		} else {
-			st = hint_build(gap, 1, UINT64_MAX, &image, err);
-			if (st == KVLOG_OK)
-				st = hintset_add(&db->hints, image);
-		}
-	}
-	return st;
-}
-
-static enum kvlog_status
-load_index(struct kvlog *db, struct kvlog_error *err)
+fill_index(struct kvlog *db, struct kvlog_error *err)
 {
 	uint64_t start = os->ticks_ns();
-	const struct segment *active = db->set->segments[db->set->count - 1];
-	struct hint_cover cover;
 	enum kvlog_status st;
 
 	if (db->options.index_mode == KVLOG_INDEX_DEFAULT)
@@ -409,13 +376,9 @@ load_index(struct kvlog *db, struct kvlog_error *err)
 	    db->options.index_mode == KVLOG_INDEX_HINTS ? &db->hints : NULL,
 	    db->set->segments[0]->header.store.secret,
 	    !wants(db, KVLOG_OPEN_NOVERIFY), err);
-	if (st != KVLOG_OK)
-		return st;
-	st = hintset_cover(&db->hints, 0, segment_end(active), &cover, err);
-	if (st != KVLOG_OK)
-		return st;
-	st = fill_index(db, &cover, err);
-	hint_cover_fini(&cover);
+	if (st == KVLOG_OK)
+		st = load_index(
+		    &db->index, &db->hints, db->options.load_threads, err);
 	db->load_ns = os->ticks_ns() - start;
 	return st;
 }
@@ -492,7 +455,7 @@ open_for_writing(struct kvlog *db, struct kvlog_error *err)
 		return st;
 	st = make_active_writable(db, err);
 	if (st == KVLOG_OK)
-		st = load_index(db, err);
+		st = fill_index(db, err);
 	if (st == KVLOG_OK)
 		st = log_init(&db->log, &db->dir, &db->control, &db->hints,
 		    &db->index, db->options.segment_size, &db->recovery, err);
@@ -519,7 +482,7 @@ open_for_reading(struct kvlog *db, struct kvlog_error *err)
 	if (st != KVLOG_OK)
 		return st;
 	settle_segment_size(db);
-	return load_index(db, err);
+	return fill_index(db, err);
 }
 
 static void

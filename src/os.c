@@ -357,7 +357,7 @@ fill_holes(int fd, uint64_t end)
 		int error = real_pread(fd, block, len, off, &got);
 
 		if (error == 0 && memcmp(block, zeros, got) == 0)
-			error = pwrite_all(fd, block, got, off);
+			error = real_pwrite(fd, block, got, off);
 		if (error != 0)
 			return error;
 	}

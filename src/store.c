@@ -85,6 +85,10 @@ open_directory(struct kvlog *db, const char *path, struct kvlog_error *err)
 			return err_sys(err, rc, "create directory %s", path);
 	}
 	st = dir_open(&db->dir, path, mode, err);
+	if (st == KVLOG_NOSTORE && wants(db, KVLOG_OPEN_CREATE))
+		return err_set(err, KVLOG_NOTSTORE, 0,
+		    "%s is a symbolic link to nothing; a store is a directory",
+		    path);
 	if (st != KVLOG_OK)
 		return st;
 	rc = os->fs_type(db->dir.fd, &fs);
@@ -108,6 +112,15 @@ lock_file_is_blank(struct kvlog *db)
 
 	control_close(&control);
 	return blank;
+}
+
+static enum kvlog_status
+fail_without_segments(const struct kvlog *db, struct kvlog_error *err)
+{
+	return err_set(err, KVLOG_CORRUPT, 0,
+	    "%s has the lock file of a store but no segments: they were "
+	    "removed; restore them, or remove %s to start anew",
+	    db->dir.path, DIR_LOCK_NAME);
 }
 
 static enum kvlog_status
@@ -139,17 +152,17 @@ check_place(struct kvlog *db, struct kvlog_error *err)
 			return KVLOG_OK; /* if the lock file is blank */
 		if (lock_file_is_blank(db))
 			return err_set(err, KVLOG_NOSTORE, 0,
-			    "%s is a store whose creation is not completed",
+			    "%s is a store whose creation is not completed; "
+			    "create it again",
 			    db->dir.path);
-		return err_set(err, KVLOG_CORRUPT, 0,
-		    "%s has a lock file but no segments: they were removed, "
-		    "or the store was never completed",
-		    db->dir.path);
+		return fail_without_segments(db, err);
 	case PLACE_FOREIGN:
 		break;
 	}
 	return err_set(err, KVLOG_NOTSTORE, 0,
-	    "%s holds files but no segments: it is not a store", db->dir.path);
+	    "%s holds other files and no segments: it is not a store, and is "
+	    "not made into one",
+	    db->dir.path);
 }
 
 static int
@@ -236,10 +249,7 @@ create_if_absent(struct kvlog *db, struct kvlog_error *err)
 		return KVLOG_OK;
 	}
 	if (!control_is_blank(&db->control))
-		return err_set(err, KVLOG_CORRUPT, 0,
-		    "%s has the lock file of a store but no segments: they "
-		    "were removed; restore them, or remove %s to start anew",
-		    db->dir.path, DIR_LOCK_NAME);
+		return fail_without_segments(db, err);
 	return create_first_segment(db, err);
 }
 

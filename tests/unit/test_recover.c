@@ -937,10 +937,16 @@ START_TEST(a_note_attests_a_missing_segment)
 	memcpy(note.uuid, m.store.uuid, 16);
 	make_page(&state, &note);
 	ck_assert_int_eq(os->unlink(m.dir.fd, TWO), 0);
+	/* A writer would make another segment 2. */
 	found_init(&f, true);
+	ck_assert_int_eq(f.st, KVLOG_CORRUPT);
+	ck_assert_uint_eq(f.err.segment, 2);
+	found_fini(&f);
 	/* No file stands behind the gap, so it is an end that came early. */
+	found_init(&f, false);
 	expect_log(1, offs[3] + (uint64_t)LEN, 3, DAMAGE | DEGRADED | CRASH);
 	ck_assert_uint_eq(f.r.lost_seq, 5);
+	ck_assert_uint_eq(f.r.missing, 2);
 	finish();
 }
 END_TEST

@@ -98,8 +98,7 @@ decode_source(const uint8_t *p, struct hint_source *s)
 static bool
 decode_sources(struct hint *hint)
 {
-	hint->sources =
-	    os->calloc(hint->source_count, sizeof *hint->sources);
+	hint->sources = os->calloc(hint->source_count, sizeof *hint->sources);
 	if (hint->sources == NULL)
 		return false;
 	for (size_t i = 0; i < hint->source_count; i++)
@@ -119,14 +118,14 @@ is_laid_out(const struct hint *hint)
 
 	return leaves == hint->leaf_count &&
 	       hint->leaf_count <= hint->block_count &&
-	       (hint->leaf_count > 1 || hint->block_count == leaves) &&
+	       (hint->leaf_count > 1) ==
+		   (hint->leaf_count < hint->block_count) &&
 	       hint->blocks_off == hint_blocks_off(hint->source_count) &&
 	       hint->blocks_off <= hint->len &&
 	       hint->block_count <=
 		   (hint->len - hint->blocks_off) / BLOCK_SIZE &&
-	       hint->far_off ==
-		   hint->blocks_off +
-		       (uint64_t)hint->block_count * BLOCK_SIZE &&
+	       hint->far_off == hint->blocks_off +
+				    (uint64_t)hint->block_count * BLOCK_SIZE &&
 	       hint->far_len == hint->len - hint->far_off;
 }
 
@@ -159,6 +158,7 @@ hint_decode(struct hint *hint)
 	hint->far_len = get_u64(p + 80);
 	hint->leaf_count = get_u32(p + 88);
 	if (p[63] != HINT_HASH_LEN || hint->loc_len == 0 || hint->loc_len > 8 ||
+	    hint->source_bits > 32 ||
 	    hint->off_bits + hint->source_bits + HINT_KIND_BITS >
 		8 * hint->loc_len)
 		return false;
@@ -170,8 +170,7 @@ hint_decode(struct hint *hint)
 }
 
 struct hint *
-hint_open(
-    struct dir *dir, const char *name, const struct segment_store *store)
+hint_open(struct dir *dir, const char *name, const struct segment_store *store)
 {
 	struct os_stat st;
 	struct hint *hint;
@@ -189,7 +188,8 @@ hint_open(
 		goto fail;
 	hint->data = hint->map.addr;
 	hint->len = st.size;
-	if (!hint_decode(hint) || memcmp(hint->data + 24, store->uuid, 16) != 0 ||
+	if (!hint_decode(hint) ||
+	    memcmp(hint->data + 24, store->uuid, 16) != 0 ||
 	    get_u32(hint->data + 40) !=
 		sum_crc(store->secret, SEGMENT_SECRET_LEN))
 		goto fail;
@@ -224,9 +224,8 @@ hint_ref(struct hint *hint)
 void
 hint_unref(struct hint *hint)
 {
-	if (hint == NULL ||
-	    atomic_fetch_sub_explicit(
-		&hint->refs, 1, memory_order_acq_rel) != 1)
+	if (hint == NULL || atomic_fetch_sub_explicit(
+				&hint->refs, 1, memory_order_acq_rel) != 1)
 		return;
 	os->unmap(&hint->map);
 	os->free(hint->memory);
@@ -262,8 +261,8 @@ decode_entry(const struct hint *hint, const uint8_t *p, struct hint_entry *e)
 static uint32_t
 entries_in(const struct hint *hint, uint32_t b)
 {
-	return (uint32_t)min_u64(hint->per_block,
-	    hint->entry_count - (uint64_t)b * hint->per_block);
+	return (uint32_t)min_u64(
+	    hint->per_block, hint->entry_count - (uint64_t)b * hint->per_block);
 }
 
 /* Every entry lies within its source. */
@@ -334,8 +333,8 @@ block_at(const struct hint *hint, uint32_t b)
 {
 	const uint8_t *block =
 	    hint->data + hint->blocks_off + (uint64_t)b * BLOCK_SIZE;
-	uint8_t verdict = atomic_load_explicit(
-	    &hint->verdicts[b], memory_order_relaxed);
+	uint8_t verdict =
+	    atomic_load_explicit(&hint->verdicts[b], memory_order_relaxed);
 
 	if (UNLIKELY(verdict == BLOCK_UNKNOWN)) {
 		verdict = block_is_sound(hint, block, b) ? BLOCK_SOUND
@@ -358,9 +357,10 @@ hint_verify(const struct hint *hint)
 bool
 hint_get(const struct hint *hint, uint64_t n, struct hint_entry *ret_entry)
 {
-	const uint8_t *block = block_at(hint, (uint32_t)(n / hint->per_block));
+	const uint8_t *block;
 
 	assert(n < hint->entry_count);
+	block = block_at(hint, (uint32_t)(n / hint->per_block));
 	if (UNLIKELY(block == NULL))
 		return false;
 	decode_entry(hint,

@@ -54,8 +54,8 @@ own(const struct segment *seg)
 static struct hint_list *
 new_list(size_t count)
 {
-	struct hint_list *list = os->calloc(
-	    1, sizeof *list + count * sizeof(struct hint *));
+	struct hint_list *list =
+	    os->calloc(1, sizeof *list + count * sizeof(struct hint *));
 
 	if (list != NULL)
 		atomic_init(&list->refs, 1);
@@ -65,9 +65,8 @@ new_list(size_t count)
 void
 hint_list_put(struct hint_list *list)
 {
-	if (list == NULL ||
-	    atomic_fetch_sub_explicit(
-		&list->refs, 1, memory_order_acq_rel) != 1)
+	if (list == NULL || atomic_fetch_sub_explicit(
+				&list->refs, 1, memory_order_acq_rel) != 1)
 		return;
 	for (size_t i = 0; i < list->count; i++)
 		hint_unref(list->hints[i]);
@@ -137,8 +136,7 @@ splice(struct hintset *hints, size_t first, size_t count, struct hint *hint)
 }
 
 enum kvlog_status
-hintset_init(
-    struct hintset *hints, struct segset *set, struct kvlog_error *err)
+hintset_init(struct hintset *hints, struct segset *set, struct kvlog_error *err)
 {
 	struct hint_list *list = new_list(0);
 
@@ -261,9 +259,8 @@ choose(struct hint_list *list)
 		bool fits = s->from == covered_to(s->seg);
 
 		for (size_t j = 1; j < hint->source_count; j++)
-			fits = fits &&
-			       covered_to(hint->sources[j].seg) ==
-				   SEGMENT_DATA_OFF;
+			fits = fits && covered_to(hint->sources[j].seg) ==
+					   SEGMENT_DATA_OFF;
 		/* One that covers nothing would never be behind another. */
 		fits = fits && last_source(hint)->to >
 				   covered_to(last_source(hint)->seg);
@@ -295,8 +292,8 @@ hintset_collect(struct hintset *hints, struct dir *dir,
 
 		if (files->files[i].kind != FILE_HINT || set->count == 0)
 			continue;
-		hint = hint_open(dir, files->files[i].name,
-		    &set->segments[0]->header.store);
+		hint = hint_open(
+		    dir, files->files[i].name, &set->segments[0]->header.store);
 		if (hint != NULL && bind_all(set, hint))
 			list->hints[list->count++] = hint;
 		else
@@ -330,8 +327,7 @@ hintset_add(struct hintset *hints, struct hint *hint)
 	enum kvlog_status st;
 	size_t at;
 
-	assert(first_source(hint)->from ==
-	       covered_to(first_source(hint)->seg));
+	assert(first_source(hint)->from == covered_to(first_source(hint)->seg));
 	pthread_mutex_lock(&hints->lock);
 	list = present(hints);
 	for (at = list->count; at > 0; at--)
@@ -382,16 +378,13 @@ may_store(const struct hint *image, uint64_t attested)
 	return image->name[0] == '\0';
 }
 
-/* Open the file of a hint over these sources. */
+/* Open the file that a hint over these sources was written to. */
 static struct hint *
-open_file(
-    struct dir *dir, const struct hint_source *sources, size_t source_count)
+open_file(struct dir *dir, const char *name, const struct hint_source *sources,
+    size_t source_count)
 {
-	char name[DIR_NAME_LEN];
-	struct hint *hint;
+	struct hint *hint = hint_open(dir, name, &sources[0].seg->header.store);
 
-	hint_make_name(name, sources, source_count);
-	hint = hint_open(dir, name, &sources[0].seg->header.store);
 	if (hint == NULL)
 		return NULL;
 	for (size_t i = 0; i < source_count; i++)
@@ -428,13 +421,18 @@ hintset_store_image(struct hintset *hints, struct dir *dir, uint64_t attested)
 {
 	struct hint_list *list = hint_list_get(hints);
 	struct hint *image = NULL, *file = NULL;
+	char name[DIR_NAME_LEN];
 	bool done = false;
 
 	for (size_t i = 0; i < list->count && image == NULL; i++)
 		if (may_store(list->hints[i], attested))
 			image = list->hints[i];
-	if (image != NULL && hint_write(image, dir, NULL) == KVLOG_OK)
-		file = open_file(dir, image->sources, image->source_count);
+	/* Named once: the segment may be growing. */
+	if (image != NULL)
+		hint_make_name(name, image->sources, image->source_count);
+	if (image != NULL && hint_write_as(image, dir, name, NULL) == KVLOG_OK)
+		file =
+		    open_file(dir, name, image->sources, image->source_count);
 	if (file != NULL)
 		done = exchange(hints, image, 1, file);
 	if (image != NULL && !done)
@@ -538,8 +536,8 @@ join_sources(struct hint *const *run, size_t count, size_t *ret_count)
 
 /* The number of the source that an entry of a merge is in. */
 static uint32_t
-index_of(const struct hint_source *sources, size_t count,
-    const struct segment *seg)
+index_of(
+    const struct hint_source *sources, size_t count, const struct segment *seg)
 {
 	size_t low = 0, high = count - 1;
 
@@ -602,7 +600,8 @@ merge_run(struct dir *dir, struct hint *const *run, size_t count)
 	if (st == KVLOG_OK)
 		st = hint_writer_finish(w, NULL);
 	if (st == KVLOG_OK)
-		hint = open_file(dir, sources, source_count);
+		hint =
+		    open_file(dir, hint_writer_name(w), sources, source_count);
 	merge_destroy(merge);
 	hint_writer_destroy(w);
 	os->free(sources);
@@ -610,8 +609,7 @@ merge_run(struct dir *dir, struct hint *const *run, size_t count)
 }
 
 bool
-hintset_merge_step(
-    struct hintset *hints, struct dir *dir, uint64_t entries_max)
+hintset_merge_step(struct hintset *hints, struct dir *dir, uint64_t entries_max)
 {
 	struct hint_list *list = hint_list_get(hints);
 	size_t first, end;
@@ -642,8 +640,8 @@ add_hint(struct hint_cover *c, struct hint *hint)
 }
 
 static void
-add_gap(struct hint_cover *c, const struct segment *seg, uint64_t from,
-    uint64_t to)
+add_gap(
+    struct hint_cover *c, const struct segment *seg, uint64_t from, uint64_t to)
 {
 	if (from < to)
 		c->gaps[c->count++] =
@@ -657,7 +655,6 @@ hintset_cover(struct hintset *hints, size_t first, uint64_t end,
 	const struct segset *set = hints->set;
 	struct hint_list *list = hint_list_get(hints);
 	size_t h = 0, most = list->count + 2 * (set->count - first);
-	uint64_t start = order_of(&set->segments[first]->header.id);
 
 	memset(c, 0, sizeof *c);
 	c->hints = os->calloc(most, sizeof(*c->hints));
@@ -667,14 +664,16 @@ hintset_cover(struct hintset *hints, size_t first, uint64_t end,
 		hint_list_put(list);
 		return err_set(err, KVLOG_NOMEM, 0, "read hints");
 	}
-	/* Those that begin before are of no use. */
-	while (h < list->count &&
-	       order_of(&first_source(list->hints[h])->id) < start)
-		h++;
 	for (size_t i = first; i < set->count; i++) {
 		const struct segment *seg = set->segments[i];
 		uint64_t at = SEGMENT_DATA_OFF;
 
+		/* Those that begin before, or go on where one of them ends,
+		 * are of no use. */
+		while (h < list->count &&
+		       order_of(&first_source(list->hints[h])->id) <
+			   order_of(&seg->header.id))
+			h++;
 		while (h < list->count &&
 		       first_source(list->hints[h])->seg == seg &&
 		       first_source(list->hints[h])->from == at) {
@@ -685,8 +684,8 @@ hintset_cover(struct hintset *hints, size_t first, uint64_t end,
 			seg = last_source(hint)->seg;
 			at = last_source(hint)->to;
 		}
-		add_gap(c, seg, at,
-		    i + 1 == set->count ? end : segment_end(seg));
+		add_gap(
+		    c, seg, at, i + 1 == set->count ? end : segment_end(seg));
 	}
 	hint_list_put(list);
 	return KVLOG_OK;
@@ -700,8 +699,7 @@ hint_cover_build(struct hint_cover *c, struct kvlog_error *err)
 
 		if (c->hints[i] != NULL)
 			continue;
-		st = hint_build(
-		    &c->gaps[i], 1, UINT64_MAX, &c->hints[i], err);
+		st = hint_build(&c->gaps[i], 1, UINT64_MAX, &c->hints[i], err);
 		if (st != KVLOG_OK)
 			return st;
 	}

@@ -174,8 +174,15 @@ find_in_hints(struct index *index, uint64_t hash, const struct hint_key *key,
 			if (unsound)
 				break;
 		}
-		if (unsound)
-			st = hintset_mend(index->hints, list->hints[i - 1]);
+		if (unsound) {
+			const struct hint *hint = list->hints[i - 1];
+
+			st = hintset_mend(index->hints, hint);
+			/* Of its records one is damaged too: perhaps this
+			 * key's. */
+			ret_ref->seg = hint->sources[0].seg;
+			ret_ref->off = hint->sources[0].from;
+		}
 		hint_list_put(list);
 		if (!unsound || st != KVLOG_OK)
 			return st;
@@ -284,8 +291,8 @@ load_record(struct index *index, const struct segment *seg, uint64_t off,
 }
 
 static enum kvlog_status
-load_entries(struct index *index, const struct hint *hint,
-    struct kvlog_error *err)
+load_entries(
+    struct index *index, const struct hint *hint, struct kvlog_error *err)
 {
 	struct hint_entry e;
 
@@ -304,8 +311,7 @@ load_entries(struct index *index, const struct hint *hint,
 }
 
 enum kvlog_status
-index_load_hint(
-    struct index *index, struct hint *hint, struct kvlog_error *err)
+index_load_hint(struct index *index, struct hint *hint, struct kvlog_error *err)
 {
 	struct hint *image;
 	enum kvlog_status st;

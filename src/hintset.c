@@ -5,10 +5,11 @@
  * The list of hints is replaced as a whole, so that readers take no lock; who
  * needs it for longer than a moment holds a reference.
  *
- * Merging.  A new hint is merged with those before it for as long as they are
- * together no smaller than the one before them.  Sizes so at least double
- * from hint to hint towards the older ones: there are O(log n) of them, and
- * an entry is copied O(log n) times in its life.
+ * Merging.  A new hint is merged with those before it for as long as the next
+ * one of these is at most twice as large as what is merged already.  Sizes so
+ * more than double from hint to hint towards the older ones: there are
+ * O(log n) of them.  Each copy brings an entry into a hint at least half as
+ * large again, less what others replace: it is copied O(log n) times.
  *
  * A hint over several segments tells each key's newest record in all of them,
  * and nothing of the others.  So it serves only as long as all of these
@@ -491,7 +492,7 @@ choose_run(const struct hint_list *list, uint64_t entries_max,
 
 		while (first > 0 &&
 		       may_join(list->hints[first - 1], list->hints[first]) &&
-		       list->hints[first - 1]->entry_count <= total) {
+		       list->hints[first - 1]->entry_count <= 2 * total) {
 			first--;
 			total += list->hints[first]->entry_count + 1;
 		}

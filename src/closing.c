@@ -51,8 +51,8 @@ plan_hint(struct log *log, uint64_t tail_min, struct hint_plan *plan,
 	pthread_mutex_lock(&log->turn);
 	for (size_t i = 0; i < log->set->count; i++) {
 		struct segment *s = log->set->segments[i];
-		bool sealed = i + 1 < log->set->count ||
-			      s->header.kind != SEGMENT_PLAIN;
+		bool sealed =
+		    i + 1 < log->set->count || s->header.kind != SEGMENT_PLAIN;
 
 		from = unhinted_from(s);
 		end = segment_end(s);

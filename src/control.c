@@ -171,9 +171,10 @@ control_open(struct control *ret_control, struct dir *dir, bool writable,
 		if (rc == EACCES && !writable)
 			return KVLOG_OK;
 		return err_sys(err, rc,
-		    rc == EACCES ? "open %s/%s for writing (reading needs no "
-				   "such permission)"
-				 : "open %s/%s, which should be a file",
+		    rc == EACCES || rc == EPERM || rc == EROFS
+			? "open %s/%s for writing (the store can still be "
+			  "opened read-only)"
+			: "open %s/%s, which should be a file",
 		    dir->path, DIR_LOCK_NAME);
 	}
 	rc = map_lock_file(control);

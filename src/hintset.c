@@ -344,7 +344,8 @@ hintset_add(struct hintset *hints, struct hint *hint)
 }
 
 enum kvlog_status
-hintset_mend(struct hintset *hints, const struct hint *damaged)
+hintset_mend(
+    struct hintset *hints, const struct hint *damaged, struct kvlog_error *err)
 {
 	enum kvlog_status st = KVLOG_OK;
 
@@ -356,7 +357,7 @@ hintset_mend(struct hintset *hints, const struct hint *damaged)
 		if (present(hints)->hints[i] != damaged)
 			continue;
 		st = hint_build(damaged->sources, damaged->source_count,
-		    UINT64_MAX, &image, NULL);
+		    UINT64_MAX, &image, err);
 		if (st == KVLOG_OK)
 			st = splice(hints, i, 1, image);
 		break;

@@ -70,7 +70,7 @@ bool hintset_store_image(
 
 /* Put an image in memory in the place of a hint that was found damaged. */
 enum kvlog_status hintset_mend(
-    struct hintset *hints, const struct hint *damaged);
+    struct hintset *hints, const struct hint *damaged, struct kvlog_error *err);
 
 /*
  * If neighbouring hint files are due to become one, so that there are always

@@ -134,6 +134,7 @@ struct os_table {
 	/* 16 bytes that change at every boot; zeros if the system has none */
 	void (*boot_id)(uint8_t ret_id[16]);
 	uint32_t (*pid)(void);
+	unsigned (*cpu_count)(void); /* processors to run on; at least 1 */
 
 	/* Memory; as the C library's, and aligned_alloc. */
 	void *(*malloc)(size_t size);

@@ -73,7 +73,7 @@ struct recoverer {
 
 /* Files */
 
-static void
+static enum kvlog_status
 fill_set_ids(struct recoverer *rec)
 {
 	struct file_list *files = &rec->r->files;
@@ -81,6 +81,7 @@ fill_set_ids(struct recoverer *rec)
 	for (size_t i = 0; i < files->count; i++) {
 		struct file *f = &files->files[i];
 		struct segment *seg;
+		enum kvlog_status st;
 
 		if (f->kind != FILE_SEGMENT)
 			continue;
@@ -89,14 +90,17 @@ fill_set_ids(struct recoverer *rec)
 		if (f->id.parts == 1)
 			continue;
 		/* An unreadable part makes its set incomplete. */
-		if (segment_open(rec->dir, f->name, &f->id, &seg, NULL) ==
-		    KVLOG_OK) {
+		st = segment_open(rec->dir, f->name, &f->id, &seg, rec->err);
+		if (st == KVLOG_VERSION)
+			return st;
+		if (st == KVLOG_OK) {
 			f->set_id = seg->header.set_id;
 			segment_close(seg);
 		} else {
 			f->set_id = i;
 		}
 	}
+	return KVLOG_OK;
 }
 
 static enum kvlog_status
@@ -126,6 +130,15 @@ open_one(struct recoverer *rec, const struct file *file)
 }
 
 static enum kvlog_status
+fail_missing(const struct recoverer *rec, uint32_t number)
+{
+	return err_set_at(rec->err, KVLOG_CORRUPT, number, 0,
+	    "%s: segment %" PRIu32 " is missing; restore the file from a "
+	    "backup, or save the others with kvlog-verify --salvage",
+	    rec->dir->path, number);
+}
+
+static enum kvlog_status
 open_files(struct recoverer *rec)
 {
 	struct file_list *files = &rec->r->files;
@@ -134,9 +147,10 @@ open_files(struct recoverer *rec)
 	enum kvlog_status st;
 
 	st = dir_list(rec->dir, files, rec->err);
+	if (st == KVLOG_OK)
+		st = fill_set_ids(rec);
 	if (st != KVLOG_OK)
 		return st;
-	fill_set_ids(rec);
 	dir_tile(files, &last, &rec->gap);
 	for (size_t i = 0; i < files->count && st == KVLOG_OK; i++) {
 		any |= files->files[i].kind == FILE_SEGMENT;
@@ -147,9 +161,7 @@ open_files(struct recoverer *rec)
 		return st;
 	rec->tiled = rec->set->count;
 	if (rec->tiled == 0 && any)
-		return err_set_at(rec->err, KVLOG_CORRUPT, 1, 0,
-		    "%s: segment 1 is missing; restore the file from a backup",
-		    rec->dir->path);
+		return fail_missing(rec, 1);
 	if (rec->tiled == 0)
 		return err_set(rec->err, KVLOG_NOSTORE, 0, "%s has no segments",
 		    rec->dir->path);
@@ -159,9 +171,10 @@ open_files(struct recoverer *rec)
 	for (size_t i = 0; i < files->count && rec->gap != 0; i++) {
 		struct file *f = &files->files[i];
 
-		if (f->kind != FILE_SEGMENT || f->id.first < rec->gap)
-			continue;
-		(void)open_one(rec, f);
+		if (f->kind == FILE_SEGMENT && f->id.first >= rec->gap)
+			st = open_one(rec, f);
+		if (st != KVLOG_OK)
+			return st; /* of another store, or a newer format */
 	}
 	return KVLOG_OK;
 }
@@ -303,8 +316,7 @@ follow_links(struct recoverer *rec)
 		if (next == NULL && seg->header.kind == SEGMENT_PLAIN)
 			atomic_store(&seg->end, last_limit(rec, seg));
 	}
-	return hintset_collect(
-	    rec->hints, rec->dir, &rec->r->files, rec->err);
+	return hintset_collect(rec->hints, rec->dir, &rec->r->files, rec->err);
 }
 
 /* Survey */
@@ -354,8 +366,8 @@ survey_segment(struct recoverer *rec, size_t i)
 		limit = rec->set->segments[i + 1]->link.prev_end;
 	else if (at_page)
 		limit = control_pos_off(rec->r->state.position);
-	return survey_plain(sv, seg, survey_from(rec, i), limit,
-	    sealed || at_page, rec->err);
+	return survey_plain(
+	    sv, seg, survey_from(rec, i), limit, sealed || at_page, rec->err);
 }
 
 /* As there may be more segments than descriptors, each has one in turn. */
@@ -693,6 +705,27 @@ judge_unreadable_end(struct recoverer *rec, const struct verdict *v)
 	return KVLOG_OK;
 }
 
+/*
+ * The log ends too early, and the end note names a segment that is not there.
+ * A writer would give its number to another file, so that it could never be
+ * put back.
+ */
+static enum kvlog_status
+judge_missing_end(struct recoverer *rec)
+{
+	const struct segset *set = rec->set;
+	uint32_t last = set->segments[rec->tiled - 1]->header.id.last;
+	struct control_note note;
+
+	if (!control_read_note(rec->control, &note) || note.segment <= last ||
+	    memcmp(note.uuid, set->segments[0]->header.store.uuid, 16) != 0)
+		return KVLOG_OK;
+	if (rec->control->writable)
+		return fail_missing(rec, last + 1);
+	rec->r->missing = last + 1;
+	return KVLOG_OK;
+}
+
 /* All of the tiled segments, and the gap behind them if there is one. */
 static enum kvlog_status
 judge_all(struct recoverer *rec, struct verdict *v)
@@ -712,16 +745,19 @@ judge_all(struct recoverer *rec, struct verdict *v)
 	}
 	if (v->ended && rec->surveys[v->segment].unreadable)
 		return judge_unreadable_end(rec, v);
+	if (!r->warm && rec->gap == 0 && rec->attested > reached(v)) {
+		enum kvlog_status st = judge_missing_end(rec);
+
+		if (st != KVLOG_OK)
+			return st;
+	}
 	if (v->ended)
 		return KVLOG_OK;
 	v->segment = last;
 	v->off = r->warm ? control_pos_off(r->state.position)
 			 : rec->surveys[last].end;
 	if (rec->gap != 0 && rec->attested > reached(v))
-		return err_set_at(rec->err, KVLOG_CORRUPT, rec->gap, 0,
-		    "%s: segment %" PRIu32 " is missing; restore the file from "
-		    "a backup",
-		    rec->dir->path, rec->gap);
+		return fail_missing(rec, rec->gap);
 	if (!r->warm && rec->attested > reached(v)) {
 		/* Zeros where commits were known to be durable. */
 		note_damage(rec, rec->set->segments[last], v->off, 0);
@@ -855,7 +891,12 @@ recovery_fini(struct recovery *recovery)
 void
 recover_describe(const struct recovery *r, char *buf, size_t len)
 {
-	if (r->flags & KVLOG_RECOVERY_DAMAGE)
+	if (r->missing != 0)
+		snprintf(buf, len,
+		    "segment %" PRIu32
+		    " is missing; restore the file from a backup",
+		    r->missing);
+	else if (r->flags & KVLOG_RECOVERY_DAMAGE)
 		snprintf(buf, len,
 		    "damage found in %" PRIu64
 		    " place%s, first in segment %" PRIu32 " at offset %" PRIu64

@@ -120,6 +120,25 @@ is_leftover(const struct segset *set, const struct file *f)
 	return true;
 }
 
+/* Whether a segment that is not live may be removed: not if it is another
+ * store's, or something that nobody can read. */
+static bool
+is_of_store(struct dir *dir, const struct segset *set, const struct file *f)
+{
+	const struct segment_header *ours = &set->segments[0]->header;
+	struct segment *seg;
+	bool same;
+
+	if (f->kind != FILE_SEGMENT)
+		return true;
+	if (segment_open(dir, f->name, &f->id, &seg, NULL) != KVLOG_OK)
+		return false;
+	same = memcmp(seg->header.store.uuid, ours->store.uuid,
+		   sizeof ours->store.uuid) == 0;
+	segment_close(seg);
+	return same;
+}
+
 static bool
 has_leftovers(const struct segset *set, const struct recovery *r)
 {
@@ -139,7 +158,7 @@ remove_leftovers(struct dir *dir, const struct segset *set,
 	for (size_t i = 0; i < r->files.count && rc == 0; i++) {
 		const struct file *f = &r->files.files[i];
 
-		if (!is_leftover(set, f))
+		if (!is_leftover(set, f) || !is_of_store(dir, set, f))
 			continue;
 		rc = os->unlink(dir->fd, f->name);
 		if (rc == ENOENT || rc == EISDIR || rc == EPERM)

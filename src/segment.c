@@ -319,24 +319,29 @@ segment_open(struct dir *dir, const char *name, const struct file_id *id,
 		seg->fd = -1;
 	if (rc == 0)
 		rc = os->stat(seg->fd, &st);
-	if (rc == 0 && !st.is_regular)
-		rc = EINVAL;
 	if (rc != 0) {
 		status = err_sys(err, rc, "open %s/%s", dir->path, name);
+		goto fail;
+	}
+	if (!st.is_regular) {
+		status = err_set_at(err, KVLOG_CORRUPT, id->last, 0,
+		    "%s/%s is not a file; put the right file in its place",
+		    dir->path, name);
 		goto fail;
 	}
 	seg->dev = st.dev;
 	seg->ino = st.ino;
 	seg->file_len = st.size;
+	if (st.size < SEGMENT_DATA_OFF) {
+		status = err_set_at(err, KVLOG_CORRUPT, id->last, st.size,
+		    "%s/%s is cut off at %" PRIu64 " bytes, before its first "
+		    "record; restore the file from a backup",
+		    dir->path, name, st.size);
+		goto fail;
+	}
 	status = read_headers(seg, dir, id, err);
 	if (status != KVLOG_OK)
 		goto fail;
-	if (segment_limit(seg) < SEGMENT_DATA_OFF) {
-		status = err_set_at(err, KVLOG_CORRUPT, id->last, st.size,
-		    "%s/%s is cut off at %" PRIu64 " bytes", dir->path, name,
-		    st.size);
-		goto fail;
-	}
 	rc = map_segment(seg, false);
 	if (rc != 0) {
 		status = err_sys(err, rc, "map %s/%s", dir->path, name);

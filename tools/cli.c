@@ -186,12 +186,18 @@ exit_of_status(enum kvlog_status status)
 
 /* What the user of this program can do, where the library cannot know. */
 static const char *
-hint_of_status(enum kvlog_status status)
+hint_of_error(enum kvlog_status status, int sys_errno)
 {
 	if (status == KVLOG_NOSTORE)
 		return "; 'kvlog create' makes a store";
 	if (status == KVLOG_BUSY)
 		return "; --timeout waits longer";
+	if (status == KVLOG_CORRUPT)
+		return "; kvlog-recovery(7) says more";
+	if (status == KVLOG_NOSPACE && sys_errno == EFBIG)
+		return "; raise the limit of file sizes (ulimit -f)";
+	if (status == KVLOG_NOSPACE)
+		return "; make room on the disk";
 	return "";
 }
 
@@ -199,15 +205,16 @@ enum cli_exit
 cli_fail_status(
     const struct cli *cli, enum kvlog_status status, const char *what)
 {
-	const char *text = cli->error.text;
+	bool told = cli->error.status == status && cli->error.text[0] != '\0';
+	const char *text = told ? cli->error.text : kvlog_status_text(status);
+	const char *hint =
+	    hint_of_error(status, told ? cli->error.sys_errno : 0);
 
-	if (cli->error.status != status || *text == '\0')
-		text = kvlog_status_text(status);
 	if (strstr(text, cli->store) != NULL) /* it says where */
-		return cli_fail(cli, exit_of_status(status), "%s%s", text,
-		    hint_of_status(status));
+		return cli_fail(
+		    cli, exit_of_status(status), "%s%s", text, hint);
 	return cli_fail(cli, exit_of_status(status), "%s %s: %s%s", what,
-	    cli->store, text, hint_of_status(status));
+	    cli->store, text, hint);
 }
 
 enum cli_exit
@@ -336,7 +343,8 @@ warn_of_damage(struct cli *cli, struct kvlog *db)
 	cli->degraded = (stats.recovery & KVLOG_RECOVERY_DEGRADED) != 0;
 	if ((stats.recovery & KVLOG_RECOVERY_DAMAGE) != 0)
 		cli_warn(cli,
-		    "%s is damaged: %s%s; 'kvlog dump' saves what can be read",
+		    "%s is damaged: %s%s; 'kvlog dump' saves what can be read, "
+		    "kvlog-recovery(7) says more",
 		    cli->store, stats.recovery_text,
 		    cli->degraded ? "; its keys are not known, so that a key "
 				    "may be missing or show an older value"
@@ -356,6 +364,7 @@ is_wrong_path(const struct kvlog_error *error)
 	case EROFS:
 	case ENOENT:
 	case ENOTDIR:
+	case EISDIR:
 	case ELOOP:
 	case ENAMETOOLONG:
 		return true;
@@ -373,6 +382,7 @@ cli_open(struct cli *cli, unsigned flags, uint64_t segment_size,
 
 	options.flags = flags;
 	options.timeout_ms = cli->timeout_ms;
+	options.index_mode = cli->index_mode;
 	if (cli->durability != KVLOG_DURABILITY_DEFAULT)
 		options.durability = cli->durability;
 	if (segment_size != 0)

@@ -34,6 +34,7 @@ static const struct option common_options[] = {
     {"verbose", no_argument, NULL, OPT_VERBOSE},
     {"timeout", required_argument, NULL, OPT_TIMEOUT},
     {"durability", required_argument, NULL, OPT_DURABILITY},
+    {"index", required_argument, NULL, OPT_INDEX},
     {"help", no_argument, NULL, OPT_HELP},
     {NULL, 0, NULL, 0},
 };
@@ -45,20 +46,31 @@ static const struct option version_option[] = {
 
 static const char usage_text[] =
     "usage: kvlog [--json] [-q] [-v] [--timeout=TIME] [--durability=MODE] "
-    "COMMAND [ARGUMENT ...]\n"
+    "[--index=MODE] COMMAND [ARGUMENT ...]\n"
     "       kvlog help [COMMAND]\n"
     "       kvlog --help | --version\n";
+
+static const char help_usage_text[] =
+    "usage: kvlog help [COMMAND]\n\n"
+    "List the commands, or say what COMMAND does and which options it "
+    "takes.\n";
 
 static const char common_text[] =
     "Common options, before or after the command:\n"
     "  --json             answer in JSON, one object per line\n"
     "  -q, --quiet        say only what was asked for, and errors\n"
     "  -v, --verbose      say more, on standard error\n"
+    "  --index=MODE       how keys are found: hints (opening takes no time; "
+    "the\n"
+    "                     default) or memory (a table, filled at opening)\n"
+    "  -h, --help         this text\n";
+
+/* The common options that mean something to commands that write. */
+static const char writing_text[] =
     "  --timeout=TIME     wait so long for another writer: milliseconds, or\n"
     "                     seconds as in 10s (default 5s)\n"
     "  --durability=MODE  when a write counts as done: commit (synced before\n"
-    "                     the command goes on), interval or none\n"
-    "  -h, --help         this text\n";
+    "                     the command goes on), interval or none\n";
 
 static const char exit_text[] =
     "Exit status: 0 done, 1 key not found or condition not met, 2 wrong usage\n"
@@ -83,8 +95,9 @@ static void
 print_help(const struct command *command)
 {
 	if (command != NULL) {
-		printf("usage: kvlog %s\n\n%s\n%s\n%s", command->synopsis,
-		    command->help, common_text, exit_text);
+		printf("usage: kvlog %s\n\n%s\n%s%s\n%s", command->synopsis,
+		    command->help, common_text,
+		    command->writes ? writing_text : "", exit_text);
 		return;
 	}
 	printf("%s\nA store is a directory that maps keys to values.\n\n"
@@ -92,7 +105,7 @@ print_help(const struct command *command)
 	    usage_text);
 	for (size_t i = 0; i < COMMAND_COUNT; i++)
 		printf("  %-8s %s\n", commands[i]->name, commands[i]->summary);
-	printf("\n%s\n%s", common_text, exit_text);
+	printf("\n%s%s\n%s", common_text, writing_text, exit_text);
 }
 
 /* The option that a letter stands for; other values are options already. */
@@ -188,6 +201,19 @@ parse_options(struct cli *cli, int argc, char **argv, const char *letters,
 	return CLI_DONE;
 }
 
+static enum cli_exit
+apply_index(struct cli *cli, const char *mode)
+{
+	if (mode == NULL)
+		return CLI_DONE;
+	if (strcmp(mode, "memory") == 0)
+		cli->index_mode = KVLOG_INDEX_MEMORY;
+	else if (strcmp(mode, "hints") != 0)
+		return cli_usage(
+		    cli, "'%s' is no index mode; it is hints or memory", mode);
+	return CLI_DONE;
+}
+
 /* What the common options say, into the fields of cli. */
 static enum cli_exit
 apply_common(struct cli *cli)
@@ -203,7 +229,7 @@ apply_common(struct cli *cli)
 		    "'%s' is no time; write milliseconds, or seconds as in 10s",
 		    timeout);
 	if (durability == NULL)
-		return CLI_DONE;
+		return apply_index(cli, cli_option(cli, OPT_INDEX));
 	if (strcmp(durability, "commit") == 0)
 		cli->durability = KVLOG_DURABILITY_COMMIT;
 	else if (strcmp(durability, "interval") == 0)
@@ -217,7 +243,7 @@ apply_common(struct cli *cli)
 	if (!cli->command->writes)
 		return cli_usage(
 		    cli, "--durability is for commands that write");
-	return CLI_DONE;
+	return apply_index(cli, cli_option(cli, OPT_INDEX));
 }
 
 /* argv[0] is the command. */
@@ -257,6 +283,12 @@ run_help(struct cli *cli, int argc, char **argv)
 
 	if (argc > 2)
 		return cli_usage(cli, "help takes one command");
+	if (argc == 2 &&
+	    (strcmp(argv[1], "help") == 0 || strcmp(argv[1], "--help") == 0 ||
+		strcmp(argv[1], "-h") == 0)) {
+		fputs(help_usage_text, stdout);
+		return CLI_DONE;
+	}
 	if (argc == 2) {
 		command = command_find(argv[1]);
 		if (command == NULL)
@@ -335,7 +367,9 @@ finish_output(const struct cli *cli, enum cli_exit status)
 int
 main(int argc, char **argv)
 {
-	struct cli cli = {.store = "", .timeout_ms = TIMEOUT_DEFAULT_MS};
+	struct cli cli = {.store = "",
+	    .timeout_ms = TIMEOUT_DEFAULT_MS,
+	    .index_mode = KVLOG_INDEX_HINTS};
 
 	hold_standard_files();
 	/* Closed pipes and size limits are errors of the calls that meet

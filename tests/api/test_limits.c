@@ -350,7 +350,7 @@ START_TEST(what_is_no_file_is_no_segment)
 		for (unsigned k = 0; k < 2; k++) {
 			ck_assert_int_eq(
 			    open_status(k == 0 ? KVLOG_OPEN_READONLY : 0, &err),
-			    KVLOG_IO);
+			    KVLOG_CORRUPT);
 			ck_assert_ptr_nonnull(strstr(err.text, names[i]));
 		}
 		ck_assert_int_eq(remove(path), 0);

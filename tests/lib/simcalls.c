@@ -823,6 +823,14 @@ sim_boot_id(uint8_t ret_id[16])
 	rng_fill(&rng, ret_id, 16);
 }
 
+/* Threads that share a simulated disk would make its steps come in any
+ * order. */
+static unsigned
+sim_cpu_count(void)
+{
+	return 1;
+}
+
 static uint32_t
 sim_pid(void)
 {
@@ -869,6 +877,7 @@ const struct os_table os_sim = {
     .sleep_ns = sim_sleep_ns,
     .boot_id = sim_boot_id,
     .pid = sim_pid,
+    .cpu_count = sim_cpu_count,
 
     .malloc = sim_malloc,
     .calloc = sim_calloc,

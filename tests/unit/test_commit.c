@@ -1025,8 +1025,8 @@ START_TEST(a_hint_waits_for_durable_evidence)
 	ck_assert(log_write_hint(lg, LOG_TAIL_MAX)); /* in memory */
 	ck_assert(log_write_hint(lg, LOG_TAIL_MAX)); /* the file */
 	ck_assert(makelog_exists("00000001.hint"));
-	ck_assert_uint_eq(db->set->segments[0]->hinted_to,
-	    segment_end(db->set->segments[0]));
+	ck_assert_uint_eq(
+	    db->set->segments[0]->hinted_to, segment_end(db->set->segments[0]));
 	ck_assert(!log_write_hint(lg, LOG_TAIL_MAX));
 	ck_assert(!makelog_exists("00000002.hint")); /* it is active */
 	close_store();

@@ -451,7 +451,7 @@ START_TEST(a_damaged_hint_is_mended_once)
 		enum kvlog_status st;
 
 		simos_fail(SIMOS_MALLOC, nth, ENOMEM, false);
-		st = hintset_mend(&hints, damaged);
+		st = hintset_mend(&hints, damaged, NULL);
 		simos_fail_clear();
 		if (st == KVLOG_OK)
 			break;
@@ -465,7 +465,7 @@ START_TEST(a_damaged_hint_is_mended_once)
 	image = list->hints[0];
 	ck_assert(hint_get(image, 3, &e));
 	/* Who comes late finds it done. */
-	MAKELOG_OK(hintset_mend(&hints, damaged));
+	MAKELOG_OK(hintset_mend(&hints, damaged, NULL));
 	hint_list_put(list);
 	list = hint_list_get(&hints);
 	ck_assert_ptr_eq(list->hints[0], image);
@@ -485,6 +485,7 @@ END_TEST
 START_TEST(what_cannot_be_mended_stays)
 {
 	struct hint_list *list;
+	struct kvlog_error err;
 	uint8_t byte;
 	struct segment *seg;
 
@@ -495,7 +496,10 @@ START_TEST(what_cannot_be_mended_stays)
 	byte = (uint8_t)~seg->map.addr[at(3) + 20];
 	ck_assert_int_eq(os->store(&seg->map, at(3) + 20, &byte, 1), 0);
 	list = hint_list_get(&hints);
-	ck_assert_int_eq(hintset_mend(&hints, list->hints[0]), KVLOG_CORRUPT);
+	ck_assert_int_eq(
+	    hintset_mend(&hints, list->hints[0], &err), KVLOG_CORRUPT);
+	ck_assert_uint_eq(err.segment, 1);
+	ck_assert_uint_eq(err.offset, at(3));
 	hint_list_put(list);
 	expect_list("1-1:0-10");
 }
@@ -1205,7 +1209,8 @@ mend_all(void *arg)
 		struct hint_list *list = hint_list_get(&hints);
 
 		for (size_t i = 0; i < list->count; i++)
-			bad += hintset_mend(&hints, list->hints[i]) != KVLOG_OK;
+			bad += hintset_mend(&hints, list->hints[i], NULL) !=
+			       KVLOG_OK;
 		hint_list_put(list);
 	}
 	atomic_fetch_sub(&writers, 1);

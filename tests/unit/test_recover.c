@@ -937,10 +937,16 @@ START_TEST(a_note_attests_a_missing_segment)
 	memcpy(note.uuid, m.store.uuid, 16);
 	make_page(&state, &note);
 	ck_assert_int_eq(os->unlink(m.dir.fd, TWO), 0);
+	/* A writer would make another segment 2. */
 	found_init(&f, true);
+	ck_assert_int_eq(f.st, KVLOG_CORRUPT);
+	ck_assert_uint_eq(f.err.segment, 2);
+	found_fini(&f);
 	/* No file stands behind the gap, so it is an end that came early. */
+	found_init(&f, false);
 	expect_log(1, offs[3] + (uint64_t)LEN, 3, DAMAGE | DEGRADED | CRASH);
 	ck_assert_uint_eq(f.r.lost_seq, 5);
+	ck_assert_uint_eq(f.r.missing, 2);
 	finish();
 }
 END_TEST
@@ -1117,10 +1123,9 @@ START_TEST(a_segment_with_its_hint_is_not_read)
 	find();
 	ck_assert_uint_eq(f.r.scanned, 1);
 	ck_assert_uint_eq(f.r.attested, 1);
-	MAKELOG_OK(hint_build(
-	    &(struct hint_source){.seg = f.set->segments[0],
-		.from = SEGMENT_DATA_OFF,
-		.to = segment_end(f.set->segments[0])},
+	MAKELOG_OK(hint_build(&(struct hint_source){.seg = f.set->segments[0],
+				  .from = SEGMENT_DATA_OFF,
+				  .to = segment_end(f.set->segments[0])},
 	    1, UINT64_MAX, &hint, NULL));
 	MAKELOG_OK(hint_write(hint, &f.dir, NULL));
 	hint_unref(hint);
@@ -1128,8 +1133,8 @@ START_TEST(a_segment_with_its_hint_is_not_read)
 	find();
 	expect_log(2, m.off, 5, CRASH);
 	ck_assert_uint_eq(f.r.scanned, 0);
-	ck_assert_uint_eq(f.set->segments[0]->hinted_to,
-	    segment_end(f.set->segments[0]));
+	ck_assert_uint_eq(
+	    f.set->segments[0]->hinted_to, segment_end(f.set->segments[0]));
 	/* It attests all that it covers. */
 	ck_assert_uint_eq(f.r.attested, 3);
 	found_fini(&f);

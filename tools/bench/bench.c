@@ -46,7 +46,6 @@ struct bench {
 	struct measure *measures; /* see results_at(), shared */
 	char work_dir[4096];      /* all that we write is below it */
 	char store_dir[4096 + 16];
-	bool made_dir; /* options.dir did not exist before */
 };
 
 static volatile sig_atomic_t stop_signal; /* 0: none came */
@@ -548,12 +547,6 @@ bench_make_dirs(struct bench *bench)
 	const char *dir = bench->options.dir;
 	int len;
 
-	if (mkdir(dir, 0777) == 0)
-		bench->made_dir = true;
-	else if (errno != EEXIST) {
-		fprintf(stderr, "kvlog-bench: %s: %s\n", dir, strerror(errno));
-		return false;
-	}
 	len = snprintf(bench->work_dir, sizeof bench->work_dir,
 	    "%s/kvlog-bench.XXXXXX", dir);
 	if (len < 0 || (size_t)len > sizeof bench->work_dir / 2) {
@@ -577,8 +570,6 @@ bench_remove_dirs(struct bench *bench)
 	if (bench->work_dir[0] != '\0' && !machine_remove(bench->work_dir))
 		fprintf(stderr, "kvlog-bench: %s: cannot be removed\n",
 		    bench->work_dir);
-	if (bench->made_dir)
-		rmdir(bench->options.dir);
 }
 
 static bool

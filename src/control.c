@@ -329,7 +329,8 @@ bool
 control_writer_lives(const struct control *control)
 {
 	return control->fd >= 0 &&
-	       os->is_locked(control->fd, LOCK_BASE + CONTROL_WRITER);
+	       (registry_has_writer(control->registered) ||
+		   os->is_locked(control->fd, LOCK_BASE + CONTROL_WRITER));
 }
 
 void

@@ -217,6 +217,31 @@ START_TEST(without_a_boot_id_only_poison_is_believed)
 }
 END_TEST
 
+static bool
+nobody_locks(int fd, uint64_t byte)
+{
+	(void)fd;
+	(void)byte;
+	return false;
+}
+
+/* Classic locks do not tell a process that it has them itself. */
+START_TEST(a_writer_of_this_process_is_seen_to_live)
+{
+	struct control writer, reader;
+
+	table.is_locked = nobody_locks;
+	ck_assert_int_eq(control_create(&dir, NULL), KVLOG_OK);
+	writer = open_control(true);
+	ck_assert_int_eq(control_lock_writer(&writer, &dir, 0, NULL), KVLOG_OK);
+	reader = open_control(false);
+	ck_assert(control_writer_lives(&reader));
+	control_close(&writer);
+	ck_assert(!control_writer_lives(&reader));
+	control_close(&reader);
+}
+END_TEST
+
 START_TEST(a_copy_of_the_lock_file_is_stale)
 {
 	char *aside = files_path(path, "aside");
@@ -481,6 +506,7 @@ main(void)
 	tcase_add_test(tc, the_page_is_stale_where_its_head_differs);
 	tcase_add_test(tc, the_page_is_stale_in_another_boot);
 	tcase_add_test(tc, without_a_boot_id_only_poison_is_believed);
+	tcase_add_test(tc, a_writer_of_this_process_is_seen_to_live);
 	tcase_add_test(tc, a_copy_of_the_lock_file_is_stale);
 	tcase_add_test(tc, a_page_half_formatted_is_stale);
 	tcase_add_test(tc, readers_do_without_a_lock_file);

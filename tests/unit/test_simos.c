@@ -1410,6 +1410,10 @@ START_TEST(clock_random_and_boots_come_from_the_seed)
 	ck_assert_mem_ne(random[0], random[1], sizeof random[0]);
 	os->boot_id(boot[1]);
 	ck_assert_mem_ne(boot[0], boot[1], sizeof boot[0]);
+	simos_set_boot_id(false);
+	memset(boot[0], 0, sizeof boot[0]);
+	os->boot_id(boot[1]);
+	ck_assert_mem_eq(boot[0], boot[1], sizeof boot[0]);
 
 	simos_set_clock_ms(1000);
 	ck_assert_uint_eq(os->clock_ms(), 1000);

@@ -215,9 +215,9 @@ make_keys(unsigned seed)
 	for (unsigned i = 0; i < KEYS; i++) {
 		/* Few different bytes and long runs: shared prefixes of all
 		 * lengths, keys that begin others, 0x00 and 0xff. */
-		size_t len = 1 + rng_below(&rng, KEY_CAP - 1);
+		size_t len = 1 + (size_t)rng_below(&rng, KEY_CAP - 1);
 		static const uint8_t bytes[] = {0, 0xff, 'a', 'a', 'a', 'b'};
-		size_t run = rng_below(&rng, len + 1);
+		size_t run = (size_t)rng_below(&rng, len + 1);
 
 		keys[i][0] = (uint8_t)len;
 		memset(keys[i] + 1, 'a', run);
@@ -619,7 +619,7 @@ START_TEST(hostile_hints_do_no_harm)
 			put_u64(p + (at > 184 ? 184 : at), values[turn / 192]);
 		} else {
 			/* Something in blocks and fences. */
-			at = 4096 + rng_below(&rng, len - 4096);
+			at = 4096 + (size_t)rng_below(&rng, len - 4096);
 			p[at] = (uint8_t)rng_next(&rng);
 		}
 		reseal(p, len);

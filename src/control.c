@@ -48,6 +48,9 @@
 /* Layout 1, 64-bit words, a known byte order when read natively. */
 #define TAG (UINT64_C(0x6b766c6f67430000) | 0x0100u | 8u)
 
+/* Processes share the words without a lock. */
+static_assert(ATOMIC_LLONG_LOCK_FREE != 0, "needs atomic 64-bit words");
+
 /* The validity word. */
 #define PAGE_INVALID 0u
 #define PAGE_VALID 1u

@@ -431,7 +431,7 @@ control_format(struct control *control, const struct control_state *state,
 
 	assert(control->writer);
 	memcpy(boot, control->boot_id, sizeof boot);
-	rc = os->random(&nonce, sizeof nonce);
+	rc = os_draw(&nonce);
 
 	const struct {
 		enum word word;

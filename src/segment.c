@@ -219,7 +219,7 @@ draw_salt(uint64_t *ret_salt)
 	int rc;
 
 	do {
-		rc = os->random(ret_salt, sizeof *ret_salt);
+		rc = os_draw(ret_salt);
 	} while (rc == 0 && *ret_salt == 0);
 	return rc;
 }

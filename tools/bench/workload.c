@@ -275,14 +275,25 @@ get_record(struct session *session, uint64_t record)
 	return true;
 }
 
+/* The high half of the product, 0 .. range-1: evenly, if h is any number. */
+static inline uint64_t
+scale(uint64_t h, uint64_t range)
+{
+	const uint64_t h_high = h >> 32, h_low = h & UINT32_MAX;
+	const uint64_t r_high = range >> 32, r_low = range & UINT32_MAX;
+	const uint64_t a = h_high * r_low, b = h_low * r_high;
+	const uint64_t middle =
+	    (h_low * r_low >> 32) + (a & UINT32_MAX) + (b & UINT32_MAX);
+
+	return h_high * r_high + (a >> 32) + (b >> 32) + (middle >> 32);
+}
+
 static bool
 step_get(struct session *session, uint64_t i)
 {
 	uint64_t h = mix(session->seed + i);
 
-	/* The high half of the product: 0 .. key_range-1, evenly. */
-	return get_record(session,
-	    (uint64_t)((unsigned __int128)h * session->key_range >> 64));
+	return get_record(session, scale(h, session->key_range));
 }
 
 static inline bool
@@ -309,7 +320,7 @@ step_get_absent(struct session *session, uint64_t i)
 	uint64_t h = mix(session->seed + i), range = session->key_range;
 	uint64_t n;
 
-	n = (uint64_t)((unsigned __int128)h * range >> 64);
+	n = scale(h, range);
 	if ((i & 1) == 0)
 		return get_absent(session, key_number(session, n) + 1);
 	n = 2 * n + (h & 1);

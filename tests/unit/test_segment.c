@@ -179,6 +179,19 @@ START_TEST(a_salt_is_never_zero)
 }
 END_TEST
 
+/*
+ * As a real disk does it: what there is, and then an error.  No test fills
+ * the real disk: for that moment all others on the machine would lose what
+ * they write.
+ */
+static int
+disk_of_8192_bytes(int fd, uint64_t size)
+{
+	int rc = os_real.allocate(fd, size < 8192 ? size : 8192);
+
+	return rc == 0 && size > 8192 ? ENOSPC : rc;
+}
+
 START_TEST(creating_fails_without_a_trace)
 {
 	const struct segment_header h = segtest_header(1, 8192);
@@ -195,11 +208,13 @@ START_TEST(creating_fails_without_a_trace)
 	ck_assert_ptr_null(seg);
 	segment_close(must_open());
 	/* A disk that is too small. */
+	table.allocate = disk_of_8192_bytes;
 	ck_assert_int_eq(segment_create(&segtest_dir, "big.tmp",
 			     &(struct segment_header){.id = {1, 1, 0, 1, 1},
 				 .size = UINT64_C(1) << 38},
 			     false, &seg, &err),
 	    KVLOG_NOSPACE);
+	ck_assert_int_eq(err.sys_errno, ENOSPC);
 	ck_assert_int_eq(dir_list(&segtest_dir, &list, NULL), KVLOG_OK);
 	ck_assert_uint_eq(list.count, 1);
 	file_list_fini(&list);

@@ -341,8 +341,8 @@ START_TEST(a_torn_batch_is_gone_as_a_whole)
 }
 END_TEST
 
-int
-main(void)
+static Suite *
+make_suite(void)
 {
 	Suite *suite = suite_create("batch");
 	TCase *tc = tcase_create("batch");
@@ -360,5 +360,11 @@ main(void)
 	tcase_add_test(tc, a_batch_may_be_larger_than_a_segment);
 	tcase_add_test(tc, a_torn_batch_is_gone_as_a_whole);
 	suite_add_tcase(suite, tc);
-	return test_main(suite);
+	return suite;
+}
+
+int
+main(void)
+{
+	return api_main(make_suite);
 }

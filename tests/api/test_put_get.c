@@ -408,8 +408,8 @@ START_TEST(null_handles_are_refused)
 }
 END_TEST
 
-int
-main(void)
+static Suite *
+make_suite(void)
 {
 	Suite *suite = suite_create("put_get");
 	TCase *tc = tcase_create("put_get");
@@ -432,5 +432,11 @@ main(void)
 	tcase_add_test(tc, texts_and_versions);
 	tcase_add_test(tc, null_handles_are_refused);
 	suite_add_tcase(suite, tc);
-	return test_main(suite);
+	return suite;
+}
+
+int
+main(void)
+{
+	return api_main(make_suite);
 }

@@ -144,5 +144,6 @@ log_close(struct log *log, struct kvlog_error *err)
 		;
 	if (log->dirty)
 		log_give_slack_back(log);
+	(void)control_set_closed(log->control);
 	return KVLOG_OK;
 }

@@ -5,10 +5,11 @@
  * The list of hints is replaced as a whole, so that readers take no lock; who
  * needs it for longer than a moment holds a reference.
  *
- * Merging.  A new hint is merged with those before it for as long as they are
- * together no smaller than the one before them.  Sizes so at least double
- * from hint to hint towards the older ones: there are O(log n) of them, and
- * an entry is copied O(log n) times in its life.
+ * Merging.  A new hint is merged with those before it for as long as the next
+ * one of these is at most twice as large as what is merged already.  Sizes so
+ * more than double from hint to hint towards the older ones: there are
+ * O(log n) of them.  Each copy brings an entry into a hint at least half as
+ * large again, less what others replace: it is copied O(log n) times.
  *
  * A hint over several segments tells each key's newest record in all of them,
  * and nothing of the others.  So it serves only as long as all of these
@@ -379,16 +380,13 @@ may_store(const struct hint *image, uint64_t attested)
 	return image->name[0] == '\0';
 }
 
-/* Open the file of a hint over these sources. */
+/* Open the file that a hint over these sources was written to. */
 static struct hint *
-open_file(
-    struct dir *dir, const struct hint_source *sources, size_t source_count)
+open_file(struct dir *dir, const char *name, const struct hint_source *sources,
+    size_t source_count)
 {
-	char name[DIR_NAME_LEN];
-	struct hint *hint;
+	struct hint *hint = hint_open(dir, name, &sources[0].seg->header.store);
 
-	hint_make_name(name, sources, source_count);
-	hint = hint_open(dir, name, &sources[0].seg->header.store);
 	if (hint == NULL)
 		return NULL;
 	for (size_t i = 0; i < source_count; i++)
@@ -425,13 +423,18 @@ hintset_store_image(struct hintset *hints, struct dir *dir, uint64_t attested)
 {
 	struct hint_list *list = hint_list_get(hints);
 	struct hint *image = NULL, *file = NULL;
+	char name[DIR_NAME_LEN];
 	bool done = false;
 
 	for (size_t i = 0; i < list->count && image == NULL; i++)
 		if (may_store(list->hints[i], attested))
 			image = list->hints[i];
-	if (image != NULL && hint_write(image, dir, NULL) == KVLOG_OK)
-		file = open_file(dir, image->sources, image->source_count);
+	/* Named once: the segment may be growing. */
+	if (image != NULL)
+		hint_make_name(name, image->sources, image->source_count);
+	if (image != NULL && hint_write_as(image, dir, name, NULL) == KVLOG_OK)
+		file =
+		    open_file(dir, name, image->sources, image->source_count);
 	if (file != NULL)
 		done = exchange(hints, image, 1, file);
 	if (image != NULL && !done)
@@ -490,7 +493,7 @@ choose_run(const struct hint_list *list, uint64_t entries_max,
 
 		while (first > 0 &&
 		       may_join(list->hints[first - 1], list->hints[first]) &&
-		       list->hints[first - 1]->entry_count <= total) {
+		       list->hints[first - 1]->entry_count <= 2 * total) {
 			first--;
 			total += list->hints[first]->entry_count + 1;
 		}
@@ -599,7 +602,8 @@ merge_run(struct dir *dir, struct hint *const *run, size_t count)
 	if (st == KVLOG_OK)
 		st = hint_writer_finish(w, NULL);
 	if (st == KVLOG_OK)
-		hint = open_file(dir, sources, source_count);
+		hint =
+		    open_file(dir, hint_writer_name(w), sources, source_count);
 	merge_destroy(merge);
 	hint_writer_destroy(w);
 	os->free(sources);
@@ -653,7 +657,6 @@ hintset_cover(struct hintset *hints, size_t first, uint64_t end,
 	const struct segset *set = hints->set;
 	struct hint_list *list = hint_list_get(hints);
 	size_t h = 0, most = list->count + 2 * (set->count - first);
-	uint64_t start = order_of(&set->segments[first]->header.id);
 
 	memset(c, 0, sizeof *c);
 	c->hints = os->calloc(most, sizeof(*c->hints));
@@ -663,14 +666,16 @@ hintset_cover(struct hintset *hints, size_t first, uint64_t end,
 		hint_list_put(list);
 		return err_set(err, KVLOG_NOMEM, 0, "read hints");
 	}
-	/* Those that begin before are of no use. */
-	while (h < list->count &&
-	       order_of(&first_source(list->hints[h])->id) < start)
-		h++;
 	for (size_t i = first; i < set->count; i++) {
 		const struct segment *seg = set->segments[i];
 		uint64_t at = SEGMENT_DATA_OFF;
 
+		/* Those that begin before, or go on where one of them ends,
+		 * are of no use. */
+		while (h < list->count &&
+		       order_of(&first_source(list->hints[h])->id) <
+			   order_of(&seg->header.id))
+			h++;
 		while (h < list->count &&
 		       first_source(list->hints[h])->seg == seg &&
 		       first_source(list->hints[h])->from == at) {

@@ -720,7 +720,7 @@ START_TEST(lookup_tells_the_place_of_damage)
 		    name, sizeof name, "%08" PRIu32 ".seg", v->segment);
 		path = files_path(api_store, name);
 		/* In the key: its hint still names the record. */
-		files_flip(path, v->off + 28, 3);
+		files_flip(path, (size_t)v->off + 28, 3);
 		free(path);
 		db = try_open(api_store, KVLOG_OPEN_READONLY, false);
 		if (kvlog_lookup(db, key, key_len, &info) == KVLOG_CORRUPT) {
@@ -758,7 +758,7 @@ START_TEST(a_value_that_is_damaged_reads_as_corrupt)
 		(void)snprintf(
 		    name, sizeof name, "%08" PRIu32 ".seg", v->segment);
 		path = files_path(api_store, name);
-		files_flip(path, v->off + 28 + key_len, 3);
+		files_flip(path, (size_t)v->off + 28 + key_len, 3);
 		free(path);
 		db = try_open(api_store, 0, false);
 		ck_assert_int_eq(

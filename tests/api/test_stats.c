@@ -70,7 +70,7 @@ START_TEST(live_and_dead_bytes_add_up)
 	for (int turn = 0; turn < 4; turn++) {
 		for (int i = 0; i < 200; i++) {
 			unsigned k = (unsigned)rng_below(&rng, 64);
-			size_t len = rng_below(&rng, sizeof value);
+			size_t len = (size_t)rng_below(&rng, sizeof value);
 			char key[8];
 			size_t key_len =
 			    (size_t)snprintf(key, sizeof key, "%u", k);

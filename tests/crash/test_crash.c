@@ -709,6 +709,24 @@ START_TEST(every_step_by_pwrite)
 }
 END_TEST
 
+/* On a system without a boot id; _i beyond the scripts: a random one. */
+START_TEST(every_step_without_a_boot_id)
+{
+	const bool random = (size_t)_i >= script_count;
+	struct simos_state *base;
+
+	simos_set_boot_id(false);
+	base = simos_save();
+	if (random)
+		enumerate("random", script_random, rng_mix(seed + (uint64_t)_i),
+		    base, 4 * STEPS_LEFT_OUT);
+	else
+		enumerate(scripts[_i].name, scripts[_i].fn, 0, base,
+		    3 * STEPS_LEFT_OUT);
+	simos_state_free(base);
+}
+END_TEST
+
 static unsigned
 count_segments(void)
 {
@@ -878,11 +896,14 @@ run_chain(uint64_t chain_seed)
 	total->chains++;
 }
 
+/* _i odd: on a system without a boot id. */
 START_TEST(chains_of_crashes)
 {
-	struct simos_state *base = simos_save();
 	const char *point = getenv("KVLOG_CRASH_POINT");
+	struct simos_state *base;
 
+	simos_set_boot_id(_i % 2 == 0);
+	base = simos_save();
 	if (point != NULL && strncmp(point, "chain:", 6) != 0) {
 		simos_state_free(base);
 		return;
@@ -947,6 +968,8 @@ main(void)
 	tcase_add_loop_test(tc, every_step_of_every_call, 0, (int)script_count);
 	tcase_add_loop_test(tc, every_step_of_random_scripts, 0, 4);
 	tcase_add_loop_test(tc, every_step_by_pwrite, 5, 6);
+	tcase_add_loop_test(
+	    tc, every_step_without_a_boot_id, 0, (int)script_count + 1);
 	tcase_add_loop_test(tc, stopped_discarding, 6, 7);
 	tcase_add_loop_test(tc, chains_of_crashes, 0, 4);
 	if (seconds != NULL)

@@ -200,7 +200,7 @@ START_TEST(acknowledged_records_survive_sigkill)
 	uint64_t records =
 	    records_text != NULL ? strtoull(records_text, NULL, 0) : 20000;
 	char *dir = tmpdir_create(), path[4200];
-	struct range *ranges = calloc(rounds + 1, sizeof *ranges);
+	struct range *ranges = calloc((size_t)rounds + 1, sizeof *ranges);
 	uint64_t next = 1, total = 0, extra = 0, count = 0;
 	struct rng rng;
 	struct kvlog *db;

@@ -531,8 +531,10 @@ allocate(const struct kvlog_options *options)
 	pthread_condattr_destroy(&attr);
 	db->set = segset_create();
 	if (db->set != NULL &&
-	    hintset_init(&db->hints, db->set, NULL) == KVLOG_OK)
+	    hintset_init(&db->hints, db->set, NULL) == KVLOG_OK) {
+		db->hints.verify = options->index_mode != KVLOG_INDEX_HINTS;
 		return db;
+	}
 	destroy(db);
 	return NULL;
 }

@@ -779,3 +779,4 @@ const struct script scripts[] = {
     {"longtail", script_long_tail},
 };
 const size_t script_count = sizeof scripts / sizeof scripts[0];
+const size_t small_script_count = sizeof scripts / sizeof scripts[0] - 2;

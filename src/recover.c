@@ -292,7 +292,7 @@ last_limit(const struct recoverer *rec, const struct segment *seg)
 
 /* Ends of sealed segments, the chain of salts, and hints. */
 static enum kvlog_status
-follow_links(struct recoverer *rec)
+follow_links(struct recoverer *rec, bool *ret_gone)
 {
 	struct segset *set = rec->set;
 
@@ -320,7 +320,8 @@ follow_links(struct recoverer *rec)
 		if (next == NULL && seg->header.kind == SEGMENT_PLAIN)
 			atomic_store(&seg->end, last_limit(rec, seg));
 	}
-	return hintset_collect(rec->hints, rec->dir, &rec->r->files, rec->err);
+	return hintset_collect(
+	    rec->hints, rec->dir, &rec->r->files, ret_gone, rec->err);
 }
 
 /* Survey */
@@ -816,7 +817,7 @@ apply_verdict(struct recoverer *rec, const struct verdict *v)
 	if (r->discarded == 0 && atomic_load(&active->hinted_to) <= v->off)
 		return KVLOG_OK;
 	/* Some hint may cover what is gone. */
-	return hintset_collect(rec->hints, rec->dir, &r->files, rec->err);
+	return hintset_collect(rec->hints, rec->dir, &r->files, NULL, rec->err);
 }
 
 /* One look at the directory. */
@@ -826,12 +827,18 @@ look(struct recoverer *rec, bool page_valid, const struct control_state *before,
 {
 	struct verdict verdict;
 	enum kvlog_status st;
+	bool gone = false;
 
 	rec->has_note = control_read_note(rec->control, &rec->note);
 	st = find_files(rec, page_valid, before, ret_settled);
 	if (st != KVLOG_OK || (!*ret_settled && !last_try))
 		return st;
-	st = follow_links(rec);
+	st = follow_links(rec, &gone);
+	if (gone && !last_try) {
+		/* A writer merges hints: without them much would be read. */
+		*ret_settled = false;
+		return st;
+	}
 	if (st == KVLOG_OK)
 		st = survey_all(rec);
 	if (st == KVLOG_OK)

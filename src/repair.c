@@ -431,7 +431,7 @@ repair_log(struct dir *dir, struct hintset *hints, struct recovery *r,
 	if (st == KVLOG_OK && r->poisoned) {
 		st = rewrite_unsynced(dir, set, r, err);
 		if (st == KVLOG_OK) /* some may cover what is replaced */
-			st = hintset_collect(hints, dir, &r->files, err);
+			st = hintset_collect(hints, dir, &r->files, NULL, err);
 	} else if (st == KVLOG_OK && r->unclean)
 		st = sync_kept(dir, set, r, err);
 	if (st == KVLOG_OK)

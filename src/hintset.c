@@ -19,6 +19,7 @@
 
 #include "hintset.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -277,10 +278,11 @@ choose(struct hint_list *list)
 
 enum kvlog_status
 hintset_collect(struct hintset *hints, struct dir *dir,
-    const struct file_list *files, struct kvlog_error *err)
+    const struct file_list *files, bool *ret_gone, struct kvlog_error *err)
 {
 	struct segset *set = hints->set;
 	struct hint_list *list = new_list(files->count);
+	bool gone = false;
 
 	if (list == NULL)
 		return err_set(err, KVLOG_NOMEM, 0, "look for hints");
@@ -289,12 +291,15 @@ hintset_collect(struct hintset *hints, struct dir *dir,
 		set->segments[i]->hinted_seq = 0;
 	}
 	for (size_t i = 0; i < files->count; i++) {
+		const char *name = files->files[i].name;
+		struct os_stat st;
 		struct hint *hint;
 
 		if (files->files[i].kind != FILE_HINT || set->count == 0)
 			continue;
-		hint = hint_open(
-		    dir, files->files[i].name, &set->segments[0]->header.store);
+		hint = hint_open(dir, name, &set->segments[0]->header.store);
+		if (hint == NULL)
+			gone |= os->stat_name(dir->fd, name, &st) == ENOENT;
 		if (hint != NULL && bind_all(set, hint))
 			list->hints[list->count++] = hint;
 		else
@@ -304,6 +309,8 @@ hintset_collect(struct hintset *hints, struct dir *dir,
 	pthread_mutex_lock(&hints->lock);
 	publish(hints, list);
 	pthread_mutex_unlock(&hints->lock);
+	if (ret_gone != NULL)
+		*ret_gone = gone;
 	return KVLOG_OK;
 }
 

@@ -244,42 +244,6 @@ retire_leaf(struct keydir *keydir, struct leaf *leaf)
 
 /* ---- life ---- */
 
-int
-keydir_create(struct keydir **ret_keydir, struct epoch *epoch)
-{
-	return keydir_create_part(ret_keydir, epoch, 0, 0);
-}
-
-int
-keydir_create_part(struct keydir **ret_keydir, struct epoch *epoch,
-    unsigned bits, unsigned part)
-{
-	const struct leaf_size size = leaf_size_for(1);
-	struct keydir *keydir = os->calloc(1, sizeof *keydir);
-	struct directory *directory;
-	struct leaf *leaf = NULL;
-
-	if (keydir == NULL)
-		return ENOMEM;
-	keydir->epoch = epoch;
-	keydir->leaf_count = 1;
-	keydir->part_bits = bits;
-	arena_init(&keydir->arena);
-	directory = new_directory(keydir, bits);
-	if (directory != NULL)
-		leaf = new_leaf(keydir, bits, size);
-	if (leaf == NULL) {
-		os->free(directory);
-		os->free(keydir);
-		return ENOMEM;
-	}
-	for (size_t i = 0; i < (size_t)1 << bits; i++)
-		atomic_init(&directory->leaf[i], i == part ? leaf : NULL);
-	atomic_init(&keydir->directory, directory);
-	*ret_keydir = keydir;
-	return 0;
-}
-
 static void
 free_keydir(void *arg)
 {
@@ -299,6 +263,72 @@ free_keydir(void *arg)
 	free_directory(directory);
 	arena_fini(&keydir->arena);
 	os->free(keydir);
+}
+
+int
+keydir_create(struct keydir **ret_keydir, struct epoch *epoch)
+{
+	return keydir_create_part(ret_keydir, epoch, 0, 0, 0, 0);
+}
+
+/* The depth at which leaves of the usual size hold so many entries. */
+static uint32_t
+depth_for(uint64_t entries, unsigned bits)
+{
+	uint32_t depth = bits;
+
+	while (entries >> (depth - bits) > leaf_cap_max() * 9 / 10 &&
+	       depth < DEPTH_MAX)
+		depth++;
+	return depth;
+}
+
+/* Fill the part's entries of the directory with leaves. */
+static bool
+fill_directory(struct keydir *keydir, struct directory *directory,
+    unsigned part, uint64_t least)
+{
+	size_t count = (size_t)1 << (directory->depth - keydir->part_bits);
+	size_t first = part * count;
+	struct leaf_size size = leaf_size_for(max_u64(1, least / count));
+
+	for (size_t i = 0; i < (size_t)1 << directory->depth; i++)
+		atomic_init(&directory->leaf[i], NULL);
+	for (size_t i = first; i < first + count; i++) {
+		struct leaf *leaf = new_leaf(keydir, directory->depth, size);
+
+		if (leaf == NULL)
+			return false;
+		atomic_init(&directory->leaf[i], leaf);
+	}
+	keydir->leaf_count = count;
+	return true;
+}
+
+int
+keydir_create_part(struct keydir **ret_keydir, struct epoch *epoch,
+    unsigned bits, unsigned part, uint64_t least, uint64_t most)
+{
+	struct keydir *keydir = os->calloc(1, sizeof *keydir);
+	struct directory *directory;
+
+	if (keydir == NULL)
+		return ENOMEM;
+	keydir->epoch = epoch;
+	keydir->part_bits = bits;
+	arena_init(&keydir->arena);
+	directory = new_directory(keydir, depth_for(most, bits));
+	if (directory == NULL) {
+		os->free(keydir);
+		return ENOMEM;
+	}
+	atomic_init(&keydir->directory, directory);
+	if (!fill_directory(keydir, directory, part, least)) {
+		free_keydir(keydir);
+		return ENOMEM;
+	}
+	*ret_keydir = keydir;
+	return 0;
 }
 
 void

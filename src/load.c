@@ -6,9 +6,11 @@
  * records that no hint covers; a later entry of a key replaces an earlier one,
  * and a tombstone removes it.
  *
- * Entries are gathered and sorted by the top of their hashes before they are
- * entered: so the table is filled leaf by leaf, while each is in the cache.
- * Entries of one hash stay in their order.
+ * Entries are gathered first, apart by the top bits of their hashes, and then
+ * entered part by part: so the few leaves that a part concerns are in the
+ * cache meanwhile.  Entries of one hash stay in their order.  What is gathered
+ * takes 16 bytes an entry; where that is too much, hints are read in several
+ * rounds.
  *
  * Each of several threads reads everything, but enters only the hashes that
  * begin with its own number, into a table of its own: so the result is the
@@ -25,13 +27,25 @@
 #define LOAD_AHEAD 16 /* entries whose cache lines are fetched early */
 /* A thread is worth its start for so many entries. */
 #define THREAD_ENTRIES 100000
-#define BATCH_MAX (1u << 19) /* entries that are gathered: 8 MiB, twice */
-#define DIGIT_BITS 8         /* of hashes that are sorted, two digits */
-#define DIGITS (1u << DIGIT_BITS)
+#define RECORD_USUAL 128  /* bytes, where they are not counted */
+#define PART_ENTRIES 8192 /* or so, in a part */
+#define PART_BITS_MAX 12
+#define ROUND_ENTRIES (UINT64_C(1) << 25) /* or so, gathered at a time */
 
 struct item {
 	uint64_t hash;
 	uint64_t loc_type; /* location, then 8 bits of type */
+};
+
+/* 4 KiB of entries. */
+struct chunk {
+	struct chunk *next;
+	uint64_t count;
+	struct item items[255];
+};
+
+struct part {
+	struct chunk *first, *last;
 };
 
 /* A thread's share: the hashes whose top bits are number. */
@@ -39,8 +53,9 @@ struct share {
 	struct index index; /* the store's, but with a table of its own */
 	const struct hint_cover *cover;
 	unsigned bits, number;
-	struct item *items, *sorted; /* a batch, and room to sort it */
-	size_t count, room;
+	unsigned round_bits; /* the next ones tell the round */
+	unsigned part_bits;  /* the next ones tell the part */
+	struct part *parts;
 	pthread_t thread;
 	bool runs; /* in a thread of its own */
 	enum kvlog_status status;
@@ -92,69 +107,89 @@ enter(struct index *index, uint64_t hash, uint64_t loc, unsigned type)
 	    index, hash, rec.key, rec.key_len, loc, type == RECORD_DELETE);
 }
 
-/* Sort the batch by one digit; equal ones stay in their order. */
-static void
-sort_by_digit(struct share *share, unsigned shift)
-{
-	uint32_t at[DIGITS] = {0}, sum = 0;
-	const struct item *from = share->items;
-	struct item *to = share->sorted;
-
-	for (size_t i = 0; i < share->count; i++)
-		at[from[i].hash >> shift & (DIGITS - 1)]++;
-	for (size_t d = 0; d < DIGITS; d++) {
-		uint32_t n = at[d];
-
-		at[d] = sum;
-		sum += n;
-	}
-	for (size_t i = 0; i < share->count; i++)
-		to[at[from[i].hash >> shift & (DIGITS - 1)]++] = from[i];
-	share->sorted = share->items;
-	share->items = to;
-}
-
 static enum kvlog_status
-enter_batch(struct share *share)
+enter_chunk(struct share *share, const struct chunk *chunk)
 {
-	unsigned top = KEYDIR_HASH_BITS - share->bits;
 	enum kvlog_status st = KVLOG_OK;
 
-	sort_by_digit(share, top - 2 * DIGIT_BITS);
-	sort_by_digit(share, top - DIGIT_BITS);
-	for (size_t i = 0; i < share->count && st == KVLOG_OK; i++) {
-		const struct item *item = &share->items[i];
+	for (size_t i = 0; i < chunk->count && st == KVLOG_OK; i++) {
+		const struct item *item = &chunk->items[i];
 
-		if (i + LOAD_AHEAD < share->count)
+		if (i + LOAD_AHEAD < chunk->count)
 			keydir_prefetch(
 			    share->index.keydir, item[LOAD_AHEAD].hash);
 		st = enter(&share->index, item->hash, item->loc_type >> 8,
 		    (unsigned)(item->loc_type & 0xff));
 	}
-	share->count = 0;
-	if (st != KVLOG_OK)
-		return err_set(&share->err, st, 0, "load the index");
-	return KVLOG_OK;
+	return st;
+}
+
+/* Enter all that was gathered, and free it. */
+static enum kvlog_status
+enter_parts(struct share *share)
+{
+	enum kvlog_status st = KVLOG_OK;
+
+	for (size_t p = 0; p < (size_t)1 << share->part_bits; p++) {
+		struct part *part = &share->parts[p];
+
+		while (part->first != NULL) {
+			struct chunk *chunk = part->first;
+
+			if (st == KVLOG_OK)
+				st = enter_chunk(share, chunk);
+			part->first = chunk->next;
+			os->free(chunk);
+		}
+		part->last = NULL;
+	}
+	return st;
 }
 
 /* Gathering */
 
-static inline enum kvlog_status
-gather(struct share *share, const struct segment *seg, uint64_t off,
-    uint64_t hash, uint8_t type)
+static bool
+add_chunk(struct part *part)
 {
-	if (hash >> (KEYDIR_HASH_BITS - share->bits) != share->number)
-		return KVLOG_OK;
+	struct chunk *chunk = os->malloc(sizeof *chunk);
+
+	if (chunk == NULL)
+		return false;
+	chunk->next = NULL;
+	chunk->count = 0;
+	if (part->last != NULL)
+		part->last->next = chunk;
+	else
+		part->first = chunk;
+	part->last = chunk;
+	return true;
+}
+
+static inline enum kvlog_status
+gather(struct share *share, unsigned round, const struct segment *seg,
+    uint64_t off, uint64_t hash, uint8_t type)
+{
+	unsigned shift = KEYDIR_HASH_BITS - share->bits - share->round_bits;
+	uint64_t mine = (uint64_t)share->number << share->round_bits | round;
+	struct part *part;
+
 	/* Buckets have no users yet; their records hide nothing. */
-	if (type != RECORD_PUT && type != RECORD_DELETE)
+	if (hash >> shift != mine ||
+	    (type != RECORD_PUT && type != RECORD_DELETE))
 		return KVLOG_OK;
-	share->items[share->count++] =
+	part = &share->parts[hash >> (shift - share->part_bits) &
+			     ((1u << share->part_bits) - 1)];
+	if ((part->last == NULL ||
+		part->last->count == ARRAY_LEN(part->last->items)) &&
+	    !add_chunk(part))
+		return KVLOG_NOMEM;
+	part->last->items[part->last->count++] =
 	    (struct item){hash, segset_loc(seg, off) << 8 | type};
-	return share->count < share->room ? KVLOG_OK : enter_batch(share);
+	return KVLOG_OK;
 }
 
 static enum kvlog_status
-gather_hint(struct share *share, const struct hint *hint)
+gather_hint(struct share *share, unsigned round, const struct hint *hint)
 {
 	enum kvlog_status st = KVLOG_OK;
 	struct hint_entry e;
@@ -163,13 +198,14 @@ gather_hint(struct share *share, const struct hint *hint)
 		if (!hint_get(hint, i, &e)) /* it was verified */
 			return err_set(&share->err, KVLOG_CORRUPT, 0,
 			    "a hint changed while the store was opened");
-		st = gather(share, e.seg, e.off, e.hash, e.type);
+		st = gather(share, round, e.seg, e.off, e.hash, e.type);
 	}
 	return st;
 }
 
 static enum kvlog_status
-gather_records(struct share *share, const struct hint_source *gap)
+gather_records(
+    struct share *share, unsigned round, const struct hint_source *gap)
 {
 	const struct segment *seg = gap->seg;
 	uint64_t off = gap->from;
@@ -177,8 +213,8 @@ gather_records(struct share *share, const struct hint_source *gap)
 	bool bad = false;
 
 	for (; segment_walk(seg, &off, gap->to, &rec, &bad); off += rec.size) {
-		enum kvlog_status st =
-		    gather(share, seg, off, hint_hash(seg, &rec), rec.type);
+		enum kvlog_status st = gather(
+		    share, round, seg, off, hint_hash(seg, &rec), rec.type);
 
 		if (st != KVLOG_OK)
 			return st;
@@ -191,35 +227,86 @@ gather_records(struct share *share, const struct hint_source *gap)
 	return KVLOG_OK;
 }
 
+static enum kvlog_status
+load_round(struct share *share, unsigned round)
+{
+	const struct hint_cover *cover = share->cover;
+	enum kvlog_status st = KVLOG_OK, entered;
+
+	for (size_t i = 0; i < cover->count && st == KVLOG_OK; i++) {
+		if (cover->hints[i] != NULL)
+			st = gather_hint(share, round, cover->hints[i]);
+		else
+			st = gather_records(share, round, &cover->gaps[i]);
+	}
+	entered = enter_parts(share); /* or at least freed */
+	return st == KVLOG_OK ? entered : st;
+}
+
 static void *
 load_share(void *arg)
 {
 	struct share *share = arg;
-	const struct hint_cover *cover = share->cover;
 	enum kvlog_status st = KVLOG_OK;
 
-	for (size_t i = 0; i < cover->count && st == KVLOG_OK; i++) {
-		if (cover->hints[i] != NULL)
-			st = gather_hint(share, cover->hints[i]);
-		else
-			st = gather_records(share, &cover->gaps[i]);
-	}
-	share->status = st == KVLOG_OK ? enter_batch(share) : st;
+	for (unsigned r = 0; r < 1u << share->round_bits && st == KVLOG_OK; r++)
+		st = load_round(share, r);
+	share->status = st;
+	if (st == KVLOG_NOMEM)
+		err_set(&share->err, st, 0, "load the index");
 	return NULL;
 }
 
 /* Shares */
 
-/* There is room for a batch of at most most entries. */
+/* How many entries there are to be loaded, about; keys may have several. */
+struct estimate {
+	uint64_t least, most;
+};
+
+static struct estimate
+estimate(const struct hint_cover *cover)
+{
+	struct estimate e = {0, 0};
+
+	for (size_t i = 0; i < cover->count; i++)
+		if (cover->hints[i] != NULL) {
+			uint64_t count = cover->hints[i]->entry_count;
+
+			e.least = max_u64(e.least, count);
+			e.most += count;
+		} else {
+			e.most += (cover->gaps[i].to - cover->gaps[i].from) /
+				  RECORD_USUAL;
+		}
+	return e;
+}
+
+/* One share of 2^bits. */
 static enum kvlog_status
-share_init(struct share *share, const struct index *index, uint64_t most,
+share_init(struct share *share, const struct index *index,
+    const struct hint_cover *cover, unsigned bits, unsigned number,
     struct kvlog_error *err)
 {
+	struct estimate e = estimate(cover);
+
 	share->index = *index;
-	share->room = (size_t)max_u64(1, min_u64(most, BATCH_MAX));
-	share->items = os->malloc(share->room * sizeof *share->items);
-	share->sorted = os->malloc(share->room * sizeof *share->sorted);
-	if (share->items == NULL || share->sorted == NULL)
+	share->index.epoch = NULL;
+	share->index.keydir = NULL;
+	share->cover = cover;
+	share->bits = bits;
+	share->number = number;
+	while (e.most >> share->round_bits > ROUND_ENTRIES)
+		share->round_bits++;
+	while (e.most >> (bits + share->round_bits + share->part_bits) >
+		   PART_ENTRIES &&
+	       share->part_bits < PART_BITS_MAX)
+		share->part_bits++;
+	share->parts =
+	    os->calloc((size_t)1 << share->part_bits, sizeof *share->parts);
+	if (share->parts == NULL || epoch_create(&share->index.epoch) != 0 ||
+	    keydir_create_part(&share->index.keydir, share->index.epoch, bits,
+		number, e.least >> bits, e.most >> bits) != 0)
 		return err_set(err, KVLOG_NOMEM, 0, "load the index");
 	return KVLOG_OK;
 }
@@ -227,8 +314,9 @@ share_init(struct share *share, const struct index *index, uint64_t most,
 static void
 share_fini(struct share *share)
 {
-	os->free(share->items);
-	os->free(share->sorted);
+	keydir_destroy(share->index.keydir);
+	epoch_destroy(share->index.epoch);
+	os->free(share->parts);
 }
 
 static enum kvlog_status
@@ -237,21 +325,6 @@ report(const struct share *share, struct kvlog_error *err)
 	if (share->status != KVLOG_OK && err != NULL)
 		*err = share->err;
 	return share->status;
-}
-
-static enum kvlog_status
-load_alone(struct index *index, const struct hint_cover *cover, uint64_t most,
-    struct kvlog_error *err)
-{
-	struct share share = {.cover = cover};
-	enum kvlog_status st = share_init(&share, index, most, err);
-
-	if (st == KVLOG_OK) {
-		(void)load_share(&share);
-		st = report(&share, err);
-	}
-	share_fini(&share);
-	return st;
 }
 
 /* Let every thread load its share; the first one is the caller. */
@@ -267,31 +340,6 @@ run(struct share *shares, unsigned count)
 	for (unsigned i = 1; i < count; i++)
 		if (shares[i].runs)
 			pthread_join(shares[i].thread, NULL);
-}
-
-static enum kvlog_status
-begin_part(struct share *share, const struct index *index,
-    const struct hint_cover *cover, uint64_t most, struct kvlog_error *err)
-{
-	enum kvlog_status st = share_init(share, index, most, err);
-
-	share->cover = cover;
-	share->index.epoch = NULL;
-	share->index.keydir = NULL;
-	if (st == KVLOG_OK &&
-	    (epoch_create(&share->index.epoch) != 0 ||
-		keydir_create_part(&share->index.keydir, share->index.epoch,
-		    share->bits, share->number) != 0))
-		st = err_set(err, KVLOG_NOMEM, 0, "load the index");
-	return st;
-}
-
-static void
-end_part(struct share *share)
-{
-	keydir_destroy(share->index.keydir);
-	epoch_destroy(share->index.epoch);
-	share_fini(share);
 }
 
 /* Make the tables one, in the place of the index's empty one. */
@@ -316,19 +364,17 @@ join(struct index *index, struct share *shares, unsigned bits,
 	return KVLOG_OK;
 }
 
+/* By 2^bits threads. */
 static enum kvlog_status
-load_in_parallel(struct index *index, const struct hint_cover *cover,
-    uint64_t most, unsigned bits, struct kvlog_error *err)
+load_cover(struct index *index, const struct hint_cover *cover, unsigned bits,
+    struct kvlog_error *err)
 {
 	struct share shares[LOAD_THREADS_MAX] = {0};
 	unsigned count = 1u << bits, begun = 0;
 	enum kvlog_status st = KVLOG_OK;
 
-	while (begun < count && st == KVLOG_OK) {
-		shares[begun].bits = bits;
-		shares[begun].number = begun;
-		st = begin_part(&shares[begun++], index, cover, most, err);
-	}
+	for (; begun < count && st == KVLOG_OK; begun++)
+		st = share_init(&shares[begun], index, cover, bits, begun, err);
 	if (st == KVLOG_OK)
 		run(shares, count);
 	for (unsigned i = 0; i < count && st == KVLOG_OK; i++)
@@ -336,43 +382,26 @@ load_in_parallel(struct index *index, const struct hint_cover *cover,
 	if (st == KVLOG_OK)
 		st = join(index, shares, bits, err);
 	for (unsigned i = 0; i < begun; i++)
-		end_part(&shares[i]);
+		share_fini(&shares[i]);
 	return st;
 }
 
 /* Modes */
 
-/* The most entries that there can be. */
-static uint64_t
-count_most(const struct hint_cover *cover)
-{
-	uint64_t most = 0;
-
-	for (size_t i = 0; i < cover->count; i++)
-		most += cover->hints[i] != NULL
-			    ? cover->hints[i]->entry_count
-			    : (cover->gaps[i].to - cover->gaps[i].from) /
-				  RECORD_HEADER_SIZE;
-	return most;
-}
-
 static enum kvlog_status
 load_all(struct index *index, const struct hint_cover *cover, unsigned threads,
     struct kvlog_error *err)
 {
-	uint64_t most = count_most(cover);
 	unsigned bits = 0;
 
 	if (threads == 0)
-		threads =
-		    (unsigned)min_u64(os->cpu_count(), most / THREAD_ENTRIES);
+		threads = (unsigned)min_u64(
+		    os->cpu_count(), estimate(cover).most / THREAD_ENTRIES);
 	if (threads > LOAD_THREADS_MAX)
 		threads = LOAD_THREADS_MAX;
 	while (2u << bits <= threads)
 		bits++;
-	if (bits == 0)
-		return load_alone(index, cover, most, err);
-	return load_in_parallel(index, cover, most, bits, err);
+	return load_cover(index, cover, bits, err);
 }
 
 /* Of what no file covers, the end of the log goes into the table, the rest
@@ -403,7 +432,7 @@ load_end(struct index *index, struct hintset *hints,
 		if (st != KVLOG_OK)
 			return st;
 	}
-	return load_alone(index, &end, count_most(&end), err);
+	return load_cover(index, &end, 0, err);
 }
 
 /* Replace hint files whose blocks are damaged by images. */

@@ -16,6 +16,8 @@
 
 #include "os.h"
 
+#include "bytes.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -688,3 +690,14 @@ const struct os_table os_real = {
 };
 
 const struct os_table *os = &os_real;
+
+int
+os_draw(uint64_t *ret_number)
+{
+	uint8_t bytes[8];
+	int rc = os->random(bytes, sizeof bytes);
+
+	if (rc == 0)
+		*ret_number = get_u64(bytes);
+	return rc;
+}

@@ -148,6 +148,10 @@ struct os_table {
 extern const struct os_table *os;
 extern const struct os_table os_real;
 
+/* A random number: of the same random bytes the same one on every machine, so
+ * that what is written is. */
+int os_draw(uint64_t *ret_number);
+
 /*
  * What differs between systems, for os.c alone: os_linux.c, or os_posix.c
  * where config.h says KVLOG_LINUX 0.

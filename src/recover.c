@@ -67,6 +67,10 @@ struct recoverer {
 	size_t tiled;      /* segments before the gap, if any */
 	uint32_t gap;      /* number of the first missing segment, or 0 */
 	uint64_t attested; /* A */
+	/* As it was before any file was read: what a writer says of a later
+	 * end is not to be held against what was read before. */
+	struct control_note note;
+	bool has_note;
 	struct next_valid next;
 	struct kvlog_error *err;
 };
@@ -288,7 +292,7 @@ last_limit(const struct recoverer *rec, const struct segment *seg)
 
 /* Ends of sealed segments, the chain of salts, and hints. */
 static enum kvlog_status
-follow_links(struct recoverer *rec)
+follow_links(struct recoverer *rec, bool *ret_gone)
 {
 	struct segset *set = rec->set;
 
@@ -316,7 +320,8 @@ follow_links(struct recoverer *rec)
 		if (next == NULL && seg->header.kind == SEGMENT_PLAIN)
 			atomic_store(&seg->end, last_limit(rec, seg));
 	}
-	return hintset_collect(rec->hints, rec->dir, &rec->r->files, rec->err);
+	return hintset_collect(
+	    rec->hints, rec->dir, &rec->r->files, ret_gone, rec->err);
 }
 
 /* Survey */
@@ -391,7 +396,6 @@ open_and_survey(struct recoverer *rec, size_t i)
 static enum kvlog_status
 survey_all(struct recoverer *rec)
 {
-	struct control_note note;
 	const struct segset *set = rec->set;
 
 	rec->surveys = os->calloc(set->count, sizeof *rec->surveys);
@@ -429,10 +433,12 @@ survey_all(struct recoverer *rec)
 		if (st != KVLOG_OK)
 			return st;
 	}
-	if (control_read_note(rec->control, &note) &&
-	    memcmp(note.uuid, set->segments[0]->header.store.uuid, 16) == 0) {
-		rec->attested = max_u64(rec->attested, note.last_seq);
-		rec->r->seq_seen = max_u64(rec->r->seq_seen, note.last_seq);
+	if (rec->has_note &&
+	    memcmp(rec->note.uuid, set->segments[0]->header.store.uuid, 16) ==
+		0) {
+		rec->attested = max_u64(rec->attested, rec->note.last_seq);
+		rec->r->seq_seen =
+		    max_u64(rec->r->seq_seen, rec->note.last_seq);
 	}
 	return KVLOG_OK;
 }
@@ -774,6 +780,10 @@ apply_verdict(struct recoverer *rec, const struct verdict *v)
 	struct segset *set = rec->set;
 	struct segment *active = set->segments[v->segment];
 	const struct survey *sv = &rec->surveys[v->segment];
+	/* Whoever lives has not crashed, whether or not its page can be
+	 * believed. */
+	bool beside_writer =
+	    !rec->control->writer && control_writer_lives(rec->control);
 
 	r->last_seq = v->s;
 	r->lost_seq =
@@ -790,7 +800,7 @@ apply_verdict(struct recoverer *rec, const struct verdict *v)
 	if (!r->warm || v->ended || r->state.intent != 0)
 		r->unclean = true;
 	if (v->ended || !sv->done || !sv->clean_mark)
-		if (!r->warm || r->state.intent != 0)
+		if ((!r->warm || r->state.intent != 0) && !beside_writer)
 			r->flags |= KVLOG_RECOVERY_CRASH;
 	if (r->scanned > 0)
 		r->flags |= KVLOG_RECOVERY_SCANNED;
@@ -807,7 +817,7 @@ apply_verdict(struct recoverer *rec, const struct verdict *v)
 	if (r->discarded == 0 && atomic_load(&active->hinted_to) <= v->off)
 		return KVLOG_OK;
 	/* Some hint may cover what is gone. */
-	return hintset_collect(rec->hints, rec->dir, &r->files, rec->err);
+	return hintset_collect(rec->hints, rec->dir, &r->files, NULL, rec->err);
 }
 
 /* One look at the directory. */
@@ -816,11 +826,19 @@ look(struct recoverer *rec, bool page_valid, const struct control_state *before,
     bool last_try, bool *ret_settled)
 {
 	struct verdict verdict;
-	enum kvlog_status st = find_files(rec, page_valid, before, ret_settled);
+	enum kvlog_status st;
+	bool gone = false;
 
+	rec->has_note = control_read_note(rec->control, &rec->note);
+	st = find_files(rec, page_valid, before, ret_settled);
 	if (st != KVLOG_OK || (!*ret_settled && !last_try))
 		return st;
-	st = follow_links(rec);
+	st = follow_links(rec, &gone);
+	if (gone && !last_try) {
+		/* A writer merges hints: without them much would be read. */
+		*ret_settled = false;
+		return st;
+	}
 	if (st == KVLOG_OK)
 		st = survey_all(rec);
 	if (st == KVLOG_OK)

@@ -332,7 +332,7 @@ rewrite_unsynced(struct dir *dir, struct segset *set, const struct recovery *r,
 	    .last_seq = r->lost_seq,
 	};
 	os->unlink(dir->fd, REWRITE_NAME); /* of an interrupted attempt */
-	rc = os->random(&header.set_id, sizeof header.set_id);
+	rc = os_draw(&header.set_id);
 	if (rc != 0)
 		return err_sys(err, rc, "draw random numbers");
 	st = segment_create(dir, REWRITE_NAME, &header, false, &output, err);
@@ -431,7 +431,7 @@ repair_log(struct dir *dir, struct hintset *hints, struct recovery *r,
 	if (st == KVLOG_OK && r->poisoned) {
 		st = rewrite_unsynced(dir, set, r, err);
 		if (st == KVLOG_OK) /* some may cover what is replaced */
-			st = hintset_collect(hints, dir, &r->files, err);
+			st = hintset_collect(hints, dir, &r->files, NULL, err);
 	} else if (st == KVLOG_OK && r->unclean)
 		st = sync_kept(dir, set, r, err);
 	if (st == KVLOG_OK)

@@ -276,7 +276,7 @@ store_maintain_step(struct kvlog *db)
 		did =
 		    log_sync_sealed(&db->log, &more, NULL) == KVLOG_OK && more;
 	if (!did)
-		did = log_write_hint(&db->log, LOG_TAIL_MAX);
+		did = log_write_hint(&db->log, false);
 	if (!did)
 		did = hintset_merge_step(&db->hints, &db->dir, UINT64_MAX);
 	pthread_mutex_unlock(&db->maintain_lock);

@@ -265,7 +265,10 @@ cli_fail_output(const struct cli *cli, int sys_errno)
 		/* Values are written straight from the mapping: to write() a
 		 * page that cannot be read is no SIGBUS. */
 		return cli_fail(cli, CLI_FAILED,
-		    "I/O error while reading a mapped file of %s", cli->store);
+		    "I/O error while reading a mapped file of %s (place "
+		    "unknown); the medium is failing or the file was "
+		    "truncated: check the system log and copy what is readable",
+		    cli->store);
 	return cli_fail(cli, CLI_FAILED,
 	    "cannot write to standard output: %s; what is there is not "
 	    "complete",

@@ -367,6 +367,7 @@ finish_output(const struct cli *cli, enum cli_exit status)
 int
 main(int argc, char **argv)
 {
+	static char buffer[16384];
 	struct cli cli = {.store = "",
 	    .timeout_ms = TIMEOUT_DEFAULT_MS,
 	    .index_mode = KVLOG_INDEX_HINTS};
@@ -376,5 +377,9 @@ main(int argc, char **argv)
 	 * them, not the end of a program that has a store open. */
 	(void)signal(SIGPIPE, SIG_IGN);
 	(void)signal(SIGXFSZ, SIG_IGN);
+	/* Some C libraries have little of it, and write to the end of the
+	 * first line, where nobody asks why that failed. */
+	if (isatty(STDOUT_FILENO) != 1)
+		setvbuf(stdout, buffer, _IOFBF, sizeof buffer);
 	return (int)finish_output(&cli, run(&cli, argc, argv));
 }

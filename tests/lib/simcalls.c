@@ -821,6 +821,8 @@ sim_boot_id(uint8_t ret_id[16])
 	count_call(SIMOS_BOOT_ID);
 	rng_init(&rng, rng_mix(sim.seed) ^ sim.world.boots);
 	rng_fill(&rng, ret_id, 16);
+	if (sim.world.no_boot_id)
+		memset(ret_id, 0, 16);
 }
 
 /* Threads that share a simulated disk would make its steps come in any

@@ -110,7 +110,7 @@ collect(void)
 	struct file_list files;
 
 	MAKELOG_OK(dir_list(&segtest_dir, &files, NULL));
-	MAKELOG_OK(hintset_collect(&hints, &segtest_dir, &files, NULL));
+	MAKELOG_OK(hintset_collect(&hints, &segtest_dir, &files, NULL, NULL));
 	file_list_fini(&files);
 }
 
@@ -353,7 +353,7 @@ START_TEST(choosing_without_memory)
 		enum kvlog_status st;
 
 		simos_fail(SIMOS_MALLOC, nth, ENOMEM, false);
-		st = hintset_collect(&hints, &segtest_dir, &files, NULL);
+		st = hintset_collect(&hints, &segtest_dir, &files, NULL, NULL);
 		simos_fail_clear();
 		/* A hint that cannot be had is not needed. */
 		ck_assert_int_eq(st, nth == 1 ? KVLOG_NOMEM : KVLOG_OK);

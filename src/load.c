@@ -453,33 +453,15 @@ load_end(struct index *index, struct hintset *hints,
 	return load_cover(index, &end, 0, err);
 }
 
-/* Replace hint files whose blocks are damaged by images. */
-static enum kvlog_status
-verify_hints(struct hintset *hints, struct kvlog_error *err)
-{
-	struct hint_list *list = hint_list_get(hints);
-	enum kvlog_status st = KVLOG_OK;
-
-	for (size_t i = 0; i < list->count && st == KVLOG_OK; i++)
-		if (!hint_verify(list->hints[i]))
-			st = hintset_mend(hints, list->hints[i], err);
-	hint_list_put(list);
-	return st;
-}
-
 enum kvlog_status
 load_index(struct index *index, struct hintset *hints, unsigned threads,
     struct kvlog_error *err)
 {
 	const struct segset *set = hints->set;
 	struct hint_cover cover;
-	enum kvlog_status st = KVLOG_OK;
+	enum kvlog_status st = hintset_cover(
+	    hints, 0, segment_end(set->segments[set->count - 1]), &cover, err);
 
-	if (index->hints == NULL)
-		st = verify_hints(hints, err);
-	if (st == KVLOG_OK)
-		st = hintset_cover(hints, 0,
-		    segment_end(set->segments[set->count - 1]), &cover, err);
 	if (st != KVLOG_OK)
 		return st;
 	if (index->hints == NULL)

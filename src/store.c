@@ -542,8 +542,10 @@ allocate(const struct kvlog_options *options)
 	pthread_condattr_destroy(&attr);
 	db->set = segset_create();
 	if (db->set != NULL &&
-	    hintset_init(&db->hints, db->set, NULL) == KVLOG_OK)
+	    hintset_init(&db->hints, db->set, NULL) == KVLOG_OK) {
+		db->hints.verify = options->index_mode != KVLOG_INDEX_HINTS;
 		return db;
+	}
 	destroy(db);
 	return NULL;
 }
@@ -691,6 +693,7 @@ store_count(struct kvlog *db, uint64_t *ret_count)
 {
 	struct cursor *cursor;
 	uint64_t count = 0;
+	bool lost = false;
 	enum kvlog_status st;
 
 	if (db->index.hints == NULL) {
@@ -700,9 +703,15 @@ store_count(struct kvlog *db, uint64_t *ret_count)
 	st = store_cursor(db, NULL, 0, true, &cursor);
 	if (st != KVLOG_OK)
 		return st;
-	/* A damaged value is one, as it is to an index in memory. */
-	while ((st = cursor_next(cursor)) == KVLOG_OK || st == KVLOG_CORRUPT)
-		count++;
+	/* A damaged record is a key, as it is to an index in memory; older
+	 * ones that may be of that key are not, unless they may be of any. */
+	while ((st = cursor_next(cursor)) == KVLOG_OK || st == KVLOG_CORRUPT) {
+		const struct merge_entry *e = cursor_entry(cursor);
+		bool named = e->rec.key != NULL;
+
+		lost = lost || (!named && e->hash == MERGE_ANY_HASH);
+		count += st == KVLOG_OK || !named || lost;
+	}
 	cursor_destroy(cursor);
 	if (st != KVLOG_NOTFOUND)
 		return st;

@@ -18,7 +18,7 @@ gcc-asan-ubsan|gcc|-g -O1||--enable-sanitize=address,undefined
 gcc-tsan|gcc|-g -O1||--enable-sanitize=thread
 gcc-ndebug|gcc|-O2|-DNDEBUG|
 gcc-no-linux|gcc|-g -O2||--disable-linux
-gcc-no-isal|gcc|-g -O2||--without-isal
+gcc-no-isal|gcc|-g -O2||--without-isal --without-jansson
 clang|clang|-g -O2||
 clang-asan-ubsan|clang|-g -O1||--enable-sanitize=address,undefined
 clang-tsan|clang|-g -O1||--enable-sanitize=thread

@@ -388,11 +388,26 @@ load_cover(struct index *index, const struct hint_cover *cover, unsigned bits,
 
 /* Modes */
 
+/* Who looks keys up in memory does not ask whether a segment is mapped. */
+static enum kvlog_status
+map_all(const struct segset *set, struct kvlog_error *err)
+{
+	enum kvlog_status st = KVLOG_OK;
+
+	for (size_t i = 0; i < set->count && st == KVLOG_OK; i++)
+		st = segment_map(set->segments[i], err);
+	return st;
+}
+
 static enum kvlog_status
 load_all(struct index *index, const struct hint_cover *cover, unsigned threads,
     struct kvlog_error *err)
 {
 	unsigned bits = 0;
+	enum kvlog_status st = map_all(index->segs, err);
+
+	if (st != KVLOG_OK)
+		return st;
 
 	if (threads == 0)
 		threads = (unsigned)min_u64(
@@ -421,6 +436,9 @@ load_end(struct index *index, struct hintset *hints,
 		if (cover->hints[i] != NULL)
 			continue;
 		if (cover->gaps[i].seg == active) {
+			st = segment_map(active, err);
+			if (st != KVLOG_OK)
+				return st;
 			end.hints = &cover->hints[i];
 			end.gaps = &cover->gaps[i];
 			end.count = 1;

@@ -231,6 +231,24 @@ advance_top(struct merge *m)
 
 /* Merges */
 
+/* Keys are compared in the records. */
+static enum kvlog_status
+map_all(const struct merge *m)
+{
+	for (size_t i = 0; i < m->source_count; i++) {
+		const struct hint *hint = m->sources[i].hint;
+
+		for (size_t j = 0; j < hint->source_count; j++) {
+			enum kvlog_status st =
+			    segment_map(hint->sources[j].seg, NULL);
+
+			if (st != KVLOG_OK)
+				return st;
+		}
+	}
+	return KVLOG_OK;
+}
+
 enum kvlog_status
 merge_create(struct hint *const *hints, size_t count, struct merge **ret_merge)
 {
@@ -249,7 +267,9 @@ merge_create(struct hint *const *hints, size_t count, struct merge **ret_merge)
 		}
 		m->source_count = count;
 		m->start.bytes = m->start_bytes;
-		st = place(m);
+		st = map_all(m);
+		if (st == KVLOG_OK)
+			st = place(m);
 	}
 	if (st != KVLOG_OK) {
 		merge_destroy(m);

@@ -174,6 +174,7 @@ exit_of_status(enum kvlog_status status)
 		return CLI_DAMAGE;
 	case KVLOG_BUSY:
 	case KVLOG_TIMEOUT:
+	case KVLOG_CANCELLED:
 		return CLI_BUSY;
 	case KVLOG_NOMEM:
 	case KVLOG_IO:

@@ -113,6 +113,18 @@ enum kvlog_durability {
 				     kvlog_maintain() */
 #define KVLOG_OPEN_NOVERIFY 0x10u /* do not verify checksums on reads */
 
+/* How keys are found. */
+enum kvlog_index_mode {
+	KVLOG_INDEX_DEFAULT = 0, /* memory */
+	KVLOG_INDEX_MEMORY = 1,  /* a table in memory, of at most 16 bytes a
+				    key, filled at opening */
+	KVLOG_INDEX_HINTS = 2    /* in the hint files: opening takes no time,
+				    and only the end of the log takes memory.
+				    For commands that do little, and where
+				    memory is short; a look-up costs several
+				    times as much, a count is a walk. */
+};
+
 /*
  * How to open a store.  Start from KVLOG_OPTIONS_INIT, which sets size and
  * the defaults; NULL in place of the struct means the same.
@@ -131,12 +143,16 @@ struct kvlog_options {
 				  or batch gets a segment of its size. */
 	uint32_t mode;         /* permission bits of new files; 0 = 0666
 				  less the umask */
+	enum kvlog_index_mode index_mode; /* default: memory */
+	uint32_t load_threads; /* that fill the index at opening, at most;
+				  0: as the machine has processors, up
+				  to 8 */
 };
 
 #define KVLOG_OPTIONS_INIT                                                     \
 	{                                                                      \
 		sizeof(struct kvlog_options), 0, KVLOG_DURABILITY_COMMIT, 100, \
-		    5000, 0, 0                                                 \
+		    5000, 0, 0, KVLOG_INDEX_DEFAULT, 0                         \
 	}
 
 struct kvlog;      /* an open store */
@@ -413,7 +429,11 @@ KVLOG_API const void *kvlog_iter_value(
 KVLOG_API void kvlog_iter_info(
     const struct kvlog_iter *iter, struct kvlog_info *ret_info);
 
-/* kvlog_count - the number of keys that have a value. */
+/*
+ * kvlog_count - the number of keys that have a value.
+ * Results: KVLOG_OK, _INVAL, and in hints mode, where it is a walk over all
+ * keys, _NOMEM, _CORRUPT.
+ */
 KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_count(
     struct kvlog *db, uint64_t *ret_count);
 
@@ -462,16 +482,12 @@ KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_maintain(
 					may show an older value */
 #define KVLOG_RECOVERY_SCANNED 0x20u /* hint files were missing or wrong */
 
-/* How keys are found. */
-enum kvlog_index_mode {
-	KVLOG_INDEX_MEMORY = 1 /* a table in memory, rebuilt at opening */
-};
-
 struct kvlog_stats {
 	size_t size; /* set by the caller: sizeof(*stats) */
 	bool quick;  /* set by the caller: leave live_bytes, dead_bytes and
 			file_bytes 0, and walk over nothing */
-	uint64_t record_count;  /* keys that have a value */
+	uint64_t record_count;  /* keys that have a value; 0 if quick and the
+				   index is in the hints */
 	uint64_t segment_count; /* files of the live set */
 	uint64_t file_bytes;    /* of all files of the store, as allocated
 				   sizes */
@@ -489,6 +505,7 @@ struct kvlog_stats {
 	uint32_t hint_count;     /* usable hint files */
 	uint32_t recovery;       /* KVLOG_RECOVERY_* */
 	uint64_t recovery_ns;    /* time that opening took, nanoseconds */
+	uint64_t load_ns;        /* of that, filling the index */
 	uint64_t damaged_bytes;  /* found so far */
 	uint64_t damaged_ranges;
 	char recovery_text[160]; /* one line for people */

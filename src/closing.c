@@ -13,42 +13,103 @@
 
 #include <string.h>
 
-bool
-log_write_hint(struct log *log)
-{
-	struct segment *seg = NULL;
-	struct hint *hint = NULL;
-	uint64_t evidence;
+/* A tail this long is worth a hint when the store is closed: reading it takes
+ * longer than a one-shot command may. */
+#define CLOSING_TAIL (UINT64_C(64) << 10)
+/* Closing merges no more entries than this: it should not take long. */
+#define CLOSING_MERGE 1000000
 
+/* What to make a hint of. */
+struct hint_plan {
+	struct segment *seg; /* NULL: nothing is due */
+	struct hint_source source;
+	uint64_t max_seq;
+};
+
+static uint64_t
+unhinted_from(const struct segment *seg)
+{
+	return max_u64(SEGMENT_DATA_OFF, atomic_load(&seg->hinted_to));
+}
+
+/* A damaged segment is read anew at every opening. */
+static bool
+may_have_hint(const struct segment *seg)
+{
+	return seg->bad_count == 0 && !seg->damaged && !seg->hint_failed;
+}
+
+static void
+plan_hint(struct log *log, uint64_t tail_min, struct hint_plan *plan)
+{
+	uint64_t evidence, from, end;
+
+	memset(plan, 0, sizeof *plan);
 	pthread_mutex_lock(&log->sync_lock);
 	evidence = log->evidence_synced;
 	pthread_mutex_lock(&log->turn);
-	for (size_t i = 0; i + 1 < log->set->count && seg == NULL; i++) {
+	for (size_t i = 0; i < log->set->count; i++) {
 		struct segment *s = log->set->segments[i];
+		bool sealed = i + 1 < log->set->count ||
+			      s->header.kind != SEGMENT_PLAIN;
 
-		/* A damaged segment is read anew at every opening. */
-		if (atomic_load(&s->hint) == NULL && s->bad_count == 0 &&
-		    !s->damaged && !s->hint_failed && s->last_seq <= evidence)
-			seg = s;
+		from = unhinted_from(s);
+		end = segment_end(s);
+		if (!may_have_hint(s) || from >= end ||
+		    (sealed && s->last_seq > evidence))
+			continue;
+		/* As it grows the active one gets hints of growing parts. */
+		if (!sealed && (end - from < tail_min ||
+				   end - from < (from - SEGMENT_DATA_OFF) / 4))
+			continue;
+		plan->seg = s;
+		plan->source =
+		    (struct hint_source){.seg = s, .from = from, .to = end};
+		plan->max_seq = sealed ? UINT64_MAX : evidence;
+		break;
 	}
 	pthread_mutex_unlock(&log->turn);
 	pthread_mutex_unlock(&log->sync_lock);
-	if (seg == NULL)
-		return false;
+}
 
-	/* A hint is a cache: failing to write one harms nobody. */
-	if (hint_build(seg, SEGMENT_DATA_OFF, segment_end(seg), &hint, NULL) !=
-		KVLOG_OK ||
-	    hint_write(hint, seg, log->dir, NULL) != KVLOG_OK) {
-		hint_close(hint);
-		seg->hint_failed = true;
-		return true;
+/* The file serves from here on, as its pages are shared. */
+static enum kvlog_status
+use_file(struct log *log, const struct hint *image)
+{
+	char name[DIR_NAME_LEN];
+	const struct segment *seg = image->sources[0].seg;
+	struct hint *hint;
+
+	hint_make_name(name, image->sources, image->source_count);
+	hint = hint_open(log->dir, name, &seg->header.store);
+	if (hint == NULL || !hint_bind(hint, 0, seg)) {
+		hint_unref(hint);
+		return KVLOG_IO;
 	}
-	/* From here on the file serves, which shares its pages. */
-	atomic_store(&seg->hint, hint_open(seg, log->dir));
-	seg->hint_failed = atomic_load(&seg->hint) == NULL;
-	hint_close(hint);
-	return true;
+	return hintset_add(log->hints, hint);
+}
+
+bool
+log_write_hint(struct log *log, uint64_t tail_min)
+{
+	struct hint_plan plan;
+	struct hint *image = NULL;
+	enum kvlog_status st;
+	bool any;
+
+	plan_hint(log, tail_min, &plan);
+	if (plan.seg == NULL)
+		return false;
+	st = hint_build(&plan.source, 1, plan.max_seq, &image, NULL);
+	any = st == KVLOG_OK && image->sources[0].to > plan.source.from;
+	if (any)
+		st = hint_write(image, log->dir, NULL);
+	if (st == KVLOG_OK && any)
+		st = use_file(log, image);
+	hint_unref(image);
+	/* A hint is a cache: failing to write one harms nobody. */
+	plan.seg->hint_failed = st != KVLOG_OK;
+	return st != KVLOG_OK || any;
 }
 
 /* Now that all of it is durable, say so, durably: a mark that says that the
@@ -84,7 +145,9 @@ log_close(struct log *log, struct kvlog_error *err)
 		st = attest_end(log, err);
 	if (st != KVLOG_OK)
 		return st;
-	while (log_write_hint(log))
+	while (log_write_hint(log, CLOSING_TAIL))
+		;
+	while (hintset_merge_step(log->hints, log->dir, CLOSING_MERGE))
 		;
 	if (log->dirty)
 		log_give_slack_back(log);

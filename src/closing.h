@@ -8,10 +8,14 @@
 #include "log.h"
 
 /*
- * Write the hint file of the oldest sealed segment that lacks one and that
- * durable records attest; true if one was written.
+ * Write the hint file of what follows the last hint: of the oldest sealed
+ * segment, or of the active one if at least tail_min bytes of it lack one.
+ * It covers only what durable records attest.  True if one was written.
  */
-bool log_write_hint(struct log *log);
+bool log_write_hint(struct log *log, uint64_t tail_min);
+
+/* What background work calls a long tail. */
+#define LOG_TAIL_MAX (UINT64_C(256) << 10)
 
 /* Sync, mark the end as clean, write hints and the end note. */
 enum kvlog_status log_close(struct log *log, struct kvlog_error *err);

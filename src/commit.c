@@ -253,8 +253,8 @@ apply(struct log *log, const struct commit_op *ops, size_t count,
 	for (size_t i = 0; i < count; i++) {
 		enum kvlog_status st = index_set(log->index, ops[i].hash,
 		    ops[i].key, ops[i].key_len,
-		    ops[i].type == RECORD_PUT ? segset_loc(log->active, off)
-					      : KEYDIR_NONE);
+		    segset_loc(log->active, off),
+		    ops[i].type == RECORD_DELETE);
 
 		assert(st == KVLOG_OK); /* reserved */
 		(void)st;

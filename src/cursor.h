@@ -6,23 +6,23 @@
 #define CURSOR_H
 
 #include "base.h"
-#include "segset.h"
+#include "merge.h"
 
 struct cursor;
 
 /*
- * Begin a walk over the segments set->segments[0 .. count) as they are when
- * the last one ends at end.  They stay open until the cursor is destroyed.
- * prefix is copied.  now_ms: against which expiry is judged.  keys_only: the
- * sums of values are not verified.
+ * Begin a walk over the keys that the hints tell, which are in the order of
+ * the log; their segments stay open until the cursor is destroyed.  prefix is
+ * copied.  now_ms: against which expiry is judged.  keys_only: the sums of
+ * values are not verified.
  */
-enum kvlog_status cursor_create(struct segment *const *segments, size_t count,
-    uint64_t end, const void *prefix, size_t prefix_len, uint64_t now_ms,
-    bool keys_only, struct cursor **ret_cursor);
+enum kvlog_status cursor_create(struct hint *const *hints, size_t count,
+    const void *prefix, size_t prefix_len, uint64_t now_ms, bool keys_only,
+    struct cursor **ret_cursor);
 void cursor_destroy(struct cursor *cursor); /* NULL is fine */
 
 /* Next key that has a value: KVLOG_OK, _NOTFOUND at the end, _CORRUPT for an
- * entry whose record is damaged (the walk can go on). */
+ * entry whose record is damaged (the walk can go on), _NOMEM. */
 enum kvlog_status cursor_next(struct cursor *cursor);
 
 /* To just before the first key >= key within the prefix. */
@@ -30,13 +30,7 @@ enum kvlog_status cursor_seek(
     struct cursor *cursor, const void *key, size_t key_len);
 
 /* What cursor_next() came to: valid until the cursor moves.  seg is NULL
- * before the first; rec->key is NULL where a damaged header hides the key. */
-struct cursor_entry {
-	const struct segment *seg;
-	uint64_t off;
-	struct record rec;
-	bool damaged;
-};
-const struct cursor_entry *cursor_entry(const struct cursor *cursor);
+ * before the first; rec.key is NULL where a damaged header hides the key. */
+const struct merge_entry *cursor_entry(const struct cursor *cursor);
 
 #endif

@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * hint.h - hint files: for one segment, the last record of each of its keys,
- * sorted by bucket and key.
+ * hint.h - hints: for a stretch of the log, the last record of each key in
+ * it, sorted by bucket and key.
  *
- * A hint is a cache of what a scan of the segment would yield, never the
- * truth: it serves to rebuild the keydir and to walk keys in order.  The same
- * image is made in memory for records that no file covers yet, so that the
- * readers of hints know one form only.
+ * A hint is a cache of what a scan of the stretch would yield, never the
+ * truth.  Three things are done with it: the keydir is rebuilt from it, keys
+ * are looked up in it without a keydir, and it is walked in key order.
+ *
+ * A hint is a file, or an image of the same form in memory, made of records
+ * that no file covers.  It does not change, so that any number of threads may
+ * read it.
  */
 #ifndef HINT_H
 #define HINT_H
@@ -14,69 +17,175 @@
 #include "base.h"
 #include "segment.h"
 
-struct hint {
-	const uint8_t *data; /* the image: mapped, or in memory */
-	uint64_t len;
-	struct os_map map; /* if mapped */
-	uint8_t *memory;   /* if not */
-	uint64_t entry_count;
-	uint32_t block_count;
-	uint32_t per_block; /* entries in each block but the last */
-	unsigned off_bits, loc_len, hash_len;
-	uint64_t blocks_off;
-	const uint8_t *fences; /* offsets; the heap follows */
-	uint64_t from, to;     /* what it covers of the segment */
-	uint64_t last_seq;
+#define HINT_LEVELS_MAX 8
+
+/* A key with its bucket; 0, 0 is the default bucket. */
+struct hint_key {
+	uint64_t bucket_seq;
+	uint32_t bucket_ordinal;
+	uint32_t len;
+	const uint8_t *bytes;
+};
+
+/* A part of the stretch: [from, to) of one segment. */
+struct hint_source {
+	const struct segment *seg; /* NULL until the hint is bound */
+	struct file_id id;
+	uint64_t salt;
+	uint64_t from, to;
+	uint64_t last_seq; /* of the last commit in it; 0: none */
 };
 
 /* One entry, decoded. */
 struct hint_entry {
-	uint64_t hash; /* as sum_hash() */
-	uint64_t off;  /* of the record in the segment */
-	uint8_t type;  /* enum record_type */
-	bool expiry;   /* the record has an expiry time */
+	uint64_t hash;  /* as sum_hash() */
+	uint32_t index; /* of its source; greater is newer */
+	uint8_t type;   /* enum record_type */
+	bool expiry;    /* the record has an expiry time */
+	uint64_t off;   /* of the record in the source's segment */
+	const struct segment *seg;
+};
+
+struct hint {
+	_Atomic uint32_t refs;
+	char name[DIR_NAME_LEN]; /* of the file; empty: an image in memory */
+	const uint8_t *data;
+	uint64_t len;
+	struct os_map map; /* if a file */
+	uint8_t *memory;   /* if not */
+
+	uint64_t entry_count;
+	uint32_t block_count; /* entry blocks, then fence blocks */
+	uint32_t leaf_count;  /* entry blocks */
+	uint32_t per_block;   /* entries in each entry block but the last */
+	unsigned off_bits, source_bits, loc_len;
+	uint64_t blocks_off;
+	uint64_t far_off, far_len;
+	/* What is known of each block: it is verified when first used. */
+	_Atomic uint8_t *verdicts;
+	size_t source_count;
+	struct hint_source *sources; /* in the order of the log */
+};
+
+/* Building */
+
+/*
+ * Make the image of the sources, whose seg, from and to the caller fills in;
+ * in order.  All of it is published.  Of the last source only commits up to
+ * max_seq are taken, and to becomes the end of the last one that is.
+ * KVLOG_CORRUPT if a record's header is damaged (known bad ranges are left
+ * out without a word); KVLOG_NOMEM.
+ */
+enum kvlog_status hint_build(const struct hint_source *sources,
+    size_t source_count, uint64_t max_seq, struct hint **ret_hint,
+    struct kvlog_error *err);
+
+/* Write an image to its file. */
+enum kvlog_status hint_write(
+    const struct hint *hint, struct dir *dir, struct kvlog_error *err);
+
+/*
+ * Write a hint file entry by entry, in order of keys, in little memory.
+ * sources as for hint_build(), with last_seq.  The file gets its name by
+ * hint_writer_finish(), which replaces one of that name.
+ */
+struct hint_writer;
+enum kvlog_status hint_writer_create(struct hint_writer **ret_writer,
+    struct dir *dir, const struct hint_source *sources, size_t source_count,
+    struct kvlog_error *err);
+enum kvlog_status hint_writer_add(struct hint_writer *writer,
+    const struct hint_key *key, const struct hint_entry *entry,
+    struct kvlog_error *err);
+enum kvlog_status hint_writer_finish(
+    struct hint_writer *writer, struct kvlog_error *err);
+/* Also removes what was not finished; NULL is fine. */
+void hint_writer_destroy(struct hint_writer *writer);
+
+/* The name of the file of a hint over these sources. */
+void hint_make_name(char name[DIR_NAME_LEN], const struct hint_source *sources,
+    size_t source_count);
+
+/* Reading */
+
+/* Fill a hint's fields from the header in its data; false if it cannot be
+ * one.  What it allocates is freed with the hint. */
+bool hint_decode(struct hint *hint);
+
+/*
+ * Open a hint file and verify its header; blocks are verified when they are
+ * used.  NULL if there is none, or it is damaged, of another format or of
+ * another store: that is no error, hints are made again.
+ */
+struct hint *hint_open(
+    struct dir *dir, const char *name, const struct segment_store *store);
+
+/*
+ * Let source number n be seg; false if it is not, or seg holds less.  Entries
+ * may be read only when all sources are bound.
+ */
+bool hint_bind(struct hint *hint, size_t n, const struct segment *seg);
+
+struct hint *hint_ref(struct hint *hint);
+void hint_unref(struct hint *hint); /* NULL is fine */
+
+/* Whether all blocks are sound; reads the whole file. */
+bool hint_verify(const struct hint *hint);
+
+/* Entry number n, n < entry_count, in order of bucket and key; false if its
+ * block is damaged. */
+bool hint_get(
+    const struct hint *hint, uint64_t n, struct hint_entry *ret_entry);
+
+/* A look-up: entries that may be the key's. */
+struct hint_probe {
+	const struct hint *hint;
+	uint64_t hash;
+	uint64_t next, end; /* entry numbers still to be looked at */
+	bool damaged;       /* of the hint: the answer is not known */
 };
 
 /*
- * Make the image of [from, to) of a segment.  The caller knows that all of
- * it is published.  KVLOG_CORRUPT if a record's header is damaged (known bad
- * ranges are left out without a word).
+ * The entries under key's hash that may be key's, one per call; false after
+ * the last, or with probe->damaged.  Reads no record.
  */
-enum kvlog_status hint_build(const struct segment *seg, uint64_t from,
-    uint64_t to, struct hint **ret_hint, struct kvlog_error *err);
+bool hint_find(const struct hint *hint, const struct hint_key *key,
+    uint64_t hash, struct hint_probe *probe, struct hint_entry *ret_entry);
+bool hint_find_next(struct hint_probe *probe, struct hint_entry *ret_entry);
 
-/* Write an image of a whole sealed segment to its hint file. */
-enum kvlog_status hint_write(const struct hint *hint, const struct segment *seg,
-    struct dir *dir, struct kvlog_error *err);
+/* The number of the first entry whose key is >= key, entry_count if there is
+ * none; false if a block on the way is damaged. */
+bool hint_seek(
+    const struct hint *hint, const struct hint_key *key, uint64_t *ret_n);
 
-/*
- * Open the hint file of a sealed segment whose end is known.  NULL if there
- * is none, or it is damaged, or belongs to another file, end, store or
- * secret: that is no error, hints are made again.  All checksums are
- * verified.
- */
-struct hint *hint_open(const struct segment *seg, struct dir *dir);
+/* Read an entry's record; false if its header or key is damaged. */
+static inline bool
+hint_read(const struct hint_entry *e, struct record *ret_rec)
+{
+	const uint8_t *p = e->seg->map.addr + e->off;
 
-void hint_close(struct hint *hint); /* NULL is fine */
+	return record_parse(p, segment_end(e->seg) - e->off, ret_rec) &&
+	       record_header_ok(p, ret_rec, segment_seed(e->seg, e->off));
+}
 
-/* Entry number n, n < entry_count, in order of bucket and key. */
-void hint_get(
-    const struct hint *hint, uint64_t n, struct hint_entry *ret_entry);
+/* Keys */
 
-/*
- * The number of the first entry of the default bucket whose key is >= key;
- * entry_count if there is none.
- */
-uint64_t hint_seek(const struct hint *hint, const struct segment *seg,
-    const uint8_t *key, size_t key_len);
+static inline struct hint_key
+hint_key_of(const struct record *rec)
+{
+	return (struct hint_key){
+	    rec->bucket_seq, rec->bucket_ordinal, rec->key_len, rec->key};
+}
 
 /* The hash of a record's key, bucket included. */
 uint64_t hint_hash(const struct segment *seg, const struct record *rec);
 
+/* Order of keys: by bucket, then memcmp, a prefix first. */
+int hint_key_compare(const struct hint_key *a, const struct hint_key *b);
+
 /* The first 8 bytes of a key as a number that sorts as they do. */
 uint64_t key_prefix(const uint8_t *key, size_t key_len);
 
-/* Order of two keys of one bucket: memcmp, a prefix first. */
+/* Order of two keys of one bucket. */
 int key_compare(const uint8_t *a, size_t a_len, const uint8_t *b, size_t b_len);
 
 #endif

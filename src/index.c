@@ -7,8 +7,8 @@
  * be the damaged record of the very key looked for: then the answer is
  * "corrupt", not "absent", unless another candidate matches.
  *
- * A key without a value has no entry: loading goes from the oldest segment to
- * the newest, and a tombstone removes what it finds.
+ * In memory mode a key without a value has no entry: loading goes from the
+ * oldest segment to the newest, and a tombstone removes what it finds.
  */
 #include "config.h"
 
@@ -20,11 +20,12 @@
 #define LOAD_AHEAD 16 /* entries whose cache lines are fetched early */
 
 enum kvlog_status
-index_init(struct index *index, struct segset *segs, const uint8_t *secret,
-    bool verify, struct kvlog_error *err)
+index_init(struct index *index, struct segset *segs, struct hintset *hints,
+    const uint8_t *secret, bool verify, struct kvlog_error *err)
 {
 	memset(index, 0, sizeof *index);
 	index->segs = segs;
+	index->hints = hints;
 	index->secret = secret;
 	index->verify = verify;
 	if (epoch_create(&index->epoch) != 0)
@@ -94,9 +95,10 @@ examine(const struct index *index, const void *key, size_t key_len,
 	return same ? CANDIDATE_MATCH : CANDIDATE_OTHER;
 }
 
-enum kvlog_status
-index_find(struct index *index, uint64_t hash, const void *key, size_t key_len,
-    struct index_ref *ret_ref)
+/* The newest record of key that the keydir has, tombstones included. */
+static enum kvlog_status
+find_in_keydir(struct index *index, uint64_t hash, const void *key,
+    size_t key_len, struct index_ref *ret_ref)
 {
 	struct keydir_probe probe;
 	struct index_ref damaged;
@@ -123,6 +125,81 @@ index_find(struct index *index, uint64_t hash, const void *key, size_t key_len,
 	return st;
 }
 
+/* The same of one hint; *ret_unsound: the hint is damaged. */
+static enum kvlog_status
+find_in_hint(struct index *index, const struct hint *hint, uint64_t hash,
+    const struct hint_key *key, struct index_ref *ret_ref, bool *ret_unsound)
+{
+	struct hint_probe probe;
+	struct hint_entry e;
+	struct index_ref damaged;
+	enum kvlog_status st = KVLOG_NOTFOUND;
+	bool there = hint_find(hint, key, hash, &probe, &e);
+
+	for (; there; there = hint_find_next(&probe, &e)) {
+		ret_ref->seg = e.seg;
+		ret_ref->off = e.off;
+		ret_ref->loc = segset_loc(e.seg, e.off);
+		switch (examine(index, key->bytes, key->len, ret_ref)) {
+		case CANDIDATE_MATCH:
+			return KVLOG_OK;
+		case CANDIDATE_OTHER:
+			break;
+		case CANDIDATE_DAMAGED:
+			damaged = *ret_ref;
+			st = KVLOG_CORRUPT;
+			break;
+		}
+	}
+	*ret_unsound = probe.damaged;
+	if (st == KVLOG_CORRUPT)
+		*ret_ref = damaged;
+	return st;
+}
+
+/* The same of all hints, the newest first (INV-6). */
+static enum kvlog_status
+find_in_hints(struct index *index, uint64_t hash, const struct hint_key *key,
+    struct index_ref *ret_ref)
+{
+	for (;;) {
+		struct hint_list *list = hint_list_get(index->hints);
+		enum kvlog_status st = KVLOG_NOTFOUND;
+		bool unsound = false;
+		size_t i;
+
+		for (i = list->count; i > 0 && st == KVLOG_NOTFOUND; i--) {
+			st = find_in_hint(index, list->hints[i - 1], hash, key,
+			    ret_ref, &unsound);
+			if (unsound)
+				break;
+		}
+		if (unsound)
+			st = hintset_mend(index->hints, list->hints[i - 1]);
+		hint_list_put(list);
+		if (!unsound || st != KVLOG_OK)
+			return st;
+	}
+}
+
+enum kvlog_status
+index_find(struct index *index, uint64_t hash, const void *key, size_t key_len,
+    struct index_ref *ret_ref)
+{
+	enum kvlog_status st =
+	    find_in_keydir(index, hash, key, key_len, ret_ref);
+
+	if (st == KVLOG_NOTFOUND && index->hints != NULL) {
+		const struct hint_key k = {
+		    .len = (uint32_t)key_len, .bytes = key};
+
+		st = find_in_hints(index, hash, &k, ret_ref);
+	}
+	if (st == KVLOG_OK && UNLIKELY(ret_ref->rec.type != RECORD_PUT))
+		st = KVLOG_NOTFOUND;
+	return st;
+}
+
 enum kvlog_status
 index_reserve(struct index *index, const uint64_t *hashes, size_t count,
     struct kvlog_error *err)
@@ -134,18 +211,20 @@ index_reserve(struct index *index, const uint64_t *hashes, size_t count,
 
 enum kvlog_status
 index_set(struct index *index, uint64_t hash, const void *key, size_t key_len,
-    uint64_t loc)
+    uint64_t loc, bool tombstone)
 {
 	struct index_ref ref;
-	bool there = index_find(index, hash, key, key_len, &ref) == KVLOG_OK;
+	bool there =
+	    find_in_keydir(index, hash, key, key_len, &ref) == KVLOG_OK;
+	/* Where hints are searched too, a tombstone has to hide them. */
+	bool wanted = !tombstone || index->hints != NULL;
 	bool done = true;
 
-	if (there && loc != KEYDIR_NONE)
+	if (there && wanted)
 		done = keydir_replace(index->keydir, hash, ref.loc, loc);
 	else if (there)
 		done = keydir_remove(index->keydir, hash, ref.loc);
-	else if (loc != KEYDIR_NONE &&
-		 keydir_insert(index->keydir, hash, loc) != 0)
+	else if (wanted && keydir_insert(index->keydir, hash, loc) != 0)
 		return KVLOG_NOMEM;
 	assert(done); /* nobody else changes the index */
 	(void)done;
@@ -181,7 +260,7 @@ load_record(struct index *index, const struct segment *seg, uint64_t off,
 	/* Buckets have no users yet; their records hide nothing. */
 	if (type != RECORD_PUT && type != RECORD_DELETE)
 		return KVLOG_OK;
-	if (type == RECORD_PUT &&
+	if ((type == RECORD_PUT || index->hints != NULL) &&
 	    keydir_first(index->keydir, hash, &probe) == KEYDIR_NONE) {
 		/* The common case needs no look at the record. */
 		if (keydir_insert(index->keydir, hash, loc) != 0)
@@ -199,26 +278,25 @@ load_record(struct index *index, const struct segment *seg, uint64_t off,
 	else if ((rec.flags & RECORD_BUCKET) != 0)
 		return KVLOG_OK;
 	else
-		st = index_set(index, hash, rec.key, rec.key_len,
-		    type == RECORD_PUT ? loc : KEYDIR_NONE);
+		st = index_set(index, hash, rec.key, rec.key_len, loc,
+		    type == RECORD_DELETE);
 	return st == KVLOG_OK ? st : err_set(err, st, 0, "load the index");
 }
 
 static enum kvlog_status
-load_hint(struct index *index, const struct segment *seg,
-    const struct hint *hint, struct kvlog_error *err)
+load_entries(struct index *index, const struct hint *hint,
+    struct kvlog_error *err)
 {
 	struct hint_entry e;
 
 	for (uint64_t i = 0; i < hint->entry_count; i++) {
 		enum kvlog_status st;
 
-		if (i + LOAD_AHEAD < hint->entry_count) {
-			hint_get(hint, i + LOAD_AHEAD, &e);
+		if (i + LOAD_AHEAD < hint->entry_count &&
+		    hint_get(hint, i + LOAD_AHEAD, &e))
 			keydir_prefetch(index->keydir, e.hash);
-		}
-		hint_get(hint, i, &e);
-		st = load_record(index, seg, e.off, e.hash, e.type, err);
+		(void)hint_get(hint, i, &e);
+		st = load_record(index, e.seg, e.off, e.hash, e.type, err);
 		if (st != KVLOG_OK)
 			return st;
 	}
@@ -226,17 +304,32 @@ load_hint(struct index *index, const struct segment *seg,
 }
 
 enum kvlog_status
-index_load(
-    struct index *index, const struct segment *seg, struct kvlog_error *err)
+index_load_hint(
+    struct index *index, struct hint *hint, struct kvlog_error *err)
 {
-	const struct hint *hint = atomic_load(&seg->hint);
-	uint64_t off = SEGMENT_DATA_OFF, end = segment_end(seg);
+	struct hint *image;
+	enum kvlog_status st;
+
+	if (hint_verify(hint))
+		return load_entries(index, hint, err);
+	st = hint_build(
+	    hint->sources, hint->source_count, UINT64_MAX, &image, err);
+	if (st != KVLOG_OK)
+		return st;
+	st = load_entries(index, image, err);
+	hint_unref(image);
+	return st;
+}
+
+enum kvlog_status
+index_load_records(struct index *index, const struct segment *seg,
+    uint64_t from, uint64_t to, struct kvlog_error *err)
+{
+	uint64_t off = from;
 	struct record rec;
 	bool bad = false;
 
-	if (hint != NULL)
-		return load_hint(index, seg, hint, err);
-	for (; segment_walk(seg, &off, end, &rec, &bad); off += rec.size) {
+	for (; segment_walk(seg, &off, to, &rec, &bad); off += rec.size) {
 		enum kvlog_status st = load_record(
 		    index, seg, off, hint_hash(seg, &rec), rec.type, err);
 

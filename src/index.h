@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * index.h - the one question: key -> newest record.  Answered by the keydir
- * and the records it points at.
+ * index.h - the one question: key -> newest record.
+ *
+ * In memory mode the keydir has an entry for every key that has a value.  In
+ * hints mode it has entries only for what no hint covers, tombstones
+ * included; the rest is looked up in the hints, the newest first.
  *
  * Finds run in any thread, inside index_enter() and index_leave(), beside one
  * thread that changes the index.
@@ -11,6 +14,7 @@
 
 #include "base.h"
 #include "epoch.h"
+#include "hintset.h"
 #include "keydir.h"
 #include "segset.h"
 
@@ -18,6 +22,7 @@ struct index {
 	struct epoch *epoch;
 	struct keydir *keydir;
 	struct segset *segs;   /* not owned */
+	struct hintset *hints; /* not owned; NULL in memory mode */
 	const uint8_t *secret; /* SEGMENT_SECRET_LEN bytes, not owned */
 	bool verify;           /* check header sums of what is found */
 	/* Odd while a batch is being applied: finds that begin then wait, so
@@ -33,8 +38,10 @@ struct index_ref {
 	struct record rec;
 };
 
+/* hints: NULL for memory mode. */
 enum kvlog_status index_init(struct index *index, struct segset *segs,
-    const uint8_t *secret, bool verify, struct kvlog_error *err);
+    struct hintset *hints, const uint8_t *secret, bool verify,
+    struct kvlog_error *err);
 void index_fini(struct index *index);
 
 struct epoch_token index_enter(struct index *index);
@@ -63,21 +70,24 @@ enum kvlog_status index_reserve(struct index *index, const uint64_t *hashes,
     size_t count, struct kvlog_error *err);
 
 /*
- * Let key's entry point at loc, or remove it (loc KEYDIR_NONE).  Never fails
- * after index_reserve().
+ * Let loc be key's newest record: a put, or a tombstone.  Never fails after
+ * index_reserve().
  */
 enum kvlog_status index_set(struct index *index, uint64_t hash, const void *key,
-    size_t key_len, uint64_t loc);
+    size_t key_len, uint64_t loc, bool tombstone);
 
 /* Around the index_set() calls of a commit of several records. */
 void index_begin_batch(struct index *index);
 void index_end_batch(struct index *index);
 
 /*
- * Enter the records of one segment up to its end, which are newer than all
- * that were entered before: from its hint, or from the records.
+ * Enter what is newer than all that was entered before: the entries of a
+ * hint; the records of [from, to) of a segment.
  */
-enum kvlog_status index_load(
-    struct index *index, const struct segment *seg, struct kvlog_error *err);
+enum kvlog_status index_load_hint(
+    struct index *index, struct hint *hint, struct kvlog_error *err);
+enum kvlog_status index_load_records(struct index *index,
+    const struct segment *seg, uint64_t from, uint64_t to,
+    struct kvlog_error *err);
 
 #endif

@@ -66,6 +66,9 @@ check_options(const struct kvlog_options *o, struct kvlog_error *err)
 	if (o->durability == KVLOG_DURABILITY_INTERVAL && o->interval_ms == 0)
 		return err_set(err, KVLOG_INVAL, 0,
 		    "options.interval_ms must be at least 1");
+	if ((unsigned)o->index_mode > KVLOG_INDEX_HINTS)
+		return err_set(err, KVLOG_INVAL, 0,
+		    "options.index_mode is unknown: %d", (int)o->index_mode);
 	if (o->segment_size != 0 &&
 	    (o->segment_size < KVLOG_SEGMENT_SIZE_MIN ||
 		o->segment_size > KVLOG_SEGMENT_SIZE_MAX))
@@ -454,7 +457,7 @@ kvlog_iter_value(const struct kvlog_iter *iter, size_t *ret_len)
 void
 kvlog_iter_info(const struct kvlog_iter *iter, struct kvlog_info *ret_info)
 {
-	const struct cursor_entry *e;
+	const struct merge_entry *e;
 
 	memset(ret_info, 0, sizeof *ret_info);
 	if (iter == NULL ||
@@ -474,8 +477,7 @@ kvlog_count(struct kvlog *db, uint64_t *ret_count)
 {
 	if (db == NULL || ret_count == NULL)
 		return KVLOG_INVAL;
-	*ret_count = keydir_count(db->index.keydir);
-	return KVLOG_OK;
+	return store_count(db, ret_count);
 }
 
 /* Durability and the rest */

@@ -28,9 +28,10 @@ mark_synced(struct log *log)
 
 enum kvlog_status
 log_init(struct log *log, struct dir *dir, struct control *control,
-    struct segset *set, struct index *index, uint64_t segment_size,
+    struct hintset *hints, struct index *index, uint64_t segment_size,
     const struct recovery *recovery, struct kvlog_error *err)
 {
+	struct segset *set = hints->set;
 	pthread_condattr_t attr;
 	struct control_state state = {0};
 
@@ -38,6 +39,7 @@ log_init(struct log *log, struct dir *dir, struct control *control,
 	log->dir = dir;
 	log->control = control;
 	log->set = set;
+	log->hints = hints;
 	log->index = index;
 	log->segment_size = segment_size;
 	log->active = set->segments[set->count - 1];

@@ -13,6 +13,7 @@
 #include "base.h"
 #include "control.h"
 #include "dir.h"
+#include "hintset.h"
 #include "index.h"
 #include "recover.h"
 #include "segset.h"
@@ -24,6 +25,7 @@ struct log {
 	struct dir *dir;
 	struct control *control;
 	struct segset *set;
+	struct hintset *hints;
 	struct index *index;
 	uint64_t segment_size; /* upper bound, bytes */
 	/* Called with the turn held when background work may have come up;
@@ -53,7 +55,7 @@ struct log {
 };
 
 enum kvlog_status log_init(struct log *log, struct dir *dir,
-    struct control *control, struct segset *set, struct index *index,
+    struct control *control, struct hintset *hints, struct index *index,
     uint64_t segment_size, const struct recovery *recovery,
     struct kvlog_error *err);
 

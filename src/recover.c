@@ -4,10 +4,9 @@
  *
  * Three steps.  First the files: those that tile [1 .. n] are opened, in
  * order; each but the first names its predecessor's salt, end and last
- * sequence number in its link.  Then the survey: segments that no hint covers
- * are read record by record and cut into pieces (runs of whole commits,
- * fragments of commits, bad bytes).  Last the verdict, from the oldest piece
- * to the newest.
+ * sequence number in its link.  Then the survey: what no hint covers is read
+ * record by record and cut into pieces (runs of whole commits, fragments of
+ * commits, bad bytes).  Last the verdict, from the oldest piece to the newest.
  *
  * The verdict on bad bytes needs three numbers (INV-10):
  *
@@ -60,6 +59,7 @@ struct next_valid {
 struct recoverer {
 	struct dir *dir;
 	const struct control *control;
+	struct hintset *hints;
 	struct segset *set;
 	struct recovery *r;
 	struct survey *surveys; /* one for each segment of set */
@@ -265,7 +265,15 @@ find_files(struct recoverer *rec, bool page_valid,
 	return KVLOG_OK;
 }
 
-/* Ends of sealed segments, hints, and the chain of salts. */
+/* How far a last segment's records may reach. */
+static uint64_t
+last_limit(const struct recoverer *rec, const struct segment *seg)
+{
+	return rec->r->warm ? control_pos_off(rec->r->state.position)
+			    : segment_limit(seg);
+}
+
+/* Ends of sealed segments, the chain of salts, and hints. */
 static enum kvlog_status
 follow_links(struct recoverer *rec)
 {
@@ -292,13 +300,27 @@ follow_links(struct recoverer *rec)
 						       segment_limit(seg))));
 			}
 		}
-		if (i + 1 < rec->tiled || seg->header.kind != SEGMENT_PLAIN)
-			atomic_store(&seg->hint, hint_open(seg, rec->dir));
+		if (next == NULL && seg->header.kind == SEGMENT_PLAIN)
+			atomic_store(&seg->end, last_limit(rec, seg));
 	}
-	return KVLOG_OK;
+	return hintset_collect(
+	    rec->hints, rec->dir, &rec->r->files, rec->err);
 }
 
 /* Survey */
+
+/* Where reading segment i has to begin: what hints cover is known. */
+static uint64_t
+survey_from(const struct recoverer *rec, size_t i)
+{
+	const struct segment *seg = rec->set->segments[i];
+	uint64_t hinted_to = atomic_load(&seg->hinted_to);
+
+	/* Without its link, its first records tell where it stands. */
+	if (i >= rec->tiled || hinted_to == 0 || (i > 0 && !seg->link_ok))
+		return SEGMENT_DATA_OFF;
+	return hinted_to;
+}
 
 /* Whether the verdict can do without reading segment i. */
 static bool
@@ -306,12 +328,11 @@ is_covered(const struct recoverer *rec, size_t i)
 {
 	const struct segment *seg = rec->set->segments[i];
 
-	/* Without its link, its first records tell where it stands. */
-	if (i >= rec->tiled || atomic_load(&seg->hint) == NULL ||
-	    (i > 0 && !seg->link_ok))
+	if (seg->header.kind == SEGMENT_PLAIN &&
+	    (i + 1 >= rec->tiled || !rec->set->segments[i + 1]->link_ok))
 		return false;
-	return seg->header.kind != SEGMENT_PLAIN ||
-	       (i + 1 < rec->tiled && rec->set->segments[i + 1]->link_ok);
+	return survey_from(rec, i) == segment_end(seg) &&
+	       atomic_load(&seg->hinted_to) != 0;
 }
 
 static enum kvlog_status
@@ -325,7 +346,7 @@ survey_segment(struct recoverer *rec, size_t i)
 	uint64_t limit = segment_limit(seg);
 	bool at_page = rec->r->warm && last; /* where the page's log ends */
 
-	if (!last)
+	if (!last && atomic_load(&seg->hinted_to) == 0)
 		rec->r->scanned++;
 	if (seg->header.kind != SEGMENT_PLAIN)
 		return survey_output(sv, seg, rec->err);
@@ -333,7 +354,8 @@ survey_segment(struct recoverer *rec, size_t i)
 		limit = rec->set->segments[i + 1]->link.prev_end;
 	else if (at_page)
 		limit = control_pos_off(rec->r->state.position);
-	return survey_plain(sv, seg, limit, sealed || at_page, rec->err);
+	return survey_plain(sv, seg, survey_from(rec, i), limit,
+	    sealed || at_page, rec->err);
 }
 
 /* As there may be more segments than descriptors, each has one in turn. */
@@ -386,6 +408,8 @@ survey_all(struct recoverer *rec)
 			rec->attested = max_u64(rec->attested, seg->last_seq);
 		else
 			st = open_and_survey(rec, i);
+		rec->attested = max_u64(rec->attested, seg->hinted_seq);
+		rec->r->seq_seen = max_u64(rec->r->seq_seen, seg->hinted_seq);
 		rec->attested =
 		    max_u64(rec->attested, rec->surveys[i].attested);
 		rec->r->seq_seen =
@@ -422,7 +446,9 @@ valid_at(const struct recoverer *rec, size_t i, size_t p)
 	const struct survey *sv = &rec->surveys[i];
 	const struct segment *seg = rec->set->segments[i];
 
-	if (p == 0 && seg->link_ok && (!sv->done || sv->count == 0))
+	if (p == 0 && seg->link_ok &&
+	    (!sv->done || sv->count == 0 ||
+		survey_from(rec, i) != SEGMENT_DATA_OFF))
 		return seg->link.prev_last_seq;
 	if (p < sv->count)
 		return sv->pieces[p].kind != PIECE_BAD &&
@@ -615,12 +641,11 @@ judge_segment(struct recoverer *rec, struct verdict *v, size_t i)
 		note_damage(rec, seg, 0, SEGMENT_FIXED_LEN);
 	if (seg->link_ok && seg->link.first_seq > 0)
 		v->base = max_u64(v->base, seg->link.first_seq - 1);
+	if (survey_from(rec, i) != SEGMENT_DATA_OFF)
+		v->s = max_u64(v->s, seg->hinted_seq);
 	if (!sv->done) {
-		const struct hint *hint = atomic_load(&seg->hint);
-
 		/* An earlier opening found that commits were lost at its end,
 		 * and its successor's link still says so. */
-		v->s = max_u64(v->s, hint->last_seq);
 		if (v->s < seg->last_seq) {
 			note_damage(rec, seg, segment_end(seg), 0);
 			rec->r->flags |= KVLOG_RECOVERY_DEGRADED;
@@ -706,7 +731,7 @@ judge_all(struct recoverer *rec, struct verdict *v)
 }
 
 /* Let the set end where the verdict says. */
-static void
+static enum kvlog_status
 apply_verdict(struct recoverer *rec, const struct verdict *v)
 {
 	struct recovery *r = rec->r;
@@ -743,6 +768,10 @@ apply_verdict(struct recoverer *rec, const struct verdict *v)
 	atomic_store(&active->end, v->off);
 	if (active->header.kind != SEGMENT_PLAIN)
 		r->unclean = true;
+	if (r->discarded == 0 && atomic_load(&active->hinted_to) <= v->off)
+		return KVLOG_OK;
+	/* Some hint may cover what is gone. */
+	return hintset_collect(rec->hints, rec->dir, &r->files, rec->err);
 }
 
 /* One look at the directory. */
@@ -761,7 +790,7 @@ look(struct recoverer *rec, bool page_valid, const struct control_state *before,
 	if (st == KVLOG_OK)
 		st = judge_all(rec, &verdict);
 	if (st == KVLOG_OK)
-		apply_verdict(rec, &verdict);
+		st = apply_verdict(rec, &verdict);
 	for (size_t i = 0; i < rec->survey_count; i++)
 		survey_fini(&rec->surveys[i]);
 	os->free(rec->surveys);
@@ -786,14 +815,15 @@ page_stands(const struct control *control, bool was_valid,
  * over meanwhile, and also if something is wrong: it may be the repair.
  */
 enum kvlog_status
-recover_find(struct dir *dir, const struct control *control, struct segset *set,
-    struct recovery *ret, struct kvlog_error *err)
+recover_find(struct dir *dir, const struct control *control,
+    struct hintset *hints, struct recovery *ret, struct kvlog_error *err)
 {
 	for (unsigned i = 0;; i++) {
 		struct kvlog_error failure = {0};
 		struct recoverer rec = {.dir = dir,
 		    .control = control,
-		    .set = set,
+		    .hints = hints,
+		    .set = hints->set,
 		    .r = ret,
 		    .err = &failure};
 		struct control_state before;

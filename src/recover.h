@@ -11,6 +11,7 @@
 #include "base.h"
 #include "control.h"
 #include "dir.h"
+#include "hintset.h"
 #include "segset.h"
 
 struct recovery {
@@ -41,14 +42,15 @@ struct recovery {
 };
 
 /*
- * List, open, judge.  Fills set with the live segments, their ends set; the
- * last one is where the log ends.
+ * List, open, judge.  Fills hints->set with the live segments, their ends
+ * set; the last one is where the log ends.  Of what hints cover, only the
+ * headers of the files are read.
  *
  * KVLOG_NOSTORE: there are no segments.  KVLOG_CORRUPT: one is missing, is
  * not of this store's history, or its header is unreadable.
  */
 enum kvlog_status recover_find(struct dir *dir, const struct control *control,
-    struct segset *set, struct recovery *ret, struct kvlog_error *err);
+    struct hintset *hints, struct recovery *ret, struct kvlog_error *err);
 
 void recovery_fini(struct recovery *recovery);
 

@@ -151,6 +151,24 @@ remove_leftovers(struct dir *dir, const struct segset *set,
 	return removed ? dir_sync(dir, err) : KVLOG_OK;
 }
 
+/*
+ * Hint files that serve nobody: merged into others, or of segments that are
+ * gone.  While something is damaged they are kept, for they may name keys.
+ */
+static void
+remove_stale_hints(
+    struct dir *dir, struct hintset *hints, const struct recovery *r)
+{
+	if ((r->flags & KVLOG_RECOVERY_DAMAGE) != 0)
+		return;
+	for (size_t i = 0; i < r->files.count; i++) {
+		const struct file *f = &r->files.files[i];
+
+		if (f->kind == FILE_HINT && !hintset_uses(hints, f->name))
+			(void)os->unlink(dir->fd, f->name);
+	}
+}
+
 static enum kvlog_status
 sync_kept(struct dir *dir, struct segset *set, struct recovery *r,
     struct kvlog_error *err)
@@ -381,21 +399,26 @@ begin_segment(struct dir *dir, struct segset *set, struct recovery *r,
 }
 
 enum kvlog_status
-repair_log(struct dir *dir, struct segset *set, struct recovery *r,
+repair_log(struct dir *dir, struct hintset *hints, struct recovery *r,
     uint64_t segment_size, struct kvlog_error *err)
 {
+	struct segset *set = hints->set;
 	enum kvlog_status st = KVLOG_OK;
 
 	/* A name that makes others superfluous may not be durable yet: an
 	 * earlier repair was stopped behind its rename. */
 	if (has_leftovers(set, r) || r->unclean)
 		st = dir_sync(dir, err);
-	if (st == KVLOG_OK && r->poisoned)
+	if (st == KVLOG_OK && r->poisoned) {
 		st = rewrite_unsynced(dir, set, r, err);
-	else if (st == KVLOG_OK && r->unclean)
+		if (st == KVLOG_OK) /* some may cover what is replaced */
+			st = hintset_collect(hints, dir, &r->files, err);
+	} else if (st == KVLOG_OK && r->unclean)
 		st = sync_kept(dir, set, r, err);
 	if (st == KVLOG_OK)
 		st = remove_leftovers(dir, set, r, err);
+	if (st == KVLOG_OK)
+		remove_stale_hints(dir, hints, r);
 	if (st == KVLOG_OK && r->unclean)
 		st = begin_segment(dir, set, r, segment_size, err);
 	return st;

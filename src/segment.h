@@ -87,13 +87,14 @@ struct segment {
 	 * durability. */
 	uint64_t evidence;
 	bool damaged;     /* values fail their sums: no hint may hide that */
-	bool hint_failed; /* making its hint was tried in vain */
+	bool hint_failed; /* making or merging its hint was tried in vain */
 	/* Invalid bytes below end that are known, in order; owned. */
 	struct segment_range *bad;
 	size_t bad_count, bad_cap;
-	/* Of all its records once sealed, or NULL; set once.  Owned by
-	 * segset, which closes it before the segment. */
-	struct hint *_Atomic hint;
+	/* Hints cover the records before this offset (0: none), up to this
+	 * number.  Kept by hintset. */
+	_Atomic uint64_t hinted_to;
+	uint64_t hinted_seq;
 };
 
 /*

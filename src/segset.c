@@ -18,20 +18,13 @@ segset_create(void)
 	return os->calloc(1, sizeof(struct segset));
 }
 
-static void
-close_segment(struct segment *seg)
-{
-	hint_close(atomic_load(&seg->hint));
-	segment_close(seg);
-}
-
 void
 segset_destroy(struct segset *set)
 {
 	if (set == NULL)
 		return;
 	for (size_t i = 0; i < set->count; i++)
-		close_segment(set->segments[i]);
+		segment_close(set->segments[i]);
 	for (size_t i = 0; i < SEGSET_TABLES; i++)
 		os->free(atomic_load(&set->tables[i]));
 	os->free(set->segments);
@@ -93,7 +86,7 @@ void
 segset_drop_last(struct segset *set)
 {
 	assert(set->count > 0);
-	close_segment(set->segments[--set->count]);
+	segment_close(set->segments[--set->count]);
 }
 
 uint64_t

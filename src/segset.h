@@ -15,7 +15,6 @@
 #define SEGSET_H
 
 #include "base.h"
-#include "hint.h"
 #include "segment.h"
 
 #define SEGSET_LOC_BITS 40

@@ -265,7 +265,9 @@ store_maintain_step(struct kvlog *db)
 		did =
 		    log_sync_sealed(&db->log, &more, NULL) == KVLOG_OK && more;
 	if (!did)
-		did = log_write_hint(&db->log);
+		did = log_write_hint(&db->log, LOG_TAIL_MAX);
+	if (!did)
+		did = hintset_merge_step(&db->hints, &db->dir, UINT64_MAX);
 	pthread_mutex_unlock(&db->maintain_lock);
 	return did;
 }
@@ -361,15 +363,60 @@ stop_thread(struct kvlog *db)
 
 /* Opening */
 
+/*
+ * Fill the index: in memory mode with all there is; in hints mode with the
+ * end of the active segment, all before which gets a hint in memory where no
+ * file covers it.
+ */
+static enum kvlog_status
+fill_index(struct kvlog *db, const struct hint_cover *cover,
+    struct kvlog_error *err)
+{
+	const struct segment *active = db->set->segments[db->set->count - 1];
+	enum kvlog_status st = KVLOG_OK;
+
+	for (size_t i = 0; i < cover->count && st == KVLOG_OK; i++) {
+		const struct hint_source *gap = &cover->gaps[i];
+		struct hint *image;
+
+		if (cover->hints[i] != NULL) {
+			if (db->index.hints == NULL)
+				st = index_load_hint(
+				    &db->index, cover->hints[i], err);
+		} else if (db->index.hints == NULL || gap->seg == active) {
+			st = index_load_records(
+			    &db->index, gap->seg, gap->from, gap->to, err);
+		} else {
+			st = hint_build(gap, 1, UINT64_MAX, &image, err);
+			if (st == KVLOG_OK)
+				st = hintset_add(&db->hints, image);
+		}
+	}
+	return st;
+}
+
 static enum kvlog_status
 load_index(struct kvlog *db, struct kvlog_error *err)
 {
-	enum kvlog_status st = index_init(&db->index, db->set,
+	uint64_t start = os->ticks_ns();
+	const struct segment *active = db->set->segments[db->set->count - 1];
+	struct hint_cover cover;
+	enum kvlog_status st;
+
+	if (db->options.index_mode == KVLOG_INDEX_DEFAULT)
+		db->options.index_mode = KVLOG_INDEX_MEMORY;
+	st = index_init(&db->index, db->set,
+	    db->options.index_mode == KVLOG_INDEX_HINTS ? &db->hints : NULL,
 	    db->set->segments[0]->header.store.secret,
 	    !wants(db, KVLOG_OPEN_NOVERIFY), err);
-
-	for (size_t i = 0; i < db->set->count && st == KVLOG_OK; i++)
-		st = index_load(&db->index, db->set->segments[i], err);
+	if (st != KVLOG_OK)
+		return st;
+	st = hintset_cover(&db->hints, 0, segment_end(active), &cover, err);
+	if (st != KVLOG_OK)
+		return st;
+	st = fill_index(db, &cover, err);
+	hint_cover_fini(&cover);
+	db->load_ns = os->ticks_ns() - start;
 	return st;
 }
 
@@ -392,8 +439,8 @@ static enum kvlog_status
 repair(struct kvlog *db, struct kvlog_error *err)
 {
 	const struct recovery *r = &db->recovery;
-	enum kvlog_status st = repair_log(
-	    &db->dir, db->set, &db->recovery, db->options.segment_size, err);
+	enum kvlog_status st = repair_log(&db->dir, &db->hints, &db->recovery,
+	    db->options.segment_size, err);
 
 	/* A sync that failed here must not be tried again on the same pages
 	 * by the next opening. */
@@ -436,7 +483,7 @@ open_for_writing(struct kvlog *db, struct kvlog_error *err)
 		st = create_if_absent(db, err);
 	if (st == KVLOG_OK)
 		st = recover_find(
-		    &db->dir, &db->control, db->set, &db->recovery, err);
+		    &db->dir, &db->control, &db->hints, &db->recovery, err);
 	if (st != KVLOG_OK)
 		return st;
 	settle_segment_size(db);
@@ -447,7 +494,7 @@ open_for_writing(struct kvlog *db, struct kvlog_error *err)
 	if (st == KVLOG_OK)
 		st = load_index(db, err);
 	if (st == KVLOG_OK)
-		st = log_init(&db->log, &db->dir, &db->control, db->set,
+		st = log_init(&db->log, &db->dir, &db->control, &db->hints,
 		    &db->index, db->options.segment_size, &db->recovery, err);
 	if (st != KVLOG_OK)
 		return st;
@@ -468,7 +515,7 @@ open_for_reading(struct kvlog *db, struct kvlog_error *err)
 	st = control_open(&db->control, &db->dir, false, err);
 	if (st == KVLOG_OK)
 		st = recover_find(
-		    &db->dir, &db->control, db->set, &db->recovery, err);
+		    &db->dir, &db->control, &db->hints, &db->recovery, err);
 	if (st != KVLOG_OK)
 		return st;
 	settle_segment_size(db);
@@ -480,6 +527,7 @@ destroy(struct kvlog *db)
 {
 	log_fini(&db->log);
 	index_fini(&db->index);
+	hintset_fini(&db->hints);
 	segset_destroy(db->set);
 	recovery_fini(&db->recovery);
 	control_close(&db->control);
@@ -509,7 +557,8 @@ allocate(const struct kvlog_options *options)
 	pthread_cond_init(&db->thread_wake, &attr);
 	pthread_condattr_destroy(&attr);
 	db->set = segset_create();
-	if (db->set != NULL)
+	if (db->set != NULL &&
+	    hintset_init(&db->hints, db->set, NULL) == KVLOG_OK)
 		return db;
 	destroy(db);
 	return NULL;
@@ -636,26 +685,47 @@ enum kvlog_status
 store_cursor(struct kvlog *db, const void *prefix, size_t prefix_len,
     bool keys_only, struct cursor **ret_cursor)
 {
-	struct segment **segments;
-	size_t count;
-	uint64_t end;
+	struct hint_cover cover;
 	enum kvlog_status st;
 
 	if (db->writable)
 		pthread_mutex_lock(&db->log.turn);
-	count = db->set->count;
-	segments = os->malloc(count * sizeof(*segments));
-	if (segments != NULL)
-		memcpy(segments, db->set->segments, count * sizeof(*segments));
-	end = segment_end(db->set->segments[count - 1]);
+	st = hintset_cover(&db->hints, 0,
+	    segment_end(db->set->segments[db->set->count - 1]), &cover, NULL);
 	if (db->writable)
 		pthread_mutex_unlock(&db->log.turn);
-	if (segments == NULL)
-		return KVLOG_NOMEM;
-	st = cursor_create(segments, count, end, prefix, prefix_len,
-	    os->clock_ms(), keys_only, ret_cursor);
-	os->free(segments);
+	if (st != KVLOG_OK)
+		return st;
+	st = hint_cover_build(&cover, NULL);
+	if (st == KVLOG_OK)
+		st = cursor_create(cover.hints, cover.count, prefix, prefix_len,
+		    os->clock_ms(), keys_only, ret_cursor);
+	hint_cover_fini(&cover);
 	return st;
+}
+
+enum kvlog_status
+store_count(struct kvlog *db, uint64_t *ret_count)
+{
+	struct cursor *cursor;
+	uint64_t count = 0;
+	enum kvlog_status st;
+
+	if (db->index.hints == NULL) {
+		*ret_count = keydir_count(db->index.keydir);
+		return KVLOG_OK;
+	}
+	st = store_cursor(db, NULL, 0, true, &cursor);
+	if (st != KVLOG_OK)
+		return st;
+	/* A damaged value is one, as it is to an index in memory. */
+	while ((st = cursor_next(cursor)) == KVLOG_OK || st == KVLOG_CORRUPT)
+		count++;
+	cursor_destroy(cursor);
+	if (st != KVLOG_NOTFOUND)
+		return st;
+	*ret_count = count;
+	return KVLOG_OK;
 }
 
 uint64_t
@@ -718,6 +788,7 @@ file_bytes(struct kvlog *db, uint64_t *ret_bytes)
 enum kvlog_status
 store_stats(struct kvlog *db, struct kvlog_stats *s)
 {
+	struct hint_list *list;
 	uint64_t records = 0;
 	bool quick = s->quick;
 	enum kvlog_status st = KVLOG_OK;
@@ -729,6 +800,8 @@ store_stats(struct kvlog *db, struct kvlog_stats *s)
 		st = live_bytes(db, &s->live_bytes);
 	if (st == KVLOG_OK && !quick)
 		st = file_bytes(db, &s->file_bytes);
+	if (st == KVLOG_OK && (!quick || db->index.hints == NULL))
+		st = store_count(db, &s->record_count);
 	if (st != KVLOG_OK)
 		return st;
 
@@ -738,7 +811,6 @@ store_stats(struct kvlog *db, struct kvlog_stats *s)
 		const struct segment *seg = db->set->segments[i];
 
 		records += segment_end(seg) - SEGMENT_DATA_OFF;
-		s->hint_count += atomic_load(&seg->hint) != NULL;
 		s->free_bytes = segment_limit(seg) - segment_end(seg);
 		s->active_segment = segment_number(seg);
 	}
@@ -746,13 +818,17 @@ store_stats(struct kvlog *db, struct kvlog_stats *s)
 	if (db->writable)
 		pthread_mutex_unlock(&db->log.turn);
 
-	s->record_count = keydir_count(db->index.keydir);
+	list = hint_list_get(&db->hints);
+	for (size_t i = 0; i < list->count; i++)
+		s->hint_count += list->hints[i]->name[0] != '\0';
+	hint_list_put(list);
 	if (!quick && records > s->live_bytes)
 		s->dead_bytes = records - s->live_bytes;
 	s->segment_size = db->options.segment_size;
 	s->last_seq = store_last_seq(db);
 	s->durable_seq = store_durable_seq(db);
-	s->index_mode = KVLOG_INDEX_MEMORY;
+	s->index_mode = db->options.index_mode;
+	s->load_ns = db->load_ns;
 	s->index_bytes = keydir_bytes(db->index.keydir);
 	s->format = SEGMENT_FORMAT;
 	s->recovery = db->recovery.flags;

@@ -13,6 +13,7 @@
 #include "control.h"
 #include "cursor.h"
 #include "dir.h"
+#include "hintset.h"
 #include "index.h"
 #include "recover.h"
 #include "rollover.h"
@@ -25,6 +26,7 @@ struct kvlog {
 	struct dir dir;
 	struct control control;
 	struct segset *set;
+	struct hintset hints;
 	struct index index;
 	struct log log; /* unused by a read-only handle */
 	bool writable;
@@ -32,7 +34,8 @@ struct kvlog {
 	/* What opening found; the file list is not kept. */
 	struct recovery recovery;
 	char recovery_text[160];
-	uint64_t recovery_ns;
+	uint64_t recovery_ns; /* all of opening */
+	uint64_t load_ns;     /* filling the index */
 
 	/* The background thread, started when it is first needed. */
 	pthread_mutex_t maintain_lock; /* one step at a time */
@@ -73,6 +76,9 @@ enum kvlog_status store_read(struct kvlog *db, const void *key, size_t key_len,
 
 enum kvlog_status store_cursor(struct kvlog *db, const void *prefix,
     size_t prefix_len, bool keys_only, struct cursor **ret_cursor);
+
+/* Keys that have a value: in hints mode, a walk. */
+enum kvlog_status store_count(struct kvlog *db, uint64_t *ret_count);
 
 uint64_t store_last_seq(struct kvlog *db);
 uint64_t store_durable_seq(struct kvlog *db);

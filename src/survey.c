@@ -123,13 +123,9 @@ newer_format(const struct segment *seg, uint64_t off, struct kvlog_error *err)
 	    seg->name, off);
 }
 
-/*
- * Read a plain segment up to limit.  exact: the log is known to reach the
- * limit; else zeros up to it are its end.
- */
 enum kvlog_status
-survey_plain(struct survey *sv, const struct segment *seg, uint64_t limit,
-    bool exact, struct kvlog_error *err)
+survey_plain(struct survey *sv, const struct segment *seg, uint64_t from,
+    uint64_t limit, bool exact, struct kvlog_error *err)
 {
 	struct segment_scan scan;
 	struct open_commit commit = {0};
@@ -138,8 +134,8 @@ survey_plain(struct survey *sv, const struct segment *seg, uint64_t limit,
 	int rc;
 
 	sv->done = true;
-	sv->end = SEGMENT_DATA_OFF;
-	rc = segment_scan_init(&scan, seg, SEGMENT_DATA_OFF, limit);
+	sv->end = from;
+	rc = segment_scan_init(&scan, seg, from, limit);
 	while (rc == 0 && found) {
 		struct piece bad = {PIECE_BAD, .from = scan.off, .to = limit};
 		enum scan_state state =

@@ -37,12 +37,13 @@ struct survey {
 };
 
 /*
- * Read a plain segment up to limit.  exact: the log is known to reach the
- * limit; else zeros up to it are its end.  KVLOG_NOMEM, or KVLOG_VERSION for
- * a record of a newer format; free with survey_fini() in any case.
+ * Read a plain segment from the record at from up to limit.  exact: the log
+ * is known to reach the limit; else zeros up to it are its end.  KVLOG_NOMEM,
+ * or KVLOG_VERSION for a record of a newer format; free with survey_fini() in
+ * any case.
  */
 enum kvlog_status survey_plain(struct survey *sv, const struct segment *seg,
-    uint64_t limit, bool exact, struct kvlog_error *err);
+    uint64_t from, uint64_t limit, bool exact, struct kvlog_error *err);
 
 /* Read a compaction output: only its bad bytes are pieces. */
 enum kvlog_status survey_output(

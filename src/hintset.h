@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * hintset.h - the hints of an open store: which of them serve, what they
+ * cover, and how many small ones become one.
+ *
+ * Of every segment the hints cover the records from its first one up to
+ * segment->hinted_to, each place once; a hint may cover several segments.
+ * What lies behind is for the keydir, or for images in memory.
+ *
+ * Threads: hint_list_get() at any time; changes exclude each other by a lock
+ * of the set's own.
+ */
+#ifndef HINTSET_H
+#define HINTSET_H
+
+#include "base.h"
+#include "dir.h"
+#include "epoch.h"
+#include "hint.h"
+#include "segset.h"
+
+#include <pthread.h>
+
+/* Hints in the order of the log, the newest last.  Does not change. */
+struct hint_list {
+	_Atomic uint32_t refs;
+	struct epoch_node node;
+	size_t count;
+	struct hint *hints[];
+};
+
+struct hintset {
+	struct segset *set; /* not owned */
+	struct epoch *epoch;
+	_Atomic(struct hint_list *) list;
+	pthread_mutex_t lock; /* one change at a time */
+};
+
+enum kvlog_status hintset_init(
+    struct hintset *hints, struct segset *set, struct kvlog_error *err);
+void hintset_fini(struct hintset *hints); /* all zeros is fine */
+
+/*
+ * Choose among the hint files in a listing those that serve, now that the
+ * ends of the segments are known.  Forgets what was chosen before.  Sets
+ * hinted_to and hinted_seq of the segments.
+ */
+enum kvlog_status hintset_collect(struct hintset *hints, struct dir *dir,
+    const struct file_list *files, struct kvlog_error *err);
+
+/* Whether a file of this name serves. */
+bool hintset_uses(struct hintset *hints, const char *name);
+
+/* The hints as they are now, held until hint_list_put(). */
+struct hint_list *hint_list_get(struct hintset *hints);
+void hint_list_put(struct hint_list *list); /* NULL is fine */
+
+/*
+ * Add a hint of one segment that begins at the segment's hinted_to; its
+ * reference becomes the set's, or is dropped on KVLOG_NOMEM.
+ */
+enum kvlog_status hintset_add(struct hintset *hints, struct hint *hint);
+
+/* Put an image in memory in the place of a hint that was found damaged. */
+enum kvlog_status hintset_mend(
+    struct hintset *hints, const struct hint *damaged);
+
+/*
+ * If neighbouring hint files are due to become one, so that there are always
+ * few, merge them; false if none were.  At most so many entries.
+ */
+bool hintset_merge_step(
+    struct hintset *hints, struct dir *dir, uint64_t entries_max);
+
+/*
+ * Hints that cover exactly the segments set->segments[first .. count), the
+ * last one up to end: those of the set where they fit, and images in memory
+ * for the rest.  hintset_cover() notes which, while the set stands still;
+ * hint_cover_build() then makes the images, which takes time.
+ */
+struct hint_cover {
+	struct hint **hints;      /* NULL: an image of ... */
+	struct hint_source *gaps; /* ... this */
+	size_t count;
+};
+enum kvlog_status hintset_cover(struct hintset *hints, size_t first,
+    uint64_t end, struct hint_cover *ret_cover, struct kvlog_error *err);
+enum kvlog_status hint_cover_build(
+    struct hint_cover *cover, struct kvlog_error *err);
+void hint_cover_fini(struct hint_cover *cover);
+
+#endif

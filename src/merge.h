@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * merge.h - several hints as one: their keys in order, each once, with its
+ * newest record.
+ *
+ * What walks (cursor.c), compacts (compact.c) or puts hints together
+ * (hintset.c) reads through a merge.
+ */
+#ifndef MERGE_H
+#define MERGE_H
+
+#include "base.h"
+#include "hint.h"
+
+struct merge;
+
+/*
+ * Begin before the first key of the hints, which are in the order of the log,
+ * the newest last; each is held by a reference until the merge is destroyed.
+ * A hint that turns out to be damaged is replaced by an image in memory,
+ * unnoticed but for the time it takes.
+ */
+enum kvlog_status merge_create(
+    struct hint *const *hints, size_t count, struct merge **ret_merge);
+void merge_destroy(struct merge *merge); /* NULL is fine */
+
+/* To just before the first key >= key. */
+enum kvlog_status merge_seek(struct merge *merge, const struct hint_key *key);
+
+/*
+ * Next key, tombstones and bucket records included.
+ *   KVLOG_OK        the entry is as it was written, but for its value, which
+ *                   is not looked at
+ *   KVLOG_CORRUPT   the entry's record is damaged; the merge can go on
+ *   KVLOG_NOTFOUND  there are no more
+ *   KVLOG_NOMEM     as it says
+ */
+enum kvlog_status merge_next(struct merge *merge);
+
+/* What merge_next() came to; valid until the merge moves. */
+struct merge_entry {
+	const struct segment *seg; /* NULL before the first */
+	uint64_t off;
+	uint64_t hash;
+	size_t age; /* number of the hint in the order of the log */
+	/* The record.  If it is damaged: key is NULL, unless another record
+	 * tells the key, and rec is that one. */
+	struct record rec;
+	bool damaged;
+};
+const struct merge_entry *merge_entry(const struct merge *merge);
+
+#endif

@@ -588,11 +588,15 @@ typedef bool kvlog_progress_fn(void *arg, uint64_t done, uint64_t total);
 /* Bits of kvlog_verify_options.flags. */
 #define KVLOG_VERIFY_QUICK 0x1u   /* all but records and values */
 #define KVLOG_SALVAGE_STRICT 0x2u /* see kvlog_salvage() */
+#define KVLOG_VERIFY_REBUILD_HINTS                                             \
+	0x4u /* remove hint files that are damaged or of no use, and make      \
+		missing ones anew; nothing if anything else is damaged */
 
 /* NULL in place of the struct stands for KVLOG_VERIFY_OPTIONS_INIT. */
 struct kvlog_verify_options {
 	size_t size; /* sizeof(struct kvlog_verify_options) */
 	unsigned flags;
+	uint32_t timeout_ms; /* with REBUILD_HINTS: longest wait for a writer */
 	kvlog_finding_fn *finding;   /* NULL: nobody wants to know */
 	kvlog_progress_fn *progress; /* NULL: likewise */
 	void *arg;                   /* for both */
@@ -600,7 +604,7 @@ struct kvlog_verify_options {
 
 #define KVLOG_VERIFY_OPTIONS_INIT                                              \
 	{                                                                      \
-		sizeof(struct kvlog_verify_options), 0, NULL, NULL, NULL       \
+		sizeof(struct kvlog_verify_options), 0, 5000, NULL, NULL, NULL \
 	}
 
 struct kvlog_verify_report {
@@ -621,6 +625,7 @@ struct kvlog_verify_report {
 				    it had published */
 	bool torn;               /* the end is torn; not damage */
 	uint64_t attested_seq;   /* greatest number known to be durable */
+	uint64_t removed_hints;  /* with KVLOG_VERIFY_REBUILD_HINTS */
 	/* The rest by kvlog_salvage() only. */
 	uint64_t saved_records; /* puts and deletes written to the new store */
 	uint64_t saved_bytes;   /* of their keys and values */
@@ -647,10 +652,12 @@ struct kvlog_verify_report {
  * it checks up to what was published when it began.  Works also on stores
  * that kvlog_open() refuses.
  *
- * Results: KVLOG_OK (nothing is damaged), _CORRUPT (something is), _NOSTORE,
+ * Results: KVLOG_OK (nothing is damaged, or nothing but hints, which were
+ * rebuilt), _CORRUPT (something is), _NOSTORE,
  * _NOTSTORE, _VERSION (written in a newer format), _CANCELLED (by
  * options->progress), _BUSY (the files change faster than they can be
- * listed), _INVAL, _NOMEM, _IO.
+ * listed; with REBUILD_HINTS, a writer has the store open), _INVAL, _NOMEM,
+ * _IO.
  * Threads: any.  Cost: reads all live files once, and once more if keys must
  * be looked for.
  */

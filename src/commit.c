@@ -252,8 +252,7 @@ apply(struct log *log, const struct commit_op *ops, size_t count,
 		index_begin_batch(log->index);
 	for (size_t i = 0; i < count; i++) {
 		enum kvlog_status st = index_set(log->index, ops[i].hash,
-		    ops[i].key, ops[i].key_len,
-		    segset_loc(log->active, off),
+		    ops[i].key, ops[i].key_len, segset_loc(log->active, off),
 		    ops[i].type == RECORD_DELETE);
 
 		assert(st == KVLOG_OK); /* reserved */

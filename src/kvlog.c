@@ -7,6 +7,7 @@
 
 #include <kvlog.h>
 
+#include "rehint.h"
 #include "salvage.h"
 #include "store.h"
 #include "verify.h"
@@ -588,13 +589,21 @@ kvlog_verify(const char *path, const struct kvlog_verify_options *options,
 {
 	struct kvlog_verify_report own;
 	struct kvlog_error unused = {0};
+	const unsigned quick = KVLOG_VERIFY_QUICK,
+		       rehint = KVLOG_VERIFY_REBUILD_HINTS;
 	enum kvlog_status st = check_verify(
-	    path, &options, KVLOG_VERIFY_QUICK, &ret_report, &own, err);
+	    path, &options, quick | rehint, &ret_report, &own, err);
 
 	if (st != KVLOG_OK)
 		return st;
-	return verify_store(
-	    path, options, ret_report, err != NULL ? err : &unused);
+	if (err == NULL)
+		err = &unused;
+	if ((options->flags & rehint) == 0)
+		return verify_store(path, options, ret_report, err);
+	if ((options->flags & quick) != 0)
+		return err_set(err, KVLOG_INVAL, 0,
+		    "hints cannot be rebuilt after a quick look");
+	return rehint_store(path, options, ret_report, err);
 }
 
 enum kvlog_status

@@ -402,6 +402,7 @@ forget(struct verify *v)
 {
 	struct kvlog_verify_report *r = v->report;
 
+	verify_close_hints(v);
 	verify_unlist(v);
 	for (size_t n = 0; n < v->place_count; n++)
 		os->free(v->places[n].key);
@@ -429,14 +430,16 @@ look(struct verify *v, bool last_try)
 	if (!any)
 		return err_set(v->err, KVLOG_NOSTORE, 0, "%s has no segments",
 		    v->dir.path);
-	st = verify_walk(v);
+	st = verify_open_hints(v);
+	if (st == KVLOG_OK)
+		st = verify_walk(v);
 	if (st != KVLOG_OK)
 		return st;
 	judge(v);
 	if (!v->ended)
 		judge_end(v);
 	tell_other_files(v);
-	return KVLOG_OK;
+	return verify_check_hints(v);
 }
 
 enum kvlog_status

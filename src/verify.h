@@ -40,6 +40,7 @@ struct verify_file {
 			 was made of what they tell */
 	bool live;
 	/* Filled by the walk. */
+	bool damaged;  /* some of its bytes are no record */
 	uint64_t end;  /* behind its last valid record */
 	uint64_t last; /* behind the last bytes that are not zero */
 };
@@ -95,6 +96,14 @@ struct wanted {
 
 struct hint;
 
+/* A hint file. */
+struct verify_hint {
+	struct verify_file *file;
+	struct hint *hint; /* bound to live files; NULL: of no use */
+	size_t *lives;     /* of its sources: indices into verify.live */
+	bool wrong;        /* which has been said */
+};
+
 struct verify {
 	const struct kvlog_verify_options *options;
 	struct kvlog_verify_report *report;
@@ -113,6 +122,9 @@ struct verify {
 	struct control_state state; /* of the page */
 	bool has_note;
 	struct control_note note;
+
+	struct verify_hint *hints;
+	size_t hint_count;
 
 	/* The walk: verify_walk(). */
 	uint64_t s;        /* last whole commit so far */
@@ -169,7 +181,7 @@ enum kvlog_status verify_list(struct verify *v);
 void verify_unlist(struct verify *v);
 
 /* Whether a copy of the fixed part is as it was written. */
-bool verify_fixed_ok(const uint8_t p[SEGMENT_FIXED_LEN]);
+bool verify_fixed_ok(const uint8_t *p);
 
 /* Where records of live file i may reach; exact: they do. */
 uint64_t verify_limit(const struct verify *v, size_t i, bool *ret_exact);
@@ -194,8 +206,20 @@ struct place *verify_add(struct verify *v, enum kvlog_finding_kind kind,
 /* verify_keys.c: name the keys of damaged places. */
 enum kvlog_status verify_keys(struct verify *v);
 
-/* verify_hint.c: the hint of live file i, or NULL. */
-struct hint *verify_open_hint(struct verify *v, size_t i);
+/* verify_hint.c: open and check hint files; then each record of the live
+ * files, in the order of the log; then the entries. */
+enum kvlog_status verify_open_hints(struct verify *v);
+void verify_close_hints(struct verify *v);
+void verify_hint_record(
+    struct verify *v, size_t i, uint64_t off, const struct record *rec);
+enum kvlog_status verify_check_hints(struct verify *v);
+
+/* Call fn for each hint entry that points into one of the places whose
+ * numbers are in order, which is that of the log. */
+typedef void verify_hinted_fn(
+    struct verify *v, size_t place, uint64_t off, uint64_t hash);
+void verify_hinted(
+    struct verify *v, const size_t *order, size_t count, verify_hinted_fn *fn);
 
 /* Count bytes read; false if the caller wants to stop. */
 bool verify_progress(struct verify *v, uint64_t bytes);

@@ -59,20 +59,11 @@ add_wanted(struct verify *v, size_t place, uint64_t off, uint64_t hash)
 	return w;
 }
 
-/* The keys that hints have in the bytes of a place. */
+/* A hint points into a damaged place. */
 static void
-want_hinted(struct verify *v, size_t place)
+want_hinted(struct verify *v, size_t place, uint64_t off, uint64_t hash)
 {
-	const struct place *p = &v->places[place];
-	struct hint *hint = verify_open_hint(v, p->live);
-	struct hint_entry entry;
-
-	for (uint64_t n = 0; hint != NULL && n < hint->entry_count; n++) {
-		hint_get(hint, n, &entry);
-		if (entry.off >= p->off && entry.off < p->off + p->len)
-			(void)add_wanted(v, place, entry.off, entry.hash);
-	}
-	hint_close(hint);
+	(void)add_wanted(v, place, off, hash);
 }
 
 /* The key of a damaged value. */
@@ -224,11 +215,38 @@ search_all(struct verify *v)
 	return st == KVLOG_CANCELLED ? err_set(v->err, st, 0, "cancelled") : st;
 }
 
-enum kvlog_status
-verify_keys(struct verify *v)
+static int
+compare_places(const void *va, const void *vb)
 {
-	enum kvlog_status st = KVLOG_OK;
+	const struct wanted *a = va, *b = vb;
 
+	if (a->place != b->place)
+		return a->place < b->place ? -1 : 1;
+	return a->off < b->off ? -1 : a->off > b->off;
+}
+
+/* Several hints may have had the same. */
+static void
+drop_doubles(struct verify *v)
+{
+	size_t kept = 0;
+
+	for (size_t n = 0; n < v->wanted_count; n++)
+		if (kept == 0 ||
+		    compare_places(&v->wanted[n], &v->wanted[kept - 1]) != 0)
+			v->wanted[kept++] = v->wanted[n];
+	v->wanted_count = kept;
+}
+
+/* What to look for, in the order of the places. */
+static enum kvlog_status
+want_all(struct verify *v)
+{
+	size_t *order = os->malloc((v->place_count + 1) * sizeof *order);
+	size_t count = 0;
+
+	if (order == NULL)
+		return err_set(v->err, KVLOG_NOMEM, 0, "look for keys");
 	for (size_t n = 0; n < v->place_count; n++) {
 		const struct place *p = &v->places[n];
 
@@ -239,8 +257,25 @@ verify_keys(struct verify *v)
 			want_value(v, n);
 		else if (p->kind == KVLOG_FINDING_RECORD ||
 			 p->kind == KVLOG_FINDING_UNREADABLE)
-			want_hinted(v, n);
+			order[count++] = n;
 	}
+	if (count > 0)
+		verify_hinted(v, order, count, want_hinted);
+	if (v->wanted_count > 0)
+		qsort(v->wanted, v->wanted_count, sizeof *v->wanted,
+		    compare_places);
+	drop_doubles(v);
+	os->free(order);
+	return KVLOG_OK;
+}
+
+enum kvlog_status
+verify_keys(struct verify *v)
+{
+	enum kvlog_status st = want_all(v);
+
+	if (st != KVLOG_OK)
+		return st;
 	if (v->wanted_count > 0)
 		st = search_all(v);
 	for (size_t n = 0; n < v->wanted_count; n++) {

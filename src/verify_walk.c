@@ -428,6 +428,7 @@ walk_record(struct walk *w, const struct record *rec, bool value_ok)
 	if (w->open && (!cont || rec->seq != w->seq))
 		end_commit(w, false);
 	check_record(w, rec, value_ok);
+	verify_hint_record(w->v, w->i, off, rec);
 	if (rec->type == RECORD_MARK) {
 		if (rec->seq > max_u64(w->v->s, w->v->base) &&
 		    w->v->pending == w->v->place_count)
@@ -490,6 +491,7 @@ output_record(struct walk *w, const struct record *rec, bool value_ok)
 	const char *wrong = NULL;
 
 	check_record(w, rec, value_ok);
+	verify_hint_record(w->v, w->i, w->scan.off, rec);
 	w->v->report->record_count += rec->type != RECORD_MARK;
 	if (w->f->made_up)
 		return;
@@ -515,6 +517,7 @@ walk_bad(struct walk *w, uint64_t from, uint64_t to)
 	if (p != NULL)
 		p->unreadable = w->scan.unreadable;
 	w->f->last = max_u64(w->f->last, to);
+	w->f->damaged = true;
 }
 
 /* One look at w->scan.off.  False at the end. */

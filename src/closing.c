@@ -40,18 +40,19 @@ may_have_hint(const struct segment *seg)
 }
 
 static void
-plan_hint(struct log *log, uint64_t tail_min, struct hint_plan *plan)
+plan_hint(struct log *log, uint64_t tail_min, struct hint_plan *plan,
+    uint64_t *ret_evidence)
 {
 	uint64_t evidence, from, end;
 
 	memset(plan, 0, sizeof *plan);
 	pthread_mutex_lock(&log->sync_lock);
-	evidence = log->evidence_synced;
+	*ret_evidence = evidence = log->evidence_synced;
 	pthread_mutex_lock(&log->turn);
 	for (size_t i = 0; i < log->set->count; i++) {
 		struct segment *s = log->set->segments[i];
-		bool sealed = i + 1 < log->set->count ||
-			      s->header.kind != SEGMENT_PLAIN;
+		bool sealed =
+		    i + 1 < log->set->count || s->header.kind != SEGMENT_PLAIN;
 
 		from = unhinted_from(s);
 		end = segment_end(s);
@@ -72,44 +73,36 @@ plan_hint(struct log *log, uint64_t tail_min, struct hint_plan *plan)
 	pthread_mutex_unlock(&log->sync_lock);
 }
 
-/* The file serves from here on, as its pages are shared. */
-static enum kvlog_status
-use_file(struct log *log, const struct hint *image)
+/* An image of what is due, to become a file.  True unless there is nothing to
+ * do. */
+static bool
+add_image(struct log *log, const struct hint_plan *plan)
 {
-	char name[DIR_NAME_LEN];
-	const struct segment *seg = image->sources[0].seg;
-	struct hint *hint;
+	struct hint *image;
+	enum kvlog_status st =
+	    hint_build(&plan->source, 1, plan->max_seq, &image, NULL);
 
-	hint_make_name(name, image->sources, image->source_count);
-	hint = hint_open(log->dir, name, &seg->header.store);
-	if (hint == NULL || !hint_bind(hint, 0, seg)) {
-		hint_unref(hint);
-		return KVLOG_IO;
+	if (st == KVLOG_OK && image->sources[0].to == plan->source.from) {
+		hint_unref(image);
+		return false;
 	}
-	return hintset_add(log->hints, hint);
+	if (st == KVLOG_OK)
+		st = hintset_add(log->hints, image);
+	/* A hint is a cache: failing to make one harms nobody. */
+	plan->seg->hint_failed = st != KVLOG_OK;
+	return true;
 }
 
 bool
 log_write_hint(struct log *log, uint64_t tail_min)
 {
 	struct hint_plan plan;
-	struct hint *image = NULL;
-	enum kvlog_status st;
-	bool any;
+	uint64_t evidence;
 
-	plan_hint(log, tail_min, &plan);
-	if (plan.seg == NULL)
-		return false;
-	st = hint_build(&plan.source, 1, plan.max_seq, &image, NULL);
-	any = st == KVLOG_OK && image->sources[0].to > plan.source.from;
-	if (any)
-		st = hint_write(image, log->dir, NULL);
-	if (st == KVLOG_OK && any)
-		st = use_file(log, image);
-	hint_unref(image);
-	/* A hint is a cache: failing to write one harms nobody. */
-	plan.seg->hint_failed = st != KVLOG_OK;
-	return st != KVLOG_OK || any;
+	plan_hint(log, tail_min, &plan, &evidence);
+	if (hintset_store_image(log->hints, log->dir, evidence))
+		return true;
+	return plan.seg != NULL && add_image(log, &plan);
 }
 
 /* Now that all of it is durable, say so, durably: a mark that says that the

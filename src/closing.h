@@ -8,9 +8,10 @@
 #include "log.h"
 
 /*
- * Write the hint file of what follows the last hint: of the oldest sealed
- * segment, or of the active one if at least tail_min bytes of it lack one.
- * It covers only what durable records attest.  True if one was written.
+ * A step towards a hint file of what follows the last hint: of the oldest
+ * sealed segment, or of the active one if at least tail_min bytes of it lack
+ * one.  First an image in memory is made, then it becomes a file.  It covers
+ * only what durable records attest.  False if there was nothing to do.
  */
 bool log_write_hint(struct log *log, uint64_t tail_min);
 

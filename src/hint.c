@@ -98,8 +98,7 @@ decode_source(const uint8_t *p, struct hint_source *s)
 static bool
 decode_sources(struct hint *hint)
 {
-	hint->sources =
-	    os->calloc(hint->source_count, sizeof *hint->sources);
+	hint->sources = os->calloc(hint->source_count, sizeof *hint->sources);
 	if (hint->sources == NULL)
 		return false;
 	for (size_t i = 0; i < hint->source_count; i++)
@@ -114,8 +113,8 @@ decode_sources(struct hint *hint)
 static bool
 is_laid_out(const struct hint *hint)
 {
-	uint64_t leaves =
-	    (hint->entry_count + hint->per_block - 1) / hint->per_block;
+	uint64_t leaves = hint->entry_count / hint->per_block +
+			  (hint->entry_count % hint->per_block != 0);
 
 	return leaves == hint->leaf_count &&
 	       hint->leaf_count <= hint->block_count &&
@@ -124,9 +123,8 @@ is_laid_out(const struct hint *hint)
 	       hint->blocks_off <= hint->len &&
 	       hint->block_count <=
 		   (hint->len - hint->blocks_off) / BLOCK_SIZE &&
-	       hint->far_off ==
-		   hint->blocks_off +
-		       (uint64_t)hint->block_count * BLOCK_SIZE &&
+	       hint->far_off == hint->blocks_off +
+				    (uint64_t)hint->block_count * BLOCK_SIZE &&
 	       hint->far_len == hint->len - hint->far_off;
 }
 
@@ -170,8 +168,7 @@ hint_decode(struct hint *hint)
 }
 
 struct hint *
-hint_open(
-    struct dir *dir, const char *name, const struct segment_store *store)
+hint_open(struct dir *dir, const char *name, const struct segment_store *store)
 {
 	struct os_stat st;
 	struct hint *hint;
@@ -189,7 +186,8 @@ hint_open(
 		goto fail;
 	hint->data = hint->map.addr;
 	hint->len = st.size;
-	if (!hint_decode(hint) || memcmp(hint->data + 24, store->uuid, 16) != 0 ||
+	if (!hint_decode(hint) ||
+	    memcmp(hint->data + 24, store->uuid, 16) != 0 ||
 	    get_u32(hint->data + 40) !=
 		sum_crc(store->secret, SEGMENT_SECRET_LEN))
 		goto fail;
@@ -224,9 +222,8 @@ hint_ref(struct hint *hint)
 void
 hint_unref(struct hint *hint)
 {
-	if (hint == NULL ||
-	    atomic_fetch_sub_explicit(
-		&hint->refs, 1, memory_order_acq_rel) != 1)
+	if (hint == NULL || atomic_fetch_sub_explicit(
+				&hint->refs, 1, memory_order_acq_rel) != 1)
 		return;
 	os->unmap(&hint->map);
 	os->free(hint->memory);
@@ -262,8 +259,8 @@ decode_entry(const struct hint *hint, const uint8_t *p, struct hint_entry *e)
 static uint32_t
 entries_in(const struct hint *hint, uint32_t b)
 {
-	return (uint32_t)min_u64(hint->per_block,
-	    hint->entry_count - (uint64_t)b * hint->per_block);
+	return (uint32_t)min_u64(
+	    hint->per_block, hint->entry_count - (uint64_t)b * hint->per_block);
 }
 
 /* Every entry lies within its source. */
@@ -334,8 +331,8 @@ block_at(const struct hint *hint, uint32_t b)
 {
 	const uint8_t *block =
 	    hint->data + hint->blocks_off + (uint64_t)b * BLOCK_SIZE;
-	uint8_t verdict = atomic_load_explicit(
-	    &hint->verdicts[b], memory_order_relaxed);
+	uint8_t verdict =
+	    atomic_load_explicit(&hint->verdicts[b], memory_order_relaxed);
 
 	if (UNLIKELY(verdict == BLOCK_UNKNOWN)) {
 		verdict = block_is_sound(hint, block, b) ? BLOCK_SOUND

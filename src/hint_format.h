@@ -29,8 +29,8 @@
 #ifndef HINT_FORMAT_H
 #define HINT_FORMAT_H
 
-#include "bytes.h"
 #include "base.h"
+#include "bytes.h"
 
 #define HINT_MAGIC "kvloghnt"
 #define HINT_HEADER_LEN 128u
@@ -54,8 +54,8 @@
 static inline uint64_t
 hint_blocks_off(size_t source_count)
 {
-	return round_up(HINT_HEADER_LEN + HINT_SOURCE_LEN * source_count,
-	    BLOCK_SIZE);
+	return round_up(
+	    HINT_HEADER_LEN + HINT_SOURCE_LEN * source_count, BLOCK_SIZE);
 }
 
 static inline unsigned

@@ -56,8 +56,8 @@ struct hint_writer {
 	struct dir *dir; /* NULL: into memory */
 	int fd;
 	char name[DIR_NAME_LEN], tmp[DIR_NAME_LEN];
-	struct bytes out;     /* all of it, or what is not yet written */
-	uint64_t out_off;     /* where out begins in the file */
+	struct bytes out; /* all of it, or what is not yet written */
+	uint64_t out_off; /* where out begins in the file */
 	const struct hint_source *sources;
 	size_t source_count;
 	unsigned off_bits, source_bits, loc_len;
@@ -109,8 +109,8 @@ emit(struct hint_writer *w, const void *p, size_t len)
 /* Blocks */
 
 static int
-end_block(struct hint_writer *w, uint32_t count, uint32_t level,
-    uint32_t first_child)
+end_block(
+    struct hint_writer *w, uint32_t count, uint32_t level, uint32_t first_child)
 {
 	put_u32(w->block + 4, w->block_count);
 	put_u16(w->block + 8, (uint16_t)count);
@@ -244,8 +244,8 @@ build_level(struct hint_writer *w, uint32_t level, uint32_t first_child,
 		for (uint32_t j = 0; j < n; j++) {
 			const struct fence *f = &list[i + j];
 
-			put_u16(w->block + HINT_BLOCK_HEAD + 2 * j,
-			    (uint16_t)at);
+			put_u16(
+			    w->block + HINT_BLOCK_HEAD + 2 * j, (uint16_t)at);
 			memcpy(w->block + at, w->fences.data + f->at, f->len);
 			at += f->len;
 		}
@@ -351,8 +351,7 @@ create_file(struct hint_writer *w, struct kvlog_error *err)
 	hint_make_name(w->name, w->sources, w->source_count);
 	snprintf(w->tmp, sizeof w->tmp, "%.*s.tmp",
 	    (int)(sizeof w->tmp - sizeof ".tmp"), w->name);
-	rc = os->open(
-	    w->dir->fd, w->tmp, OS_OPEN_CREATE, w->dir->mode, &w->fd);
+	rc = os->open(w->dir->fd, w->tmp, OS_OPEN_CREATE, w->dir->mode, &w->fd);
 	if (rc == EEXIST) { /* of an interrupted attempt */
 		os->unlink(w->dir->fd, w->tmp);
 		rc = os->open(
@@ -546,8 +545,8 @@ add_sorted(struct sorting *s, const struct record *rec, const uint8_t *bytes,
 		s->list = grown;
 		s->cap = cap;
 	}
-	s->list[s->count++] = (struct sorted){
-	    key_prefix(rec->key, rec->key_len), bytes, index};
+	s->list[s->count++] =
+	    (struct sorted){key_prefix(rec->key, rec->key_len), bytes, index};
 	return 0;
 }
 
@@ -676,8 +675,8 @@ hint_build(const struct hint_source *sources, size_t source_count,
 		own[i].id = own[i].seg->header.id;
 		own[i].salt = own[i].seg->header.salt;
 		st = gather(&s, &own[i], (uint32_t)i,
-		    last ? max_seq : UINT64_MAX,
-		    last && max_seq != UINT64_MAX, err);
+		    last ? max_seq : UINT64_MAX, last && max_seq != UINT64_MAX,
+		    err);
 	}
 	if (st == KVLOG_OK) {
 		sort_and_thin(&s);

@@ -54,8 +54,8 @@ own(const struct segment *seg)
 static struct hint_list *
 new_list(size_t count)
 {
-	struct hint_list *list = os->calloc(
-	    1, sizeof *list + count * sizeof(struct hint *));
+	struct hint_list *list =
+	    os->calloc(1, sizeof *list + count * sizeof(struct hint *));
 
 	if (list != NULL)
 		atomic_init(&list->refs, 1);
@@ -65,9 +65,8 @@ new_list(size_t count)
 void
 hint_list_put(struct hint_list *list)
 {
-	if (list == NULL ||
-	    atomic_fetch_sub_explicit(
-		&list->refs, 1, memory_order_acq_rel) != 1)
+	if (list == NULL || atomic_fetch_sub_explicit(
+				&list->refs, 1, memory_order_acq_rel) != 1)
 		return;
 	for (size_t i = 0; i < list->count; i++)
 		hint_unref(list->hints[i]);
@@ -137,8 +136,7 @@ splice(struct hintset *hints, size_t first, size_t count, struct hint *hint)
 }
 
 enum kvlog_status
-hintset_init(
-    struct hintset *hints, struct segset *set, struct kvlog_error *err)
+hintset_init(struct hintset *hints, struct segset *set, struct kvlog_error *err)
 {
 	struct hint_list *list = new_list(0);
 
@@ -261,9 +259,8 @@ choose(struct hint_list *list)
 		bool fits = s->from == covered_to(s->seg);
 
 		for (size_t j = 1; j < hint->source_count; j++)
-			fits = fits &&
-			       covered_to(hint->sources[j].seg) ==
-				   SEGMENT_DATA_OFF;
+			fits = fits && covered_to(hint->sources[j].seg) ==
+					   SEGMENT_DATA_OFF;
 		/* One that covers nothing would never be behind another. */
 		fits = fits && last_source(hint)->to >
 				   covered_to(last_source(hint)->seg);
@@ -295,8 +292,8 @@ hintset_collect(struct hintset *hints, struct dir *dir,
 
 		if (files->files[i].kind != FILE_HINT || set->count == 0)
 			continue;
-		hint = hint_open(dir, files->files[i].name,
-		    &set->segments[0]->header.store);
+		hint = hint_open(
+		    dir, files->files[i].name, &set->segments[0]->header.store);
 		if (hint != NULL && bind_all(set, hint))
 			list->hints[list->count++] = hint;
 		else
@@ -330,8 +327,7 @@ hintset_add(struct hintset *hints, struct hint *hint)
 	enum kvlog_status st;
 	size_t at;
 
-	assert(first_source(hint)->from ==
-	       covered_to(first_source(hint)->seg));
+	assert(first_source(hint)->from == covered_to(first_source(hint)->seg));
 	pthread_mutex_lock(&hints->lock);
 	list = present(hints);
 	for (at = list->count; at > 0; at--)
@@ -366,6 +362,81 @@ hintset_mend(struct hintset *hints, const struct hint *damaged)
 	}
 	pthread_mutex_unlock(&hints->lock);
 	return st;
+}
+
+/* Whether an image may become a file. */
+static bool
+may_store(const struct hint *image, uint64_t attested)
+{
+	for (size_t i = 0; i < image->source_count; i++) {
+		const struct segment *seg = image->sources[i].seg;
+
+		if (seg->damaged || seg->hint_failed || seg->bad_count > 0 ||
+		    image->sources[i].last_seq > attested)
+			return false;
+	}
+	return image->name[0] == '\0';
+}
+
+/* Open the file of a hint over these sources. */
+static struct hint *
+open_file(
+    struct dir *dir, const struct hint_source *sources, size_t source_count)
+{
+	char name[DIR_NAME_LEN];
+	struct hint *hint;
+
+	hint_make_name(name, sources, source_count);
+	hint = hint_open(dir, name, &sources[0].seg->header.store);
+	if (hint == NULL)
+		return NULL;
+	for (size_t i = 0; i < source_count; i++)
+		if (hint->source_count != source_count ||
+		    !hint_bind(hint, i, sources[i].seg)) {
+			hint_unref(hint);
+			return NULL;
+		}
+	return hint;
+}
+
+/* Put a hint in the place of count neighbours in the list, the first of which
+ * is old.  Nobody else does this, but hints may have been added. */
+static bool
+exchange(struct hintset *hints, const struct hint *old, size_t count,
+    struct hint *hint)
+{
+	size_t at = 0;
+	bool done = false;
+
+	pthread_mutex_lock(&hints->lock);
+	while (at < present(hints)->count && present(hints)->hints[at] != old)
+		at++;
+	if (at + count <= present(hints)->count)
+		done = splice(hints, at, count, hint) == KVLOG_OK;
+	else
+		hint_unref(hint); /* mended meanwhile */
+	pthread_mutex_unlock(&hints->lock);
+	return done;
+}
+
+bool
+hintset_store_image(struct hintset *hints, struct dir *dir, uint64_t attested)
+{
+	struct hint_list *list = hint_list_get(hints);
+	struct hint *image = NULL, *file = NULL;
+	bool done = false;
+
+	for (size_t i = 0; i < list->count && image == NULL; i++)
+		if (may_store(list->hints[i], attested))
+			image = list->hints[i];
+	if (image != NULL && hint_write(image, dir, NULL) == KVLOG_OK)
+		file = open_file(dir, image->sources, image->source_count);
+	if (file != NULL)
+		done = exchange(hints, image, 1, file);
+	if (image != NULL && !done)
+		own(image->sources[0].seg)->hint_failed = true;
+	hint_list_put(list);
+	return done;
 }
 
 /* Merging */
@@ -463,8 +534,8 @@ join_sources(struct hint *const *run, size_t count, size_t *ret_count)
 
 /* The number of the source that an entry of a merge is in. */
 static uint32_t
-index_of(const struct hint_source *sources, size_t count,
-    const struct segment *seg)
+index_of(
+    const struct hint_source *sources, size_t count, const struct segment *seg)
 {
 	size_t low = 0, high = count - 1;
 
@@ -509,7 +580,6 @@ copy_entries(struct hint_writer *w, struct merge *merge,
 static struct hint *
 merge_run(struct dir *dir, struct hint *const *run, size_t count)
 {
-	char name[DIR_NAME_LEN];
 	struct hint_source *sources;
 	struct hint_writer *w = NULL;
 	struct merge *merge = NULL;
@@ -527,16 +597,8 @@ merge_run(struct dir *dir, struct hint *const *run, size_t count)
 		st = copy_entries(w, merge, sources, source_count);
 	if (st == KVLOG_OK)
 		st = hint_writer_finish(w, NULL);
-	if (st == KVLOG_OK) {
-		hint_make_name(name, sources, source_count);
-		hint =
-		    hint_open(dir, name, &sources[0].seg->header.store);
-	}
-	for (size_t i = 0; hint != NULL && i < source_count; i++)
-		if (!hint_bind(hint, i, sources[i].seg)) {
-			hint_unref(hint);
-			hint = NULL;
-		}
+	if (st == KVLOG_OK)
+		hint = open_file(dir, sources, source_count);
 	merge_destroy(merge);
 	hint_writer_destroy(w);
 	os->free(sources);
@@ -544,11 +606,10 @@ merge_run(struct dir *dir, struct hint *const *run, size_t count)
 }
 
 bool
-hintset_merge_step(
-    struct hintset *hints, struct dir *dir, uint64_t entries_max)
+hintset_merge_step(struct hintset *hints, struct dir *dir, uint64_t entries_max)
 {
 	struct hint_list *list = hint_list_get(hints);
-	size_t first, end, at = 0;
+	size_t first, end;
 	struct hint *hint = NULL;
 	bool done = false;
 
@@ -558,17 +619,7 @@ hintset_merge_step(
 		char name[DIR_NAME_LEN];
 
 		memcpy(name, hint->name, sizeof name);
-		pthread_mutex_lock(&hints->lock);
-		/* Nobody else merges, but hints may have been added. */
-		while (at < present(hints)->count &&
-		       present(hints)->hints[at] != list->hints[first])
-			at++;
-		if (at + (end - first) <= present(hints)->count)
-			done = splice(hints, at, end - first, hint) ==
-			       KVLOG_OK;
-		else
-			hint_unref(hint);
-		pthread_mutex_unlock(&hints->lock);
+		done = exchange(hints, list->hints[first], end - first, hint);
 		for (size_t i = first; done && i < end; i++)
 			if (strcmp(list->hints[i]->name, name) != 0)
 				os->unlink(dir->fd, list->hints[i]->name);
@@ -586,8 +637,8 @@ add_hint(struct hint_cover *c, struct hint *hint)
 }
 
 static void
-add_gap(struct hint_cover *c, const struct segment *seg, uint64_t from,
-    uint64_t to)
+add_gap(
+    struct hint_cover *c, const struct segment *seg, uint64_t from, uint64_t to)
 {
 	if (from < to)
 		c->gaps[c->count++] =
@@ -629,8 +680,8 @@ hintset_cover(struct hintset *hints, size_t first, uint64_t end,
 			seg = last_source(hint)->seg;
 			at = last_source(hint)->to;
 		}
-		add_gap(c, seg, at,
-		    i + 1 == set->count ? end : segment_end(seg));
+		add_gap(
+		    c, seg, at, i + 1 == set->count ? end : segment_end(seg));
 	}
 	hint_list_put(list);
 	return KVLOG_OK;
@@ -644,8 +695,7 @@ hint_cover_build(struct hint_cover *c, struct kvlog_error *err)
 
 		if (c->hints[i] != NULL)
 			continue;
-		st = hint_build(
-		    &c->gaps[i], 1, UINT64_MAX, &c->hints[i], err);
+		st = hint_build(&c->gaps[i], 1, UINT64_MAX, &c->hints[i], err);
 		if (st != KVLOG_OK)
 			return st;
 	}

@@ -61,6 +61,13 @@ void hint_list_put(struct hint_list *list); /* NULL is fine */
  */
 enum kvlog_status hintset_add(struct hintset *hints, struct hint *hint);
 
+/*
+ * Write to a file an image that stands in the list, if there is one all of
+ * whose commits are attested durable up to this number; false if not.
+ */
+bool hintset_store_image(
+    struct hintset *hints, struct dir *dir, uint64_t attested);
+
 /* Put an image in memory in the place of a hint that was found damaged. */
 enum kvlog_status hintset_mend(
     struct hintset *hints, const struct hint *damaged);

@@ -284,8 +284,8 @@ load_record(struct index *index, const struct segment *seg, uint64_t off,
 }
 
 static enum kvlog_status
-load_entries(struct index *index, const struct hint *hint,
-    struct kvlog_error *err)
+load_entries(
+    struct index *index, const struct hint *hint, struct kvlog_error *err)
 {
 	struct hint_entry e;
 
@@ -304,8 +304,7 @@ load_entries(struct index *index, const struct hint *hint,
 }
 
 enum kvlog_status
-index_load_hint(
-    struct index *index, struct hint *hint, struct kvlog_error *err)
+index_load_hint(struct index *index, struct hint *hint, struct kvlog_error *err)
 {
 	struct hint *image;
 	enum kvlog_status st;

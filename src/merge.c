@@ -25,8 +25,8 @@
 
 struct source {
 	struct hint *hint;
-	uint64_t next;  /* number of the entry that is loaded */
-	bool damaged;   /* the record of that is */
+	uint64_t next;   /* number of the entry that is loaded */
+	bool damaged;    /* the record of that is */
 	uint64_t prefix; /* first 8 bytes of its key, to compare */
 	struct hint_entry entry;
 	struct record rec;
@@ -77,8 +77,8 @@ static enum kvlog_status
 replace_hint(struct merge *m, struct source *s)
 {
 	struct hint *image;
-	enum kvlog_status st = hint_build(s->hint->sources,
-	    s->hint->source_count, UINT64_MAX, &image, NULL);
+	enum kvlog_status st = hint_build(
+	    s->hint->sources, s->hint->source_count, UINT64_MAX, &image, NULL);
 
 	if (st != KVLOG_OK)
 		return st;

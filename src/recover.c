@@ -303,8 +303,7 @@ follow_links(struct recoverer *rec)
 		if (next == NULL && seg->header.kind == SEGMENT_PLAIN)
 			atomic_store(&seg->end, last_limit(rec, seg));
 	}
-	return hintset_collect(
-	    rec->hints, rec->dir, &rec->r->files, rec->err);
+	return hintset_collect(rec->hints, rec->dir, &rec->r->files, rec->err);
 }
 
 /* Survey */
@@ -354,8 +353,8 @@ survey_segment(struct recoverer *rec, size_t i)
 		limit = rec->set->segments[i + 1]->link.prev_end;
 	else if (at_page)
 		limit = control_pos_off(rec->r->state.position);
-	return survey_plain(sv, seg, survey_from(rec, i), limit,
-	    sealed || at_page, rec->err);
+	return survey_plain(
+	    sv, seg, survey_from(rec, i), limit, sealed || at_page, rec->err);
 }
 
 /* As there may be more segments than descriptors, each has one in turn. */

@@ -369,8 +369,8 @@ stop_thread(struct kvlog *db)
  * file covers it.
  */
 static enum kvlog_status
-fill_index(struct kvlog *db, const struct hint_cover *cover,
-    struct kvlog_error *err)
+fill_index(
+    struct kvlog *db, const struct hint_cover *cover, struct kvlog_error *err)
 {
 	const struct segment *active = db->set->segments[db->set->count - 1];
 	enum kvlog_status st = KVLOG_OK;
@@ -439,8 +439,8 @@ static enum kvlog_status
 repair(struct kvlog *db, struct kvlog_error *err)
 {
 	const struct recovery *r = &db->recovery;
-	enum kvlog_status st = repair_log(&db->dir, &db->hints, &db->recovery,
-	    db->options.segment_size, err);
+	enum kvlog_status st = repair_log(
+	    &db->dir, &db->hints, &db->recovery, db->options.segment_size, err);
 
 	/* A sync that failed here must not be tried again on the same pages
 	 * by the next opening. */

@@ -433,6 +433,7 @@ cli_open(struct cli *cli, unsigned flags, uint64_t segment_size,
 
 	options.flags = flags;
 	options.timeout_ms = cli->timeout_ms;
+	options.index_mode = cli->index_mode;
 	if (cli->durability != KVLOG_DURABILITY_DEFAULT)
 		options.durability = cli->durability;
 	if (segment_size != 0)

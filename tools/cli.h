@@ -42,6 +42,7 @@ enum cli_option {
 	OPT_VERBOSE,
 	OPT_TIMEOUT,
 	OPT_DURABILITY,
+	OPT_INDEX,
 	OPT_HELP,
 	OPT_VERSION,
 	OPT_SEGMENT_SIZE,
@@ -72,6 +73,7 @@ struct cli {
 	const char *store;            /* path, once it is known */
 	enum kvlog_durability durability; /* DEFAULT if it was not given */
 	uint32_t timeout_ms;
+	enum kvlog_index_mode index_mode;
 	bool json;
 	bool quiet;
 	bool verbose;

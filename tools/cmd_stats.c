@@ -72,16 +72,22 @@ print_size(const char *label, uint64_t size)
 	puts(text_size(text, size));
 }
 
+static const char *
+mode_text(const struct kvlog_stats *stats)
+{
+	return stats->index_mode == KVLOG_INDEX_MEMORY ? "memory" : "hints";
+}
+
 static void
 print_index(const struct kvlog_stats *stats)
 {
 	double per_key = bytes_per_key(stats);
 
 	print_label("Index:");
-	if (per_key < 0)
-		puts("memory");
-	else
-		printf("memory, %.1f bytes per key\n", per_key);
+	fputs(mode_text(stats), stdout);
+	if (stats->index_mode == KVLOG_INDEX_MEMORY && per_key >= 0)
+		printf(", %.1f bytes per key", per_key);
+	printf(" (filled in %.1f ms)\n", (double)stats->load_ns / 1e6);
 }
 
 static void
@@ -187,7 +193,8 @@ print_json(const struct cli *cli, const struct kvlog_stats *stats)
 	json_number(&json, "dead_bytes", stats->dead_bytes);
 	json_measure(&json, "fill_percent", fill_factor(stats));
 	json_number(&json, "free_bytes", stats->free_bytes);
-	json_text(&json, "index_mode", "memory");
+	json_text(&json, "index_mode", mode_text(stats));
+	json_measure(&json, "index_load_ms", (double)stats->load_ns / 1e6);
 	json_number(&json, "index_bytes", stats->index_bytes);
 	json_measure(&json, "index_bytes_per_key", bytes_per_key(stats));
 	json_number(&json, "last_sequence", stats->last_seq);

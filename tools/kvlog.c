@@ -30,6 +30,7 @@ static const struct option common_options[] = {
     {"verbose", no_argument, NULL, OPT_VERBOSE},
     {"timeout", required_argument, NULL, OPT_TIMEOUT},
     {"durability", required_argument, NULL, OPT_DURABILITY},
+    {"index", required_argument, NULL, OPT_INDEX},
     {"help", no_argument, NULL, OPT_HELP},
     {NULL, 0, NULL, 0},
 };
@@ -41,7 +42,7 @@ static const struct option version_option[] = {
 
 static const char usage_text[] =
     "usage: kvlog [--json] [-q] [-v] [--timeout=TIME] [--durability=MODE] "
-    "COMMAND [ARGUMENT ...]\n"
+    "[--index=MODE] COMMAND [ARGUMENT ...]\n"
     "       kvlog help [COMMAND]\n"
     "       kvlog --help | --version\n";
 
@@ -54,6 +55,9 @@ static const char common_text[] =
     "                     seconds as in 10s (default 5s)\n"
     "  --durability=MODE  when a write counts as done: commit (synced before\n"
     "                     the command goes on), interval or none\n"
+    "  --index=MODE       how keys are found: hints (opening takes no time; "
+    "the\n"
+    "                     default) or memory (a table, filled at opening)\n"
     "  -h, --help         this text\n";
 
 static const char exit_text[] =
@@ -184,6 +188,19 @@ parse_options(struct cli *cli, int argc, char **argv, const char *letters,
 	return CLI_DONE;
 }
 
+static enum cli_exit
+apply_index(struct cli *cli, const char *mode)
+{
+	if (mode == NULL)
+		return CLI_DONE;
+	if (strcmp(mode, "memory") == 0)
+		cli->index_mode = KVLOG_INDEX_MEMORY;
+	else if (strcmp(mode, "hints") != 0)
+		return cli_usage(
+		    cli, "'%s' is no index mode; it is hints or memory", mode);
+	return CLI_DONE;
+}
+
 /* What the common options say, into the fields of cli. */
 static enum cli_exit
 apply_common(struct cli *cli)
@@ -199,7 +216,7 @@ apply_common(struct cli *cli)
 		    "'%s' is no time; write milliseconds, or seconds as in 10s",
 		    timeout);
 	if (durability == NULL)
-		return CLI_DONE;
+		return apply_index(cli, cli_option(cli, OPT_INDEX));
 	if (strcmp(durability, "commit") == 0)
 		cli->durability = KVLOG_DURABILITY_COMMIT;
 	else if (strcmp(durability, "interval") == 0)
@@ -213,7 +230,7 @@ apply_common(struct cli *cli)
 	if (!cli->command->writes)
 		return cli_usage(
 		    cli, "--durability is for commands that write");
-	return CLI_DONE;
+	return apply_index(cli, cli_option(cli, OPT_INDEX));
 }
 
 /* argv[0] is the command. */
@@ -296,7 +313,9 @@ run(struct cli *cli, int argc, char **argv)
 int
 main(int argc, char **argv)
 {
-	struct cli cli = {.store = "", .timeout_ms = TIMEOUT_DEFAULT_MS};
+	struct cli cli = {.store = "",
+	    .timeout_ms = TIMEOUT_DEFAULT_MS,
+	    .index_mode = KVLOG_INDEX_HINTS};
 
 	cli_begin();
 	return (int)cli_finish(&cli, run(&cli, argc, argv));

@@ -118,7 +118,6 @@ END_TEST
 START_TEST(what_recovery_did_is_told)
 {
 	struct kvlog *db = api_open(api_store, KVLOG_OPEN_CREATE);
-	char *hint = files_path(api_store, "00000001.hint");
 	struct kvlog_stats s;
 
 	for (int i = 0; i < 200; i++)
@@ -127,13 +126,12 @@ START_TEST(what_recovery_did_is_told)
 	ck_assert_uint_eq(s.recovery, 0);
 	ck_assert_str_eq(s.recovery_text, "none needed");
 	api_close(db);
-	ck_assert_int_eq(remove(hint), 0);
+	ck_assert_uint_eq(files_remove_hints(api_store), 1);
 	db = api_open(api_store, KVLOG_OPEN_READONLY);
 	s = api_stats(db);
 	ck_assert_uint_eq(s.recovery, KVLOG_RECOVERY_SCANNED);
-	ck_assert_ptr_nonnull(strstr(s.recovery_text, "1 segment "));
+	ck_assert_ptr_nonnull(strstr(s.recovery_text, " segment"));
 	api_close(db);
-	free(hint);
 }
 END_TEST
 

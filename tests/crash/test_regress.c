@@ -340,7 +340,7 @@ make_damaged_key(void)
 		maintain_all();
 	}
 	close_store();
-	ck_assert(makelog_exists("00000001.hint"));
+	ck_assert_ptr_nonnull(makelog_hint());
 	ck_assert_uint_eq(receipt.segment, 1);
 	makelog_flip(ONE, receipt.offset + RECORD_HEADER_SIZE + 1);
 	return receipt.offset;
@@ -498,7 +498,7 @@ make_hinted(void)
 		maintain_all();
 	}
 	close_store();
-	ck_assert(makelog_exists("00000001.hint"));
+	ck_assert_ptr_nonnull(makelog_hint());
 }
 
 /* Files of GUARDED_LEN bytes are mapped with nothing behind them, so that a
@@ -550,40 +550,34 @@ guarded_unmap(struct os_map *map)
  */
 START_TEST(a_hint_of_2_to_the_64_entries_is_left_alone)
 {
-	enum { HEADER_LEN = 192, BODY_OFF = 4096, LEN = GUARDED_LEN };
+	enum { LEN = GUARDED_LEN };
 	struct os_table table = *os;
-	uint64_t size, blocks_off;
-	uint8_t *hint, *evil, *body;
+	uint64_t size;
+	uint8_t *hint, *evil;
 	struct kvlog_stats stats;
+	const char *name;
 	uint32_t usable;
-	unsigned entry_len, per_block;
 
 	make_hinted();
 	must_open(KVLOG_OPEN_READONLY);
 	usable = get_stats().hint_count;
 	close_store();
 
-	/* A good entry, as often as it fits, where the fences should be. */
-	hint = read_whole("00000001.hint", &size);
+	/* A good block, and the numbers of more than there can be. */
+	name = makelog_hint();
+	hint = read_whole(name, &size);
 	evil = calloc(1, LEN);
 	ck_assert_ptr_nonnull(evil);
-	memcpy(evil, hint, HEADER_LEN);
-	blocks_off = get_u64(hint + 64);
-	entry_len = hint[62] + 5u;
-	per_block = (4096 - 16) / entry_len;
-	body = evil + BODY_OFF;
-	for (unsigned i = 0; i < per_block; i++)
-		memcpy(body + 16 + i * entry_len, hint + blocks_off + 16,
-		    entry_len);
+	ck_assert_uint_ge(size, LEN);
+	memcpy(evil, hint, LEN);
 	put_u64(evil + 48, UINT64_MAX);
 	put_u32(evil + 56, 0);
-	put_u64(evil + 64, BODY_OFF);
-	put_u64(evil + 72, BODY_OFF);
-	put_u64(evil + 80, LEN - BODY_OFF);
-	put_u32(evil + 88, sum_crc(body, LEN - BODY_OFF));
+	put_u64(evil + 72, 4096);
+	put_u64(evil + 80, LEN - 4096);
+	put_u32(evil + 88, 0);
 	put_u64(evil + 96, LEN);
-	put_u32(evil + 8, sum_crc(evil + 12, HEADER_LEN - 12));
-	replace_whole("00000001.hint", evil, LEN);
+	put_u32(evil + 8, sum_crc(evil + 12, get_u32(evil + 20) - 12));
+	replace_whole(name, evil, LEN);
 
 	unguarded = os;
 	table.map = guarded_map;
@@ -659,11 +653,12 @@ static void
 change_hint(uint64_t number)
 {
 	uint64_t size;
-	uint8_t *hint = read_whole("00000001.hint", &size);
+	const char *name = makelog_hint();
+	uint8_t *hint = read_whole(name, &size);
 
 	put_u64(hint + 128 + 40, number);
-	put_u32(hint + 8, sum_crc(hint + 12, 192 - 12));
-	replace_whole("00000001.hint", hint, size);
+	put_u32(hint + 8, sum_crc(hint + 12, get_u32(hint + 20) - 12));
+	replace_whole(name, hint, size);
 	free(hint);
 }
 

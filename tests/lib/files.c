@@ -117,6 +117,31 @@ files_flip(const char *path, size_t off, unsigned bit)
 	(void)close(fd);
 }
 
+unsigned
+files_remove_hints(const char *dir)
+{
+	DIR *stream = opendir(dir);
+	struct dirent *entry;
+	unsigned count = 0;
+
+	if (stream == NULL)
+		fail("open", dir);
+	while ((entry = readdir(stream)) != NULL) {
+		size_t len = strlen(entry->d_name);
+		char *path;
+
+		if (len < 5 || strcmp(entry->d_name + len - 5, ".hint") != 0)
+			continue;
+		path = files_path(dir, entry->d_name);
+		if (remove(path) != 0)
+			fail("remove", path);
+		free(path);
+		count++;
+	}
+	(void)closedir(stream);
+	return count;
+}
+
 bool
 files_exist(const char *path)
 {

@@ -25,6 +25,9 @@ void files_patch(const char *path, size_t off, const void *bytes, size_t len);
 /* Invert one bit of one byte. */
 void files_flip(const char *path, size_t off, unsigned bit);
 
+/* Remove the hint files of a store; how many there were. */
+unsigned files_remove_hints(const char *dir);
+
 bool files_exist(const char *path);
 size_t files_len(const char *path);
 

@@ -97,6 +97,31 @@ makelog_exists(const char *name)
 	return simos_peek(makelog_path(name), &bytes, &size);
 }
 
+static inline int
+makelog_note_hint(void *arg, const char *name)
+{
+	struct file f;
+
+	dir_parse_name(name, &f);
+	if (f.kind == FILE_HINT && *(char *)arg == '\0')
+		memcpy(arg, name, strlen(name) + 1);
+	return 0;
+}
+
+/* The name of a hint file; valid until the next call; NULL: there is none. */
+static inline const char *
+makelog_hint(void)
+{
+	static char name[DIR_NAME_LEN];
+	int fd;
+
+	name[0] = '\0';
+	ck_assert_int_eq(os->open_dir(MAKELOG_STORE, &fd), 0);
+	ck_assert_int_eq(os->list(fd, makelog_note_hint, name), 0);
+	ck_assert_int_eq(os->close(fd), 0);
+	return name[0] != '\0' ? name : NULL;
+}
+
 /* Close what is open; the files stay. */
 static inline void
 makelog_fini(struct makelog *m)
@@ -304,6 +329,7 @@ struct found {
 	struct dir dir;
 	struct control control;
 	struct segset *set;
+	struct hintset hints;
 	struct recovery r;
 	struct kvlog_error err;
 	enum kvlog_status st;
@@ -320,12 +346,14 @@ found_init(struct found *f, bool writable)
 		MAKELOG_OK(control_lock_writer(&f->control, &f->dir, 0, NULL));
 	f->set = segset_create();
 	ck_assert_ptr_nonnull(f->set);
-	f->st = recover_find(&f->dir, &f->control, f->set, &f->r, &f->err);
+	MAKELOG_OK(hintset_init(&f->hints, f->set, NULL));
+	f->st = recover_find(&f->dir, &f->control, &f->hints, &f->r, &f->err);
 }
 
 static inline void
 found_fini(struct found *f)
 {
+	hintset_fini(&f->hints);
 	segset_destroy(f->set);
 	recovery_fini(&f->r);
 	control_close(&f->control);

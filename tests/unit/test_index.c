@@ -10,13 +10,17 @@
 #include "segtest.h"
 
 static struct segset *set;
+static struct hintset hints;
 static struct index idx;
+static bool by_hints; /* the mode of the index */
 static uint8_t secret[SEGMENT_SECRET_LEN];
 
 static void
 start_index(bool verify)
 {
-	ck_assert_int_eq(index_init(&idx, set, secret, verify, NULL), KVLOG_OK);
+	ck_assert_int_eq(index_init(&idx, set, by_hints ? &hints : NULL, secret,
+			     verify, NULL),
+	    KVLOG_OK);
 }
 
 static void
@@ -28,6 +32,7 @@ setup(void)
 	memcpy(secret, h.store.secret, sizeof secret);
 	set = segset_create();
 	ck_assert_ptr_nonnull(set);
+	ck_assert_int_eq(hintset_init(&hints, set, NULL), KVLOG_OK);
 	start_index(true);
 }
 
@@ -36,6 +41,7 @@ teardown(void)
 {
 	keydir_check(idx.keydir);
 	index_fini(&idx);
+	hintset_fini(&hints);
 	segset_destroy(set);
 	segtest_teardown();
 }
@@ -77,8 +83,9 @@ static void
 set_as(uint64_t hash, const char *key, const struct segment *seg, uint64_t off)
 {
 	ck_assert_int_eq(index_reserve(&idx, &hash, 1, NULL), KVLOG_OK);
-	ck_assert_int_eq(index_set(&idx, hash, key, strlen(key),
-			     seg != NULL ? segset_loc(seg, off) : KEYDIR_NONE),
+	ck_assert_int_eq(
+	    index_set(&idx, hash, key, strlen(key),
+		seg != NULL ? segset_loc(seg, off) : 0, seg == NULL),
 	    KVLOG_OK);
 }
 
@@ -244,12 +251,51 @@ fill(unsigned segments, unsigned seed)
 	}
 }
 
+/* As store.c does it: in hints mode only the end of the log is loaded, and
+ * what lacks a hint before it gets one. */
 static void
 load_all(void)
 {
+	const struct segment *active = set->segments[set->count - 1];
+	struct hint_cover cover;
+
+	ck_assert_int_eq(
+	    hintset_cover(&hints, 0, segment_end(active), &cover, NULL),
+	    KVLOG_OK);
+	for (size_t i = 0; i < cover.count; i++) {
+		const struct hint_source *gap = &cover.gaps[i];
+		struct hint *image;
+
+		if (cover.hints[i] != NULL) {
+			if (!by_hints)
+				ck_assert_int_eq(
+				    index_load_hint(&idx, cover.hints[i], NULL),
+				    KVLOG_OK);
+		} else if (!by_hints || gap->seg == active) {
+			ck_assert_int_eq(index_load_records(&idx, gap->seg,
+					     gap->from, gap->to, NULL),
+			    KVLOG_OK);
+		} else {
+			ck_assert_int_eq(
+			    hint_build(gap, 1, UINT64_MAX, &image, NULL),
+			    KVLOG_OK);
+			ck_assert_int_eq(hintset_add(&hints, image), KVLOG_OK);
+		}
+	}
+	hint_cover_fini(&cover);
+}
+
+/* Forget all hints, and the index. */
+static void
+start_anew(bool mode)
+{
+	index_fini(&idx);
+	hintset_fini(&hints);
 	for (size_t i = 0; i < set->count; i++)
-		ck_assert_int_eq(
-		    index_load(&idx, set->segments[i], NULL), KVLOG_OK);
+		atomic_store(&set->segments[i]->hinted_to, 0);
+	ck_assert_int_eq(hintset_init(&hints, set, NULL), KVLOG_OK);
+	by_hints = mode;
+	start_index(true);
 }
 
 static void
@@ -268,7 +314,8 @@ check_loaded(void)
 			ck_assert_int_eq(find(key, &ref), KVLOG_NOTFOUND);
 		count += last[k].there;
 	}
-	ck_assert_uint_eq(keydir_count(idx.keydir), count);
+	if (!by_hints)
+		ck_assert_uint_eq(keydir_count(idx.keydir), count);
 	keydir_check(idx.keydir);
 }
 
@@ -277,32 +324,26 @@ make_hint(struct segment *seg)
 {
 	struct hint *hint = NULL;
 
+	const struct hint_source source = {
+	    .seg = seg, .from = SEGMENT_DATA_OFF, .to = segment_end(seg)};
+
 	ck_assert_int_eq(
-	    hint_build(seg, SEGMENT_DATA_OFF, segment_end(seg), &hint, NULL),
-	    KVLOG_OK);
-	atomic_store(&seg->hint, hint); /* the set closes it */
+	    hint_build(&source, 1, UINT64_MAX, &hint, NULL), KVLOG_OK);
+	ck_assert_int_eq(hintset_add(&hints, hint), KVLOG_OK);
 }
 
-/* INV-11: whichever segments have a hint, the result is the same. */
+/* INV-11: whichever segments have a hint, and in both modes, the result is
+ * the same. */
 START_TEST(hints_and_records_load_the_same)
 {
 	fill(5, 1);
 	load_all();
 	check_loaded();
-	for (unsigned mask = 1; mask < 32; mask++) {
-		for (unsigned i = 0; i < 5; i++) {
-			struct segment *seg = set->segments[i];
-			struct hint *hint = atomic_load(&seg->hint);
-
-			if (mask & 1u << i && hint == NULL)
-				make_hint(seg);
-			if (!(mask & 1u << i) && hint != NULL) {
-				atomic_store(&seg->hint, NULL);
-				hint_close(hint);
-			}
-		}
-		index_fini(&idx);
-		start_index(true);
+	for (unsigned mask = 0; mask < 64; mask++) {
+		start_anew((mask & 32) != 0);
+		for (unsigned i = 0; i < 5; i++)
+			if (mask & 1u << i)
+				make_hint(set->segments[i]);
 		load_all();
 		check_loaded();
 	}
@@ -329,12 +370,12 @@ START_TEST(an_older_record_does_not_show_through_damage)
 	segtest_put(two, 7, "d", "new");
 	d = segtest_put(three, 8, "d", "newest");
 	make_hint(two);
-	for (uint64_t at = 4; at < 29; at += 3) {
+	for (uint64_t at = 4; at < 29; at++) {
+		start_anew(at % 2 != 0);
+		make_hint(two);
 		segtest_flip(two, a + at);
 		segtest_flip(two, b + at);
 		segtest_flip(two, c + at);
-		index_fini(&idx);
-		start_index(true);
 		load_all();
 		ck_assert_int_eq(find("a", &ref), KVLOG_CORRUPT);
 		ck_assert_ptr_eq(ref.seg, two);
@@ -357,10 +398,42 @@ START_TEST(a_newer_record_mends_damage)
 	uint64_t a = segtest_put(one, 1, "a", "old");
 	uint64_t a2 = segtest_put(two, 2, "a", "new");
 
-	make_hint(one);
-	segtest_flip(one, a + 28);
-	load_all();
-	expect("a", two, a2);
+	for (int mode = 0; mode < 2; mode++) {
+		start_anew(mode == 1);
+		make_hint(one);
+		segtest_flip(one, a + 28);
+		load_all();
+		expect("a", two, a2);
+		segtest_flip(one, a + 28);
+	}
+}
+END_TEST
+
+/* What is written after the index was loaded hides the hints, tombstones
+ * too. */
+START_TEST(what_is_written_later_hides_hints)
+{
+	struct segment *one = add_segment(), *two = add_segment();
+	struct index_ref ref;
+	uint64_t b, a2;
+
+	segtest_put(one, 1, "a", "old");
+	b = segtest_put(one, 2, "b", "old");
+	segtest_put(one, 3, "c", "old");
+	for (int mode = 0; mode < 2; mode++) {
+		start_anew(mode == 1);
+		make_hint(one);
+		load_all();
+		a2 = segtest_put(two, 4, "a", "new");
+		set_as(hash_of("a"), "a", two, a2);
+		expect("a", two, a2);
+		expect("b", one, b);
+		ck_assert_int_eq(
+		    index_set(&idx, hash_of("c"), "c", 1,
+			segset_loc(two, segtest_delete(two, 5, "c")), true),
+		    KVLOG_OK);
+		ck_assert_int_eq(find("c", &ref), KVLOG_NOTFOUND);
+	}
 }
 END_TEST
 
@@ -374,7 +447,9 @@ START_TEST(damage_while_loading_records_is_told)
 	off = segtest_put(one, 2, "b", "1");
 	segtest_put(one, 3, "c", "1");
 	segtest_flip(one, off + 9);
-	ck_assert_int_eq(index_load(&idx, one, &err), KVLOG_CORRUPT);
+	ck_assert_int_eq(index_load_records(&idx, one, SEGMENT_DATA_OFF,
+			     segment_end(one), &err),
+	    KVLOG_CORRUPT);
 	ck_assert_uint_eq(err.segment, 1);
 	ck_assert_uint_eq(err.offset, off);
 }
@@ -426,6 +501,7 @@ main(void)
 	tcase_add_test(tc, hints_and_records_load_the_same);
 	tcase_add_test(tc, an_older_record_does_not_show_through_damage);
 	tcase_add_test(tc, a_newer_record_mends_damage);
+	tcase_add_test(tc, what_is_written_later_hides_hints);
 	tcase_add_test(tc, damage_while_loading_records_is_told);
 	tcase_add_test(tc, finds_wait_for_a_batch);
 	suite_add_tcase(suite, tc);

@@ -1117,20 +1117,23 @@ START_TEST(a_segment_with_its_hint_is_not_read)
 	find();
 	ck_assert_uint_eq(f.r.scanned, 1);
 	ck_assert_uint_eq(f.r.attested, 1);
-	MAKELOG_OK(hint_build(f.set->segments[0], SEGMENT_DATA_OFF,
-	    segment_end(f.set->segments[0]), &hint, NULL));
-	MAKELOG_OK(hint_write(hint, f.set->segments[0], &f.dir, NULL));
-	hint_close(hint);
+	MAKELOG_OK(hint_build(&(struct hint_source){.seg = f.set->segments[0],
+				  .from = SEGMENT_DATA_OFF,
+				  .to = segment_end(f.set->segments[0])},
+	    1, UINT64_MAX, &hint, NULL));
+	MAKELOG_OK(hint_write(hint, &f.dir, NULL));
+	hint_unref(hint);
 	found_fini(&f);
 	find();
 	expect_log(2, m.off, 5, CRASH);
 	ck_assert_uint_eq(f.r.scanned, 0);
-	ck_assert_ptr_nonnull(atomic_load(&f.set->segments[0]->hint));
+	ck_assert_uint_eq(
+	    f.set->segments[0]->hinted_to, segment_end(f.set->segments[0]));
 	/* It attests all that it covers. */
 	ck_assert_uint_eq(f.r.attested, 3);
 	found_fini(&f);
-	/* A damaged one is as if it were not there. */
-	makelog_flip("00000001.hint", 4096 + 20);
+	/* One that nobody can know is as if it were not there. */
+	makelog_flip("00000001.hint", 50);
 	find();
 	expect_log(2, m.off, 5, CRASH | SCANNED);
 	finish();
@@ -1187,9 +1190,10 @@ START_TEST(want_of_memory_is_said)
 		MAKELOG_OK(control_open(&f.control, &f.dir, true, NULL));
 		MAKELOG_OK(control_lock_writer(&f.control, &f.dir, 0, NULL));
 		f.set = segset_create();
+		MAKELOG_OK(hintset_init(&f.hints, f.set, NULL));
 		before = simos_count(SIMOS_MALLOC);
 		simos_fail(SIMOS_MALLOC, nth, ENOMEM, false);
-		f.st = recover_find(&f.dir, &f.control, f.set, &f.r, &f.err);
+		f.st = recover_find(&f.dir, &f.control, &f.hints, &f.r, &f.err);
 		simos_fail_clear();
 		struck = simos_count(SIMOS_MALLOC) - before >= nth;
 		if (struck && f.st != KVLOG_OK) {

@@ -57,7 +57,7 @@ make_file(const char *name)
 static enum kvlog_status
 repair(void)
 {
-	return repair_log(&f.dir, f.set, &f.r, MAKELOG_SIZE, &f.err);
+	return repair_log(&f.dir, &f.hints, &f.r, MAKELOG_SIZE, &f.err);
 }
 
 static void
@@ -255,7 +255,7 @@ START_TEST(leftovers_go_and_the_rest_stays)
 	ck_assert(!makelog_exists("00000001.hint.tmp"));
 	ck_assert(makelog_exists("reserve"));
 	ck_assert(makelog_exists("notes.txt"));
-	ck_assert(makelog_exists("00000001.hint"));
+	ck_assert(!makelog_exists("00000001.hint")); /* it is none */
 	ck_assert(makelog_exists(ONE));
 	ck_assert(makelog_exists(TWO));
 	finish();
@@ -271,7 +271,7 @@ repair_script(void *arg)
 	(void)arg;
 	found_init(&g, true);
 	MAKELOG_OK(g.st);
-	MAKELOG_OK(repair_log(&g.dir, g.set, &g.r, MAKELOG_SIZE, NULL));
+	MAKELOG_OK(repair_log(&g.dir, &g.hints, &g.r, MAKELOG_SIZE, NULL));
 	found_fini(&g);
 }
 

@@ -127,19 +127,6 @@ START_TEST(the_last_one_can_be_taken_out)
 }
 END_TEST
 
-/* Hints are closed with their segments: the fixture counts what is left. */
-START_TEST(hints_go_with_their_segments)
-{
-	for (unsigned i = 0; i < 3; i++) {
-		struct hint *hint = os->calloc(1, sizeof *hint);
-
-		ck_assert_ptr_nonnull(hint);
-		atomic_store(&add(8192)->hint, hint);
-	}
-	segset_drop_last(set);
-}
-END_TEST
-
 START_TEST(eight_tebibytes_are_the_limit)
 {
 	struct segment *a, *b = segment_of(2 * MIB);
@@ -199,7 +186,6 @@ main(void)
 	tcase_add_test(tc, no_two_places_share_a_location);
 	tcase_add_test(tc, the_set_grows);
 	tcase_add_test(tc, the_last_one_can_be_taken_out);
-	tcase_add_test(tc, hints_go_with_their_segments);
 	tcase_add_test(tc, eight_tebibytes_are_the_limit);
 	tcase_add_loop_test(tc, want_of_memory_changes_nothing, 1, 4);
 	tcase_add_test(tc, a_set_that_cannot_be_made_is_null);

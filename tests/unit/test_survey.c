@@ -36,7 +36,7 @@ survey_file(
 	MAKELOG_OK(segment_open(&m.dir, name, id, &seg, NULL));
 	memset(&sv, 0, sizeof sv);
 	st = seg->header.kind == SEGMENT_PLAIN
-		 ? survey_plain(&sv, seg, limit, exact, &err)
+		 ? survey_plain(&sv, seg, SEGMENT_DATA_OFF, limit, exact, &err)
 		 : survey_output(&sv, seg, &err);
 	segment_close(seg);
 	return st;
@@ -631,14 +631,16 @@ START_TEST(want_of_memory_is_said)
 
 		memset(&sv, 0, sizeof sv);
 		simos_fail(SIMOS_MALLOC, nth, ENOMEM, false);
-		st = survey_plain(&sv, seg, MAKELOG_SIZE, false, &err);
+		st = survey_plain(
+		    &sv, seg, SEGMENT_DATA_OFF, MAKELOG_SIZE, false, &err);
 		/* The window, and three arrays of pieces. */
 		ck_assert_int_eq(st, KVLOG_NOMEM);
 		ck_assert_int_eq(err.status, KVLOG_NOMEM);
 		survey_fini(&sv);
 		simos_fail_clear();
 	}
-	MAKELOG_OK(survey_plain(&sv, seg, MAKELOG_SIZE, false, &err));
+	MAKELOG_OK(survey_plain(
+	    &sv, seg, SEGMENT_DATA_OFF, MAKELOG_SIZE, false, &err));
 	ck_assert_uint_eq(sv.count, 20);
 	expect(19, PIECE_RUN, off, m.off, 39, 39);
 	segment_close(seg);
@@ -657,12 +659,14 @@ START_TEST(unreadable_media_are_bad_bytes)
 	MAKELOG_OK(segment_open(&m.dir, ONE, &id, &seg, NULL));
 	/* Once: what is then read block by block is all there. */
 	simos_fail(SIMOS_PREAD, 1, EIO, false);
-	MAKELOG_OK(survey_plain(&sv, seg, MAKELOG_SIZE, false, &err));
+	MAKELOG_OK(survey_plain(
+	    &sv, seg, SEGMENT_DATA_OFF, MAKELOG_SIZE, false, &err));
 	simos_fail_clear();
 	ck_assert_uint_eq(sv.count, 1);
 	survey_fini(&sv);
 	simos_fail(SIMOS_PREAD, 1, EIO, true);
-	MAKELOG_OK(survey_plain(&sv, seg, MAKELOG_SIZE, false, &err));
+	MAKELOG_OK(survey_plain(
+	    &sv, seg, SEGMENT_DATA_OFF, MAKELOG_SIZE, false, &err));
 	simos_fail_clear();
 	ck_assert_uint_eq(sv.count, 1);
 	expect(0, PIECE_BAD, SEGMENT_DATA_OFF, MAKELOG_SIZE, 0, 0);

@@ -219,9 +219,22 @@ is_settled(struct place *p, uint64_t attested, uint64_t s)
 	return false;
 }
 
+/* A link is damaged, and commits before it are missing. */
+static void
+add_loss_to_link(struct place *p, uint64_t s)
+{
+	if (p->next == VERIFY_NONE)
+		return;
+	p->first_seq = s + 1;
+	p->last_seq = p->next;
+	p->text = "the link to the segment before is damaged, and commits "
+		  "before it are missing";
+}
+
 static void
 judge(struct verify *v)
 {
+	const bool quick = (v->options->flags & KVLOG_VERIFY_QUICK) != 0;
 	const uint64_t attested = v->warm ? VERIFY_NONE : v->attested;
 	uint64_t raised = 0;
 
@@ -233,6 +246,13 @@ judge(struct verify *v)
 		if (is_settled(p, attested, s))
 			continue;
 		if (attested <= reached) {
+			if (quick) {
+				p->damage = false;
+				p->text = "a quick look cannot tell whether "
+					  "this is damage or the torn end of "
+					  "a crash; check in full";
+				continue;
+			}
 			if (p->unreadable) {
 				/* May be readable tomorrow: no torn end. */
 				end_log(v, p, s);
@@ -241,6 +261,9 @@ judge(struct verify *v)
 			end_torn(v, p, s);
 			return;
 		}
+		p->stays = true; /* whatever comes: A is behind it */
+		if (p->rule == RULE_LINK)
+			add_loss_to_link(p, s);
 		if (p->rule == RULE_GAP || (v->warm && p->next == VERIFY_NONE))
 			continue;
 		if (p->next == VERIFY_NONE || attested < p->next) {
@@ -268,7 +291,8 @@ judge_end(struct verify *v)
 	v->end_off = v->live[i - 1]->end;
 	if (v->warm)
 		v->end_off = control_pos_off(v->state.position);
-	else if (v->attested > reached)
+	else if (v->attested > reached &&
+		 (v->options->flags & KVLOG_VERIFY_QUICK) == 0)
 		add_lost_end(v, reached);
 }
 
@@ -409,7 +433,7 @@ forget(struct verify *v)
 	v->place_count = v->pending = 0;
 	v->s = v->base = v->attested = 0;
 	v->done = v->total = 0;
-	v->has_last_key = v->ended = false;
+	v->has_last_key = v->ended = v->no_memory = false;
 	r->record_count = r->commit_count = r->byte_count = 0;
 	r->left_out_count = 0;
 }
@@ -439,7 +463,10 @@ look(struct verify *v, bool last_try)
 	if (!v->ended)
 		judge_end(v);
 	tell_other_files(v);
-	return verify_check_hints(v);
+	st = verify_check_hints(v);
+	if (st == KVLOG_OK && v->no_memory)
+		st = err_set(v->err, KVLOG_NOMEM, 0, "check %s", v->dir.path);
+	return st;
 }
 
 enum kvlog_status
@@ -556,6 +583,8 @@ verify_tell(struct verify *v)
 	size_t w = 0;
 	enum kvlog_status st = verify_keys(v);
 
+	if (st == KVLOG_OK && v->no_memory)
+		st = err_set(v->err, KVLOG_NOMEM, 0, "check %s", v->dir.path);
 	if (st != KVLOG_OK)
 		return st;
 	fill_report(v);

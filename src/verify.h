@@ -62,7 +62,7 @@ struct place {
 	bool damage;
 	bool unreadable;
 	bool dropped;     /* it is behind the end of the log */
-	bool stays;       /* it counts even there: such files are refused */
+	bool stays;       /* it counts even there */
 	size_t live;      /* index into verify.live, or VERIFY_NONE: name */
 	const char *name; /* of a file that is not live; not owned */
 	uint32_t segment;
@@ -149,6 +149,7 @@ struct verify {
 
 	uint64_t done, total; /* bytes, for progress */
 	bool cancelled;
+	bool no_memory; /* something could not be noted */
 };
 
 /*

@@ -75,7 +75,8 @@ seed_of(const uint8_t *p, const struct record *rec)
 
 /* Whether a record at off proves a sum of the salt, which seg is given. */
 static bool
-prove_salt(struct segment *seg, const uint8_t *p, size_t room, uint64_t off)
+prove_salt(struct verify *v, struct segment *seg, const uint8_t *p, size_t room,
+    uint64_t off)
 {
 	struct segment_scan scan;
 	struct record rec;
@@ -88,8 +89,10 @@ prove_salt(struct segment *seg, const uint8_t *p, size_t room, uint64_t off)
 	    (rec.value_len > SALT_VALUE_MAX && off != SEGMENT_DATA_OFF))
 		return false;
 	seg->salt_sum = sum_seed(seed_of(p, &rec), off);
-	if (segment_scan_init(&scan, seg, off, off + rec.size) != 0)
+	if (segment_scan_init(&scan, seg, off, off + rec.size) != 0) {
+		v->no_memory = true;
 		return false;
+	}
 	value_ok = segment_scan_look(&scan, &rec, &value_ok) == SCAN_RECORD &&
 		   value_ok;
 	segment_scan_fini(&scan);
@@ -98,7 +101,7 @@ prove_salt(struct segment *seg, const uint8_t *p, size_t room, uint64_t off)
 
 /* Look for a record that tells the sum of the salt. */
 static bool
-find_salt(struct segment *seg)
+find_salt(struct verify *v, struct segment *seg)
 {
 	const size_t key_room = 1u << 17; /* header and key, and more */
 	uint8_t *window = os->malloc(SALT_WINDOW);
@@ -117,8 +120,9 @@ find_salt(struct segment *seg)
 		     !found && i < step &&
 		     i + RECORD_HEADER_SIZE + RECORD_EXT_MAX <= len;
 		     i += RECORD_ALIGN)
-			found = prove_salt(seg, window + i, len - i, at + i);
+			found = prove_salt(v, seg, window + i, len - i, at + i);
 	}
+	v->no_memory |= window == NULL;
 	os->free(window);
 	return found;
 }
@@ -131,8 +135,10 @@ make_up(struct verify *v, const struct file *file)
 	struct segment *seg = os->calloc(1, sizeof *seg);
 	struct os_stat st = {0};
 
-	if (seg == NULL)
+	if (seg == NULL) {
+		v->no_memory = true;
 		return NULL;
+	}
 	memcpy(seg->name, file->name, sizeof seg->name);
 	if (os->open(v->dir.fd, file->name, OS_OPEN_READ, 0, &seg->fd) != 0) {
 		os->free(seg);
@@ -147,7 +153,7 @@ make_up(struct verify *v, const struct file *file)
 	seg->header.kind =
 	    file->id.round == 0 ? SEGMENT_PLAIN : SEGMENT_VERBATIM;
 	seg->header.end = segment_limit(seg);
-	if (!find_salt(seg)) {
+	if (!find_salt(v, seg)) {
 		segment_close(seg);
 		return NULL;
 	}

@@ -130,8 +130,10 @@ bind_hint(struct verify *v, struct verify_hint *h)
 	size_t i = 0;
 
 	h->lives = os->calloc(hint->source_count, sizeof *h->lives);
-	if (h->lives == NULL)
+	if (h->lives == NULL) {
+		v->no_memory = true;
 		return false;
+	}
 	for (size_t n = 0; n < hint->source_count; n++) {
 		struct segment *seg;
 		bool exact;
@@ -210,12 +212,21 @@ open_hint(struct verify *v, struct verify_file *f, struct verify_hint *h)
 	return KVLOG_OK;
 }
 
-/* Sums of all blocks, and what lies behind them. */
+/* Sums of all blocks, and the zeros before them. */
 static void
 check_blocks(struct verify *v, struct verify_hint *h)
 {
 	const struct hint *hint = h->hint;
+	const uint64_t header_len =
+	    HINT_HEADER_LEN + HINT_SOURCE_LEN * (uint64_t)hint->source_count;
 
+	for (uint64_t off = header_len; off < hint->blocks_off; off++)
+		if (hint->data[off] != 0) {
+			say_wrong(v, h, off, 1,
+			    "bytes of the hint file that should be zero are "
+			    "not; no data is lost: rebuild the hints");
+			return;
+		}
 	for (uint32_t b = 0; b < hint->block_count; b++) {
 		uint64_t off = hint->blocks_off + (uint64_t)b * BLOCK_SIZE;
 		const uint8_t *p = hint->data + off;

@@ -43,7 +43,7 @@ add_wanted(struct verify *v, size_t place, uint64_t off, uint64_t hash)
 		    os->realloc(v->wanted, cap * sizeof *grown);
 
 		if (grown == NULL) {
-			v->report->left_out_count++;
+			v->no_memory = true;
 			return NULL;
 		}
 		v->wanted = grown;

@@ -36,7 +36,7 @@ verify_add(struct verify *v, enum kvlog_finding_kind kind, size_t i,
 		    os->realloc(v->places, cap * sizeof *grown);
 
 		if (grown == NULL) {
-			v->report->left_out_count++;
+			v->no_memory = true;
 			return NULL;
 		}
 		v->places = grown;

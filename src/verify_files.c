@@ -247,8 +247,11 @@ open_segments(struct verify *v)
 			st = open_segment(v, f);
 		if (st != KVLOG_OK)
 			return st;
-		if (f->seg != NULL)
-			segment_close_fd(f->seg); /* there may be thousands */
+		if (f->seg == NULL)
+			continue;
+		/* There may be more than descriptors or mappings. */
+		segment_close_fd(f->seg);
+		os->unmap(&f->seg->map);
 	}
 	return KVLOG_OK;
 }

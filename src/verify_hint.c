@@ -26,6 +26,8 @@
 #include <string.h>
 
 #define CHUNK (64u * 1024)
+#define DESCRIPTORS_MAX 200u /* descriptors while entries are checked */
+#define FIRST_READ 256u      /* bytes of a record; most need no more */
 
 /* Opening */
 
@@ -48,9 +50,12 @@ say_wrong(struct verify *v, struct verify_hint *h, uint64_t off, uint64_t len,
 static void
 say_stale(struct verify *v, const struct verify_file *f, const char *text)
 {
-	struct place *p =
-	    verify_add(v, KVLOG_FINDING_STALE_HINT, VERIFY_NONE, 0, 0);
+	struct place *p;
 
+	/* A writer may have made it just now, of what is not looked at. */
+	if (v->report->live)
+		return;
+	p = verify_add(v, KVLOG_FINDING_STALE_HINT, VERIFY_NONE, 0, 0);
 	if (p == NULL)
 		return;
 	p->name = f->file.name;
@@ -59,10 +64,8 @@ say_stale(struct verify *v, const struct verify_file *f, const char *text)
 
 /* Why hint_open() did not like a file, if that is no damage; else NULL. */
 static const char *
-why_stale(struct verify *v, const uint8_t *head, size_t len)
+why_stale(const struct verify *v, const uint8_t *head)
 {
-	if (len < HINT_HEADER_LEN || memcmp(head, HINT_MAGIC, 8) != 0)
-		return NULL;
 	if (get_u16(head + 12) > SEGMENT_FORMAT ||
 	    (get_u32(head + 16) & HINT_FEATURES_REFUSE) != 0)
 		return "a hint file of a newer format; it is not used";
@@ -81,6 +84,7 @@ header_ok(struct verify *v, int fd, const uint8_t *head, size_t len)
 	uint8_t chunk[HINT_SOURCE_LEN];
 
 	if (sources == 0 || sources > HINT_SOURCES_MAX ||
+	    memcmp(head, HINT_MAGIC, 8) != 0 ||
 	    header_len != HINT_HEADER_LEN + HINT_SOURCE_LEN * sources)
 		return false;
 	reg = sum_update(reg, head + 12, HINT_HEADER_LEN - 12);
@@ -154,7 +158,19 @@ bind_hint(struct verify *v, struct verify_hint *h)
 	return true;
 }
 
-/* Why a file can be no hint; NULL if hint_open() likes it. */
+/* Whether a writer has removed or replaced the file meanwhile. */
+static bool
+was_replaced(
+    struct verify *v, const struct verify_file *f, const struct os_stat *was)
+{
+	struct os_stat now;
+	int rc = os->stat_name(v->dir.fd, f->file.name, &now);
+
+	return rc == ENOENT ||
+	       (rc == 0 && (now.dev != was->dev || now.ino != was->ino));
+}
+
+/* Read a hint file, and tell what keeps it from being used. */
 static enum kvlog_status
 open_hint(struct verify *v, struct verify_file *f, struct verify_hint *h)
 {
@@ -191,15 +207,17 @@ open_hint(struct verify *v, struct verify_file *f, struct verify_hint *h)
 		    "the hints");
 		return KVLOG_OK;
 	}
-	stale = sound ? why_stale(v, head, len) : NULL;
+	stale = sound ? why_stale(v, head) : NULL;
 	if (stale != NULL) {
 		say_stale(v, f, stale);
 		return KVLOG_OK;
 	}
 	if (sound)
 		h->hint = hint_open(&v->dir, f->file.name, &v->store);
+	if (h->hint == NULL && was_replaced(v, f, &stat))
+		return KVLOG_OK;
 	if (h->hint == NULL) {
-		say_wrong(v, h, 0, sound ? 0 : HINT_HEADER_LEN,
+		say_wrong(v, h, 0, sound ? 0 : BLOCK_SIZE,
 		    "the header of the hint file is damaged; no data is lost: "
 		    "rebuild the hints");
 	} else if (!bind_hint(v, h)) {
@@ -367,9 +385,60 @@ verify_hint_record(
 	}
 }
 
+/* Records in the order of keys: all over the segments. */
+struct reader {
+	struct verify *v;
+	const struct verify_hint *h;
+	unsigned open_count; /* descriptors */
+	uint8_t *bufs[2];    /* this record's header and key, and the last's */
+	struct hint_key last;
+};
+
+static void
+close_sources(struct reader *r)
+{
+	for (size_t n = 0; n < r->h->hint->source_count; n++)
+		segment_close_fd(r->v->live[r->h->lives[n]]->seg);
+	r->open_count = 0;
+}
+
+/* Read the header and key of an entry's record. */
+static enum kvlog_status
+read_entry(struct reader *r, const struct hint_entry *e, struct record *rec,
+    bool *ret_ok)
+{
+	const size_t live = r->h->lives[e->index];
+	const struct segment *seg = r->v->live[live]->seg;
+	const uint64_t room = segment_end(seg) - e->off;
+	size_t want = FIRST_READ, got;
+	uint8_t *p = r->bufs[0];
+	enum kvlog_status st;
+	bool opened;
+
+	*ret_ok = false;
+	if (r->open_count == DESCRIPTORS_MAX)
+		close_sources(r);
+	st = verify_open_fd(r->v, live, &opened);
+	if (st != KVLOG_OK)
+		return st;
+	r->open_count += opened;
+	do {
+		memset(p, 0, want);
+		if (os->pread(seg->fd, p, want, e->off, &got) != 0 ||
+		    !record_parse(p, room, rec))
+			return KVLOG_OK;
+		got = (size_t)(rec->key - p) + rec->key_len;
+		if (got <= want)
+			break;
+		want = got;
+	} while (true);
+	*ret_ok = record_header_ok(p, rec, segment_seed(seg, e->off));
+	return KVLOG_OK;
+}
+
 static const char *
-wrong_entry(const struct hint_entry *e, const struct record *rec,
-    const struct hint_key *last)
+wrong_entry(const struct reader *r, const struct hint_entry *e,
+    const struct record *rec)
 {
 	struct hint_key key = hint_key_of(rec);
 
@@ -380,58 +449,70 @@ wrong_entry(const struct hint_entry *e, const struct record *rec,
 	if (hint_hash(e->seg, rec) != e->hash)
 		return "the hint file has a wrong hash for a key; rebuild the "
 		       "hints";
-	if (last->len > 0 && hint_key_compare(last, &key) >= 0)
+	if (r->last.len > 0 && hint_key_compare(&r->last, &key) >= 0)
 		return "the hint file is not in the order of keys; rebuild "
 		       "the hints";
 	return NULL;
 }
 
-/* The entries in their order, with their records.  These have been read
- * before, so the mapping serves; damaged ones are left out. */
 static enum kvlog_status
-check_entries(struct verify *v, struct verify_hint *h)
+check_entry(struct reader *r, struct verify_hint *h, uint64_t n)
 {
-	struct hint_key last = {0};
+	struct hint_entry e;
+	struct record rec;
+	const char *wrong = NULL;
+	bool ok = false;
+	enum kvlog_status st = KVLOG_OK;
 
-	for (uint64_t n = 0; n < h->hint->entry_count && !h->wrong; n++) {
-		struct hint_entry e;
-		struct record rec;
-		const char *wrong = NULL;
+	if (!hint_get(h->hint, n, &e)) {
+		say_wrong(r->v, h, 0, 0,
+		    "a block of the hint file is damaged; rebuild the hints");
+		return KVLOG_OK;
+	}
+	st = read_entry(r, &e, &rec, &ok);
+	if (st != KVLOG_OK)
+		return st;
+	if (ok)
+		wrong = wrong_entry(r, &e, &rec);
+	else if (!r->v->live[h->lives[e.index]]->damaged)
+		wrong = "the hint file points where no record is; rebuild the "
+			"hints";
+	if (wrong != NULL) {
+		say_wrong(r->v, h, 0, 0, wrong);
+	} else if (ok) {
+		uint8_t *last = r->bufs[1];
 
-		if (!hint_get(h->hint, n, &e))
-			wrong = "a block of the hint file is damaged; rebuild "
-				"the hints";
-		else if (hint_read(&e, &rec))
-			wrong = wrong_entry(&e, &rec, &last);
-		else if (!v->live[h->lives[e.index]]->damaged)
-			wrong = "the hint file points where no record is; "
-				"rebuild the hints";
-		else
-			continue;
-		if (wrong != NULL)
-			say_wrong(v, h, 0, 0, wrong);
-		else
-			last = hint_key_of(&rec);
-		if (n % 1024 == 0 && !verify_progress(v, 0))
-			return KVLOG_CANCELLED;
+		r->last = hint_key_of(&rec);
+		r->bufs[1] = r->bufs[0];
+		r->bufs[0] = last;
 	}
 	return KVLOG_OK;
 }
 
-/* Whether mappings of its segments can be touched. */
-static bool
-is_readable(const struct verify *v, const struct verify_hint *h)
+/* The entries in their order, with their records; damaged ones are left
+ * out. */
+static enum kvlog_status
+check_entries(struct verify *v, struct verify_hint *h)
 {
-	for (size_t n = 0; n < v->place_count; n++) {
-		const struct place *p = &v->places[n];
+	struct reader r = {.v = v, .h = h};
+	enum kvlog_status st = KVLOG_OK;
 
-		if (p->live != VERIFY_NONE &&
-		    (p->unreadable || p->kind == KVLOG_FINDING_UNREADABLE) &&
-		    source_at(h, p->live, max_u64(p->off, SEGMENT_DATA_OFF)) !=
-			h->hint->source_count)
-			return false;
+	for (size_t i = 0; i < 2; i++) {
+		r.bufs[i] = os->malloc(
+		    RECORD_HEADER_SIZE + RECORD_EXT_MAX + KVLOG_KEY_MAX);
+		if (r.bufs[i] == NULL)
+			st = err_set(v->err, KVLOG_NOMEM, 0, "check hints");
 	}
-	return true;
+	for (uint64_t n = 0;
+	     st == KVLOG_OK && n < h->hint->entry_count && !h->wrong; n++) {
+		st = check_entry(&r, h, n);
+		if (st == KVLOG_OK && n % 1024 == 0 && !verify_progress(v, 0))
+			st = KVLOG_CANCELLED;
+	}
+	close_sources(&r);
+	os->free(r.bufs[0]);
+	os->free(r.bufs[1]);
+	return st;
 }
 
 enum kvlog_status
@@ -444,7 +525,7 @@ verify_check_hints(struct verify *v)
 	for (size_t n = 0; n < v->hint_count && st == KVLOG_OK; n++) {
 		struct verify_hint *h = &v->hints[n];
 
-		if (h->hint != NULL && !h->wrong && is_readable(v, h))
+		if (h->hint != NULL && !h->wrong)
 			st = check_entries(v, h);
 	}
 	return st;

@@ -241,6 +241,22 @@ check_link(struct verify *v, size_t i)
 		add_content(v, i, SEGMENT_LINK_OFF, SEGMENT_LINK_LEN, wrong);
 }
 
+/* No crash changes the size of a file that has its name. */
+static void
+check_size(struct verify *v, size_t i)
+{
+	const struct segment *seg = v->live[i]->seg;
+	uint64_t low = min_u64(seg->file_len, seg->header.size);
+	uint64_t high = max_u64(seg->file_len, seg->header.size);
+	struct place *p;
+
+	if (low == high)
+		return;
+	p = verify_add(v, KVLOG_FINDING_SIZE, i, low, high - low);
+	if (p != NULL)
+		p->stays = true;
+}
+
 /* Both copies of the fixed part, the link, the zeros between. */
 static enum kvlog_status
 check_head(struct verify *v, size_t i)
@@ -267,12 +283,7 @@ check_head(struct verify *v, size_t i)
 	os->free(head);
 	if (!v->live[i]->made_up)
 		check_link(v, i);
-	if (seg->file_len != seg->header.size)
-		(void)verify_add(v, KVLOG_FINDING_SIZE, i,
-		    min_u64(seg->file_len, seg->header.size),
-		    seg->file_len < seg->header.size
-			? seg->header.size - seg->file_len
-			: seg->file_len - seg->header.size);
+	check_size(v, i);
 	return verify_progress(v, SEGMENT_DATA_OFF) ? KVLOG_OK
 						    : KVLOG_CANCELLED;
 }

@@ -179,7 +179,8 @@ struct kvlog_iter; /* a walk over its keys in order */
  * Results: KVLOG_OK, _NOSTORE (nothing there, or a directory with nothing in
  * it), _NOTSTORE (a file, or a directory of other things), _CONFLICT (with
  * KVLOG_OPEN_EXCLUSIVE: a store is there), _BUSY, _CORRUPT (a segment is
- * missing, or no copy of its header is readable), _VERSION, _INVAL, _NOMEM,
+ * missing, of another store, or without a readable header; readers do without
+ * a missing last one), _VERSION, _INVAL, _NOMEM,
  * _NOSPACE, _UNSUPPORTED (a file system on which sharing or mapping does not
  * work), _IO.
  */

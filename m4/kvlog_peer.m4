@@ -4,8 +4,8 @@ dnl KVLOG_PEER(VARIABLE, MODULE, HEADER, FUNCTION)
 dnl
 dnl Look for a store that kvlog-bench compares with.  Where MODULE has no .pc
 dnl file, or one that names libraries that are not installed, its bare library
-dnl is tried.  Sets have_MODULE to yes or no and adds to peers, PEERS_CFLAGS,
-dnl PEERS_LIBS and config.h.
+dnl is tried.  Sets have_MODULE to yes or no, VARIABLE_CFLAGS and VARIABLE_LIBS,
+dnl and adds to peers, PEERS_CFLAGS, PEERS_LIBS and config.h.
 AC_DEFUN([KVLOG_PEER],
 	[PKG_CHECK_MODULES([$1], [$2],
 		[:],
@@ -31,6 +31,7 @@ AC_DEFUN([KVLOG_PEER],
 				[Define to 1 to measure $2 in kvlog-bench.])
 			PEERS_CFLAGS="$PEERS_CFLAGS $$1[]_CFLAGS"
 			PEERS_LIBS="$PEERS_LIBS $kvlog_libs"
+			$1[]_LIBS=$kvlog_libs
 			peers="$peers $2"
 			break])
 	done

@@ -138,6 +138,28 @@ arena_put(struct arena *arena, void *unit)
 }
 
 void
+arena_join(struct arena *arena, struct arena *other)
+{
+	struct arena_chunk *head = other->chunks, **chunk = &arena->chunks;
+	struct arena_free **unit = &other->free;
+
+	/* Only the arena's own newest chunk is cut from later. */
+	while (head != NULL && head->cut_count < head->unit_count)
+		arena_put(other, cut_unit(other));
+	while (*chunk != NULL)
+		chunk = &(*chunk)->next;
+	*chunk = other->chunks;
+	while (*unit != NULL)
+		unit = &(*unit)->next;
+	*unit = arena->free;
+	arena->free = other->free;
+	arena->unit_count += other->unit_count;
+	arena->free_count += other->free_count;
+	add_bytes(arena, arena_bytes(other));
+	arena_init(other);
+}
+
+void
 arena_fini(struct arena *arena)
 {
 	assert(arena->free_count == arena->unit_count);

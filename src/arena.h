@@ -29,6 +29,9 @@ void arena_fini(struct arena *arena); /* nothing may be in use */
 void *arena_get(struct arena *arena);
 void arena_put(struct arena *arena, void *unit);
 
+/* Take all of another arena's memory, in use or not; that one is then empty. */
+void arena_join(struct arena *arena, struct arena *other);
+
 /* The same for any size: memory of its own, which is given back at once. */
 void *arena_get_bytes(struct arena *arena, uint64_t bytes);
 void arena_put_bytes(struct arena *arena, void *p, uint64_t bytes);

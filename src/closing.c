@@ -13,9 +13,12 @@
 
 #include <string.h>
 
-/* A tail this long is worth a hint when the store is closed: reading it takes
- * longer than a one-shot command may. */
+/* A tail this long is worth a hint: at close, because reading it takes longer
+ * than a one-shot command may; before, if it is also long beside what is
+ * hinted already, so that the hints of a growing segment are few. */
 #define CLOSING_TAIL (UINT64_C(64) << 10)
+#define GROWING_TAIL (UINT64_C(256) << 10)
+#define GROWING_PART 4
 /* Closing merges no more entries than this: it should not take long. */
 #define CLOSING_MERGE 1000000
 
@@ -39,8 +42,16 @@ may_have_hint(const struct segment *seg)
 	return seg->bad_count == 0 && !seg->damaged && !seg->hint_failed;
 }
 
+static uint64_t
+tail_min(uint64_t hinted_to, bool closing)
+{
+	return closing ? CLOSING_TAIL
+		       : max_u64(GROWING_TAIL,
+			     (hinted_to - SEGMENT_DATA_OFF) / GROWING_PART);
+}
+
 static void
-plan_hint(struct log *log, uint64_t tail_min, struct hint_plan *plan,
+plan_hint(struct log *log, bool closing, struct hint_plan *plan,
     uint64_t *ret_evidence)
 {
 	uint64_t evidence, from, end;
@@ -59,9 +70,7 @@ plan_hint(struct log *log, uint64_t tail_min, struct hint_plan *plan,
 		if (!may_have_hint(s) || from >= end ||
 		    (sealed && s->last_seq > evidence))
 			continue;
-		/* As it grows the active one gets hints of growing parts. */
-		if (!sealed && (end - from < tail_min ||
-				   end - from < (from - SEGMENT_DATA_OFF) / 4))
+		if (!sealed && end - from < tail_min(from, closing))
 			continue;
 		plan->seg = s;
 		plan->source =
@@ -94,12 +103,12 @@ add_image(struct log *log, const struct hint_plan *plan)
 }
 
 bool
-log_write_hint(struct log *log, uint64_t tail_min)
+log_write_hint(struct log *log, bool closing)
 {
 	struct hint_plan plan;
 	uint64_t evidence;
 
-	plan_hint(log, tail_min, &plan, &evidence);
+	plan_hint(log, closing, &plan, &evidence);
 	if (hintset_store_image(log->hints, log->dir, evidence))
 		return true;
 	return plan.seg != NULL && add_image(log, &plan);
@@ -138,11 +147,12 @@ log_close(struct log *log, struct kvlog_error *err)
 		st = attest_end(log, err);
 	if (st != KVLOG_OK)
 		return st;
-	while (log_write_hint(log, CLOSING_TAIL))
+	while (log_write_hint(log, true))
 		;
 	while (hintset_merge_step(log->hints, log->dir, CLOSING_MERGE))
 		;
 	if (log->dirty)
 		log_give_slack_back(log);
+	(void)control_set_closed(log->control);
 	return KVLOG_OK;
 }

@@ -9,14 +9,11 @@
 
 /*
  * A step towards a hint file of what follows the last hint: of the oldest
- * sealed segment, or of the active one if at least tail_min bytes of it lack
- * one.  First an image in memory is made, then it becomes a file.  It covers
- * only what durable records attest.  False if there was nothing to do.
+ * sealed segment, or of the active one if a long part of it lacks one.  First
+ * an image in memory is made, then it becomes a file.  It covers only what
+ * durable records attest.  False if there was nothing to do.
  */
-bool log_write_hint(struct log *log, uint64_t tail_min);
-
-/* What background work calls a long tail. */
-#define LOG_TAIL_MAX (UINT64_C(256) << 10)
+bool log_write_hint(struct log *log, bool closing);
 
 /* Sync, mark the end as clean, write hints and the end note. */
 enum kvlog_status log_close(struct log *log, struct kvlog_error *err);

@@ -317,7 +317,9 @@ log_commit(struct log *log, const struct commit_op *ops, size_t op_count,
 
 	assert(op_count > 0);
 	if (op_count > 1)
-		recs = os->malloc(op_count * sizeof *recs);
+		recs = op_count <= SIZE_MAX / sizeof *recs
+			   ? os->malloc(op_count * sizeof *recs)
+			   : NULL;
 	if (recs == NULL)
 		return err_set(err, KVLOG_NOMEM, 0, "write a batch");
 	pthread_mutex_lock(&log->turn);

@@ -20,6 +20,13 @@
  * Position and active salt are two words; while a rollover is between them
  * the salt does not fit the position's segment, and a reader that sees this
  * takes the page for stale or looks again.
+ *
+ * Where the system has no boot id, a page that another process left behind
+ * could be of an earlier boot, its log gone from the page cache since.  So it
+ * is believed in one case alone: that it says "closed", which a handle stores
+ * when all of the log is durable and so are the other words.  Who opens for
+ * writing takes this back, durably, before anything else changes: a page that
+ * says "closed" is true in every boot.  After a kill it is stale.
  */
 #include "config.h"
 
@@ -40,6 +47,14 @@
 
 /* Layout 1, 64-bit words, a known byte order when read natively. */
 #define TAG (UINT64_C(0x6b766c6f67430000) | 0x0100u | 8u)
+
+/* Processes share the words without a lock. */
+static_assert(ATOMIC_LLONG_LOCK_FREE != 0, "needs atomic 64-bit words");
+
+/* The validity word. */
+#define PAGE_INVALID 0u
+#define PAGE_VALID 1u
+#define PAGE_CLOSED 2u /* without a boot id: valid in every boot */
 
 enum word {
 	WORD_TAG,
@@ -76,6 +91,14 @@ static int
 store_word(struct control *control, enum word w, uint64_t value)
 {
 	return os->store_word(&control->map, 8 * (uint64_t)w, value);
+}
+
+static bool
+has_boot_id(const struct control *control)
+{
+	static const uint8_t none[16];
+
+	return memcmp(control->boot_id, none, 16) != 0;
 }
 
 enum kvlog_status
@@ -171,9 +194,10 @@ control_open(struct control *ret_control, struct dir *dir, bool writable,
 		if (rc == EACCES && !writable)
 			return KVLOG_OK;
 		return err_sys(err, rc,
-		    rc == EACCES ? "open %s/%s for writing (reading needs no "
-				   "such permission)"
-				 : "open %s/%s, which should be a file",
+		    rc == EACCES || rc == EPERM || rc == EROFS
+			? "open %s/%s for writing (the store can still be "
+			  "opened read-only)"
+			: "open %s/%s, which should be a file",
 		    dir->path, DIR_LOCK_NAME);
 	}
 	rc = map_lock_file(control);
@@ -291,6 +315,48 @@ lock_failed(const struct control *control, const struct dir *dir, int rc,
 	    dir->path, pid, timeout_ms);
 }
 
+/* The parts of the page that say whether the rest can be believed. */
+static bool
+page_fits(const struct control *control)
+{
+	uint64_t valid;
+
+	if (control->map.addr == NULL || load_word(control, WORD_TAG) != TAG ||
+	    memcmp(control->map.addr + 8 * WORD_BOOT, control->boot_id, 16) !=
+		0 ||
+	    load_word(control, WORD_DEV) != control->dev ||
+	    load_word(control, WORD_INO) != control->ino)
+		return false;
+	valid = load_word(control, WORD_VALID);
+	if (has_boot_id(control) || control->trusted)
+		return valid == PAGE_VALID;
+	/* One more thing is believed for ever: that a sync failed.  That
+	 * costs a copy too many at worst. */
+	return valid == PAGE_CLOSED ||
+	       (valid == PAGE_VALID && load_word(control, WORD_POISON) != 0);
+}
+
+/*
+ * Without a boot id, before the first change to the store: say durably that it
+ * is not closed.  Also if the page says so already, for it may not be durable:
+ * who stored it may have been killed before the sync, or the sync have failed.
+ */
+static int
+reopen_page(struct control *control)
+{
+	uint64_t valid = load_word(control, WORD_VALID);
+	int rc;
+
+	if (has_boot_id(control))
+		return 0;
+	if (valid == PAGE_CLOSED) {
+		control->trusted = true;
+		valid = PAGE_VALID;
+	}
+	rc = store_word(control, WORD_VALID, valid);
+	return rc == 0 ? os->sync(control->fd) : rc;
+}
+
 enum kvlog_status
 control_lock_writer(struct control *control, struct dir *dir,
     uint32_t timeout_ms, struct kvlog_error *err)
@@ -309,6 +375,10 @@ control_lock_writer(struct control *control, struct dir *dir,
 		return lock_failed(control, dir, rc, timeout_ms, err);
 	}
 	control->writer = true;
+	rc = reopen_page(control);
+	if (rc != 0)
+		return err_sys(
+		    err, rc, "write %s/%s", dir->path, DIR_LOCK_NAME);
 	/* Who holds it; only for the messages of others. */
 	(void)store_word(control, WORD_PID, os->pid());
 	(void)store_word(control, WORD_START, os->clock_ms());
@@ -329,34 +399,14 @@ bool
 control_writer_lives(const struct control *control)
 {
 	return control->fd >= 0 &&
-	       os->is_locked(control->fd, LOCK_BASE + CONTROL_WRITER);
+	       (registry_has_writer(control->registered) ||
+		   os->is_locked(control->fd, LOCK_BASE + CONTROL_WRITER));
 }
 
 void
 control_opened(struct control *control)
 {
 	unlock_byte(control, CONTROL_OPEN);
-}
-
-/* The parts of the page that say whether the rest can be believed. */
-static bool
-page_fits(const struct control *control)
-{
-	static const uint8_t no_boot_id[16];
-
-	if (control->map.addr == NULL)
-		return false;
-	/* Where the system has no boot id, one thing is believed for ever:
-	 * that a sync failed.  That costs a copy too many at worst. */
-	if (memcmp(control->boot_id, no_boot_id, 16) == 0 &&
-	    load_word(control, WORD_POISON) == 0)
-		return false;
-	return load_word(control, WORD_TAG) == TAG &&
-	       load_word(control, WORD_VALID) == 1 &&
-	       memcmp(control->map.addr + 8 * WORD_BOOT, control->boot_id,
-		   16) == 0 &&
-	       load_word(control, WORD_DEV) == control->dev &&
-	       load_word(control, WORD_INO) == control->ino;
 }
 
 bool
@@ -382,13 +432,13 @@ control_format(struct control *control, const struct control_state *state,
 
 	assert(control->writer);
 	memcpy(boot, control->boot_id, sizeof boot);
-	rc = os->random(&nonce, sizeof nonce);
+	rc = os_draw(&nonce);
 
 	const struct {
 		enum word word;
 		uint64_t value;
 	} stores[] = {
-	    {WORD_VALID, 0},
+	    {WORD_VALID, PAGE_INVALID},
 	    {WORD_TAG, TAG},
 	    {WORD_BOOT, boot[0]},
 	    {WORD_BOOT_2, boot[1]},
@@ -401,12 +451,13 @@ control_format(struct control *control, const struct control_state *state,
 	    {WORD_DURABLE, state->durable},
 	    {WORD_INTENT, state->intent},
 	    {WORD_POISON, state->poison},
-	    {WORD_VALID, 1},
+	    {WORD_VALID, PAGE_VALID},
 	};
 	for (size_t i = 0; rc == 0 && i < ARRAY_LEN(stores); i++)
 		rc = store_word(control, stores[i].word, stores[i].value);
 	if (rc != 0)
 		return err_sys(err, rc, "write the control page");
+	control->trusted = true;
 	return KVLOG_OK;
 }
 
@@ -449,6 +500,18 @@ int
 control_set_poison(struct control *control)
 {
 	return store_word(control, WORD_POISON, 1);
+}
+
+int
+control_set_closed(struct control *control)
+{
+	int rc;
+
+	assert(control->writer);
+	if (has_boot_id(control))
+		return 0;
+	rc = os->sync(control->fd);
+	return rc == 0 ? store_word(control, WORD_VALID, PAGE_CLOSED) : rc;
 }
 
 bool

@@ -31,7 +31,8 @@ struct control {
 	uint8_t boot_id[16];
 	struct registry_entry *registered; /* has fd, if not NULL */
 	bool writable;
-	bool writer; /* holds CONTROL_WRITER */
+	bool writer;  /* holds CONTROL_WRITER */
+	bool trusted; /* the page is this boot's, with or without a boot id */
 };
 
 /* What a valid page says. */
@@ -104,9 +105,9 @@ bool control_is_named(const struct control *control, struct dir *dir);
 bool control_writer_lives(const struct control *control);
 
 /*
- * Read the page.  False if it is stale: no writer of this boot has written
- * this file.  May be called beside a writer; the words are then of one
- * moment each.
+ * Read the page.  False if it is stale: no writer of this boot is known to
+ * have written this file.  May be called beside a writer; the words are then of
+ * one moment each.
  */
 bool control_read(
     const struct control *control, struct control_state *ret_state);
@@ -126,6 +127,9 @@ int control_set_active_salt(struct control *control, uint64_t salt);
 int control_set_durable(struct control *control, uint64_t seq);
 int control_set_intent(struct control *control, uint64_t end);
 int control_set_poison(struct control *control);
+/* The last store: all of the log is durable, and nobody writes any more.  Only
+ * systems without a boot id need that; failing costs them a segment. */
+int control_set_closed(struct control *control);
 
 /* False if there is no note, or a damaged one. */
 bool control_read_note(

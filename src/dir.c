@@ -4,6 +4,8 @@
  *
  *     00000007.seg                    number 7, plain
  *     00000001-00000006.r1.1of2.seg   stands for 1 to 6: round 1, part 1 of 2
+ *     00000007.hint                   a hint of the segment of that name
+ *     00000001-00000007.4608-91200.hint   ... of a stretch of the log
  *
  * There is no manifest: the live set is the set of files whose ranges tile
  * [1 .. active] (INV-5), so that publishing a file is one rename and no file
@@ -133,6 +135,37 @@ parse_id(const char **p, struct file_id *id)
 	return true;
 }
 
+/* Digits, any number of them; moves *p behind them. */
+static bool
+skip_digits(const char **p)
+{
+	const char *start = *p;
+
+	while (**p >= '0' && **p <= '9')
+		(*p)++;
+	return *p > start;
+}
+
+/*
+ * "00000007.hint", of the segment of that name, or
+ * "00000003-00000007.4608-91200.hint", from an offset in one segment to one in
+ * another.  What it covers is for its header to say.
+ */
+static bool
+is_hint_name(const char *name, struct file_id *id)
+{
+	const char *p = name;
+
+	if (parse_id(&p, id) && strcmp(p, ".hint") == 0)
+		return true;
+	p = name;
+	memset(id, 0, sizeof *id);
+	return parse_number(&p, 8, &id->first) && skip(&p, "-") &&
+	       parse_number(&p, 8, &id->last) && skip(&p, ".") &&
+	       skip_digits(&p) && skip(&p, "-") && skip_digits(&p) &&
+	       strcmp(p, ".hint") == 0;
+}
+
 void
 dir_parse_name(const char *name, struct file *ret_file)
 {
@@ -158,8 +191,7 @@ dir_parse_name(const char *name, struct file *ret_file)
 		ret_file->kind = FILE_TMP;
 	else if (parse_id(&p, &ret_file->id) && strcmp(p, ".seg") == 0)
 		ret_file->kind = FILE_SEGMENT;
-	else if (len > 5 && strcmp(name + len - 5, ".hint") == 0)
-		/* Names of hints are for people; their headers decide. */
+	else if (is_hint_name(name, &ret_file->id))
 		ret_file->kind = FILE_HINT;
 }
 

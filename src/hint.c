@@ -118,7 +118,8 @@ is_laid_out(const struct hint *hint)
 
 	return leaves == hint->leaf_count &&
 	       hint->leaf_count <= hint->block_count &&
-	       (hint->leaf_count > 1 || hint->block_count == leaves) &&
+	       (hint->leaf_count > 1) ==
+		   (hint->leaf_count < hint->block_count) &&
 	       hint->blocks_off == hint_blocks_off(hint->source_count) &&
 	       hint->blocks_off <= hint->len &&
 	       hint->block_count <=
@@ -157,6 +158,7 @@ hint_decode(struct hint *hint)
 	hint->far_len = get_u64(p + 80);
 	hint->leaf_count = get_u32(p + 88);
 	if (p[63] != HINT_HASH_LEN || hint->loc_len == 0 || hint->loc_len > 8 ||
+	    hint->source_bits > 32 ||
 	    hint->off_bits + hint->source_bits + HINT_KIND_BITS >
 		8 * hint->loc_len)
 		return false;
@@ -355,9 +357,10 @@ hint_verify(const struct hint *hint)
 bool
 hint_get(const struct hint *hint, uint64_t n, struct hint_entry *ret_entry)
 {
-	const uint8_t *block = block_at(hint, (uint32_t)(n / hint->per_block));
+	const uint8_t *block;
 
 	assert(n < hint->entry_count);
+	block = block_at(hint, (uint32_t)(n / hint->per_block));
 	if (UNLIKELY(block == NULL))
 		return false;
 	decode_entry(hint,

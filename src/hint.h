@@ -17,8 +17,6 @@
 #include "base.h"
 #include "segment.h"
 
-#define HINT_LEVELS_MAX 8
-
 /* A key with its bucket; 0, 0 is the default bucket. */
 struct hint_key {
 	uint64_t bucket_seq;
@@ -80,14 +78,17 @@ enum kvlog_status hint_build(const struct hint_source *sources,
     size_t source_count, uint64_t max_seq, struct hint **ret_hint,
     struct kvlog_error *err);
 
-/* Write an image to its file. */
+/* Write an image to its file, or to one of this name. */
 enum kvlog_status hint_write(
     const struct hint *hint, struct dir *dir, struct kvlog_error *err);
+enum kvlog_status hint_write_as(const struct hint *hint, struct dir *dir,
+    const char *name, struct kvlog_error *err);
 
 /*
  * Write a hint file entry by entry, in order of keys, in little memory.
- * sources as for hint_build(), with last_seq.  The file gets its name by
- * hint_writer_finish(), which replaces one of that name.
+ * sources as for hint_build(), with id, salt and last_seq; they and the bytes
+ * of each key stay where they are until the writer is destroyed.  The file
+ * gets its name by hint_writer_finish(), which replaces one of that name.
  */
 struct hint_writer;
 enum kvlog_status hint_writer_create(struct hint_writer **ret_writer,
@@ -98,10 +99,12 @@ enum kvlog_status hint_writer_add(struct hint_writer *writer,
     struct kvlog_error *err);
 enum kvlog_status hint_writer_finish(
     struct hint_writer *writer, struct kvlog_error *err);
+const char *hint_writer_name(const struct hint_writer *writer);
 /* Also removes what was not finished; NULL is fine. */
 void hint_writer_destroy(struct hint_writer *writer);
 
-/* The name of the file of a hint over these sources. */
+/* The name of the file of a hint over these sources; another one when the
+ * segment that it covers to its end has grown. */
 void hint_make_name(char name[DIR_NAME_LEN], const struct hint_source *sources,
     size_t source_count);
 

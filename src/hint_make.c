@@ -342,13 +342,18 @@ hint_make_name(char name[DIR_NAME_LEN], const struct hint_source *sources,
 		    a->id.first, z->id.last, a->from, z->to);
 }
 
+const char *
+hint_writer_name(const struct hint_writer *w)
+{
+	return w->name;
+}
+
 /* Make the file under a name that does not count. */
 static enum kvlog_status
 create_file(struct hint_writer *w, struct kvlog_error *err)
 {
 	int rc;
 
-	hint_make_name(w->name, w->sources, w->source_count);
 	snprintf(w->tmp, sizeof w->tmp, "%.*s.tmp",
 	    (int)(sizeof w->tmp - sizeof ".tmp"), w->name);
 	rc = os->open(w->dir->fd, w->tmp, OS_OPEN_CREATE, w->dir->mode, &w->fd);
@@ -385,6 +390,7 @@ hint_writer_create(struct hint_writer **ret_writer, struct dir *dir,
 	w->per_block = hint_per_block(w->loc_len);
 	if (dir != NULL) {
 		w->dir = dir;
+		hint_make_name(w->name, sources, source_count);
 		st = create_file(w, err);
 	}
 	if (st == KVLOG_OK &&
@@ -693,14 +699,14 @@ hint_build(const struct hint_source *sources, size_t source_count,
 }
 
 enum kvlog_status
-hint_write(const struct hint *hint, struct dir *dir, struct kvlog_error *err)
+hint_write_as(const struct hint *hint, struct dir *dir, const char *name,
+    struct kvlog_error *err)
 {
 	struct hint_writer w = {.dir = dir, .fd = -1};
 	enum kvlog_status st;
 	int rc;
 
-	w.sources = hint->sources;
-	w.source_count = hint->source_count;
+	memcpy(w.name, name, strlen(name) + 1);
 	st = create_file(&w, err);
 	if (st != KVLOG_OK)
 		return st;
@@ -715,4 +721,13 @@ hint_write(const struct hint *hint, struct dir *dir, struct kvlog_error *err)
 		return write_failed(&w, rc, err);
 	}
 	return KVLOG_OK;
+}
+
+enum kvlog_status
+hint_write(const struct hint *hint, struct dir *dir, struct kvlog_error *err)
+{
+	char name[DIR_NAME_LEN];
+
+	hint_make_name(name, hint->sources, hint->source_count);
+	return hint_write_as(hint, dir, name, err);
 }

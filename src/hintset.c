@@ -5,10 +5,11 @@
  * The list of hints is replaced as a whole, so that readers take no lock; who
  * needs it for longer than a moment holds a reference.
  *
- * Merging.  A new hint is merged with those before it for as long as they are
- * together no smaller than the one before them.  Sizes so at least double
- * from hint to hint towards the older ones: there are O(log n) of them, and
- * an entry is copied O(log n) times in its life.
+ * Merging.  A new hint is merged with those before it for as long as the next
+ * one of these is at most twice as large as what is merged already.  Sizes so
+ * more than double from hint to hint towards the older ones: there are
+ * O(log n) of them.  Each copy brings an entry into a hint at least half as
+ * large again, less what others replace: it is copied O(log n) times.
  *
  * A hint over several segments tells each key's newest record in all of them,
  * and nothing of the others.  So it serves only as long as all of these
@@ -18,6 +19,7 @@
 
 #include "hintset.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -276,10 +278,11 @@ choose(struct hint_list *list)
 
 enum kvlog_status
 hintset_collect(struct hintset *hints, struct dir *dir,
-    const struct file_list *files, struct kvlog_error *err)
+    const struct file_list *files, bool *ret_gone, struct kvlog_error *err)
 {
 	struct segset *set = hints->set;
 	struct hint_list *list = new_list(files->count);
+	bool gone = false;
 
 	if (list == NULL)
 		return err_set(err, KVLOG_NOMEM, 0, "look for hints");
@@ -288,12 +291,15 @@ hintset_collect(struct hintset *hints, struct dir *dir,
 		set->segments[i]->hinted_seq = 0;
 	}
 	for (size_t i = 0; i < files->count; i++) {
+		const char *name = files->files[i].name;
+		struct os_stat st;
 		struct hint *hint;
 
 		if (files->files[i].kind != FILE_HINT || set->count == 0)
 			continue;
-		hint = hint_open(
-		    dir, files->files[i].name, &set->segments[0]->header.store);
+		hint = hint_open(dir, name, &set->segments[0]->header.store);
+		if (hint == NULL)
+			gone |= os->stat_name(dir->fd, name, &st) == ENOENT;
 		if (hint != NULL && bind_all(set, hint))
 			list->hints[list->count++] = hint;
 		else
@@ -303,6 +309,8 @@ hintset_collect(struct hintset *hints, struct dir *dir,
 	pthread_mutex_lock(&hints->lock);
 	publish(hints, list);
 	pthread_mutex_unlock(&hints->lock);
+	if (ret_gone != NULL)
+		*ret_gone = gone;
 	return KVLOG_OK;
 }
 
@@ -343,7 +351,8 @@ hintset_add(struct hintset *hints, struct hint *hint)
 }
 
 enum kvlog_status
-hintset_mend(struct hintset *hints, const struct hint *damaged)
+hintset_mend(
+    struct hintset *hints, const struct hint *damaged, struct kvlog_error *err)
 {
 	enum kvlog_status st = KVLOG_OK;
 
@@ -355,7 +364,7 @@ hintset_mend(struct hintset *hints, const struct hint *damaged)
 		if (present(hints)->hints[i] != damaged)
 			continue;
 		st = hint_build(damaged->sources, damaged->source_count,
-		    UINT64_MAX, &image, NULL);
+		    UINT64_MAX, &image, err);
 		if (st == KVLOG_OK)
 			st = splice(hints, i, 1, image);
 		break;
@@ -378,16 +387,13 @@ may_store(const struct hint *image, uint64_t attested)
 	return image->name[0] == '\0';
 }
 
-/* Open the file of a hint over these sources. */
+/* Open the file that a hint over these sources was written to. */
 static struct hint *
-open_file(
-    struct dir *dir, const struct hint_source *sources, size_t source_count)
+open_file(struct dir *dir, const char *name, const struct hint_source *sources,
+    size_t source_count)
 {
-	char name[DIR_NAME_LEN];
-	struct hint *hint;
+	struct hint *hint = hint_open(dir, name, &sources[0].seg->header.store);
 
-	hint_make_name(name, sources, source_count);
-	hint = hint_open(dir, name, &sources[0].seg->header.store);
 	if (hint == NULL)
 		return NULL;
 	for (size_t i = 0; i < source_count; i++)
@@ -424,13 +430,18 @@ hintset_store_image(struct hintset *hints, struct dir *dir, uint64_t attested)
 {
 	struct hint_list *list = hint_list_get(hints);
 	struct hint *image = NULL, *file = NULL;
+	char name[DIR_NAME_LEN];
 	bool done = false;
 
 	for (size_t i = 0; i < list->count && image == NULL; i++)
 		if (may_store(list->hints[i], attested))
 			image = list->hints[i];
-	if (image != NULL && hint_write(image, dir, NULL) == KVLOG_OK)
-		file = open_file(dir, image->sources, image->source_count);
+	/* Named once: the segment may be growing. */
+	if (image != NULL)
+		hint_make_name(name, image->sources, image->source_count);
+	if (image != NULL && hint_write_as(image, dir, name, NULL) == KVLOG_OK)
+		file =
+		    open_file(dir, name, image->sources, image->source_count);
 	if (file != NULL)
 		done = exchange(hints, image, 1, file);
 	if (image != NULL && !done)
@@ -489,7 +500,7 @@ choose_run(const struct hint_list *list, uint64_t entries_max,
 
 		while (first > 0 &&
 		       may_join(list->hints[first - 1], list->hints[first]) &&
-		       list->hints[first - 1]->entry_count <= total) {
+		       list->hints[first - 1]->entry_count <= 2 * total) {
 			first--;
 			total += list->hints[first]->entry_count + 1;
 		}
@@ -598,7 +609,8 @@ merge_run(struct dir *dir, struct hint *const *run, size_t count)
 	if (st == KVLOG_OK)
 		st = hint_writer_finish(w, NULL);
 	if (st == KVLOG_OK)
-		hint = open_file(dir, sources, source_count);
+		hint =
+		    open_file(dir, hint_writer_name(w), sources, source_count);
 	merge_destroy(merge);
 	hint_writer_destroy(w);
 	os->free(sources);
@@ -652,7 +664,6 @@ hintset_cover(struct hintset *hints, size_t first, uint64_t end,
 	const struct segset *set = hints->set;
 	struct hint_list *list = hint_list_get(hints);
 	size_t h = 0, most = list->count + 2 * (set->count - first);
-	uint64_t start = order_of(&set->segments[first]->header.id);
 
 	memset(c, 0, sizeof *c);
 	c->hints = os->calloc(most, sizeof(*c->hints));
@@ -662,14 +673,16 @@ hintset_cover(struct hintset *hints, size_t first, uint64_t end,
 		hint_list_put(list);
 		return err_set(err, KVLOG_NOMEM, 0, "read hints");
 	}
-	/* Those that begin before are of no use. */
-	while (h < list->count &&
-	       order_of(&first_source(list->hints[h])->id) < start)
-		h++;
 	for (size_t i = first; i < set->count; i++) {
 		const struct segment *seg = set->segments[i];
 		uint64_t at = SEGMENT_DATA_OFF;
 
+		/* Those that begin before, or go on where one of them ends,
+		 * are of no use. */
+		while (h < list->count &&
+		       order_of(&first_source(list->hints[h])->id) <
+			   order_of(&seg->header.id))
+			h++;
 		while (h < list->count &&
 		       first_source(list->hints[h])->seg == seg &&
 		       first_source(list->hints[h])->from == at) {

@@ -43,10 +43,11 @@ void hintset_fini(struct hintset *hints); /* all zeros is fine */
 /*
  * Choose among the hint files in a listing those that serve, now that the
  * ends of the segments are known.  Forgets what was chosen before.  Sets
- * hinted_to and hinted_seq of the segments.
+ * hinted_to and hinted_seq of the segments.  *ret_gone (may be NULL): a file
+ * of the listing is there no more, perhaps because it was merged into another.
  */
 enum kvlog_status hintset_collect(struct hintset *hints, struct dir *dir,
-    const struct file_list *files, struct kvlog_error *err);
+    const struct file_list *files, bool *ret_gone, struct kvlog_error *err);
 
 /* Whether a file of this name serves. */
 bool hintset_uses(struct hintset *hints, const char *name);
@@ -70,7 +71,7 @@ bool hintset_store_image(
 
 /* Put an image in memory in the place of a hint that was found damaged. */
 enum kvlog_status hintset_mend(
-    struct hintset *hints, const struct hint *damaged);
+    struct hintset *hints, const struct hint *damaged, struct kvlog_error *err);
 
 /*
  * If neighbouring hint files are due to become one, so that there are always

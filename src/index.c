@@ -17,8 +17,6 @@
 #include <sched.h>
 #include <string.h>
 
-#define LOAD_AHEAD 16 /* entries whose cache lines are fetched early */
-
 enum kvlog_status
 index_init(struct index *index, struct segset *segs, struct hintset *hints,
     const uint8_t *secret, bool verify, struct kvlog_error *err)
@@ -174,8 +172,15 @@ find_in_hints(struct index *index, uint64_t hash, const struct hint_key *key,
 			if (unsound)
 				break;
 		}
-		if (unsound)
-			st = hintset_mend(index->hints, list->hints[i - 1]);
+		if (unsound) {
+			const struct hint *hint = list->hints[i - 1];
+
+			st = hintset_mend(index->hints, hint, NULL);
+			/* Of its records one is damaged too: perhaps this
+			 * key's. */
+			ret_ref->seg = hint->sources[0].seg;
+			ret_ref->off = hint->sources[0].from;
+		}
 		hint_list_put(list);
 		if (!unsound || st != KVLOG_OK)
 			return st;
@@ -228,116 +233,5 @@ index_set(struct index *index, uint64_t hash, const void *key, size_t key_len,
 		return KVLOG_NOMEM;
 	assert(done); /* nobody else changes the index */
 	(void)done;
-	return KVLOG_OK;
-}
-
-/*
- * A hint names the hash of a record that is damaged.  What is older and has
- * this hash may be the same key's, so it must not show through: from now on
- * the hash leads to the damage.
- */
-static enum kvlog_status
-load_damaged(struct index *index, uint64_t hash, uint64_t loc)
-{
-	struct keydir_probe probe;
-	uint64_t old;
-
-	while ((old = keydir_first(index->keydir, hash, &probe)) != KEYDIR_NONE)
-		if (!keydir_remove(index->keydir, hash, old))
-			break;
-	return keydir_insert(index->keydir, hash, loc) == 0 ? KVLOG_OK
-							    : KVLOG_NOMEM;
-}
-
-/* Enter one record while loading. */
-static enum kvlog_status
-load_record(struct index *index, const struct segment *seg, uint64_t off,
-    uint64_t hash, unsigned type, struct kvlog_error *err)
-{
-	struct keydir_probe probe;
-	uint64_t loc = segset_loc(seg, off);
-
-	/* Buckets have no users yet; their records hide nothing. */
-	if (type != RECORD_PUT && type != RECORD_DELETE)
-		return KVLOG_OK;
-	if ((type == RECORD_PUT || index->hints != NULL) &&
-	    keydir_first(index->keydir, hash, &probe) == KEYDIR_NONE) {
-		/* The common case needs no look at the record. */
-		if (keydir_insert(index->keydir, hash, loc) != 0)
-			return err_set(err, KVLOG_NOMEM, 0, "load the index");
-		return KVLOG_OK;
-	}
-
-	struct record rec;
-	enum kvlog_status st;
-
-	if (!segment_parse(seg, off, &rec) ||
-	    !record_header_ok(
-		seg->map.addr + off, &rec, segment_seed(seg, off)))
-		st = load_damaged(index, hash, loc);
-	else if ((rec.flags & RECORD_BUCKET) != 0)
-		return KVLOG_OK;
-	else
-		st = index_set(index, hash, rec.key, rec.key_len, loc,
-		    type == RECORD_DELETE);
-	return st == KVLOG_OK ? st : err_set(err, st, 0, "load the index");
-}
-
-static enum kvlog_status
-load_entries(
-    struct index *index, const struct hint *hint, struct kvlog_error *err)
-{
-	struct hint_entry e;
-
-	for (uint64_t i = 0; i < hint->entry_count; i++) {
-		enum kvlog_status st;
-
-		if (i + LOAD_AHEAD < hint->entry_count &&
-		    hint_get(hint, i + LOAD_AHEAD, &e))
-			keydir_prefetch(index->keydir, e.hash);
-		(void)hint_get(hint, i, &e);
-		st = load_record(index, e.seg, e.off, e.hash, e.type, err);
-		if (st != KVLOG_OK)
-			return st;
-	}
-	return KVLOG_OK;
-}
-
-enum kvlog_status
-index_load_hint(struct index *index, struct hint *hint, struct kvlog_error *err)
-{
-	struct hint *image;
-	enum kvlog_status st;
-
-	if (hint_verify(hint))
-		return load_entries(index, hint, err);
-	st = hint_build(
-	    hint->sources, hint->source_count, UINT64_MAX, &image, err);
-	if (st != KVLOG_OK)
-		return st;
-	st = load_entries(index, image, err);
-	hint_unref(image);
-	return st;
-}
-
-enum kvlog_status
-index_load_records(struct index *index, const struct segment *seg,
-    uint64_t from, uint64_t to, struct kvlog_error *err)
-{
-	uint64_t off = from;
-	struct record rec;
-	bool bad = false;
-
-	for (; segment_walk(seg, &off, to, &rec, &bad); off += rec.size) {
-		enum kvlog_status st = load_record(
-		    index, seg, off, hint_hash(seg, &rec), rec.type, err);
-
-		if (st != KVLOG_OK)
-			return st;
-	}
-	if (bad)
-		return err_set_at(err, KVLOG_CORRUPT, segment_number(seg), off,
-		    "segment %u changed at offset %llu while it was opened",
-		    (unsigned)segment_number(seg), (unsigned long long)off);
 	return KVLOG_OK;
 }

@@ -80,14 +80,4 @@ enum kvlog_status index_set(struct index *index, uint64_t hash, const void *key,
 void index_begin_batch(struct index *index);
 void index_end_batch(struct index *index);
 
-/*
- * Enter what is newer than all that was entered before: the entries of a
- * hint; the records of [from, to) of a segment.
- */
-enum kvlog_status index_load_hint(
-    struct index *index, struct hint *hint, struct kvlog_error *err);
-enum kvlog_status index_load_records(struct index *index,
-    const struct segment *seg, uint64_t from, uint64_t to,
-    struct kvlog_error *err);
-
 #endif

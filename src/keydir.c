@@ -65,6 +65,7 @@ struct keydir {
 
 	/* The writer's. */
 	struct arena arena;
+	unsigned part_bits; /* of a part: the directory has holes */
 	uint64_t leaf_count;
 	uint64_t retired_count; /* units in leaves that wait for their epoch */
 	struct epoch_node node; /* once it is destroyed */
@@ -243,33 +244,6 @@ retire_leaf(struct keydir *keydir, struct leaf *leaf)
 
 /* ---- life ---- */
 
-int
-keydir_create(struct keydir **ret_keydir, struct epoch *epoch)
-{
-	const struct leaf_size size = leaf_size_for(1);
-	struct keydir *keydir = os->calloc(1, sizeof *keydir);
-	struct directory *directory;
-	struct leaf *leaf = NULL;
-
-	if (keydir == NULL)
-		return ENOMEM;
-	keydir->epoch = epoch;
-	keydir->leaf_count = 1;
-	arena_init(&keydir->arena);
-	directory = new_directory(keydir, 0);
-	if (directory != NULL)
-		leaf = new_leaf(keydir, 0, size);
-	if (leaf == NULL) {
-		os->free(directory);
-		os->free(keydir);
-		return ENOMEM;
-	}
-	atomic_init(&directory->leaf[0], leaf);
-	atomic_init(&keydir->directory, directory);
-	*ret_keydir = keydir;
-	return 0;
-}
-
 static void
 free_keydir(void *arg)
 {
@@ -280,12 +254,81 @@ free_keydir(void *arg)
 	for (size_t i = 0; i < (size_t)1 << directory->depth; i += span) {
 		struct leaf *leaf = leaf_at(directory, i);
 
+		span = 1;
+		if (leaf == NULL)
+			continue; /* of another part */
 		span = span_of(directory, leaf);
 		free_leaf(keydir, leaf);
 	}
 	free_directory(directory);
 	arena_fini(&keydir->arena);
 	os->free(keydir);
+}
+
+int
+keydir_create(struct keydir **ret_keydir, struct epoch *epoch)
+{
+	return keydir_create_part(ret_keydir, epoch, 0, 0, 0, 0);
+}
+
+/* The depth at which leaves of the usual size hold so many entries. */
+static uint32_t
+depth_for(uint64_t entries, unsigned bits)
+{
+	uint32_t depth = bits;
+
+	while (entries >> (depth - bits) > leaf_cap_max() * 9 / 10 &&
+	       depth < DEPTH_MAX)
+		depth++;
+	return depth;
+}
+
+/* Fill the part's entries of the directory with leaves. */
+static bool
+fill_directory(struct keydir *keydir, struct directory *directory,
+    unsigned part, uint64_t least)
+{
+	size_t count = (size_t)1 << (directory->depth - keydir->part_bits);
+	size_t first = part * count;
+	struct leaf_size size = leaf_size_for(max_u64(1, least / count));
+
+	for (size_t i = 0; i < (size_t)1 << directory->depth; i++)
+		atomic_init(&directory->leaf[i], NULL);
+	for (size_t i = first; i < first + count; i++) {
+		struct leaf *leaf = new_leaf(keydir, directory->depth, size);
+
+		if (leaf == NULL)
+			return false;
+		atomic_init(&directory->leaf[i], leaf);
+	}
+	keydir->leaf_count = count;
+	return true;
+}
+
+int
+keydir_create_part(struct keydir **ret_keydir, struct epoch *epoch,
+    unsigned bits, unsigned part, uint64_t least, uint64_t most)
+{
+	struct keydir *keydir = os->calloc(1, sizeof *keydir);
+	struct directory *directory;
+
+	if (keydir == NULL)
+		return ENOMEM;
+	keydir->epoch = epoch;
+	keydir->part_bits = bits;
+	arena_init(&keydir->arena);
+	directory = new_directory(keydir, depth_for(most, bits));
+	if (directory == NULL) {
+		os->free(keydir);
+		return ENOMEM;
+	}
+	atomic_init(&keydir->directory, directory);
+	if (!fill_directory(keydir, directory, part, least)) {
+		free_keydir(keydir);
+		return ENOMEM;
+	}
+	*ret_keydir = keydir;
+	return 0;
 }
 
 void
@@ -311,6 +354,59 @@ uint64_t
 keydir_bytes(const struct keydir *keydir)
 {
 	return sizeof *keydir + arena_bytes(&keydir->arena);
+}
+
+/* ---- parts ---- */
+
+/* Let a part's leaves be whole's, in their places in its directory. */
+static void
+adopt(struct keydir *whole, struct directory *directory, struct keydir *part,
+    unsigned number)
+{
+	const struct directory *from = directory_of(part);
+	unsigned shift = directory->depth - from->depth;
+	size_t count = (size_t)1 << (directory->depth - part->part_bits);
+
+	for (size_t i = number * count; i < (number + 1) * count; i++) {
+		struct leaf *leaf = leaf_at(from, i >> shift);
+
+		leaf->owner = whole;
+		atomic_init(&directory->leaf[i], leaf);
+	}
+}
+
+struct keydir *
+keydir_join(struct keydir *const *parts, unsigned bits, struct epoch *epoch)
+{
+	struct keydir *whole = parts[0];
+	struct directory *directory;
+	uint32_t depth = 0;
+
+	for (unsigned p = 0; p < 1u << bits; p++)
+		if (directory_of(parts[p])->depth > depth)
+			depth = directory_of(parts[p])->depth;
+	directory = new_directory(whole, depth);
+	if (directory == NULL)
+		return NULL;
+	for (unsigned p = 0; p < 1u << bits; p++) {
+		struct keydir *part = parts[p];
+
+		assert(part->retired_count == 0 && part->part_bits == bits);
+		adopt(whole, directory, part, p);
+		free_directory(directory_of(part));
+		if (p == 0)
+			continue;
+		arena_join(&whole->arena, &part->arena);
+		whole->leaf_count += part->leaf_count;
+		atomic_store(
+		    &whole->count, keydir_count(whole) + keydir_count(part));
+		os->free(part);
+	}
+	whole->part_bits = 0;
+	whole->epoch = epoch;
+	atomic_store_explicit(
+	    &whole->directory, directory, memory_order_release);
+	return whole;
 }
 
 /* ---- finds ---- */
@@ -411,7 +507,8 @@ may_split(const struct keydir *keydir, const struct leaf *leaf)
 	if (leaf->depth < depth)
 		return true;
 	return depth < DEPTH_MAX &&
-	       UINT64_C(2) << depth <= 4 * keydir->leaf_count + 8;
+	       UINT64_C(2) << depth <= (4 * keydir->leaf_count + 8)
+					   << keydir->part_bits;
 }
 
 /* A leaf for count entries and, up to the ordinary size, those pending. */
@@ -663,6 +760,9 @@ keydir_check(const struct keydir *keydir)
 	for (size_t i = 0; i < (size_t)1 << directory->depth; i += span) {
 		const struct leaf *leaf = leaf_at(directory, i);
 
+		span = 1;
+		if (leaf == NULL)
+			continue; /* of another part */
 		assert(leaf->owner == keydir);
 		assert(leaf->depth <= directory->depth);
 		span = span_of(directory, leaf);

@@ -43,6 +43,21 @@ struct keydir_probe {
  * epoch, which must outlive the table. */
 int keydir_create(struct keydir **ret_keydir, struct epoch *epoch);
 
+/*
+ * A table for the hashes whose top bits are part only, so that several
+ * threads may fill one each; keydir_join() then makes them one.  bits <= 8.
+ * least, most: how many entries there will be, so that they may come in any
+ * order without a leaf having to split.
+ */
+int keydir_create_part(struct keydir **ret_keydir, struct epoch *epoch,
+    unsigned bits, unsigned part, uint64_t least, uint64_t most);
+
+/* Make the tables of all 2^bits parts one, which from then on uses epoch;
+ * nothing waits for the epochs of the parts.  NULL: out of memory, and the
+ * parts are as before. */
+struct keydir *keydir_join(
+    struct keydir *const *parts, unsigned bits, struct epoch *epoch);
+
 /* No find in this table may be going on.  NULL is fine.  Where readers of
  * something else hold the epoch up, the memory is freed after them. */
 void keydir_destroy(struct keydir *keydir);

@@ -13,7 +13,9 @@
  * what the damaged record replaced.
  *
  * A damaged block of a hint costs time only: the source goes on, behind its
- * last key, in an image made of the records themselves.
+ * last key, in an image made of the records themselves.  If one of them is
+ * damaged too, nobody knows what the source still holds: a damaged entry
+ * stands for all of it, and whatever is older is damage from there on.
  */
 #include "config.h"
 
@@ -21,12 +23,14 @@
 
 #include <string.h>
 
-#define AHEAD 8 /* entries whose records are fetched early */
+#define AHEAD 8             /* entries whose records are fetched early */
+#define ANY_HASH UINT64_MAX /* of a damaged entry that may be of any key */
 
 struct source {
 	struct hint *hint;
 	uint64_t next;   /* number of the entry that is loaded */
 	bool damaged;    /* the record of that is */
+	bool lost;       /* and so is all behind it */
 	uint64_t prefix; /* first 8 bytes of its key, to compare */
 	struct hint_entry entry;
 	struct record rec;
@@ -46,9 +50,10 @@ struct merge {
 	size_t source_count;
 	struct source **heap; /* sources that have an entry */
 	size_t heap_count;
-	struct hint_key start; /* where the last seek led, if has_start */
+	bool placed;           /* the heap is built, at start or behind it */
+	bool taken;            /* its top has been yielded */
+	struct hint_key start; /* where the walk begins */
 	uint8_t *start_bytes;
-	bool has_start;
 	struct hint_key last; /* of the last sound entry, if has_last */
 	bool has_last;
 	struct merge_entry entry;
@@ -68,27 +73,43 @@ fetch_ahead(const struct source *s)
 		PREFETCH(e.seg->map.addr + e.off);
 }
 
+/* The source that the place of an error is in. */
+static const struct segment *
+segment_of(const struct hint *hint, uint32_t number)
+{
+	size_t i = 0;
+
+	while (i + 1 < hint->source_count &&
+	       segment_number(hint->sources[i].seg) != number)
+		i++;
+	return hint->sources[i].seg;
+}
+
 /*
  * Take an image in the place of a hint that is damaged, and go to where the
  * hint was: behind the last key that came from anywhere, or to where the walk
- * began.
+ * began.  s is lost if there can be no image.
  */
 static enum kvlog_status
 replace_hint(struct merge *m, struct source *s)
 {
+	struct kvlog_error err = {0};
 	struct hint *image;
 	enum kvlog_status st = hint_build(
-	    s->hint->sources, s->hint->source_count, UINT64_MAX, &image, NULL);
+	    s->hint->sources, s->hint->source_count, UINT64_MAX, &image, &err);
 
+	if (st == KVLOG_CORRUPT) {
+		s->entry = (struct hint_entry){.hash = ANY_HASH,
+		    .seg = segment_of(s->hint, err.segment),
+		    .off = err.offset};
+		s->lost = true;
+		return KVLOG_OK;
+	}
 	if (st != KVLOG_OK)
 		return st;
 	hint_unref(s->hint);
 	s->hint = image;
-	s->next = 0;
-	if (m->has_last)
-		(void)hint_seek(image, &m->last, &s->next);
-	else if (m->has_start)
-		(void)hint_seek(image, &m->start, &s->next);
+	(void)hint_seek(image, m->has_last ? &m->last : &m->start, &s->next);
 	return KVLOG_OK;
 }
 
@@ -97,20 +118,22 @@ static enum kvlog_status
 load(struct merge *m, struct source *s, bool *ret_there)
 {
 	*ret_there = s->next < s->hint->entry_count;
-	if (*ret_there && !hint_get(s->hint, s->next, &s->entry)) {
+	if (*ret_there && !s->lost && !hint_get(s->hint, s->next, &s->entry)) {
 		enum kvlog_status st = replace_hint(m, s);
 
 		if (st != KVLOG_OK)
 			return st;
-		*ret_there = s->next < s->hint->entry_count &&
-			     hint_get(s->hint, s->next, &s->entry);
+		if (!s->lost)
+			*ret_there = s->next < s->hint->entry_count &&
+				     hint_get(s->hint, s->next, &s->entry);
 	}
 	if (!*ret_there)
 		return KVLOG_OK;
-	fetch_ahead(s);
-	s->damaged = !hint_read(&s->entry, &s->rec);
+	s->damaged = s->lost || !hint_read(&s->entry, &s->rec);
 	if (s->damaged) /* reported at once: it sorts first */
 		memset(&s->rec, 0, sizeof s->rec);
+	else
+		fetch_ahead(s);
 	s->prefix = key_prefix(s->rec.key, s->rec.key_len);
 	return KVLOG_OK;
 }
@@ -159,21 +182,29 @@ sift_down(struct merge *m, size_t i)
 	m->heap[i] = moved;
 }
 
+/* Let every source be at the start. */
 static enum kvlog_status
-build_heap(struct merge *m)
+place(struct merge *m)
 {
 	m->heap_count = 0;
 	for (size_t i = 0; i < m->source_count; i++) {
+		struct source *s = &m->sources[i];
+		enum kvlog_status st = KVLOG_OK;
 		bool there;
-		enum kvlog_status st = load(m, &m->sources[i], &there);
 
+		s->lost = false;
+		if (!hint_seek(s->hint, &m->start, &s->next))
+			st = replace_hint(m, s);
+		if (st == KVLOG_OK)
+			st = load(m, s, &there);
 		if (st != KVLOG_OK)
 			return st;
 		if (there)
-			m->heap[m->heap_count++] = &m->sources[i];
+			m->heap[m->heap_count++] = s;
 	}
 	for (size_t i = m->heap_count / 2; i-- > 0;)
 		sift_down(m, i);
+	m->placed = true;
 	return KVLOG_OK;
 }
 
@@ -182,13 +213,16 @@ static enum kvlog_status
 advance_top(struct merge *m)
 {
 	struct source *top = m->heap[0];
+	const uint64_t from = top->next;
 	bool there;
 	enum kvlog_status st;
 
-	top->next++;
+	top->next = top->lost ? top->hint->entry_count : from + 1;
 	st = load(m, top, &there);
-	if (st != KVLOG_OK)
+	if (st != KVLOG_OK) {
+		top->next = from;
 		return st;
+	}
 	if (!there)
 		m->heap[0] = m->heap[--m->heap_count];
 	if (m->heap_count > 0)
@@ -215,7 +249,8 @@ merge_create(struct hint *const *hints, size_t count, struct merge **ret_merge)
 			m->sources[i].age = i;
 		}
 		m->source_count = count;
-		st = build_heap(m);
+		m->start.bytes = m->start_bytes;
+		st = place(m);
 	}
 	if (st != KVLOG_OK) {
 		merge_destroy(m);
@@ -246,21 +281,12 @@ merge_seek(struct merge *m, const struct hint_key *key)
 	m->start.bytes = m->start_bytes;
 	if (key->len > 0)
 		memcpy(m->start_bytes, key->bytes, key->len);
-	m->has_start = true;
+	m->placed = false;
+	m->taken = false;
 	m->has_last = false;
 	m->damaged_count = 0;
 	memset(&m->entry, 0, sizeof m->entry);
-	for (size_t i = 0; i < m->source_count; i++) {
-		struct source *s = &m->sources[i];
-
-		if (!hint_seek(s->hint, &m->start, &s->next)) {
-			enum kvlog_status st = replace_hint(m, s);
-
-			if (st != KVLOG_OK)
-				return st;
-		}
-	}
-	return build_heap(m);
+	return place(m);
 }
 
 static enum kvlog_status
@@ -286,7 +312,9 @@ static const struct damaged *
 find_damaged(const struct merge *m, const struct merge_entry *e)
 {
 	for (size_t i = 0; i < m->damaged_count; i++)
-		if (m->damaged[i].hash == e->hash && m->damaged[i].age > e->age)
+		if ((m->damaged[i].hash == e->hash ||
+			m->damaged[i].hash == ANY_HASH) &&
+		    m->damaged[i].age > e->age)
 			return &m->damaged[i];
 	return NULL;
 }
@@ -304,39 +332,54 @@ is_hidden(struct merge *m, const struct merge_entry *e)
 	return false;
 }
 
+/* Get to the next entry at the top of the heap, if there are any.  What
+ * fails here is done again by the next call. */
+static enum kvlog_status
+settle(struct merge *m)
+{
+	enum kvlog_status st = KVLOG_OK;
+
+	if (!m->placed)
+		st = place(m);
+	else if (m->taken)
+		st = advance_top(m);
+	if (st == KVLOG_OK)
+		m->taken = false;
+	return st;
+}
+
 enum kvlog_status
 merge_next(struct merge *m)
 {
 	struct merge_entry *e = &m->entry;
+	enum kvlog_status st;
 
-	while (m->heap_count > 0) {
+	while ((st = settle(m)) == KVLOG_OK && m->heap_count > 0) {
 		const struct source *top = m->heap[0];
 		const struct damaged *damaged;
-		enum kvlog_status st = KVLOG_OK;
-		bool hidden;
 
 		*e = (struct merge_entry){top->entry.seg, top->entry.off,
 		    top->entry.hash, top->age, top->rec, top->damaged};
-		hidden = !e->damaged && is_hidden(m, e);
-
-		if (e->damaged)
+		if (e->damaged) {
 			st = note_damaged(m, e);
-		if (st == KVLOG_OK)
-			st = advance_top(m);
-		if (st != KVLOG_OK)
-			return st;
-		if (hidden)
-			continue;
-		damaged = e->damaged ? NULL : find_damaged(m, e);
-		if (damaged != NULL) {
-			e->seg = damaged->seg;
-			e->off = damaged->off;
-			e->damaged = true;
+			if (st != KVLOG_OK)
+				return st;
 		}
-		return e->damaged ? KVLOG_CORRUPT : KVLOG_OK;
+		m->taken = true;
+		if (e->damaged)
+			return KVLOG_CORRUPT;
+		if (is_hidden(m, e))
+			continue;
+		damaged = find_damaged(m, e);
+		if (damaged == NULL)
+			return KVLOG_OK;
+		e->seg = damaged->seg;
+		e->off = damaged->off;
+		e->damaged = true;
+		return KVLOG_CORRUPT;
 	}
 	memset(e, 0, sizeof *e);
-	return KVLOG_NOTFOUND;
+	return st == KVLOG_OK ? KVLOG_NOTFOUND : st;
 }
 
 const struct merge_entry *

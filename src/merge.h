@@ -18,13 +18,16 @@ struct merge;
  * Begin before the first key of the hints, which are in the order of the log,
  * the newest last; each is held by a reference until the merge is destroyed.
  * A hint that turns out to be damaged is replaced by an image in memory,
- * unnoticed but for the time it takes.
+ * unnoticed but for the time it takes; if that cannot be, as a record is
+ * damaged too, a damaged entry stands for all that the hint still held, and
+ * what is older comes out damaged.
  */
 enum kvlog_status merge_create(
     struct hint *const *hints, size_t count, struct merge **ret_merge);
 void merge_destroy(struct merge *merge); /* NULL is fine */
 
-/* To just before the first key >= key. */
+/* To just before the first key >= key; after KVLOG_NOMEM the next call of
+ * merge_next() goes there. */
 enum kvlog_status merge_seek(struct merge *merge, const struct hint_key *key);
 
 /*
@@ -33,7 +36,7 @@ enum kvlog_status merge_seek(struct merge *merge, const struct hint_key *key);
  *                   is not looked at
  *   KVLOG_CORRUPT   the entry's record is damaged; the merge can go on
  *   KVLOG_NOTFOUND  there are no more
- *   KVLOG_NOMEM     as it says
+ *   KVLOG_NOMEM     as it says; the next call tries again
  */
 enum kvlog_status merge_next(struct merge *merge);
 

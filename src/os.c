@@ -16,6 +16,8 @@
 
 #include "os.h"
 
+#include "bytes.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -357,7 +359,7 @@ fill_holes(int fd, uint64_t end)
 		int error = real_pread(fd, block, len, off, &got);
 
 		if (error == 0 && memcmp(block, zeros, got) == 0)
-			error = pwrite_all(fd, block, got, off);
+			error = real_pwrite(fd, block, got, off);
 		if (error != 0)
 			return error;
 	}
@@ -631,6 +633,14 @@ is_locked(int fd, uint64_t byte)
 	return fcntl(fd, GET_LOCK, &lock) == 0 && lock.l_type != F_UNLCK;
 }
 
+static unsigned
+real_cpu_count(void)
+{
+	long count = sysconf(_SC_NPROCESSORS_ONLN);
+
+	return count > 1 ? (unsigned)count : 1;
+}
+
 const struct os_table os_real = {
     .mkdir = real_mkdir,
     .open_dir = real_open_dir,
@@ -670,6 +680,7 @@ const struct os_table os_real = {
     .sleep_ns = real_sleep_ns,
     .boot_id = os_sys_boot_id,
     .pid = real_pid,
+    .cpu_count = real_cpu_count,
 
     .malloc = malloc,
     .calloc = calloc,
@@ -679,3 +690,14 @@ const struct os_table os_real = {
 };
 
 const struct os_table *os = &os_real;
+
+int
+os_draw(uint64_t *ret_number)
+{
+	uint8_t bytes[8];
+	int rc = os->random(bytes, sizeof bytes);
+
+	if (rc == 0)
+		*ret_number = get_u64(bytes);
+	return rc;
+}

@@ -134,6 +134,7 @@ struct os_table {
 	/* 16 bytes that change at every boot; zeros if the system has none */
 	void (*boot_id)(uint8_t ret_id[16]);
 	uint32_t (*pid)(void);
+	unsigned (*cpu_count)(void); /* processors to run on; at least 1 */
 
 	/* Memory; as the C library's, and aligned_alloc. */
 	void *(*malloc)(size_t size);
@@ -146,6 +147,10 @@ struct os_table {
 /* The table in use: the real one, unless a test replaced it. */
 extern const struct os_table *os;
 extern const struct os_table os_real;
+
+/* A random number: of the same random bytes the same one on every machine, so
+ * that what is written is. */
+int os_draw(uint64_t *ret_number);
 
 /*
  * What differs between systems, for os.c alone: os_linux.c, or os_posix.c

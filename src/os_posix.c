@@ -11,8 +11,20 @@
  *           must not be opened twice in one process by ways that the library
  *           cannot see.
  *   boot id is unknown: what a crash of the machine left cannot be told from
- *           what a killed process left, and is treated as the former.
+ *           what a killed process left, and is treated as the former: writing
+ *           goes on in a new segment.  A store that was closed needs no boot
+ *           id (control.c).
  *   file systems all count as plain.
+ *
+ * A boot id may be missing but never be that of an earlier boot, for then
+ * commits would be cut off or called damaged that are only unknown to an old
+ * control page.  No clock gives such a thing: the time of boot, whether from
+ * utmpx, from kern.boottime or as the difference of two clocks, is what a
+ * machine without a battery says at every boot, or what a stale file in a
+ * container says; and it moves whenever the clock is set.  What POSIX says of
+ * shared memory leaves open whether it outlives a boot.  Only a number that
+ * the kernel draws serves (kern.bootsessionuuid of Darwin is one); a port to
+ * such a system may return it here.
  */
 #include "config.h"
 

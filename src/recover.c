@@ -67,13 +67,17 @@ struct recoverer {
 	size_t tiled;      /* segments before the gap, if any */
 	uint32_t gap;      /* number of the first missing segment, or 0 */
 	uint64_t attested; /* A */
+	/* As it was before any file was read: what a writer says of a later
+	 * end is not to be held against what was read before. */
+	struct control_note note;
+	bool has_note;
 	struct next_valid next;
 	struct kvlog_error *err;
 };
 
 /* Files */
 
-static void
+static enum kvlog_status
 fill_set_ids(struct recoverer *rec)
 {
 	struct file_list *files = &rec->r->files;
@@ -81,6 +85,7 @@ fill_set_ids(struct recoverer *rec)
 	for (size_t i = 0; i < files->count; i++) {
 		struct file *f = &files->files[i];
 		struct segment *seg;
+		enum kvlog_status st;
 
 		if (f->kind != FILE_SEGMENT)
 			continue;
@@ -89,14 +94,17 @@ fill_set_ids(struct recoverer *rec)
 		if (f->id.parts == 1)
 			continue;
 		/* An unreadable part makes its set incomplete. */
-		if (segment_open(rec->dir, f->name, &f->id, &seg, NULL) ==
-		    KVLOG_OK) {
+		st = segment_open(rec->dir, f->name, &f->id, &seg, rec->err);
+		if (st == KVLOG_VERSION)
+			return st;
+		if (st == KVLOG_OK) {
 			f->set_id = seg->header.set_id;
 			segment_close(seg);
 		} else {
 			f->set_id = i;
 		}
 	}
+	return KVLOG_OK;
 }
 
 static enum kvlog_status
@@ -126,6 +134,15 @@ open_one(struct recoverer *rec, const struct file *file)
 }
 
 static enum kvlog_status
+fail_missing(const struct recoverer *rec, uint32_t number)
+{
+	return err_set_at(rec->err, KVLOG_CORRUPT, number, 0,
+	    "%s: segment %" PRIu32 " is missing; restore the file from a "
+	    "backup, or save the others with kvlog-verify --salvage",
+	    rec->dir->path, number);
+}
+
+static enum kvlog_status
 open_files(struct recoverer *rec)
 {
 	struct file_list *files = &rec->r->files;
@@ -134,9 +151,10 @@ open_files(struct recoverer *rec)
 	enum kvlog_status st;
 
 	st = dir_list(rec->dir, files, rec->err);
+	if (st == KVLOG_OK)
+		st = fill_set_ids(rec);
 	if (st != KVLOG_OK)
 		return st;
-	fill_set_ids(rec);
 	dir_tile(files, &last, &rec->gap);
 	for (size_t i = 0; i < files->count && st == KVLOG_OK; i++) {
 		any |= files->files[i].kind == FILE_SEGMENT;
@@ -147,9 +165,7 @@ open_files(struct recoverer *rec)
 		return st;
 	rec->tiled = rec->set->count;
 	if (rec->tiled == 0 && any)
-		return err_set_at(rec->err, KVLOG_CORRUPT, 1, 0,
-		    "%s: segment 1 is missing; restore the file from a backup",
-		    rec->dir->path);
+		return fail_missing(rec, 1);
 	if (rec->tiled == 0)
 		return err_set(rec->err, KVLOG_NOSTORE, 0, "%s has no segments",
 		    rec->dir->path);
@@ -159,9 +175,10 @@ open_files(struct recoverer *rec)
 	for (size_t i = 0; i < files->count && rec->gap != 0; i++) {
 		struct file *f = &files->files[i];
 
-		if (f->kind != FILE_SEGMENT || f->id.first < rec->gap)
-			continue;
-		(void)open_one(rec, f);
+		if (f->kind == FILE_SEGMENT && f->id.first >= rec->gap)
+			st = open_one(rec, f);
+		if (st != KVLOG_OK)
+			return st; /* of another store, or a newer format */
 	}
 	return KVLOG_OK;
 }
@@ -275,7 +292,7 @@ last_limit(const struct recoverer *rec, const struct segment *seg)
 
 /* Ends of sealed segments, the chain of salts, and hints. */
 static enum kvlog_status
-follow_links(struct recoverer *rec)
+follow_links(struct recoverer *rec, bool *ret_gone)
 {
 	struct segset *set = rec->set;
 
@@ -303,7 +320,8 @@ follow_links(struct recoverer *rec)
 		if (next == NULL && seg->header.kind == SEGMENT_PLAIN)
 			atomic_store(&seg->end, last_limit(rec, seg));
 	}
-	return hintset_collect(rec->hints, rec->dir, &rec->r->files, rec->err);
+	return hintset_collect(
+	    rec->hints, rec->dir, &rec->r->files, ret_gone, rec->err);
 }
 
 /* Survey */
@@ -378,7 +396,6 @@ open_and_survey(struct recoverer *rec, size_t i)
 static enum kvlog_status
 survey_all(struct recoverer *rec)
 {
-	struct control_note note;
 	const struct segset *set = rec->set;
 
 	rec->surveys = os->calloc(set->count, sizeof *rec->surveys);
@@ -416,10 +433,12 @@ survey_all(struct recoverer *rec)
 		if (st != KVLOG_OK)
 			return st;
 	}
-	if (control_read_note(rec->control, &note) &&
-	    memcmp(note.uuid, set->segments[0]->header.store.uuid, 16) == 0) {
-		rec->attested = max_u64(rec->attested, note.last_seq);
-		rec->r->seq_seen = max_u64(rec->r->seq_seen, note.last_seq);
+	if (rec->has_note &&
+	    memcmp(rec->note.uuid, set->segments[0]->header.store.uuid, 16) ==
+		0) {
+		rec->attested = max_u64(rec->attested, rec->note.last_seq);
+		rec->r->seq_seen =
+		    max_u64(rec->r->seq_seen, rec->note.last_seq);
 	}
 	return KVLOG_OK;
 }
@@ -692,6 +711,27 @@ judge_unreadable_end(struct recoverer *rec, const struct verdict *v)
 	return KVLOG_OK;
 }
 
+/*
+ * The log ends too early, and the end note names a segment that is not there.
+ * A writer would give its number to another file, so that it could never be
+ * put back.
+ */
+static enum kvlog_status
+judge_missing_end(struct recoverer *rec)
+{
+	const struct segset *set = rec->set;
+	uint32_t last = set->segments[rec->tiled - 1]->header.id.last;
+	struct control_note note;
+
+	if (!control_read_note(rec->control, &note) || note.segment <= last ||
+	    memcmp(note.uuid, set->segments[0]->header.store.uuid, 16) != 0)
+		return KVLOG_OK;
+	if (rec->control->writable)
+		return fail_missing(rec, last + 1);
+	rec->r->missing = last + 1;
+	return KVLOG_OK;
+}
+
 /* All of the tiled segments, and the gap behind them if there is one. */
 static enum kvlog_status
 judge_all(struct recoverer *rec, struct verdict *v)
@@ -711,16 +751,19 @@ judge_all(struct recoverer *rec, struct verdict *v)
 	}
 	if (v->ended && rec->surveys[v->segment].unreadable)
 		return judge_unreadable_end(rec, v);
+	if (!r->warm && rec->gap == 0 && rec->attested > reached(v)) {
+		enum kvlog_status st = judge_missing_end(rec);
+
+		if (st != KVLOG_OK)
+			return st;
+	}
 	if (v->ended)
 		return KVLOG_OK;
 	v->segment = last;
 	v->off = r->warm ? control_pos_off(r->state.position)
 			 : rec->surveys[last].end;
 	if (rec->gap != 0 && rec->attested > reached(v))
-		return err_set_at(rec->err, KVLOG_CORRUPT, rec->gap, 0,
-		    "%s: segment %" PRIu32 " is missing; restore the file from "
-		    "a backup",
-		    rec->dir->path, rec->gap);
+		return fail_missing(rec, rec->gap);
 	if (!r->warm && rec->attested > reached(v)) {
 		/* Zeros where commits were known to be durable. */
 		note_damage(rec, rec->set->segments[last], v->off, 0);
@@ -737,6 +780,10 @@ apply_verdict(struct recoverer *rec, const struct verdict *v)
 	struct segset *set = rec->set;
 	struct segment *active = set->segments[v->segment];
 	const struct survey *sv = &rec->surveys[v->segment];
+	/* Whoever lives has not crashed, whether or not its page can be
+	 * believed. */
+	bool beside_writer =
+	    !rec->control->writer && control_writer_lives(rec->control);
 
 	r->last_seq = v->s;
 	r->lost_seq =
@@ -753,7 +800,7 @@ apply_verdict(struct recoverer *rec, const struct verdict *v)
 	if (!r->warm || v->ended || r->state.intent != 0)
 		r->unclean = true;
 	if (v->ended || !sv->done || !sv->clean_mark)
-		if (!r->warm || r->state.intent != 0)
+		if ((!r->warm || r->state.intent != 0) && !beside_writer)
 			r->flags |= KVLOG_RECOVERY_CRASH;
 	if (r->scanned > 0)
 		r->flags |= KVLOG_RECOVERY_SCANNED;
@@ -770,7 +817,7 @@ apply_verdict(struct recoverer *rec, const struct verdict *v)
 	if (r->discarded == 0 && atomic_load(&active->hinted_to) <= v->off)
 		return KVLOG_OK;
 	/* Some hint may cover what is gone. */
-	return hintset_collect(rec->hints, rec->dir, &r->files, rec->err);
+	return hintset_collect(rec->hints, rec->dir, &r->files, NULL, rec->err);
 }
 
 /* One look at the directory. */
@@ -779,11 +826,19 @@ look(struct recoverer *rec, bool page_valid, const struct control_state *before,
     bool last_try, bool *ret_settled)
 {
 	struct verdict verdict;
-	enum kvlog_status st = find_files(rec, page_valid, before, ret_settled);
+	enum kvlog_status st;
+	bool gone = false;
 
+	rec->has_note = control_read_note(rec->control, &rec->note);
+	st = find_files(rec, page_valid, before, ret_settled);
 	if (st != KVLOG_OK || (!*ret_settled && !last_try))
 		return st;
-	st = follow_links(rec);
+	st = follow_links(rec, &gone);
+	if (gone && !last_try) {
+		/* A writer merges hints: without them much would be read. */
+		*ret_settled = false;
+		return st;
+	}
 	if (st == KVLOG_OK)
 		st = survey_all(rec);
 	if (st == KVLOG_OK)
@@ -854,7 +909,12 @@ recovery_fini(struct recovery *recovery)
 void
 recover_describe(const struct recovery *r, char *buf, size_t len)
 {
-	if (r->flags & KVLOG_RECOVERY_DAMAGE)
+	if (r->missing != 0)
+		snprintf(buf, len,
+		    "segment %" PRIu32
+		    " is missing; restore the file from a backup",
+		    r->missing);
+	else if (r->flags & KVLOG_RECOVERY_DAMAGE)
 		snprintf(buf, len,
 		    "damage found in %" PRIu64
 		    " place%s, first in segment %" PRIu32 " at offset %" PRIu64

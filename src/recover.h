@@ -23,6 +23,7 @@ struct recovery {
 	uint64_t torn_bytes; /* cut off at the end */
 	uint32_t discarded;  /* segments behind the end */
 	uint32_t scanned;    /* segments read for want of a hint */
+	uint32_t missing;    /* number of a segment that is missing, or 0 */
 
 	bool warm;     /* the control page is valid: nothing was lost since */
 	bool poisoned; /* a sync has failed since the machine was started */

@@ -141,6 +141,17 @@ registry_claim_writer(struct registry_entry *entry)
 	return claimed;
 }
 
+bool
+registry_has_writer(struct registry_entry *entry)
+{
+	bool has;
+
+	pthread_mutex_lock(&registry_lock);
+	has = entry->writer;
+	pthread_mutex_unlock(&registry_lock);
+	return has;
+}
+
 void
 registry_drop_writer(struct registry_entry *entry)
 {

@@ -32,6 +32,8 @@ void registry_leave(struct registry_entry *entry);
 /* Become the one writer of this process; false if there is another. */
 bool registry_claim_writer(struct registry_entry *entry);
 void registry_drop_writer(struct registry_entry *entry);
+/* Whether there is one: classic locks do not tell the process that has them. */
+bool registry_has_writer(struct registry_entry *entry);
 
 /* For tests that end a simulated process in the midst of anything: the next
  * one begins with an empty registry. */

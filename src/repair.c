@@ -120,6 +120,25 @@ is_leftover(const struct segset *set, const struct file *f)
 	return true;
 }
 
+/* Whether a segment that is not live may be removed: not if it is another
+ * store's, or something that nobody can read. */
+static bool
+is_of_store(struct dir *dir, const struct segset *set, const struct file *f)
+{
+	const struct segment_header *ours = &set->segments[0]->header;
+	struct segment *seg;
+	bool same;
+
+	if (f->kind != FILE_SEGMENT)
+		return true;
+	if (segment_open(dir, f->name, &f->id, &seg, NULL) != KVLOG_OK)
+		return false;
+	same = memcmp(seg->header.store.uuid, ours->store.uuid,
+		   sizeof ours->store.uuid) == 0;
+	segment_close(seg);
+	return same;
+}
+
 static bool
 has_leftovers(const struct segset *set, const struct recovery *r)
 {
@@ -139,7 +158,7 @@ remove_leftovers(struct dir *dir, const struct segset *set,
 	for (size_t i = 0; i < r->files.count && rc == 0; i++) {
 		const struct file *f = &r->files.files[i];
 
-		if (!is_leftover(set, f))
+		if (!is_leftover(set, f) || !is_of_store(dir, set, f))
 			continue;
 		rc = os->unlink(dir->fd, f->name);
 		if (rc == ENOENT || rc == EISDIR || rc == EPERM)
@@ -313,7 +332,7 @@ rewrite_unsynced(struct dir *dir, struct segset *set, const struct recovery *r,
 	    .last_seq = r->lost_seq,
 	};
 	os->unlink(dir->fd, REWRITE_NAME); /* of an interrupted attempt */
-	rc = os->random(&header.set_id, sizeof header.set_id);
+	rc = os_draw(&header.set_id);
 	if (rc != 0)
 		return err_sys(err, rc, "draw random numbers");
 	st = segment_create(dir, REWRITE_NAME, &header, false, &output, err);
@@ -412,7 +431,7 @@ repair_log(struct dir *dir, struct hintset *hints, struct recovery *r,
 	if (st == KVLOG_OK && r->poisoned) {
 		st = rewrite_unsynced(dir, set, r, err);
 		if (st == KVLOG_OK) /* some may cover what is replaced */
-			st = hintset_collect(hints, dir, &r->files, err);
+			st = hintset_collect(hints, dir, &r->files, NULL, err);
 	} else if (st == KVLOG_OK && r->unclean)
 		st = sync_kept(dir, set, r, err);
 	if (st == KVLOG_OK)

@@ -168,9 +168,9 @@ log_reserve_room(
 
 		if (rc != 0)
 			return err_sys(err, rc,
-			    "%s: only deletes are possible until the reserve "
-			    "can be made again",
-			    log->dir->path);
+			    "%s/%s cannot be made; until it can, only deletes "
+			    "are possible",
+			    log->dir->path, DIR_RESERVE_NAME);
 		log->reserve_used = false;
 	}
 	if (size <= log_room(log->active))

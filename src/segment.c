@@ -204,13 +204,22 @@ map_segment(struct segment *seg, bool writable)
 	    writable, fs == OS_FS_COW, &seg->map);
 }
 
+/* Of ENOMEM the system's own words only say half. */
+static const char *
+want_of_room(int rc)
+{
+	return rc == ENOMEM ? ", but the address space is full (ulimit -v, "
+			      "or a 32-bit program)"
+			    : "";
+}
+
 static int
 draw_salt(uint64_t *ret_salt)
 {
 	int rc;
 
 	do {
-		rc = os->random(ret_salt, sizeof *ret_salt);
+		rc = os_draw(ret_salt);
 	} while (rc == 0 && *ret_salt == 0);
 	return rc;
 }
@@ -256,8 +265,8 @@ segment_create(struct dir *dir, const char *name,
 	return KVLOG_OK;
 fail:
 	segment_close(seg);
-	return err_sys(err, rc, "create %s/%s of %" PRIu64 " bytes", dir->path,
-	    name, header->size);
+	return err_sys(err, rc, "create %s/%s of %" PRIu64 " bytes%s",
+	    dir->path, name, header->size, want_of_room(rc));
 }
 
 /* Read both copies of the fixed part, and believe the first good one. */
@@ -319,27 +328,33 @@ segment_open(struct dir *dir, const char *name, const struct file_id *id,
 		seg->fd = -1;
 	if (rc == 0)
 		rc = os->stat(seg->fd, &st);
-	if (rc == 0 && !st.is_regular)
-		rc = EINVAL;
 	if (rc != 0) {
 		status = err_sys(err, rc, "open %s/%s", dir->path, name);
+		goto fail;
+	}
+	if (!st.is_regular) {
+		status = err_set_at(err, KVLOG_CORRUPT, id->last, 0,
+		    "%s/%s is not a file; put the right file in its place",
+		    dir->path, name);
 		goto fail;
 	}
 	seg->dev = st.dev;
 	seg->ino = st.ino;
 	seg->file_len = st.size;
+	if (st.size < SEGMENT_DATA_OFF) {
+		status = err_set_at(err, KVLOG_CORRUPT, id->last, st.size,
+		    "%s/%s is cut off at %" PRIu64 " bytes, before its first "
+		    "record; restore the file from a backup",
+		    dir->path, name, st.size);
+		goto fail;
+	}
 	status = read_headers(seg, dir, id, err);
 	if (status != KVLOG_OK)
 		goto fail;
-	if (segment_limit(seg) < SEGMENT_DATA_OFF) {
-		status = err_set_at(err, KVLOG_CORRUPT, id->last, st.size,
-		    "%s/%s is cut off at %" PRIu64 " bytes", dir->path, name,
-		    st.size);
-		goto fail;
-	}
 	rc = map_segment(seg, false);
 	if (rc != 0) {
-		status = err_sys(err, rc, "map %s/%s", dir->path, name);
+		status = err_sys(
+		    err, rc, "map %s/%s%s", dir->path, name, want_of_room(rc));
 		goto fail;
 	}
 	if (seg->header.kind != SEGMENT_PLAIN) {
@@ -380,7 +395,8 @@ segment_make_writable(
 	rc = map_segment(seg, true);
 	os->unmap(&old);
 	if (rc != 0)
-		return err_sys(err, rc, "map %s/%s", dir->path, seg->name);
+		return err_sys(err, rc, "map %s/%s%s", dir->path, seg->name,
+		    want_of_room(rc));
 	return KVLOG_OK;
 }
 

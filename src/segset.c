@@ -95,6 +95,6 @@ segset_bytes(const struct segset *set)
 	uint64_t bytes = 0;
 
 	for (size_t i = 0; i < set->count; i++)
-		bytes += set->segments[i]->file_len;
+		bytes += segment_end(set->segments[i]);
 	return bytes;
 }

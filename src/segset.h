@@ -70,7 +70,7 @@ segset_loc(const struct segment *seg, uint64_t off)
 	return seg->loc_base + off / 8;
 }
 
-/* Bytes of all segment files. */
+/* Bytes in use in all segment files. */
 uint64_t segset_bytes(const struct segset *set);
 
 #endif

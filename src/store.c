@@ -15,6 +15,7 @@
 
 #include "store.h"
 
+#include "load.h"
 #include "repair.h"
 
 #include <errno.h>
@@ -84,6 +85,10 @@ open_directory(struct kvlog *db, const char *path, struct kvlog_error *err)
 			return err_sys(err, rc, "create directory %s", path);
 	}
 	st = dir_open(&db->dir, path, mode, err);
+	if (st == KVLOG_NOSTORE && wants(db, KVLOG_OPEN_CREATE))
+		return err_set(err, KVLOG_NOTSTORE, 0,
+		    "%s is a symbolic link to nothing; a store is a directory",
+		    path);
 	if (st != KVLOG_OK)
 		return st;
 	rc = os->fs_type(db->dir.fd, &fs);
@@ -107,6 +112,15 @@ lock_file_is_blank(struct kvlog *db)
 
 	control_close(&control);
 	return blank;
+}
+
+static enum kvlog_status
+fail_without_segments(const struct kvlog *db, struct kvlog_error *err)
+{
+	return err_set(err, KVLOG_CORRUPT, 0,
+	    "%s has the lock file of a store but no segments: they were "
+	    "removed; restore them, or remove %s to start anew",
+	    db->dir.path, DIR_LOCK_NAME);
 }
 
 static enum kvlog_status
@@ -138,17 +152,17 @@ check_place(struct kvlog *db, struct kvlog_error *err)
 			return KVLOG_OK; /* if the lock file is blank */
 		if (lock_file_is_blank(db))
 			return err_set(err, KVLOG_NOSTORE, 0,
-			    "%s is a store whose creation is not completed",
+			    "%s is a store whose creation is not completed; "
+			    "create it again",
 			    db->dir.path);
-		return err_set(err, KVLOG_CORRUPT, 0,
-		    "%s has a lock file but no segments: they were removed, "
-		    "or the store was never completed",
-		    db->dir.path);
+		return fail_without_segments(db, err);
 	case PLACE_FOREIGN:
 		break;
 	}
 	return err_set(err, KVLOG_NOTSTORE, 0,
-	    "%s holds files but no segments: it is not a store", db->dir.path);
+	    "%s holds other files and no segments: it is not a store, and is "
+	    "not made into one",
+	    db->dir.path);
 }
 
 static int
@@ -235,10 +249,7 @@ create_if_absent(struct kvlog *db, struct kvlog_error *err)
 		return KVLOG_OK;
 	}
 	if (!control_is_blank(&db->control))
-		return err_set(err, KVLOG_CORRUPT, 0,
-		    "%s has the lock file of a store but no segments: they "
-		    "were removed; restore them, or remove %s to start anew",
-		    db->dir.path, DIR_LOCK_NAME);
+		return fail_without_segments(db, err);
 	return create_first_segment(db, err);
 }
 
@@ -265,7 +276,7 @@ store_maintain_step(struct kvlog *db)
 		did =
 		    log_sync_sealed(&db->log, &more, NULL) == KVLOG_OK && more;
 	if (!did)
-		did = log_write_hint(&db->log, LOG_TAIL_MAX);
+		did = log_write_hint(&db->log, false);
 	if (!did)
 		did = hintset_merge_step(&db->hints, &db->dir, UINT64_MAX);
 	pthread_mutex_unlock(&db->maintain_lock);
@@ -363,44 +374,10 @@ stop_thread(struct kvlog *db)
 
 /* Opening */
 
-/*
- * Fill the index: in memory mode with all there is; in hints mode with the
- * end of the active segment, all before which gets a hint in memory where no
- * file covers it.
- */
 static enum kvlog_status
-fill_index(
-    struct kvlog *db, const struct hint_cover *cover, struct kvlog_error *err)
-{
-	const struct segment *active = db->set->segments[db->set->count - 1];
-	enum kvlog_status st = KVLOG_OK;
-
-	for (size_t i = 0; i < cover->count && st == KVLOG_OK; i++) {
-		const struct hint_source *gap = &cover->gaps[i];
-		struct hint *image;
-
-		if (cover->hints[i] != NULL) {
-			if (db->index.hints == NULL)
-				st = index_load_hint(
-				    &db->index, cover->hints[i], err);
-		} else if (db->index.hints == NULL || gap->seg == active) {
-			st = index_load_records(
-			    &db->index, gap->seg, gap->from, gap->to, err);
-		} else {
-			st = hint_build(gap, 1, UINT64_MAX, &image, err);
-			if (st == KVLOG_OK)
-				st = hintset_add(&db->hints, image);
-		}
-	}
-	return st;
-}
-
-static enum kvlog_status
-load_index(struct kvlog *db, struct kvlog_error *err)
+fill_index(struct kvlog *db, struct kvlog_error *err)
 {
 	uint64_t start = os->ticks_ns();
-	const struct segment *active = db->set->segments[db->set->count - 1];
-	struct hint_cover cover;
 	enum kvlog_status st;
 
 	if (db->options.index_mode == KVLOG_INDEX_DEFAULT)
@@ -409,13 +386,9 @@ load_index(struct kvlog *db, struct kvlog_error *err)
 	    db->options.index_mode == KVLOG_INDEX_HINTS ? &db->hints : NULL,
 	    db->set->segments[0]->header.store.secret,
 	    !wants(db, KVLOG_OPEN_NOVERIFY), err);
-	if (st != KVLOG_OK)
-		return st;
-	st = hintset_cover(&db->hints, 0, segment_end(active), &cover, err);
-	if (st != KVLOG_OK)
-		return st;
-	st = fill_index(db, &cover, err);
-	hint_cover_fini(&cover);
+	if (st == KVLOG_OK)
+		st = load_index(
+		    &db->index, &db->hints, db->options.load_threads, err);
 	db->load_ns = os->ticks_ns() - start;
 	return st;
 }
@@ -492,7 +465,7 @@ open_for_writing(struct kvlog *db, struct kvlog_error *err)
 		return st;
 	st = make_active_writable(db, err);
 	if (st == KVLOG_OK)
-		st = load_index(db, err);
+		st = fill_index(db, err);
 	if (st == KVLOG_OK)
 		st = log_init(&db->log, &db->dir, &db->control, &db->hints,
 		    &db->index, db->options.segment_size, &db->recovery, err);
@@ -519,7 +492,7 @@ open_for_reading(struct kvlog *db, struct kvlog_error *err)
 	if (st != KVLOG_OK)
 		return st;
 	settle_segment_size(db);
-	return load_index(db, err);
+	return fill_index(db, err);
 }
 
 static void

@@ -164,7 +164,7 @@ log_wait(struct log *log, uint64_t seq, uint32_t timeout_ms)
 	enum kvlog_status st = KVLOG_OK;
 
 	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += timeout_ms / 1000;
+	until.tv_sec += (time_t)(timeout_ms / 1000);
 	until.tv_nsec += (long)(timeout_ms % 1000) * 1000000;
 	if (until.tv_nsec >= 1000000000) {
 		until.tv_sec++;

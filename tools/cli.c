@@ -41,11 +41,17 @@ hold_standard_files(void)
 void
 cli_begin(void)
 {
+	static char buffer[16384];
+
 	hold_standard_files();
 	/* Closed pipes and size limits are errors of the calls that meet
 	 * them, not the end of a program that has a store open. */
 	(void)signal(SIGPIPE, SIG_IGN);
 	(void)signal(SIGXFSZ, SIG_IGN);
+	/* Some C libraries have little of it, and write to the end of the
+	 * first line, where nobody asks why that failed. */
+	if (isatty(STDOUT_FILENO) != 1)
+		setvbuf(stdout, buffer, _IOFBF, sizeof buffer);
 }
 
 enum cli_exit
@@ -235,12 +241,18 @@ exit_of_status(enum kvlog_status status)
 
 /* What the user of this program can do, where the library cannot know. */
 static const char *
-hint_of_status(enum kvlog_status status)
+hint_of_error(enum kvlog_status status, int sys_errno)
 {
 	if (status == KVLOG_NOSTORE)
 		return "; 'kvlog create' makes a store";
 	if (status == KVLOG_BUSY)
 		return "; --timeout waits longer";
+	if (status == KVLOG_CORRUPT)
+		return "; kvlog-recovery(7) says more";
+	if (status == KVLOG_NOSPACE && sys_errno == EFBIG)
+		return "; raise the limit of file sizes (ulimit -f)";
+	if (status == KVLOG_NOSPACE)
+		return "; make room on the disk";
 	return "";
 }
 
@@ -248,15 +260,16 @@ enum cli_exit
 cli_fail_status(
     const struct cli *cli, enum kvlog_status status, const char *what)
 {
-	const char *text = cli->error.text;
+	bool told = cli->error.status == status && cli->error.text[0] != '\0';
+	const char *text = told ? cli->error.text : kvlog_status_text(status);
+	const char *hint =
+	    hint_of_error(status, told ? cli->error.sys_errno : 0);
 
-	if (cli->error.status != status || *text == '\0')
-		text = kvlog_status_text(status);
 	if (strstr(text, cli->store) != NULL) /* it says where */
-		return cli_fail(cli, exit_of_status(status), "%s%s", text,
-		    hint_of_status(status));
+		return cli_fail(
+		    cli, exit_of_status(status), "%s%s", text, hint);
 	return cli_fail(cli, exit_of_status(status), "%s %s: %s%s", what,
-	    cli->store, text, hint_of_status(status));
+	    cli->store, text, hint);
 }
 
 enum cli_exit
@@ -307,7 +320,10 @@ cli_fail_output(const struct cli *cli, int sys_errno)
 		/* Values are written straight from the mapping: to write() a
 		 * page that cannot be read is no SIGBUS. */
 		return cli_fail(cli, CLI_FAILED,
-		    "I/O error while reading a mapped file of %s", cli->store);
+		    "I/O error while reading a mapped file of %s (place "
+		    "unknown); the medium is failing or the file was "
+		    "truncated: check the system log and copy what is readable",
+		    cli->store);
 	return cli_fail(cli, CLI_FAILED,
 	    "cannot write to standard output: %s; what is there is not "
 	    "complete",
@@ -385,7 +401,8 @@ warn_of_damage(struct cli *cli, struct kvlog *db)
 	cli->degraded = (stats.recovery & KVLOG_RECOVERY_DEGRADED) != 0;
 	if ((stats.recovery & KVLOG_RECOVERY_DAMAGE) != 0)
 		cli_warn(cli,
-		    "%s is damaged: %s%s; 'kvlog dump' saves what can be read",
+		    "%s is damaged: %s%s; 'kvlog dump' saves what can be read, "
+		    "kvlog-recovery(7) says more",
 		    cli->store, stats.recovery_text,
 		    cli->degraded ? "; its keys are not known, so that a key "
 				    "may be missing or show an older value"
@@ -405,6 +422,7 @@ is_wrong_path(const struct kvlog_error *error)
 	case EROFS:
 	case ENOENT:
 	case ENOTDIR:
+	case EISDIR:
 	case ELOOP:
 	case ENAMETOOLONG:
 		return true;

@@ -54,7 +54,8 @@ print_value(const struct cli *cli, struct bytes key, struct bytes value,
 		if (cli_option(cli, OPT_RAW) == NULL)
 			putc('\n', stdout);
 	}
-	if (fflush(stdout) != 0)
+	/* What did not fit into the buffer may have failed before. */
+	if (ferror(stdout) || fflush(stdout) != 0)
 		return cli_fail_output(cli, errno);
 	cli_remark(cli,
 	    "%zu bytes, segment %" PRIu32 ", offset %" PRIu64

@@ -46,19 +46,27 @@ static const char usage_text[] =
     "       kvlog help [COMMAND]\n"
     "       kvlog --help | --version\n";
 
+static const char help_usage_text[] =
+    "usage: kvlog help [COMMAND]\n\n"
+    "List the commands, or say what COMMAND does and which options it "
+    "takes.\n";
+
 static const char common_text[] =
     "Common options, before or after the command:\n"
     "  --json             answer in JSON, one object per line\n"
     "  -q, --quiet        say only what was asked for, and errors\n"
     "  -v, --verbose      say more, on standard error\n"
-    "  --timeout=TIME     wait so long for another writer: milliseconds, or\n"
-    "                     seconds as in 10s (default 5s)\n"
-    "  --durability=MODE  when a write counts as done: commit (synced before\n"
-    "                     the command goes on), interval or none\n"
     "  --index=MODE       how keys are found: hints (opening takes no time; "
     "the\n"
     "                     default) or memory (a table, filled at opening)\n"
     "  -h, --help         this text\n";
+
+/* The common options that mean something to commands that write. */
+static const char writing_text[] =
+    "  --timeout=TIME     wait so long for another writer: milliseconds, or\n"
+    "                     seconds as in 10s (default 5s)\n"
+    "  --durability=MODE  when a write counts as done: commit (synced before\n"
+    "                     the command goes on), interval or none\n";
 
 static const char exit_text[] =
     "Exit status: 0 done, 1 key not found or condition not met, 2 wrong usage\n"
@@ -83,8 +91,9 @@ static void
 print_help(const struct command *command)
 {
 	if (command != NULL) {
-		printf("usage: kvlog %s\n\n%s\n%s\n%s", command->synopsis,
-		    command->help, common_text, exit_text);
+		printf("usage: kvlog %s\n\n%s\n%s%s\n%s", command->synopsis,
+		    command->help, common_text,
+		    command->writes ? writing_text : "", exit_text);
 		return;
 	}
 	printf("%s\nA store is a directory that maps keys to values.\n\n"
@@ -92,7 +101,7 @@ print_help(const struct command *command)
 	    usage_text);
 	for (size_t i = 0; i < COMMAND_COUNT; i++)
 		printf("  %-8s %s\n", commands[i]->name, commands[i]->summary);
-	printf("\n%s\n%s", common_text, exit_text);
+	printf("\n%s%s\n%s", common_text, writing_text, exit_text);
 }
 
 /* The option that a letter stands for; other values are options already. */
@@ -270,6 +279,12 @@ run_help(struct cli *cli, int argc, char **argv)
 
 	if (argc > 2)
 		return cli_usage(cli, "help takes one command");
+	if (argc == 2 &&
+	    (strcmp(argv[1], "help") == 0 || strcmp(argv[1], "--help") == 0 ||
+		strcmp(argv[1], "-h") == 0)) {
+		fputs(help_usage_text, stdout);
+		return CLI_DONE;
+	}
 	if (argc == 2) {
 		command = command_find(argv[1]);
 		if (command == NULL)

@@ -163,8 +163,8 @@ START_TEST(a_damaged_record_is_no_ground_for_a_decision)
 }
 END_TEST
 
-int
-main(void)
+static Suite *
+make_suite(void)
 {
 	Suite *suite = suite_create("conditional");
 	TCase *tc = tcase_create("conditional");
@@ -176,5 +176,11 @@ main(void)
 	tcase_add_test(tc, texts_say_which_condition);
 	tcase_add_test(tc, a_damaged_record_is_no_ground_for_a_decision);
 	suite_add_tcase(suite, tc);
-	return test_main(suite);
+	return suite;
+}
+
+int
+main(void)
+{
+	return api_main(make_suite);
 }

@@ -10,6 +10,9 @@
  *
  * Files are damaged as the same boot finds them (the control page is valid)
  * and as another boot does (the page is stale, the end note is left).
+ *
+ * One opening has the index in memory and the next one in the hints.
+ * KVLOG_DAMAGE_MODES=1: readers meet each damage in both.
  */
 #include "config.h"
 
@@ -357,6 +360,13 @@ check_all(struct kvlog *db)
 	check_walk(db, degraded, "k");
 }
 
+static void
+toggle_mode(void)
+{
+	api_index = api_index == KVLOG_INDEX_HINTS ? KVLOG_INDEX_MEMORY
+						   : KVLOG_INDEX_HINTS;
+}
+
 /* NULL if it cannot be opened. */
 static struct kvlog *
 try_open(const char *path, unsigned flags, bool may_fail)
@@ -364,26 +374,35 @@ try_open(const char *path, unsigned flags, bool may_fail)
 	struct kvlog_options o = api_options(flags | KVLOG_OPEN_NOTHREAD);
 	struct kvlog_error err = {0};
 	struct kvlog *db = NULL;
-	enum kvlog_status st = kvlog_open(path, &o, &db, &err);
+	enum kvlog_status st;
 
+	o.index_mode = api_index;
+	toggle_mode();
+	st = kvlog_open(path, &o, &db, &err);
 	if (st == KVLOG_OK)
 		return db;
 	if (!may_fail || st != KVLOG_CORRUPT || err.status != st ||
 	    err.text[0] == '\0')
-		ck_abort_msg("%s: open: %d %s", what, (int)st, err.text);
+		ck_abort_msg("%s, index %d: open: %d %s", what,
+		    (int)o.index_mode, (int)st, err.text);
 	return NULL;
 }
 
 static void
 read_only(bool may_fail)
 {
-	struct kvlog *db = try_open(api_store, KVLOG_OPEN_READONLY, may_fail);
+	unsigned modes = getenv("KVLOG_DAMAGE_MODES") != NULL ? 2 : 1;
 
-	if (db == NULL)
-		return;
-	check_all(db);
-	if (kvlog_close(db, NULL) != KVLOG_OK)
-		ck_abort_msg("%s: close", what);
+	while (modes-- > 0) {
+		struct kvlog *db =
+		    try_open(api_store, KVLOG_OPEN_READONLY, may_fail);
+
+		if (db == NULL)
+			continue;
+		check_all(db);
+		if (kvlog_close(db, NULL) != KVLOG_OK)
+			ck_abort_msg("%s: close", what);
+	}
 }
 
 /* Open for writing, write, close; and once more. */
@@ -409,6 +428,7 @@ read_write(bool may_fail)
 			ck_abort_msg("%s: put after it", what);
 		may_fail = false;
 	}
+	toggle_mode(); /* the next damage is met by the other one first */
 }
 
 /* As another boot finds it. */
@@ -700,7 +720,7 @@ START_TEST(lookup_tells_the_place_of_damage)
 		    name, sizeof name, "%08" PRIu32 ".seg", v->segment);
 		path = files_path(api_store, name);
 		/* In the key: its hint still names the record. */
-		files_flip(path, v->off + 28, 3);
+		files_flip(path, (size_t)v->off + 28, 3);
 		free(path);
 		db = try_open(api_store, KVLOG_OPEN_READONLY, false);
 		if (kvlog_lookup(db, key, key_len, &info) == KVLOG_CORRUPT) {
@@ -738,7 +758,7 @@ START_TEST(a_value_that_is_damaged_reads_as_corrupt)
 		(void)snprintf(
 		    name, sizeof name, "%08" PRIu32 ".seg", v->segment);
 		path = files_path(api_store, name);
-		files_flip(path, v->off + 28 + key_len, 3);
+		files_flip(path, (size_t)v->off + 28 + key_len, 3);
 		free(path);
 		db = try_open(api_store, 0, false);
 		ck_assert_int_eq(

@@ -147,8 +147,8 @@ START_TEST(deleted_keys_do_not_come_back)
 }
 END_TEST
 
-int
-main(void)
+static Suite *
+make_suite(void)
 {
 	Suite *suite = suite_create("delete");
 	TCase *tc = tcase_create("delete");
@@ -160,5 +160,11 @@ main(void)
 	tcase_add_test(tc, refuses_what_put_refuses);
 	tcase_add_test(tc, deleted_keys_do_not_come_back);
 	suite_add_tcase(suite, tc);
-	return test_main(suite);
+	return suite;
+}
+
+int
+main(void)
+{
+	return api_main(make_suite);
 }

@@ -249,8 +249,8 @@ START_TEST(numbers_never_come_again_in_another_boot)
 }
 END_TEST
 
-int
-main(void)
+static Suite *
+make_suite(void)
 {
 	Suite *suite = suite_create("durability");
 	TCase *tc = api_case(suite, "durability");
@@ -265,5 +265,11 @@ main(void)
 	tcase_add_test(tc, close_makes_all_durable_and_clean);
 	tcase_add_test(tc, closing_without_a_write_changes_no_segment);
 	tcase_add_test(tc, numbers_never_come_again_in_another_boot);
-	return test_main(suite);
+	return suite;
+}
+
+int
+main(void)
+{
+	return api_main(make_suite);
 }

@@ -418,8 +418,8 @@ START_TEST(two_walks_do_not_know_each_other)
 }
 END_TEST
 
-int
-main(void)
+static Suite *
+make_suite(void)
 {
 	Suite *suite = suite_create("iterate");
 	TCase *tc = tcase_create("iterate");
@@ -436,5 +436,11 @@ main(void)
 	tcase_add_test(tc, walks_agree_with_a_model);
 	tcase_add_test(tc, two_walks_do_not_know_each_other);
 	suite_add_tcase(suite, tc);
-	return test_main(suite);
+	return suite;
+}
+
+int
+main(void)
+{
+	return api_main(make_suite);
 }

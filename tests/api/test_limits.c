@@ -266,7 +266,9 @@ START_TEST(segments_of_a_killed_process_need_few_descriptors)
 	n = (unsigned)api_count(db);
 	ck_assert_uint_gt(n, SOME_SEGMENTS);
 	check_keys(db, n);
-	ck_assert_uint_eq(kvlog_durable_seq(db), 0);
+	/* Without a boot id, opening after a kill makes all of it durable. */
+	ck_assert_uint_eq(
+	    kvlog_durable_seq(db), KVLOG_LINUX ? 0 : kvlog_last_seq(db));
 	ck_assert_int_eq(kvlog_sync(db), KVLOG_OK);
 	ck_assert_uint_eq(kvlog_durable_seq(db), kvlog_last_seq(db));
 	if (before > 0)
@@ -350,7 +352,7 @@ START_TEST(what_is_no_file_is_no_segment)
 		for (unsigned k = 0; k < 2; k++) {
 			ck_assert_int_eq(
 			    open_status(k == 0 ? KVLOG_OPEN_READONLY : 0, &err),
-			    KVLOG_IO);
+			    KVLOG_CORRUPT);
 			ck_assert_ptr_nonnull(strstr(err.text, names[i]));
 		}
 		ck_assert_int_eq(remove(path), 0);

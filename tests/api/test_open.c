@@ -513,8 +513,8 @@ START_TEST(a_killed_process_loses_nothing)
 }
 END_TEST
 
-int
-main(void)
+static Suite *
+make_suite(void)
 {
 	Suite *suite = suite_create("open");
 	TCase *make = api_case(suite, "make");
@@ -539,5 +539,11 @@ main(void)
 	tcase_add_test(wait, a_second_writer_waits_for_the_first);
 	tcase_add_test(wait, a_killed_writer_holds_nothing);
 	tcase_add_test(wait, a_killed_process_loses_nothing);
-	return test_main(suite);
+	return suite;
+}
+
+int
+main(void)
+{
+	return api_main(make_suite);
 }

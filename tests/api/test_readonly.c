@@ -180,8 +180,8 @@ START_TEST(a_reader_needs_no_permission_to_write)
 }
 END_TEST
 
-int
-main(void)
+static Suite *
+make_suite(void)
 {
 	Suite *suite = suite_create("readonly");
 	TCase *tc = api_case(suite, "readonly");
@@ -192,5 +192,11 @@ main(void)
 	tcase_add_test(tc, a_reader_changes_nothing);
 	tcase_add_test(tc, a_reader_may_leave_checksums_out);
 	tcase_add_test(tc, a_reader_needs_no_permission_to_write);
-	return test_main(suite);
+	return suite;
+}
+
+int
+main(void)
+{
+	return api_main(make_suite);
 }

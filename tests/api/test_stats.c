@@ -32,7 +32,7 @@ check(struct kvlog *db, const struct sums *sums, uint64_t marks)
 	ck_assert_uint_eq(s.last_seq, kvlog_last_seq(db));
 	ck_assert_uint_eq(s.durable_seq, kvlog_durable_seq(db));
 	ck_assert_uint_le(s.durable_seq, s.last_seq);
-	ck_assert_int_eq(s.index_mode, KVLOG_INDEX_MEMORY);
+	ck_assert_int_eq(s.index_mode, api_index);
 	ck_assert_uint_gt(s.index_bytes, 0);
 	ck_assert_uint_lt(s.free_bytes, API_SMALL);
 	ck_assert_uint_eq(s.active_segment, s.segment_count);
@@ -70,7 +70,7 @@ START_TEST(live_and_dead_bytes_add_up)
 	for (int turn = 0; turn < 4; turn++) {
 		for (int i = 0; i < 200; i++) {
 			unsigned k = (unsigned)rng_below(&rng, 64);
-			size_t len = rng_below(&rng, sizeof value);
+			size_t len = (size_t)rng_below(&rng, sizeof value);
 			char key[8];
 			size_t key_len =
 			    (size_t)snprintf(key, sizeof key, "%u", k);
@@ -135,8 +135,8 @@ START_TEST(what_recovery_did_is_told)
 }
 END_TEST
 
-int
-main(void)
+static Suite *
+make_suite(void)
 {
 	Suite *suite = suite_create("stats");
 	TCase *tc = api_case(suite, "stats");
@@ -144,5 +144,11 @@ main(void)
 	tcase_add_test(tc, live_and_dead_bytes_add_up);
 	tcase_add_test(tc, free_bytes_shrink_by_what_is_written);
 	tcase_add_test(tc, what_recovery_did_is_told);
-	return test_main(suite);
+	return suite;
+}
+
+int
+main(void)
+{
+	return api_main(make_suite);
 }

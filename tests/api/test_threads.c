@@ -326,8 +326,8 @@ START_TEST(who_waits_is_woken)
 }
 END_TEST
 
-int
-main(void)
+static Suite *
+make_suite(void)
 {
 	Suite *suite = suite_create("threads");
 	TCase *tc = api_case(suite, "threads");
@@ -338,5 +338,11 @@ main(void)
 	tcase_add_test(tc, nobody_sees_half_a_batch);
 	tcase_add_test(tc, maintenance_and_numbers_beside_writers);
 	tcase_add_test(tc, who_waits_is_woken);
-	return test_main(suite);
+	return suite;
+}
+
+int
+main(void)
+{
+	return api_main(make_suite);
 }

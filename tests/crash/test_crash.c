@@ -8,7 +8,8 @@
  * some prefix of the commits, no shorter than the last one reported durable.
  * In both cases:
  *
- *   - opening read-only, for writing, and again, shows the same (INV-11);
+ *   - opening read-only, for writing, and again, shows the same (INV-11):
+ *     the index is in memory and in the hints by turns, in the script too;
  *   - nothing is called damage that is merely torn (INV-10);
  *   - no sequence number given out before is given out again (INV-4);
  *   - the store works: what is written then survives the next crash;
@@ -141,6 +142,8 @@ forget_seen(void)
 
 /* Opening and reading */
 
+static bool hints; /* where the next opening has its index */
+
 static enum kvlog_status
 open_store(unsigned flags, struct kvlog **ret_db, struct kvlog_error *err)
 {
@@ -149,6 +152,8 @@ open_store(unsigned flags, struct kvlog **ret_db, struct kvlog_error *err)
 	o.flags = flags | KVLOG_OPEN_NOTHREAD;
 	o.segment_size = VICTIM_SEGMENT;
 	o.timeout_ms = 0;
+	o.index_mode = hints ? KVLOG_INDEX_HINTS : KVLOG_INDEX_MEMORY;
+	hints = !hints;
 	return kvlog_open(VICTIM_STORE, &o, ret_db, err);
 }
 
@@ -460,6 +465,7 @@ try_loss(const struct oracle *o, const struct simos_state *crash,
 
 	at.loss = (int)loss;
 	at.loss_seed = loss_seed;
+	hints = loss_seed % 2 == 0;
 	rng_init(&rng, loss_seed);
 	simos_restore(crash);
 	simos_power_loss(loss, loss_seed);
@@ -516,6 +522,7 @@ try_kill(const struct oracle *o, const struct simos_state *crash,
 
 	at.loss = KILL;
 	at.loss_seed = at.step;
+	hints = at.step % 2 == 0;
 	rng_init(&rng, at.step);
 	simos_restore(crash);
 	if (rng_below(&rng, nested_one_in) == 0)
@@ -556,6 +563,7 @@ run_script(void (*script)(void *), uint64_t script_seed, uint64_t step,
 {
 	victim_fini(&victim);
 	victim_init(&victim, die);
+	victim.hints = (seed ^ script_seed) % 2 == 0;
 	rng_init(&victim.rng, script_seed);
 	at.script_seed = script_seed;
 	at.step = step;
@@ -674,7 +682,7 @@ START_TEST(every_step_of_every_call)
 	const struct script *s = &scripts[_i];
 	struct simos_state *base = simos_save();
 
-	enumerate(s->name, s->fn, 0, base, STEPS_LEFT_OUT);
+	enumerate(s->name, s->fn, (uint64_t)_i, base, STEPS_LEFT_OUT);
 	simos_state_free(base);
 }
 END_TEST
@@ -697,6 +705,24 @@ START_TEST(every_step_by_pwrite)
 	simos_set_fs(OS_FS_COW);
 	base = simos_save();
 	enumerate("rollover", scripts[_i].fn, 0, base, 3);
+	simos_state_free(base);
+}
+END_TEST
+
+/* On a system without a boot id; _i beyond the scripts: a random one. */
+START_TEST(every_step_without_a_boot_id)
+{
+	const bool random = (size_t)_i >= script_count;
+	struct simos_state *base;
+
+	simos_set_boot_id(false);
+	base = simos_save();
+	if (random)
+		enumerate("random", script_random, rng_mix(seed + (uint64_t)_i),
+		    base, 4 * STEPS_LEFT_OUT);
+	else
+		enumerate(scripts[_i].name, scripts[_i].fn, 0, base,
+		    3 * STEPS_LEFT_OUT);
 	simos_state_free(base);
 }
 END_TEST
@@ -813,6 +839,7 @@ run_chain(uint64_t chain_seed)
 
 	victim_fini(&victim);
 	victim_init(&victim, die);
+	victim.hints = hints = chain_seed % 2 == 0;
 	rng_init(&rng, chain_seed);
 	rng_init(&victim.rng, chain_seed);
 	at.script = "chain";
@@ -869,11 +896,14 @@ run_chain(uint64_t chain_seed)
 	total->chains++;
 }
 
+/* _i odd: on a system without a boot id. */
 START_TEST(chains_of_crashes)
 {
-	struct simos_state *base = simos_save();
 	const char *point = getenv("KVLOG_CRASH_POINT");
+	struct simos_state *base;
 
+	simos_set_boot_id(_i % 2 == 0);
+	base = simos_save();
 	if (point != NULL && strncmp(point, "chain:", 6) != 0) {
 		simos_state_free(base);
 		return;
@@ -938,6 +968,8 @@ main(void)
 	tcase_add_loop_test(tc, every_step_of_every_call, 0, (int)script_count);
 	tcase_add_loop_test(tc, every_step_of_random_scripts, 0, 4);
 	tcase_add_loop_test(tc, every_step_by_pwrite, 5, 6);
+	tcase_add_loop_test(
+	    tc, every_step_without_a_boot_id, 0, (int)script_count + 1);
 	tcase_add_loop_test(tc, stopped_discarding, 6, 7);
 	tcase_add_loop_test(tc, chains_of_crashes, 0, 4);
 	if (seconds != NULL)

@@ -23,15 +23,17 @@ static struct {
 	enum simos_kind kind;
 	uint64_t nth;
 	bool sticky;
+	bool hints; /* the script begins with its index there */
 } at;
 
 static void
 die(const char *text)
 {
 	ck_abort_msg("%s\n    KVLOG_SEED=%" PRIu64 ": script %s, call %" PRIu64
-		     " of %s fails%s; %s",
+		     " of %s fails%s; index in %s; %s",
 	    text, seed, at.script, at.nth, simos_step_name(at.kind),
-	    at.sticky ? " and all after it" : "", at.phase);
+	    at.sticky ? " and all after it" : "", at.hints ? "hints" : "memory",
+	    at.phase);
 }
 
 static void ATTR_PRINTF(1, 2) die_because(const char *format, ...)
@@ -52,15 +54,27 @@ check_leaks(void)
 		die("something leaks");
 }
 
+/* By turns with its index in memory and in the hints. */
+static struct kvlog_options
+make_options(void)
+{
+	struct kvlog_options options = KVLOG_OPTIONS_INIT;
+	static bool hints;
+
+	options.flags = KVLOG_OPEN_CREATE | KVLOG_OPEN_NOTHREAD;
+	options.segment_size = VICTIM_SEGMENT;
+	options.index_mode = hints ? KVLOG_INDEX_HINTS : KVLOG_INDEX_MEMORY;
+	hints = !hints;
+	return options;
+}
+
 static void
 open_and_close(void *arg)
 {
-	struct kvlog_options options = KVLOG_OPTIONS_INIT;
+	struct kvlog_options options = make_options();
 	struct kvlog *db;
 
 	(void)arg;
-	options.flags = KVLOG_OPEN_CREATE | KVLOG_OPEN_NOTHREAD;
-	options.segment_size = VICTIM_SEGMENT;
 	if (kvlog_open(VICTIM_STORE, &options, &db, NULL) == KVLOG_OK)
 		(void)kvlog_close(db, NULL);
 }
@@ -70,7 +84,7 @@ static void
 check_reopen(size_t min, size_t max)
 {
 	struct oracle *o = &victim.oracle;
-	struct kvlog_options options = KVLOG_OPTIONS_INIT;
+	struct kvlog_options options = make_options();
 	struct kvlog_stats stats = {.size = sizeof stats};
 	struct kvlog_receipt receipt = {0, 0, 0};
 	struct kvlog_error err = {0};
@@ -79,8 +93,6 @@ check_reopen(size_t min, size_t max)
 	char why[MODEL_WHY_LEN];
 	size_t k;
 
-	options.flags = KVLOG_OPEN_CREATE | KVLOG_OPEN_NOTHREAD;
-	options.segment_size = VICTIM_SEGMENT;
 	if (kvlog_open(VICTIM_STORE, &options, &db, &err) != KVLOG_OK)
 		die_because("open: %s", err.text);
 	if (!model_read(&found, db, why))
@@ -103,6 +115,7 @@ check_reopen(size_t min, size_t max)
 
 	/* What was written then is there, whatever failed before. */
 	simos_power_loss(SIMOS_LOSS_NONE, seed);
+	options = make_options();
 	if (kvlog_open(VICTIM_STORE, &options, &db, &err) != KVLOG_OK)
 		die_because("open after power loss: %s", err.text);
 	{
@@ -162,6 +175,7 @@ run_with_fault(const struct script *s, const struct simos_state *base,
 	victim_fini(&victim);
 	victim_init(&victim, die);
 	victim.faults = true;
+	victim.hints = at.hints;
 	victim.read_faults = at.kind == SIMOS_PREAD;
 	victim.store_faults =
 	    at.kind == SIMOS_STORE || at.kind == SIMOS_STORE_WORD;
@@ -248,6 +262,7 @@ try_faults(enum simos_kind kind, int error, bool pwrite)
 		at.script = scripts[i].name;
 		for (unsigned how = 0; how < 4; how++) {
 			at.sticky = how % 2 == 1;
+			at.hints = (how / 2 + how + i) % 2 == 1;
 			for (at.nth = 1;; at.nth++, runs++)
 				if (!run_with_fault(
 					&scripts[i], base, error, how >= 2))
@@ -279,12 +294,10 @@ END_TEST
 static struct kvlog *
 open_plain(void)
 {
-	struct kvlog_options options = KVLOG_OPTIONS_INIT;
+	struct kvlog_options options = make_options();
 	struct kvlog_error err = {0};
 	struct kvlog *db = NULL;
 
-	options.flags = KVLOG_OPEN_CREATE | KVLOG_OPEN_NOTHREAD;
-	options.segment_size = VICTIM_SEGMENT;
 	if (kvlog_open(VICTIM_STORE, &options, &db, &err) != KVLOG_OK)
 		ck_abort_msg("open: %s", err.text);
 	return db;

@@ -57,15 +57,19 @@ sleep_us(uint64_t us)
 	(void)nanosleep(&pause, NULL);
 }
 
+/* By turns with its index in memory and in the hints. */
 static struct kvlog *
 open_store(const char *path, bool thread)
 {
+	static bool hints;
 	struct kvlog_options o = KVLOG_OPTIONS_INIT;
 	struct kvlog_error err = {0};
 	struct kvlog *db = NULL;
 
 	o.flags = KVLOG_OPEN_CREATE | (thread ? 0 : KVLOG_OPEN_NOTHREAD);
 	o.segment_size = UINT64_C(4) << 20;
+	o.index_mode = hints ? KVLOG_INDEX_HINTS : KVLOG_INDEX_MEMORY;
+	hints = !hints;
 	if (kvlog_open(path, &o, &db, &err) != KVLOG_OK)
 		ck_abort_msg(
 		    "KVLOG_SEED=%" PRIu64 ": open: %s", seed, err.text);
@@ -196,7 +200,7 @@ START_TEST(acknowledged_records_survive_sigkill)
 	uint64_t records =
 	    records_text != NULL ? strtoull(records_text, NULL, 0) : 20000;
 	char *dir = tmpdir_create(), path[4200];
-	struct range *ranges = calloc(rounds + 1, sizeof *ranges);
+	struct range *ranges = calloc((size_t)rounds + 1, sizeof *ranges);
 	uint64_t next = 1, total = 0, extra = 0, count = 0;
 	struct rng rng;
 	struct kvlog *db;

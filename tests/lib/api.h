@@ -16,6 +16,9 @@
 
 #define API_SMALL 8192u /* bytes in a segment: the smallest there are */
 
+/* How keys are found, where a test says nothing else. */
+static enum kvlog_index_mode api_index = KVLOG_INDEX_MEMORY;
+
 /* A checked fixture: a directory, and the path of a store to be in it. */
 static char *api_base, *api_store;
 
@@ -54,7 +57,25 @@ api_options(unsigned flags)
 	o.durability = KVLOG_DURABILITY_NONE;
 	o.segment_size = API_SMALL;
 	o.timeout_ms = 0;
+	o.index_mode = api_index;
 	return o;
+}
+
+/* The main() of tests that must come out the same in both index modes
+ * (INV-11). */
+static inline int
+api_main(Suite *(*make_suite)(void))
+{
+	int rc = EXIT_SUCCESS;
+
+	for (unsigned hints = 0; hints < 2; hints++) {
+		api_index = hints ? KVLOG_INDEX_HINTS : KVLOG_INDEX_MEMORY;
+		printf("index in %s:\n", hints ? "hints" : "memory");
+		(void)fflush(stdout);
+		if (test_main(make_suite()) != EXIT_SUCCESS)
+			rc = EXIT_FAILURE;
+	}
+	return rc;
 }
 
 static inline struct kvlog *

@@ -68,14 +68,13 @@ static inline void
 rng_fill(struct rng *rng, void *buf, size_t len)
 {
 	uint8_t *to = buf;
+	uint64_t word = 0;
 
-	while (len > 0) {
-		uint64_t word = rng_next(rng);
-		size_t n = len < sizeof word ? len : sizeof word;
-
-		memcpy(to, &word, n);
-		to += n;
-		len -= n;
+	/* The same bytes on machines of either byte order. */
+	for (size_t i = 0; i < len; i++, word >>= 8) {
+		if (i % sizeof word == 0)
+			word = rng_next(rng);
+		to[i] = (uint8_t)word;
 	}
 }
 

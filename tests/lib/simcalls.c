@@ -821,6 +821,16 @@ sim_boot_id(uint8_t ret_id[16])
 	count_call(SIMOS_BOOT_ID);
 	rng_init(&rng, rng_mix(sim.seed) ^ sim.world.boots);
 	rng_fill(&rng, ret_id, 16);
+	if (sim.world.no_boot_id)
+		memset(ret_id, 0, 16);
+}
+
+/* Threads that share a simulated disk would make its steps come in any
+ * order. */
+static unsigned
+sim_cpu_count(void)
+{
+	return 1;
 }
 
 static uint32_t
@@ -869,6 +879,7 @@ const struct os_table os_sim = {
     .sleep_ns = sim_sleep_ns,
     .boot_id = sim_boot_id,
     .pid = sim_pid,
+    .cpu_count = sim_cpu_count,
 
     .malloc = sim_malloc,
     .calloc = sim_calloc,

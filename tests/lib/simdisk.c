@@ -318,9 +318,10 @@ disk_fini(struct disk *disk)
 }
 
 static void *
-copy_of(const void *from, size_t size)
+copy_of(const void *from, uint64_t size)
 {
-	return size == 0 ? NULL : memcpy(disk_alloc(NULL, size), from, size);
+	return size == 0 ? NULL
+			 : memcpy(disk_alloc(NULL, size), from, (size_t)size);
 }
 
 /* node is a copy by bytes: give it references of its own, and no users. */
@@ -709,8 +710,8 @@ lose_sector(struct node *node, uint64_t sector)
 
 	if (node->lost_count < count) {
 		node->lost = disk_alloc(node->lost, count);
-		memset(
-		    node->lost + node->lost_count, 0, count - node->lost_count);
+		memset(node->lost + node->lost_count, 0,
+		    (size_t)(count - node->lost_count));
 		node->lost_count = count;
 	}
 	if (sector < node->lost_count)

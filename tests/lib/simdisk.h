@@ -126,7 +126,7 @@ struct disk {
 _Noreturn void disk_bug(const char *format, ...) ATTR_PRINTF(1, 2);
 
 /* Memory of the simulator itself: aborts rather than fails. */
-void *disk_alloc(void *old, size_t size);
+void *disk_alloc(void *old, uint64_t size);
 
 /* array, with room for one more element. */
 void *disk_grown(void *array, uint32_t count, uint32_t *cap, size_t element);

@@ -30,9 +30,9 @@ disk_bug(const char *format, ...)
 }
 
 void *
-disk_alloc(void *old, size_t size)
+disk_alloc(void *old, uint64_t size)
 {
-	void *p = realloc(old, size);
+	void *p = size <= SIZE_MAX ? realloc(old, (size_t)size) : NULL;
 
 	if (p == NULL)
 		disk_bug("out of memory");

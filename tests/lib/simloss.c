@@ -54,7 +54,7 @@ scratch_sector(uint64_t off)
 		scratch.sectors = disk_alloc(
 		    scratch.sectors, count * sizeof *scratch.sectors);
 		memset(scratch.sectors + scratch.count, 0,
-		    (count - scratch.count) * sizeof *scratch.sectors);
+		    (size_t)(count - scratch.count) * sizeof *scratch.sectors);
 		scratch.count = count;
 	}
 	return &scratch.sectors[at];
@@ -187,7 +187,7 @@ choose_hit(
 		    image->bytes[garbage->off + b] != 0)
 			return;
 	if (rng_below(rng, 2) == 0)
-		memset(garbage->hit + end, true, DISK_SECTOR - end);
+		memset(garbage->hit + end, true, (size_t)(DISK_SECTOR - end));
 }
 
 static void

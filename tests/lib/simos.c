@@ -364,6 +364,12 @@ simos_set_fs(enum os_fs fs)
 }
 
 void
+simos_set_boot_id(bool on)
+{
+	sim.world.no_boot_id = !on;
+}
+
+void
 simos_set_clock_ms(uint64_t ms)
 {
 	sim.world.clock_ns = ms * 1000000u;

@@ -243,6 +243,9 @@ uint64_t simos_used(void);
  * one of bytes that are allocated fails too when the disk is full. */
 void simos_set_fs(enum os_fs fs);
 
+/* Whether the machine has a boot id (it has) or gives zeros. */
+void simos_set_boot_id(bool on);
+
 void simos_set_clock_ms(uint64_t ms);
 void simos_set_pid(uint32_t pid);
 

@@ -47,6 +47,7 @@ struct fault {
 struct world {
 	uint64_t clock_ns;
 	uint64_t boots;
+	bool no_boot_id;
 	struct rng random; /* what os->random gives */
 	struct rng dice;   /* the machine's own choices */
 	enum os_fs fs;

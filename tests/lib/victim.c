@@ -105,9 +105,12 @@ victim_open(struct victim *v, unsigned flags)
 	char text[300];
 
 	o.flags = flags | KVLOG_OPEN_NOTHREAD;
-	o.segment_size = VICTIM_SEGMENT;
+	o.segment_size =
+	    v->segment_size != 0 ? v->segment_size : VICTIM_SEGMENT;
 	o.interval_ms = 1;
 	o.timeout_ms = 0;
+	o.index_mode = v->hints ? KVLOG_INDEX_HINTS : KVLOG_INDEX_MEMORY;
+	v->hints = !v->hints;
 	st = kvlog_open(VICTIM_STORE, &o, &v->db, &err);
 	if (st != KVLOG_OK) {
 		v->db = NULL;
@@ -591,6 +594,57 @@ script_read(void *arg)
 	(void)victim_close(v);
 }
 
+/* Hints of many segments, merged by maintenance and by closing. */
+static void
+script_hints(void *arg)
+{
+	struct victim *v = arg;
+	char key[8];
+
+	(void)victim_open(v, KVLOG_OPEN_CREATE);
+	for (unsigned i = 0; i < 17; i++) {
+		(void)snprintf(key, sizeof key, "k%u", i * 5 % 7);
+		if (i % 6 == 5)
+			(void)victim_delete(v, key, NONE);
+		else
+			(void)victim_put(v, key, 1700, NONE);
+		if (i == 5 || i == 12)
+			(void)victim_maintain(v);
+		if (i == 8) {
+			victim_check(v);
+			(void)victim_close(v);
+			(void)victim_open(v, KVLOG_OPEN_CREATE);
+		}
+	}
+	victim_check(v);
+	(void)victim_close(v);
+}
+
+/* Hints of an active segment that grows: closing writes one when more than
+ * 64 KiB have come, and merges it with the one before. */
+static void
+script_tails(void *arg)
+{
+	struct victim *v = arg;
+	char key[8];
+
+	v->segment_size = 192 * 1024;
+	for (unsigned turn = 0; turn < 2; turn++) {
+		(void)victim_open(v, KVLOG_OPEN_CREATE);
+		victim_check(v);
+		for (unsigned i = 0; i < 4; i++) {
+			(void)snprintf(key, sizeof key, "k%u", turn * 3 + i);
+			(void)victim_put(v, key, 17000, NONE);
+		}
+		(void)victim_delete(v, "k1", NONE);
+		(void)victim_put(v, "short", 100, NONE);
+		(void)victim_close(v);
+	}
+	(void)victim_open(v, KVLOG_OPEN_CREATE);
+	(void)victim_put(v, "k0", 10, COMMIT);
+	(void)victim_close(v);
+}
+
 static enum kvlog_durability
 random_durability(struct rng *rng)
 {
@@ -700,5 +754,7 @@ const struct script scripts[] = {
     {"big", script_big},
     {"reopen", script_reopen},
     {"read", script_read},
+    {"hints", script_hints},
+    {"tails", script_tails},
 };
 const size_t script_count = sizeof scripts / sizeof scripts[0];

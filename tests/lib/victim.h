@@ -16,9 +16,12 @@
 #define VICTIM_STEPS 8 /* of a batch, at most */
 
 struct victim {
-	struct kvlog *db; /* NULL: not open */
-	bool readonly;    /* as db was opened */
-	bool broken;      /* db has said so */
+	struct kvlog *db;      /* NULL: not open */
+	bool readonly;         /* as db was opened */
+	bool broken;           /* db has said so */
+	bool hints;            /* the next opening's index is in the hints; then
+				  the other one's turn comes */
+	uint64_t segment_size; /* 0: VICTIM_SEGMENT */
 	struct oracle oracle;
 	/* Something is made to fail: calls may, with a status that says so,
 	 * and then do nothing (or break the store). */

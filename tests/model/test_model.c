@@ -4,7 +4,8 @@
  * must agree after each of them.
  *
  * Segments are of 8 KiB (or of 64 KiB, for long values), so that they roll
- * over all the time.  Each list runs on the simulated machine, and a shorter
+ * over all the time.  Each opening has its index in memory or in the hints, as
+ * it comes (INV-11).  Each list runs on the simulated machine, and a shorter
  * one on the real system, in a directory of its own, with the background
  * thread.  The list of operations follows from the seed alone.  When they
  * disagree, the list is shrunk: parts of it are left out, halves first, as long
@@ -47,6 +48,7 @@ enum op_type {
 	OP_REOPEN,
 	OP_KILL,
 	OP_READER,
+	OP_STATS,
 	OP_WRONG,
 	OP_TYPES
 };
@@ -70,6 +72,7 @@ static const struct {
     [OP_REOPEN] = {"reopen", 6},
     [OP_KILL] = {"kill", 6},
     [OP_READER] = {"reader", 6},
+    [OP_STATS] = {"stats", 10},
     [OP_WRONG] = {"wrong arguments", 5},
 };
 
@@ -90,10 +93,11 @@ key_few(struct rng *rng, uint8_t *key)
 	    (char *)key, 20, "key-%02u", (unsigned)rng_below(rng, 20));
 }
 
+/* More than a block of a hint holds, parted by longer strings than fit. */
 static size_t
 key_shared_prefix(struct rng *rng, uint8_t *key)
 {
-	size_t len = 100 + (size_t)rng_below(rng, 3) * 37;
+	size_t len = 100 + (size_t)rng_below(rng, 3) * 100;
 
 	memset(key, 'p', len);
 	return len + (size_t)snprintf((char *)key + len, 20, "%u",
@@ -194,6 +198,14 @@ expect(struct run *run, const char *what, enum kvlog_status got,
 		    kvlog_status_text(got), kvlog_status_text(wanted));
 }
 
+/* Either, but the same again if this operation is repeated. */
+static enum kvlog_index_mode
+choose_mode(const struct run *run, uint64_t salt)
+{
+	return rng_mix(run->op ^ salt << 32) % 2 == 0 ? KVLOG_INDEX_MEMORY
+						      : KVLOG_INDEX_HINTS;
+}
+
 static void
 open_run(struct run *run, unsigned flags)
 {
@@ -208,6 +220,7 @@ open_run(struct run *run, unsigned flags)
 					: KVLOG_DURABILITY_INTERVAL;
 	o.interval_ms = 5;
 	o.segment_size = run->gen->segment_size;
+	o.index_mode = choose_mode(run, 0);
 	if (kvlog_open(run->path, &o, &run->db, &err) != KVLOG_OK) {
 		note_wrong(run, "open: %s", err.text);
 		run->db = NULL;
@@ -627,6 +640,7 @@ do_reader(struct run *run)
 	struct kvlog *reader = NULL;
 
 	o.flags = KVLOG_OPEN_READONLY;
+	o.index_mode = choose_mode(run, 1);
 	if (kvlog_open(run->path, &o, &reader, &err) != KVLOG_OK) {
 		note_wrong(run, "open for reading: %s", err.text);
 		return;
@@ -635,6 +649,28 @@ do_reader(struct run *run)
 	expect(run, "put by a reader",
 	    kvlog_put(reader, "k", 1, "v", 1, NULL, NULL), KVLOG_READONLY);
 	expect(run, "close of a reader", kvlog_close(reader, NULL), KVLOG_OK);
+}
+
+static void
+check_stats(struct run *run)
+{
+	struct kvlog_stats stats = {.size = sizeof stats};
+	struct kvlog_stats quick = {.size = sizeof quick, .quick = true};
+	bool hints;
+
+	expect(run, "stats", kvlog_stats_get(run->db, &stats), KVLOG_OK);
+	expect(run, "quick stats", kvlog_stats_get(run->db, &quick), KVLOG_OK);
+	if (run->wrong)
+		return;
+	hints = stats.index_mode == KVLOG_INDEX_HINTS;
+	if (stats.record_count != run->model.count)
+		note_wrong(run, "stats: %" PRIu64 " records instead of %zu",
+		    stats.record_count, run->model.count);
+	if (quick.record_count != (hints ? 0 : run->model.count))
+		note_wrong(run, "quick stats: %" PRIu64 " records",
+		    quick.record_count);
+	if (stats.last_seq < run->max_seq)
+		note_wrong(run, "stats: last_seq went back");
 }
 
 static void
@@ -710,6 +746,9 @@ do_op(struct run *run, const struct op *op)
 		break;
 	case OP_READER:
 		do_reader(run);
+		break;
+	case OP_STATS:
+		check_stats(run);
 		break;
 	case OP_WRONG:
 		do_wrong(run);

@@ -1013,21 +1013,21 @@ START_TEST(a_hint_waits_for_durable_evidence)
 {
 	open_store();
 	(void)fill_to(2);
-	ck_assert(!log_write_hint(lg, LOG_TAIL_MAX));
+	ck_assert(!log_write_hint(lg, false));
 	/* All is durable, but nothing on the disk says so. */
 	MAKELOG_OK(log_sync(lg, receipt.seq, &err));
-	ck_assert(!log_write_hint(lg, LOG_TAIL_MAX));
+	ck_assert(!log_write_hint(lg, false));
 	/* Something says so, but is not durable itself. */
 	MAKELOG_OK(put("a", 1));
-	ck_assert(!log_write_hint(lg, LOG_TAIL_MAX));
+	ck_assert(!log_write_hint(lg, false));
 	MAKELOG_OK(log_sync(lg, receipt.seq, &err));
 	ck_assert(!makelog_exists("00000001.hint"));
-	ck_assert(log_write_hint(lg, LOG_TAIL_MAX)); /* in memory */
-	ck_assert(log_write_hint(lg, LOG_TAIL_MAX)); /* the file */
+	ck_assert(log_write_hint(lg, false)); /* in memory */
+	ck_assert(log_write_hint(lg, false)); /* the file */
 	ck_assert(makelog_exists("00000001.hint"));
 	ck_assert_uint_eq(
 	    db->set->segments[0]->hinted_to, segment_end(db->set->segments[0]));
-	ck_assert(!log_write_hint(lg, LOG_TAIL_MAX));
+	ck_assert(!log_write_hint(lg, false));
 	ck_assert(!makelog_exists("00000002.hint")); /* it is active */
 	close_store();
 }
@@ -1044,7 +1044,7 @@ START_TEST(a_sealed_segment_is_no_evidence_of_itself)
 	MAKELOG_OK(log_sync_sealed(lg, &more, &err));
 	ck_assert(more);
 	ck_assert_uint_eq(durable(), db->set->segments[0]->last_seq);
-	ck_assert(!log_write_hint(lg, LOG_TAIL_MAX));
+	ck_assert(!log_write_hint(lg, false));
 	close_store();
 }
 END_TEST
@@ -1058,9 +1058,9 @@ START_TEST(a_link_is_evidence_when_it_is_durable)
 	MAKELOG_OK(put("b", 3000));
 	ck_assert_uint_eq(segment_number(lg->active), 2);
 	ck_assert(lg->active->link.durable);
-	ck_assert(!log_write_hint(lg, LOG_TAIL_MAX));
+	ck_assert(!log_write_hint(lg, false));
 	MAKELOG_OK(log_sync(lg, receipt.seq, &err));
-	ck_assert(log_write_hint(lg, LOG_TAIL_MAX));
+	ck_assert(log_write_hint(lg, false));
 	close_store();
 }
 END_TEST
@@ -1074,10 +1074,10 @@ START_TEST(a_hint_that_fails_is_not_tried_again)
 	MAKELOG_OK(put("b", 3000));
 	MAKELOG_OK(log_sync(lg, receipt.seq, &err));
 	simos_fail(SIMOS_RENAME, 1, EIO, false);
-	ck_assert(log_write_hint(lg, LOG_TAIL_MAX));
-	ck_assert(!log_write_hint(lg, LOG_TAIL_MAX));
+	ck_assert(log_write_hint(lg, false));
+	ck_assert(!log_write_hint(lg, false));
 	simos_fail_clear();
-	ck_assert(!log_write_hint(lg, LOG_TAIL_MAX));
+	ck_assert(!log_write_hint(lg, false));
 	ck_assert(!makelog_exists("00000001.hint"));
 	ck_assert(!makelog_exists("00000001.hint.tmp"));
 	ck_assert(!atomic_load(&lg->broken));

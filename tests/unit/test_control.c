@@ -189,31 +189,186 @@ START_TEST(the_page_is_stale_in_another_boot)
 }
 END_TEST
 
-/* Where the system has no boot id, a page is believed only in that a sync has
- * failed: copying too much does no harm. */
-START_TEST(without_a_boot_id_only_poison_is_believed)
+static struct control
+lock_writer(void)
+{
+	struct control c = open_control(true);
+
+	ck_assert_int_eq(control_lock_writer(&c, &dir, 0, NULL), KVLOG_OK);
+	return c;
+}
+
+static bool
+writer_believes(void)
+{
+	struct control c = lock_writer();
+	struct control_state state;
+	bool valid = control_read(&c, &state);
+
+	control_close(&c);
+	return valid;
+}
+
+static void
+forget_the_boot_id(void)
+{
+	boot_byte = 0;
+	table.boot_id = other_boot;
+}
+
+/* Where the system has no boot id, a page is believed by the handle that wrote
+ * it; of those of others, in that a sync has failed: copying too much does no
+ * harm. */
+START_TEST(without_a_boot_id_poison_is_believed)
 {
 	struct control_state state = sample;
 	struct control c;
 
-	boot_byte = 0;
-	table.boot_id = other_boot;
+	forget_the_boot_id();
 	make_page(); /* its sample is poisoned */
 	ck_assert(page_is_valid());
-	c = open_control(true);
-	ck_assert_int_eq(control_lock_writer(&c, &dir, 0, NULL), KVLOG_OK);
+	c = lock_writer();
+	ck_assert(control_read(&c, &state));
+	check_state(&state, &sample);
 	state.poison = 0;
 	ck_assert_int_eq(control_format(&c, &state, NULL), KVLOG_OK);
+	ck_assert(control_read(&c, &state));
+	ck_assert(!page_is_valid());
 	control_close(&c);
 	ck_assert(!page_is_valid());
+	ck_assert(!writer_believes());
 
-	c = open_control(true);
-	ck_assert_int_eq(control_lock_writer(&c, &dir, 0, NULL), KVLOG_OK);
+	c = lock_writer();
 	ck_assert_int_eq(control_format_poisoned(&c, 77), KVLOG_OK);
 	ck_assert(control_read(&c, &state));
 	ck_assert_uint_eq(state.poison, 1);
 	ck_assert_uint_eq(state.durable, 77);
 	control_close(&c);
+	ck_assert(writer_believes());
+	ck_assert(writer_believes()); /* that took nothing back */
+}
+END_TEST
+
+/* Leaves a page that says "closed", if it can be stored. */
+static int
+make_closed_page(void)
+{
+	struct control_state state = sample;
+	struct control c;
+	int rc;
+
+	c = lock_writer();
+	state.poison = 0;
+	ck_assert_int_eq(control_format(&c, &state, NULL), KVLOG_OK);
+	rc = control_set_closed(&c);
+	control_close(&c);
+	return rc;
+}
+
+/* And that it was closed, until somebody opens it for writing. */
+START_TEST(without_a_boot_id_a_closed_page_is_believed_once)
+{
+	struct control reader;
+	struct control_state state, want = sample;
+
+	want.poison = 0;
+	ck_assert_int_eq(control_create(&dir, NULL), KVLOG_OK);
+	forget_the_boot_id();
+	ck_assert_int_eq(make_closed_page(), 0);
+	reader = open_control(false);
+	ck_assert(control_read(&reader, &state));
+	check_state(&state, &want);
+	ck_assert(writer_believes());
+	ck_assert(!control_read(&reader, &state));
+	ck_assert(!writer_believes());
+	control_close(&reader);
+
+	/* Others do not know this word. */
+	ck_assert_int_eq(make_closed_page(), 0);
+	table.boot_id = os_real.boot_id;
+	if (KVLOG_LINUX)
+		ck_assert(!writer_believes());
+}
+END_TEST
+
+static unsigned syncs_left;
+
+static int
+failing_sync(int fd)
+{
+	if (syncs_left == 0)
+		return EIO;
+	syncs_left--;
+	return os_real.sync(fd);
+}
+
+/* What it says must be durable before it says so; that it is taken back, too,
+ * and again if that failed. */
+START_TEST(without_a_boot_id_closing_and_opening_sync_the_page)
+{
+	struct kvlog_error err;
+	struct control c;
+
+	ck_assert_int_eq(control_create(&dir, NULL), KVLOG_OK);
+	forget_the_boot_id();
+	table.sync = failing_sync;
+	syncs_left = 1; /* for opening */
+	ck_assert_int_eq(make_closed_page(), EIO);
+	syncs_left = 1;
+	ck_assert(!writer_believes());
+	syncs_left = 2;
+	ck_assert_int_eq(make_closed_page(), 0);
+	for (unsigned i = 0; i < 2; i++) {
+		c = open_control(true);
+		ck_assert_int_eq(
+		    control_lock_writer(&c, &dir, 0, &err), KVLOG_IO);
+		ck_assert_ptr_nonnull(strstr(err.text, lock_path));
+		control_close(&c);
+	}
+	syncs_left = 1;
+	ck_assert(!writer_believes());
+}
+END_TEST
+
+/* A boot id makes all that unnecessary. */
+START_TEST(with_a_boot_id_the_page_is_never_synced)
+{
+	struct control c;
+
+	ck_assert_int_eq(control_create(&dir, NULL), KVLOG_OK);
+	boot_byte = 7;
+	table.boot_id = other_boot;
+	table.sync = failing_sync;
+	syncs_left = 0;
+	ck_assert_int_eq(make_closed_page(), 0);
+	ck_assert(writer_believes());
+	c = open_control(false);
+	ck_assert(!control_writer_lives(&c));
+	control_close(&c);
+}
+END_TEST
+
+static bool
+nobody_locks(int fd, uint64_t byte)
+{
+	(void)fd;
+	(void)byte;
+	return false;
+}
+
+/* Classic locks do not tell a process that it has them itself. */
+START_TEST(a_writer_of_this_process_is_seen_to_live)
+{
+	struct control writer, reader;
+
+	table.is_locked = nobody_locks;
+	ck_assert_int_eq(control_create(&dir, NULL), KVLOG_OK);
+	writer = lock_writer();
+	reader = open_control(false);
+	ck_assert(control_writer_lives(&reader));
+	control_close(&writer);
+	ck_assert(!control_writer_lives(&reader));
+	control_close(&reader);
 }
 END_TEST
 
@@ -480,7 +635,11 @@ main(void)
 	tcase_add_test(tc, the_page_tells_what_was_written);
 	tcase_add_test(tc, the_page_is_stale_where_its_head_differs);
 	tcase_add_test(tc, the_page_is_stale_in_another_boot);
-	tcase_add_test(tc, without_a_boot_id_only_poison_is_believed);
+	tcase_add_test(tc, without_a_boot_id_poison_is_believed);
+	tcase_add_test(tc, without_a_boot_id_a_closed_page_is_believed_once);
+	tcase_add_test(tc, without_a_boot_id_closing_and_opening_sync_the_page);
+	tcase_add_test(tc, with_a_boot_id_the_page_is_never_synced);
+	tcase_add_test(tc, a_writer_of_this_process_is_seen_to_live);
 	tcase_add_test(tc, a_copy_of_the_lock_file_is_stale);
 	tcase_add_test(tc, a_page_half_formatted_is_stale);
 	tcase_add_test(tc, readers_do_without_a_lock_file);

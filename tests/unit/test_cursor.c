@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * test_cursor.c - ordered walks over segments, with hint files and without.
+ * test_cursor.c - ordered walks, over hint files and images in memory.
  */
 #include "config.h"
 
@@ -32,23 +32,41 @@ write_hints(void)
 	found_init(&f, false);
 	MAKELOG_OK(f.st);
 	for (size_t i = 0; i + 1 < f.set->count; i++) {
-		struct segment *seg = f.set->segments[i];
+		const struct hint_source source = {.seg = f.set->segments[i],
+		    .from = SEGMENT_DATA_OFF,
+		    .to = segment_end(f.set->segments[i])};
 		struct hint *hint;
 
-		MAKELOG_OK(hint_build(
-		    seg, SEGMENT_DATA_OFF, segment_end(seg), &hint, NULL));
-		MAKELOG_OK(hint_write(hint, seg, &f.dir, NULL));
-		hint_close(hint);
+		MAKELOG_OK(hint_build(&source, 1, UINT64_MAX, &hint, NULL));
+		MAKELOG_OK(hint_write(hint, &f.dir, NULL));
+		hint_unref(hint);
 	}
 	found_fini(&f);
+}
+
+/* Hints of all there is up to end, a place in the last segment. */
+static void
+make_cover(uint64_t end, struct hint_cover *cover)
+{
+	MAKELOG_OK(hintset_cover(&f.hints, 0, end, cover, NULL));
+	MAKELOG_OK(hint_cover_build(cover, NULL));
+}
+
+static void
+open_up_to(uint64_t end, const char *prefix, bool keys_only)
+{
+	struct hint_cover cover;
+
+	make_cover(end, &cover);
+	MAKELOG_OK(cursor_create(cover.hints, cover.count, prefix,
+	    strlen(prefix), NOW, keys_only, &cursor));
+	hint_cover_fini(&cover);
 }
 
 static void
 open_cursor(const char *prefix, bool keys_only)
 {
-	MAKELOG_OK(cursor_create(f.set->segments, f.set->count,
-	    segment_end(found_last(&f)), prefix, strlen(prefix), NOW, keys_only,
-	    &cursor));
+	open_up_to(segment_end(found_last(&f)), prefix, keys_only);
 }
 
 static void
@@ -78,7 +96,7 @@ finish(void)
 static void
 expect(const char *key, uint64_t seq)
 {
-	const struct cursor_entry *e = cursor_entry(cursor);
+	const struct merge_entry *e = cursor_entry(cursor);
 	enum kvlog_status st = cursor_next(cursor);
 
 	ck_assert_msg(st == KVLOG_OK, "%s: %d", key, (int)st);
@@ -110,7 +128,7 @@ expect_end(void)
 static void
 expect_corrupt(uint32_t segment, uint64_t off)
 {
-	const struct cursor_entry *e = cursor_entry(cursor);
+	const struct merge_entry *e = cursor_entry(cursor);
 
 	ck_assert_int_eq(cursor_next(cursor), KVLOG_CORRUPT);
 	ck_assert(e->damaged);
@@ -164,7 +182,7 @@ START_TEST(the_newest_record_of_each_key_is_shown_in_order)
 		write_hints();
 	open_all("");
 	ck_assert_int_eq(
-	    atomic_load(&f.set->segments[0]->hint) != NULL, _i == 1);
+	    atomic_load(&f.set->segments[0]->hinted_to) != 0, _i == 1);
 	ck_assert_ptr_null(cursor_entry(cursor)->seg);
 	expect("a", 11);
 	expect("b", 7);
@@ -311,7 +329,7 @@ START_TEST(keys_sort_as_bytes)
 	makelog_end(&m);
 	open_all("");
 	for (size_t i = 0; i < count; i++) {
-		const struct cursor_entry *e = cursor_entry(cursor);
+		const struct merge_entry *e = cursor_entry(cursor);
 
 		MAKELOG_OK(cursor_next(cursor));
 		ck_assert_uint_eq(e->rec.key_len, sorted[i].len);
@@ -391,7 +409,109 @@ START_TEST(records_of_buckets_and_marks_are_no_entries)
 }
 END_TEST
 
+/* Keys of buckets come after all others, so that they end the walk, and what
+ * is damaged among them is none of its business. */
+START_TEST(buckets_end_the_walk)
+{
+	static const char *const prefixes[] = {"", "k", "k2", "z"};
+	struct record rec;
+	uint64_t hit = 0;
+
+	begin();
+	(void)makelog_put(&m, "k1", VALUE);
+	(void)makelog_put(&m, "k2", VALUE);
+	for (unsigned i = 0; i < 20; i++) {
+		char key[8];
+
+		snprintf(key, sizeof key, i < 10 ? "a%u" : "k%u", i % 100);
+		m.seq++;
+		rec = makelog_record(&m, RECORD_PUT, key, VALUE, RECORD_BUCKET);
+		rec.bucket_seq = 1;
+		if (i == 5)
+			hit = m.off;
+		(void)makelog_add(&m, &rec);
+	}
+	m.durable = m.seq;
+	makelog_begin(&m, 2);
+	(void)makelog_put(&m, "k3", VALUE);
+	makelog_end(&m);
+	write_hints();
+	makelog_flip("00000001.seg", hit + 16);
+	for (size_t i = 0; i < ARRAY_LEN(prefixes); i++) {
+		open_all(prefixes[i]);
+		for (unsigned turn = 0; turn < 2; turn++) {
+			if (i < 2)
+				expect("k1", 1);
+			if (i < 3)
+				expect("k2", 2);
+			if (i < 2)
+				expect("k3", 23);
+			expect_end();
+			/* An end is not for ever. */
+			seek("");
+		}
+		close_all();
+	}
+	makelog_fini(&m);
+}
+END_TEST
+
 /* Damage. */
+
+/* In each byte of a hint file in turn: the walk is the same. */
+START_TEST(a_damaged_hint_changes_nothing)
+{
+	const uint8_t *bytes;
+	uint64_t size;
+
+	make_three();
+	write_hints();
+	ck_assert(simos_peek(makelog_path("00000002.hint"), &bytes, &size));
+	for (uint64_t off = 0; off < size; off += off < 200 ? 1 : 7) {
+		makelog_flip("00000002.hint", off);
+		open_all("");
+		expect("a", 11);
+		expect("b", 7);
+		seek("c");
+		expect("c", 14);
+		expect("m", 12);
+		expect("mm", 10);
+		expect_end();
+		close_all();
+		makelog_flip("00000002.hint", off);
+	}
+	makelog_fini(&m);
+}
+END_TEST
+
+/* A hint and a record below it: then no older value is believed. */
+START_TEST(damage_of_both_hint_and_record_is_said)
+{
+	const struct merge_entry *e;
+	enum kvlog_status st;
+	unsigned corrupt = 0;
+
+	make_three();
+	write_hints();
+	makelog_flip("00000002.hint", 4096 + 40);
+	makelog_flip("00000002.seg", SEGMENT_DATA_OFF + 16);
+	open_all("");
+	e = cursor_entry(cursor);
+	while ((st = cursor_next(cursor)) != KVLOG_NOTFOUND) {
+		ck_assert_ptr_nonnull(e->seg);
+		if (st == KVLOG_CORRUPT) {
+			corrupt++;
+			ck_assert_uint_eq(segment_number(e->seg), 2);
+			ck_assert_uint_eq(e->off, SEGMENT_DATA_OFF);
+			continue;
+		}
+		MAKELOG_OK(st);
+		ck_assert_uint_gt(e->rec.seq, 10); /* of the third segment */
+	}
+	ck_assert_uint_eq(corrupt, 3); /* the hint; "b"; "x" */
+	finish();
+}
+END_TEST
 
 START_TEST(a_damaged_value_is_said_when_values_are_wanted)
 {
@@ -536,6 +656,7 @@ END_TEST
 /* What lies behind the end that was given is of another moment. */
 START_TEST(the_tail_is_read_up_to_the_end_given)
 {
+	struct hint_cover cover;
 	uint64_t end;
 
 	begin();
@@ -553,22 +674,28 @@ START_TEST(the_tail_is_read_up_to_the_end_given)
 	expect("k3", 5);
 	expect_end();
 	cursor_destroy(cursor);
-	MAKELOG_OK(cursor_create(
-	    f.set->segments, f.set->count, end, NULL, 0, NOW, false, &cursor));
+	open_up_to(end, "", false);
 	expect("k1", 1);
 	expect("k2", 2);
 	expect_end();
 	cursor_destroy(cursor);
-	/* The set may have grown since. */
-	MAKELOG_OK(cursor_create(f.set->segments, 1,
-	    segment_end(f.set->segments[0]), NULL, 0, NOW, false, &cursor));
+	/* Of the first segment alone. */
+	make_cover(end, &cover);
+	MAKELOG_OK(cursor_create(cover.hints, 1, NULL, 0, NOW, false, &cursor));
+	hint_cover_fini(&cover);
 	expect("k1", 1);
+	expect_end();
+	cursor_destroy(cursor);
+	/* Of nothing. */
+	MAKELOG_OK(cursor_create(NULL, 0, "k", 1, NOW, false, &cursor));
+	expect_end();
+	seek("k1");
 	expect_end();
 	finish();
 }
 END_TEST
 
-/* A walk stays at its moment while the store goes on. */
+/* A walk stays at its moment while the store goes on.  _i: the mode. */
 START_TEST(a_walk_shows_one_moment)
 {
 	struct kvlog_options o = KVLOG_OPTIONS_INIT;
@@ -580,6 +707,7 @@ START_TEST(a_walk_shows_one_moment)
 	o.flags = KVLOG_OPEN_CREATE | KVLOG_OPEN_NOTHREAD;
 	o.segment_size = MAKELOG_SIZE;
 	o.durability = KVLOG_DURABILITY_NONE;
+	o.index_mode = _i == 0 ? KVLOG_INDEX_MEMORY : KVLOG_INDEX_HINTS;
 	MAKELOG_OK(kvlog_open(MAKELOG_STORE, &o, &db, NULL));
 	for (unsigned i = 0; i < 20; i++) {
 		snprintf(key, sizeof key, "k%02u", i);
@@ -607,6 +735,7 @@ END_TEST
 
 START_TEST(want_of_memory_is_said)
 {
+	struct hint_cover cover;
 	enum kvlog_status st;
 	uint64_t nth = 1, hit;
 
@@ -621,15 +750,17 @@ START_TEST(want_of_memory_is_said)
 	makelog_flip("00000001.seg", hit + 16);
 	found_init(&f, false);
 	MAKELOG_OK(f.st);
+	make_cover(segment_end(found_last(&f)), &cover);
 	for (;; nth++) {
 		simos_fail(SIMOS_MALLOC, nth, ENOMEM, false);
-		st = cursor_create(f.set->segments, f.set->count,
-		    segment_end(found_last(&f)), "k", 1, NOW, false, &cursor);
+		st = cursor_create(
+		    cover.hints, cover.count, "k", 1, NOW, false, &cursor);
 		simos_fail_clear();
 		if (st == KVLOG_OK)
 			break;
 		ck_assert_int_eq(st, KVLOG_NOMEM);
 	}
+	hint_cover_fini(&cover);
 	ck_assert_uint_gt(nth, 4);
 	/* Damage that cannot be noted is not passed over. */
 	simos_fail(SIMOS_MALLOC, 1, ENOMEM, false);
@@ -657,12 +788,15 @@ main(void)
 	tcase_add_test(tc, keys_sort_as_bytes);
 	tcase_add_test(tc, what_has_expired_is_hidden);
 	tcase_add_test(tc, records_of_buckets_and_marks_are_no_entries);
+	tcase_add_test(tc, buckets_end_the_walk);
+	tcase_add_test(tc, a_damaged_hint_changes_nothing);
+	tcase_add_test(tc, damage_of_both_hint_and_record_is_said);
 	tcase_add_test(tc, a_damaged_value_is_said_when_values_are_wanted);
 	tcase_add_test(tc, nothing_older_shows_in_place_of_a_damaged_record);
 	tcase_add_test(tc, a_newer_value_makes_older_damage_harmless);
 	tcase_add_test(tc, many_segments_merge);
 	tcase_add_test(tc, the_tail_is_read_up_to_the_end_given);
-	tcase_add_test(tc, a_walk_shows_one_moment);
+	tcase_add_loop_test(tc, a_walk_shows_one_moment, 0, 2);
 	tcase_add_test(tc, want_of_memory_is_said);
 	return test_main(suite);
 }

@@ -2,6 +2,7 @@
 #include "config.h"
 
 #include "index.h"
+#include "load.h"
 
 #include "rng.h"
 
@@ -251,38 +252,12 @@ fill(unsigned segments, unsigned seed)
 	}
 }
 
-/* As store.c does it: in hints mode only the end of the log is loaded, and
- * what lacks a hint before it gets one. */
+static unsigned threads; /* that load */
+
 static void
 load_all(void)
 {
-	const struct segment *active = set->segments[set->count - 1];
-	struct hint_cover cover;
-
-	ck_assert_int_eq(
-	    hintset_cover(&hints, 0, segment_end(active), &cover, NULL),
-	    KVLOG_OK);
-	for (size_t i = 0; i < cover.count; i++) {
-		const struct hint_source *gap = &cover.gaps[i];
-		struct hint *image;
-
-		if (cover.hints[i] != NULL) {
-			if (!by_hints)
-				ck_assert_int_eq(
-				    index_load_hint(&idx, cover.hints[i], NULL),
-				    KVLOG_OK);
-		} else if (!by_hints || gap->seg == active) {
-			ck_assert_int_eq(index_load_records(&idx, gap->seg,
-					     gap->from, gap->to, NULL),
-			    KVLOG_OK);
-		} else {
-			ck_assert_int_eq(
-			    hint_build(gap, 1, UINT64_MAX, &image, NULL),
-			    KVLOG_OK);
-			ck_assert_int_eq(hintset_add(&hints, image), KVLOG_OK);
-		}
-	}
-	hint_cover_fini(&cover);
+	ck_assert_int_eq(load_index(&idx, &hints, threads, NULL), KVLOG_OK);
 }
 
 /* Forget all hints, and the index. */
@@ -339,8 +314,9 @@ START_TEST(hints_and_records_load_the_same)
 	fill(5, 1);
 	load_all();
 	check_loaded();
-	for (unsigned mask = 0; mask < 64; mask++) {
+	for (unsigned mask = 0; mask < 256; mask++) {
 		start_anew((mask & 32) != 0);
+		threads = 1u << (mask >> 6);
 		for (unsigned i = 0; i < 5; i++)
 			if (mask & 1u << i)
 				make_hint(set->segments[i]);
@@ -447,9 +423,7 @@ START_TEST(damage_while_loading_records_is_told)
 	off = segtest_put(one, 2, "b", "1");
 	segtest_put(one, 3, "c", "1");
 	segtest_flip(one, off + 9);
-	ck_assert_int_eq(index_load_records(&idx, one, SEGMENT_DATA_OFF,
-			     segment_end(one), &err),
-	    KVLOG_CORRUPT);
+	ck_assert_int_eq(load_index(&idx, &hints, 1, &err), KVLOG_CORRUPT);
 	ck_assert_uint_eq(err.segment, 1);
 	ck_assert_uint_eq(err.offset, off);
 }

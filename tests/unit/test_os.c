@@ -277,7 +277,7 @@ END_TEST
 START_TEST(the_file_size_limit_is_an_error_code)
 {
 	struct rlimit limit;
-	int fd = create("a");
+	int error, fd = create("a");
 
 	ck_assert_int_eq(os->allocate(fd, 8192), 0);
 	ck_assert_int_eq(getrlimit(RLIMIT_FSIZE, &limit), 0);
@@ -299,6 +299,17 @@ START_TEST(the_file_size_limit_is_an_error_code)
 	ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
 	ck_assert_int_eq(os->allocate(fd, 16384), 0);
 	ck_assert_int_eq(os->truncate(fd, 8192), 0);
+	ck_assert_int_eq(os->close(fd), 0);
+
+	/* Holes behind the limit, which some systems fill by writing. */
+	limit.rlim_cur = limit.rlim_max;
+	ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
+	fd = create("b");
+	ck_assert_int_eq(os->truncate(fd, 1 << 20), 0);
+	limit.rlim_cur = 4096;
+	ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
+	error = os->allocate(fd, 1 << 20);
+	ck_assert(error == 0 || error == EFBIG);
 	limit.rlim_cur = limit.rlim_max;
 	ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
 	ck_assert_int_eq(os->allocate(fd, UINT64_MAX), EFBIG);
@@ -571,6 +582,38 @@ START_TEST(random_is_never_twice_the_same)
 }
 END_TEST
 
+static int
+count_up(void *buf, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		((uint8_t *)buf)[i] = (uint8_t)(i + 1);
+	return len == 8 ? 0 : EINVAL;
+}
+
+static int
+no_random(void *buf, size_t len)
+{
+	(void)buf;
+	(void)len;
+	return EIO;
+}
+
+START_TEST(numbers_are_drawn_alike_on_all_machines)
+{
+	struct os_table table = os_real;
+	uint64_t number = 7;
+
+	os = &table;
+	table.random = count_up;
+	ck_assert_int_eq(os_draw(&number), 0);
+	ck_assert_uint_eq(number, UINT64_C(0x0807060504030201));
+	table.random = no_random;
+	ck_assert_int_eq(os_draw(&number), EIO);
+	ck_assert_uint_eq(number, UINT64_C(0x0807060504030201));
+	os = &os_real;
+}
+END_TEST
+
 START_TEST(boot_id_stays)
 {
 	uint8_t a[16], b[16], zero[16] = {0};
@@ -651,6 +694,7 @@ os_suite(void)
 	tcase_add_test(tc, locks_exclude_other_processes_by_the_byte);
 	tcase_add_test(tc, locks_belong_to_the_open_file_or_the_process);
 	tcase_add_test(tc, random_is_never_twice_the_same);
+	tcase_add_test(tc, numbers_are_drawn_alike_on_all_machines);
 	tcase_add_test(tc, boot_id_stays);
 	tcase_add_test(tc, clocks_go_on);
 	tcase_add_test(tc, memory_is_aligned_as_asked);

@@ -344,7 +344,7 @@ START_TEST(random_bytes_are_no_record)
 
 	rng_init(&rng, 99);
 	for (unsigned i = 0; i < 200000; i++) {
-		size_t room = rng_below(&rng, 120);
+		size_t room = (size_t)rng_below(&rng, 120);
 		uint8_t *p = malloc(room > 0 ? room : 1);
 		struct record got;
 

@@ -794,6 +794,67 @@ START_TEST(a_page_of_another_boot_is_stale)
 }
 END_TEST
 
+/* A writer that closes while a reader reads. */
+static struct control late;
+static struct control_note late_note;
+static const struct os_table *os_before;
+
+static int
+late_pread(int fd, void *buf, size_t len, uint64_t off, size_t *ret_len)
+{
+	MAKELOG_OK(control_write_note(&late, &late_note, NULL));
+	return os_before->pread(fd, buf, len, off, ret_len);
+}
+
+START_TEST(a_note_of_later_is_not_held_against_a_reader)
+{
+	struct os_table table = *os;
+
+	begin();
+	puts_to(3);
+	memcpy(late_note.uuid, m.store.uuid, 16);
+	late_note.segment = 1;
+	late_note.salt = m.seg->header.salt;
+	late_note.end = m.off + (uint64_t)LEN;
+	late_note.last_seq = 4;
+	makelog_end(&m);
+	MAKELOG_OK(control_open(&late, &m.dir, true, NULL));
+	table.pread = late_pread;
+	os_before = os;
+	os = &table;
+	found_init(&f, false);
+	os = os_before;
+	expect_log(1, m.off, 3, CRASH);
+	found_fini(&f);
+	/* From now on it tells of damage. */
+	find();
+	expect_log(1, m.off, 3, CRASH | DAMAGE | DEGRADED);
+	control_close(&late);
+	finish();
+}
+END_TEST
+
+/* Nor does a reader call a living writer's end a crash. */
+START_TEST(beside_a_writer_there_was_no_crash)
+{
+	struct control writer;
+
+	begin();
+	puts_to(3);
+	makelog_end(&m);
+	MAKELOG_OK(control_open(&writer, &m.dir, true, NULL));
+	MAKELOG_OK(control_lock_writer(&writer, &m.dir, 0, NULL));
+	find();
+	expect_log(1, m.off, 3, 0);
+	ck_assert(!f.r.warm);
+	found_fini(&f);
+	control_close(&writer);
+	find();
+	expect_log(1, m.off, 3, CRASH);
+	finish();
+}
+END_TEST
+
 /* _i: what is wrong with the page. */
 START_TEST(a_page_that_does_not_fit_the_files_is_stale)
 {
@@ -937,10 +998,16 @@ START_TEST(a_note_attests_a_missing_segment)
 	memcpy(note.uuid, m.store.uuid, 16);
 	make_page(&state, &note);
 	ck_assert_int_eq(os->unlink(m.dir.fd, TWO), 0);
+	/* A writer would make another segment 2. */
 	found_init(&f, true);
+	ck_assert_int_eq(f.st, KVLOG_CORRUPT);
+	ck_assert_uint_eq(f.err.segment, 2);
+	found_fini(&f);
 	/* No file stands behind the gap, so it is an end that came early. */
+	found_init(&f, false);
 	expect_log(1, offs[3] + (uint64_t)LEN, 3, DAMAGE | DEGRADED | CRASH);
 	ck_assert_uint_eq(f.r.lost_seq, 5);
+	ck_assert_uint_eq(f.r.missing, 2);
 	finish();
 }
 END_TEST
@@ -1261,6 +1328,8 @@ main(void)
 	tcase_add_test(tc, a_warm_page_with_an_intent_ends_the_segment);
 	tcase_add_test(tc, bad_bytes_below_a_warm_position_are_damage);
 	tcase_add_test(tc, a_page_of_another_boot_is_stale);
+	tcase_add_test(tc, a_note_of_later_is_not_held_against_a_reader);
+	tcase_add_test(tc, beside_a_writer_there_was_no_crash);
 	tcase_add_loop_test(
 	    tc, a_page_that_does_not_fit_the_files_is_stale, 0, 5);
 	tcase_add_loop_test(

@@ -55,6 +55,47 @@ check_header(const struct segment_header *a, const struct segment_header *b)
 	ck_assert_uint_eq(a->now_ms, b->now_ms);
 }
 
+static int
+map_nothing(
+    int fd, uint64_t len, bool writable, bool by_pwrite, struct os_map *ret_map)
+{
+	(void)fd;
+	(void)len;
+	(void)writable;
+	(void)by_pwrite;
+	(void)ret_map;
+	return ENOMEM;
+}
+
+/* As it ends on 32 bits when a store has some gigabytes. */
+START_TEST(the_end_of_the_address_space_is_told)
+{
+	struct segment *made = segtest_create(1, 8192), *seg = NULL;
+	struct segment_header header = made->header;
+	struct kvlog_error err;
+
+	table.map = map_nothing;
+	ck_assert_int_eq(open_first(&seg, &err), KVLOG_NOMEM);
+	ck_assert_ptr_nonnull(strstr(err.text, "00000001.seg"));
+	ck_assert_ptr_nonnull(strstr(err.text, "address space"));
+	ck_assert_int_eq(
+	    segment_create(&segtest_dir, "2", &header, false, &seg, &err),
+	    KVLOG_NOMEM);
+	ck_assert_ptr_nonnull(strstr(err.text, "of 8192 bytes"));
+	ck_assert_ptr_nonnull(strstr(err.text, "address space"));
+	ck_assert_ptr_null(seg);
+	segment_close(made);
+	seg = NULL;
+	table.map = os_real.map;
+	seg = must_open();
+	table.map = map_nothing;
+	ck_assert_int_eq(
+	    segment_make_writable(seg, &segtest_dir, &err), KVLOG_NOMEM);
+	ck_assert_ptr_nonnull(strstr(err.text, "address space"));
+	segment_close(seg);
+}
+END_TEST
+
 START_TEST(what_was_created_can_be_opened)
 {
 	struct segment *made = segtest_create(1, 8192), *seg = must_open();
@@ -138,6 +179,19 @@ START_TEST(a_salt_is_never_zero)
 }
 END_TEST
 
+/*
+ * As a real disk does it: what there is, and then an error.  No test fills
+ * the real disk: for that moment all others on the machine would lose what
+ * they write.
+ */
+static int
+disk_of_8192_bytes(int fd, uint64_t size)
+{
+	int rc = os_real.allocate(fd, size < 8192 ? size : 8192);
+
+	return rc == 0 && size > 8192 ? ENOSPC : rc;
+}
+
 START_TEST(creating_fails_without_a_trace)
 {
 	const struct segment_header h = segtest_header(1, 8192);
@@ -154,11 +208,13 @@ START_TEST(creating_fails_without_a_trace)
 	ck_assert_ptr_null(seg);
 	segment_close(must_open());
 	/* A disk that is too small. */
+	table.allocate = disk_of_8192_bytes;
 	ck_assert_int_eq(segment_create(&segtest_dir, "big.tmp",
 			     &(struct segment_header){.id = {1, 1, 0, 1, 1},
 				 .size = UINT64_C(1) << 38},
 			     false, &seg, &err),
 	    KVLOG_NOSPACE);
+	ck_assert_int_eq(err.sys_errno, ENOSPC);
 	ck_assert_int_eq(dir_list(&segtest_dir, &list, NULL), KVLOG_OK);
 	ck_assert_uint_eq(list.count, 1);
 	file_list_fini(&list);
@@ -885,6 +941,7 @@ main(void)
 	tcase_add_checked_fixture(tc, setup, segtest_teardown);
 	tcase_set_timeout(tc, 120);
 	tcase_add_test(tc, what_was_created_can_be_opened);
+	tcase_add_test(tc, the_end_of_the_address_space_is_told);
 	tcase_add_test(tc, an_output_says_where_it_ends);
 	tcase_add_test(tc, a_salt_is_never_zero);
 	tcase_add_test(tc, creating_fails_without_a_trace);

@@ -46,7 +46,6 @@ struct bench {
 	struct measure *measures; /* see results_at(), shared */
 	char work_dir[4096];      /* all that we write is below it */
 	char store_dir[4096 + 16];
-	bool made_dir; /* options.dir did not exist before */
 };
 
 static volatile sig_atomic_t stop_signal; /* 0: none came */
@@ -54,9 +53,9 @@ static volatile pid_t child_pid;          /* 0: none runs */
 
 static const char usage_text[] =
     "usage: kvlog-bench [--engines=LIST] [--benchmarks=LIST] [--num=N]\n"
-    "                   [--reads=N] [--sync-num=N] [--key-size=N]\n"
-    "                   [--value-size=N] [--rounds=N] [--seed=N]\n"
-    "                   [--dir=DIR] [--json]\n"
+    "                   [--reads=N] [--sync-num=N] [--oneshot-num=N]\n"
+    "                   [--key-size=N] [--value-size=N] [--rounds=N]\n"
+    "                   [--seed=N] [--dir=DIR] [--json]\n"
     "       kvlog-bench --help | --version\n";
 
 static void
@@ -67,13 +66,16 @@ print_help(void)
 
 	printf("%s\n", usage_text);
 	printf("Compare kvlog with other embedded stores on this machine.\n\n"
-	       "  --engines=LIST     default: all but kvlog-noverify\n"
+	       "  --engines=LIST     default: all but kvlog-hints and "
+	       "kvlog-noverify\n"
 	       "  --benchmarks=LIST  default: all, in the order below\n"
 	       "  --num=N            records in a store; default 1000000; "
 	       "k and M are understood\n"
 	       "  --reads=N          operations of read benchmarks; default: "
 	       "as --num\n"
 	       "  --sync-num=N       operations of fillsync; default 2000\n"
+	       "  --oneshot-num=N    processes of a one-shot benchmark; "
+	       "default 300\n"
 	       "  --key-size=N       bytes in a key; default 16\n"
 	       "  --value-size=N     bytes in a value; default 100\n"
 	       "  --rounds=N         medians are taken over them; default 3\n"
@@ -185,6 +187,7 @@ options_init(struct options *options)
 	options->num = 1000000;
 	options->reads = 0;
 	options->sync_num = 2000;
+	options->oneshot_num = 300;
 	options->seed = 1;
 	options->key_len = 16;
 	options->value_len = 100;
@@ -215,6 +218,7 @@ enum option_code {
 	OPT_NUM,
 	OPT_READS,
 	OPT_SYNC_NUM,
+	OPT_ONESHOT_NUM,
 	OPT_KEY_SIZE,
 	OPT_VALUE_SIZE,
 	OPT_ROUNDS,
@@ -231,6 +235,7 @@ static const struct option long_options[] = {
     {"num", required_argument, NULL, OPT_NUM},
     {"reads", required_argument, NULL, OPT_READS},
     {"sync-num", required_argument, NULL, OPT_SYNC_NUM},
+    {"oneshot-num", required_argument, NULL, OPT_ONESHOT_NUM},
     {"key-size", required_argument, NULL, OPT_KEY_SIZE},
     {"value-size", required_argument, NULL, OPT_VALUE_SIZE},
     {"rounds", required_argument, NULL, OPT_ROUNDS},
@@ -262,6 +267,9 @@ parse_option(struct options *options, int code, const char *name, char *arg)
 	case OPT_SYNC_NUM:
 		return parse_number(
 		    name, arg, 1, UINT64_C(1) << 40, &options->sync_num);
+	case OPT_ONESHOT_NUM:
+		return parse_number(
+		    name, arg, 1, UINT64_C(1000000), &options->oneshot_num);
 	case OPT_SEED:
 		return parse_number(name, arg, 0, UINT64_MAX, &options->seed);
 	case OPT_KEY_SIZE:
@@ -548,12 +556,6 @@ bench_make_dirs(struct bench *bench)
 	const char *dir = bench->options.dir;
 	int len;
 
-	if (mkdir(dir, 0777) == 0)
-		bench->made_dir = true;
-	else if (errno != EEXIST) {
-		fprintf(stderr, "kvlog-bench: %s: %s\n", dir, strerror(errno));
-		return false;
-	}
 	len = snprintf(bench->work_dir, sizeof bench->work_dir,
 	    "%s/kvlog-bench.XXXXXX", dir);
 	if (len < 0 || (size_t)len > sizeof bench->work_dir / 2) {
@@ -577,8 +579,6 @@ bench_remove_dirs(struct bench *bench)
 	if (bench->work_dir[0] != '\0' && !machine_remove(bench->work_dir))
 		fprintf(stderr, "kvlog-bench: %s: cannot be removed\n",
 		    bench->work_dir);
-	if (bench->made_dir)
-		rmdir(bench->options.dir);
 }
 
 static bool

@@ -40,9 +40,10 @@ struct options {
 	size_t engine_count;
 	const struct workload *benchmarks[BENCH_MAX_BENCHMARKS];
 	size_t benchmark_count;
-	uint64_t num;      /* records in a loaded store */
-	uint64_t reads;    /* operations of a read benchmark */
-	uint64_t sync_num; /* operations of fillsync */
+	uint64_t num;         /* records in a loaded store */
+	uint64_t reads;       /* operations of a read benchmark */
+	uint64_t sync_num;    /* operations of fillsync */
+	uint64_t oneshot_num; /* processes of a one-shot benchmark */
 	uint64_t seed;
 	size_t key_len;
 	size_t value_len;
@@ -65,6 +66,10 @@ struct measure {
 	uint64_t rss_peak;    /* bytes resident during it, mapped files too */
 	uint64_t rss_anon;    /* of those resident at the end, not of files */
 	uint64_t longest_ns;  /* see LATENCY_STRIDE in workload.c */
+	uint64_t command_ns;  /* the engine's command doing the same, median;
+				 0: there is none */
+	uint64_t process_ns;  /* a process that does nothing, median; 0 in
+				 benchmarks without processes */
 	struct histogram latency;
 };
 

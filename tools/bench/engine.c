@@ -13,8 +13,12 @@
 static char failure_text[512];
 
 const struct engine *const engine_table[] = {
+#ifdef ENGINE_TABLE
+    ENGINE_TABLE,
+#else
     &engine_null,
     &engine_kvlog,
+    &engine_kvlog_hints,
     &engine_kvlog_noverify,
 #ifdef HAVE_LMDB
     &engine_lmdb,
@@ -24,6 +28,7 @@ const struct engine *const engine_table[] = {
 #endif
 #ifdef HAVE_KYOTOCABINET
     &engine_kyotocabinet,
+#endif
 #endif
     NULL,
 };

@@ -28,9 +28,18 @@ enum engine_mode {
 	ENGINE_SYNC   /* a crash of the machine */
 };
 
+/* What a store is opened for. */
+enum engine_access {
+	ENGINE_CREATE, /* there is none yet */
+	ENGINE_WRITE,
+	ENGINE_READ
+};
+
 /* What an engine is told about the work, to tune itself as its manual says. */
 struct engine_config {
 	enum engine_mode mode;
+	enum engine_access access;
+	bool one_shot;      /* for one operation: opening is what counts */
 	uint64_t key_count; /* records the store will hold */
 	size_t key_len;     /* bytes in every key */
 	size_t value_len;   /* bytes in every value */
@@ -39,17 +48,26 @@ struct engine_config {
 struct engine {
 	const char *name;
 	enum engine_kind kind;
-	bool by_default;    /* runs without being asked for by name */
-	const char *tuning; /* how it is opened, for the report */
+	bool by_default;     /* runs without being asked for by name */
+	const char *tuning;  /* how it is opened, for the report */
+	const char *helper;  /* program made of oneshot.c and this engine; NULL:
+				nothing but a process */
+	const char *command; /* program for users that knows "--quiet get
+				STORE KEY" and "--quiet put STORE KEY VALUE";
+				or NULL */
+	const char *store;   /* name of the store that command finds in dir */
+	const void *variant; /* which of its adapter's engines this is */
 
 	/* version - of the library in use. */
 	const char *(*version)(void);
 
 	/*
-	 * open - make a new store in the existing, empty directory dir.
-	 * Returns a handle, or NULL after engine_fail().
+	 * open - open the store in the existing directory dir, or make one
+	 * there; engine is this struct.  Returns a handle, or NULL after
+	 * engine_fail().
 	 */
-	void *(*open)(const char *dir, const struct engine_config *config);
+	void *(*open)(const struct engine *engine, const char *dir,
+	    const struct engine_config *config);
 
 	/* put - store a value, durable on return if opened ENGINE_SYNC. */
 	enum engine_result (*put)(void *db, const void *key, size_t key_len,
@@ -75,11 +93,15 @@ struct engine {
 	enum engine_result (*close)(void *db);
 };
 
-/* The engines of this build, ended by NULL, in the order of the report. */
+/*
+ * The engines of this program, ended by NULL, in the order of the report:
+ * all, or those that ENGINE_TABLE names.
+ */
 extern const struct engine *const engine_table[];
 
 extern const struct engine engine_null;
 extern const struct engine engine_kvlog;
+extern const struct engine engine_kvlog_hints;
 extern const struct engine engine_kvlog_noverify;
 extern const struct engine engine_lmdb;
 extern const struct engine engine_tkrzw;

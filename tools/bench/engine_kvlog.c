@@ -10,18 +10,35 @@
 #include <kvlog.h>
 #include <stdio.h>
 
-static struct kvlog *
-store_open(
-    const char *dir, const struct engine_config *config, unsigned more_flags)
+#define STORE_NAME "bench.kvlog"
+
+/* What the engines of this file differ in. */
+struct variant {
+	unsigned flags;
+	enum kvlog_index_mode index_mode;
+};
+
+static const unsigned access_flags[] = {
+    [ENGINE_CREATE] = KVLOG_OPEN_CREATE | KVLOG_OPEN_EXCLUSIVE,
+    [ENGINE_WRITE] = 0,
+    [ENGINE_READ] = KVLOG_OPEN_READONLY,
+};
+
+static void *
+ours_open(const struct engine *engine, const char *dir,
+    const struct engine_config *config)
 {
+	const struct variant *variant = engine->variant;
 	struct kvlog_options options = KVLOG_OPTIONS_INIT;
 	struct kvlog_error err;
 	struct kvlog *db;
 	char path[4096];
 	enum kvlog_status st;
 
-	snprintf(path, sizeof path, "%s/bench.kvlog", dir);
-	options.flags = KVLOG_OPEN_CREATE | KVLOG_OPEN_EXCLUSIVE | more_flags;
+	snprintf(path, sizeof path, "%s/" STORE_NAME, dir);
+	options.flags = access_flags[config->access] | variant->flags;
+	options.index_mode =
+	    config->one_shot ? KVLOG_INDEX_HINTS : variant->index_mode;
 	options.durability = config->mode == ENGINE_SYNC
 				 ? KVLOG_DURABILITY_COMMIT
 				 : KVLOG_DURABILITY_NONE;
@@ -32,18 +49,6 @@ store_open(
 		return NULL;
 	}
 	return db;
-}
-
-static void *
-ours_open(const char *dir, const struct engine_config *config)
-{
-	return store_open(dir, config, 0);
-}
-
-static void *
-ours_open_noverify(const char *dir, const struct engine_config *config)
-{
-	return store_open(dir, config, KVLOG_OPEN_NOVERIFY);
 }
 
 static enum engine_result
@@ -101,33 +106,27 @@ ours_close(void *db)
 	return ENGINE_OK;
 }
 
-const struct engine engine_kvlog = {
-    .name = "kvlog",
-    .kind = ENGINE_OURS,
-    .by_default = true,
-    .tuning = "defaults, checksums verified; async: durability none; "
-	      "sync: commit",
-    .version = kvlog_version,
-    .open = ours_open,
-    .put = ours_put,
-    .get = ours_get,
-    .delete = ours_delete,
-    .sync = ours_sync,
-    .count = ours_count,
-    .close = ours_close,
-};
+/* By name, whether it runs unasked, how it is opened; then the variant. */
+#define ENGINE_KVLOG(engine_name, unasked, text, ...)                          \
+	{                                                                      \
+		.name = engine_name, .kind = ENGINE_OURS,                      \
+		.by_default = unasked, .tuning = text,                         \
+		.helper = "oneshot-kvlog", .command = "kvlog",                 \
+		.store = STORE_NAME,                                           \
+		.variant = &(const struct variant){__VA_ARGS__},               \
+		.version = kvlog_version, .open = ours_open, .put = ours_put,  \
+		.get = ours_get, .delete = ours_delete, .sync = ours_sync,     \
+		.count = ours_count, .close = ours_close,                      \
+	}
 
-const struct engine engine_kvlog_noverify = {
-    .name = "kvlog-noverify",
-    .kind = ENGINE_OURS,
-    .by_default = false,
-    .tuning = "as kvlog, but reads do not verify checksums",
-    .version = kvlog_version,
-    .open = ours_open_noverify,
-    .put = ours_put,
-    .get = ours_get,
-    .delete = ours_delete,
-    .sync = ours_sync,
-    .count = ours_count,
-    .close = ours_close,
-};
+const struct engine engine_kvlog = ENGINE_KVLOG("kvlog", true,
+    "defaults, checksums verified; async: durability none; sync: commit; "
+    "one-shot: index in hints",
+    0, KVLOG_INDEX_MEMORY);
+
+const struct engine engine_kvlog_hints = ENGINE_KVLOG("kvlog-hints", false,
+    "as kvlog, but with the index in hint files", 0, KVLOG_INDEX_HINTS);
+
+const struct engine engine_kvlog_noverify = ENGINE_KVLOG("kvlog-noverify",
+    false, "as kvlog, but reads do not verify checksums", KVLOG_OPEN_NOVERIFY,
+    KVLOG_INDEX_MEMORY);

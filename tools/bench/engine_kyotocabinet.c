@@ -40,14 +40,22 @@ map_size(const struct engine_config *config, uint64_t bucket_count)
 	return bucket_count * 6 + data * 2 + (UINT64_C(64) << 20);
 }
 
+static const uint32_t access_modes[] = {
+    [ENGINE_CREATE] = KCOWRITER | KCOCREATE | KCOTRUNCATE,
+    [ENGINE_WRITE] = KCOWRITER,
+    [ENGINE_READ] = KCOREADER,
+};
+
 static void *
-open_store(const char *dir, const struct engine_config *config)
+open_store(const struct engine *engine, const char *dir,
+    const struct engine_config *config)
 {
 	uint64_t bucket_count = config->key_count * 2;
-	uint32_t mode = KCOWRITER | KCOCREATE | KCOTRUNCATE;
+	uint32_t mode = access_modes[config->access];
 	char path[4096];
 	KCDB *db;
 
+	(void)engine;
 	snprintf(path, sizeof path,
 	    "%s/bench.kch#bnum=%" PRIu64 "#msiz=%" PRIu64 "#opts=l", dir,
 	    bucket_count, map_size(config, bucket_count));
@@ -135,6 +143,7 @@ const struct engine engine_kyotocabinet = {
     .by_default = true,
     .tuning = "HashDB, bnum = 2 * keys, all of it mapped, linear chains; "
 	      "sync: OAUTOSYNC",
+    .helper = "oneshot-kyotocabinet",
     .version = version,
     .open = open_store,
     .put = put,

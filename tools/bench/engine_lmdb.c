@@ -56,12 +56,12 @@ map_size(const struct engine_config *config)
 }
 
 static int
-open_table(MDB_env *env, MDB_dbi *ret_dbi)
+open_table(MDB_env *env, bool is_new, MDB_dbi *ret_dbi)
 {
 	MDB_txn *txn;
 	int rc;
 
-	rc = mdb_txn_begin(env, NULL, 0, &txn);
+	rc = mdb_txn_begin(env, NULL, is_new ? 0 : MDB_RDONLY, &txn);
 	if (rc != 0)
 		return rc;
 	rc = mdb_dbi_open(txn, NULL, 0, ret_dbi);
@@ -73,12 +73,14 @@ open_table(MDB_env *env, MDB_dbi *ret_dbi)
 }
 
 static void *
-lmdb_open(const char *dir, const struct engine_config *config)
+lmdb_open(const struct engine *engine, const char *dir,
+    const struct engine_config *config)
 {
 	struct lmdb *db;
 	unsigned flags;
 	int rc;
 
+	(void)engine;
 	db = calloc(1, sizeof *db);
 	if (db == NULL) {
 		engine_fail("out of memory");
@@ -86,7 +88,9 @@ lmdb_open(const char *dir, const struct engine_config *config)
 	}
 	/* The reader lives beside write transactions of the same thread. */
 	flags = MDB_NOTLS;
-	if (config->mode == ENGINE_ASYNC)
+	if (config->access == ENGINE_READ)
+		flags |= MDB_RDONLY;
+	else if (config->mode == ENGINE_ASYNC)
 		flags |= MDB_WRITEMAP | MDB_NOSYNC;
 
 	rc = mdb_env_create(&db->env);
@@ -98,7 +102,7 @@ lmdb_open(const char *dir, const struct engine_config *config)
 	rc = mdb_env_open(db->env, dir, flags, 0666);
 	if (rc != 0)
 		goto fail;
-	rc = open_table(db->env, &db->dbi);
+	rc = open_table(db->env, config->access == ENGINE_CREATE, &db->dbi);
 	if (rc != 0)
 		goto fail;
 	return db;
@@ -220,6 +224,7 @@ const struct engine engine_lmdb = {
     .by_default = true,
     .tuning = "one transaction per put, reader reset and renewed; "
 	      "async: WRITEMAP|NOSYNC; sync: default",
+    .helper = "oneshot-lmdb",
     .version = lmdb_version,
     .open = lmdb_open,
     .put = lmdb_put,

@@ -19,8 +19,10 @@ null_version(void)
 }
 
 static void *
-null_open(const char *dir, const struct engine_config *config)
+null_open(const struct engine *engine, const char *dir,
+    const struct engine_config *config)
 {
+	(void)engine;
 	(void)dir;
 	null_value_len = config->value_len;
 	return &null_value_len;

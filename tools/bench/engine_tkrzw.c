@@ -53,11 +53,13 @@ version(void)
 }
 
 static void *
-open_store(const char *dir, const struct engine_config *config)
+open_store(const struct engine *engine, const char *dir,
+    const struct engine_config *config)
 {
 	struct tkrzw *db;
 	char path[4096], params[256];
 
+	(void)engine;
 	db = calloc(1, sizeof *db);
 	if (db == NULL) {
 		engine_fail("out of memory");
@@ -66,10 +68,11 @@ open_store(const char *dir, const struct engine_config *config)
 	db->sync_each = config->mode == ENGINE_SYNC;
 	snprintf(path, sizeof path, "%s/bench.tkh", dir);
 	snprintf(params, sizeof params,
-	    "truncate=true,dbm=HashDBM,file=MemoryMapParallelFile,"
+	    "truncate=%s,dbm=HashDBM,file=MemoryMapParallelFile,"
 	    "num_buckets=%" PRIu64,
+	    config->access == ENGINE_CREATE ? "true" : "false",
 	    config->key_count * 2);
-	db->dbm = tkrzw_dbm_open(path, true, params);
+	db->dbm = tkrzw_dbm_open(path, config->access != ENGINE_READ, params);
 	if (db->dbm == NULL) {
 		failed("open");
 		free(db);
@@ -178,6 +181,7 @@ const struct engine engine_tkrzw = {
     .by_default = true,
     .tuning = "HashDBM, MemoryMapParallelFile, num_buckets = 2 * keys; "
 	      "sync: a hard synchronize per put",
+    .helper = "oneshot-tkrzw",
     .version = version,
     .open = open_store,
     .put = put,

@@ -23,6 +23,7 @@ struct summary {
 	double cpu_s;
 	double disk_open, disk_closed, rss_peak, rss_anon, close_s;
 	double ratio; /* 0: no peer to compare with */
+	double command_ns, command_ratio, process_ns; /* 0: none */
 	uint64_t longest_ns;
 	struct histogram latency;
 };
@@ -93,6 +94,18 @@ measure_close_s(const struct measure *m)
 	return (double)m->close_ns / 1e9;
 }
 
+static double
+measure_command_ns(const struct measure *m)
+{
+	return (double)m->command_ns;
+}
+
+static double
+measure_process_ns(const struct measure *m)
+{
+	return (double)m->process_ns;
+}
+
 static const struct measure *
 measure_of(const struct results *results, unsigned round, size_t engine,
     size_t benchmark)
@@ -139,6 +152,10 @@ summarise(const struct results *results, size_t engine, size_t benchmark,
 	    median_of(results, engine, benchmark, measure_rss_anon, values);
 	summary->close_s =
 	    median_of(results, engine, benchmark, measure_close_s, values);
+	summary->command_ns =
+	    median_of(results, engine, benchmark, measure_command_ns, values);
+	summary->process_ns =
+	    median_of(results, engine, benchmark, measure_process_ns, values);
 	for (round = 0; round < rounds; round++) {
 		m = measure_of(results, round, engine, benchmark);
 		histogram_merge(&summary->latency, &m->latency);
@@ -164,6 +181,9 @@ compare(const struct options *options, struct summary *summaries)
 		}
 		if (best > 0 && options->engines[e]->kind != ENGINE_NULL)
 			summaries[e].ratio = summaries[e].ops_per_s / best;
+		if (best > 0 && summaries[e].command_ns > 0)
+			summaries[e].command_ratio =
+			    1e9 / summaries[e].command_ns / best;
 	}
 }
 
@@ -238,7 +258,9 @@ lost_share(const struct results *results)
 	for (round = 0; round < options->rounds; round++) {
 		for (e = 0; e < options->engine_count; e++) {
 			for (b = 0; b < options->benchmark_count; b++) {
-				if (options->benchmarks[b]->mode == ENGINE_SYNC)
+				if (options->benchmarks[b]->mode ==
+					ENGINE_SYNC ||
+				    !workload_loops(options->benchmarks[b]))
 					continue;
 				m = measure_of(results, round, e, b);
 				s = (double)m->ns / 1e9;
@@ -280,12 +302,41 @@ print_row(const struct engine *engine, const struct summary *s)
 	printf(" %8s\n", mib_text(s->rss_anon, text));
 }
 
+/* The engine's command beside its library. */
 static void
-print_limit(const struct workload *workload, const struct limits *limits)
+print_command(const struct engine *engine, const struct summary *s)
+{
+	char name[64];
+
+	snprintf(name, sizeof name, "(%s)", engine->command);
+	printf("%-15s%10.0f %8.1f ", name, 1e9 / s->command_ns, s->command_ns);
+	if (s->command_ratio > 0)
+		printf("%6.2f\n", s->command_ratio);
+	else
+		printf("%6s\n", "-");
+}
+
+/* What a process costs that does nothing, beside all the engines. */
+static double
+median_process_ns(const struct options *options, const struct summary *s)
+{
+	double values[BENCH_MAX_ENGINES];
+	size_t e;
+
+	for (e = 0; e < options->engine_count; e++)
+		values[e] = s[e].process_ns;
+	return median(values, options->engine_count);
+}
+
+static void
+print_limit(const struct workload *workload, const struct limits *limits,
+    double process_ns)
 {
 	double ns = 0;
 
-	if (workload->mode == ENGINE_SYNC)
+	if (workload_is_oneshot(workload))
+		ns = process_ns;
+	else if (workload->mode == ENGINE_SYNC)
 		ns = limits->sync_ns;
 	else if (workload_writes(workload))
 		ns = limits->copy_ns;
@@ -328,7 +379,10 @@ print_head(const struct results *results, const struct limits *limits)
 	       "right after the last operation, and after closing.  rss: "
 	       "peak, mapped files\n"
 	       "included; anon: without files.  null: the loop itself.  Sizes "
-	       "in MiB.\n");
+	       "in MiB.\n"
+	       "oneshot: medians; in brackets the command for users, and a "
+	       "process that does\nnothing.  open: the median, divided by the "
+	       "keys; p50 is one opening.\n");
 }
 
 bool
@@ -354,9 +408,14 @@ report_table(const struct results *results)
 		    "engine", "ops/s", "ns/op", "ratio", "spread", "p50", "p99",
 		    "p99.9", "longest", "cpu s", "disk", "closed", "rss",
 		    "anon");
-		for (e = 0; e < options->engine_count; e++)
+		for (e = 0; e < options->engine_count; e++) {
 			print_row(options->engines[e], &summaries[e]);
-		print_limit(workload, &limits);
+			if (summaries[e].command_ns > 0)
+				print_command(
+				    options->engines[e], &summaries[e]);
+		}
+		print_limit(
+		    workload, &limits, median_process_ns(options, summaries));
 		free(summaries);
 	}
 	return true;
@@ -397,10 +456,12 @@ json_head(const struct results *results, const struct limits *limits)
 	       "\"lost_share\": %.4f},\n",
 	    limits->copy_ns, limits->sync_ns, lost_share(results));
 	printf("  \"options\": {\"num\": %" PRIu64 ", \"reads\": %" PRIu64
-	       ", \"sync_num\": %" PRIu64 ", \"key_size\": %zu, "
+	       ", \"sync_num\": %" PRIu64 ", \"oneshot_num\": %" PRIu64
+	       ", \"key_size\": %zu, "
 	       "\"value_size\": %zu, \"rounds\": %u, \"seed\": %" PRIu64 "},\n",
-	    options->num, options->reads, options->sync_num, options->key_len,
-	    options->value_len, options->rounds, options->seed);
+	    options->num, options->reads, options->sync_num,
+	    options->oneshot_num, options->key_len, options->value_len,
+	    options->rounds, options->seed);
 }
 
 static void
@@ -451,9 +512,14 @@ json_result(const struct results *results, size_t engine, size_t benchmark,
 	    s->longest_ns);
 	printf("       \"cpu_s\": %.4f, \"disk_open_bytes\": %.0f, "
 	       "\"disk_closed_bytes\": %.0f, \"close_s\": %.4f, "
-	       "\"rss_peak_bytes\": %.0f, \"rss_anon_bytes\": %.0f}",
+	       "\"rss_peak_bytes\": %.0f, \"rss_anon_bytes\": %.0f",
 	    s->cpu_s, s->disk_open, s->disk_closed, s->close_s, s->rss_peak,
 	    s->rss_anon);
+	if (s->command_ns > 0)
+		printf(", \"command_ns\": %.0f", s->command_ns);
+	if (s->process_ns > 0)
+		printf(", \"process_ns\": %.0f", s->process_ns);
+	printf("}");
 }
 
 bool

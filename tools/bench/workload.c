@@ -15,17 +15,28 @@
  * is kept too, so that a rare stall shows even if it hits no sample.  A
  * stretch of 17 operations is what `longest_ns` speaks of; of a benchmark
  * with durable writes every operation is timed, and it is one.
+ *
+ * Where an operation is a whole process, or the opening of a store, one
+ * delay by others would outweigh many operations: there the median counts.
  */
 #include "config.h"
 
+#include "numbers.h"
+#include "oneshots.h"
 #include "workload.h"
 
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#ifdef __linux__
+#include <sys/prctl.h>
+#endif
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 /*
  * A prime, so as not to keep step with pages or buckets, which hold numbers
@@ -38,6 +49,8 @@
 #define POOL_LEN ((size_t)SLOT_LEN << SLOT_BITS)
 
 #define CHECK_COUNT 1000u /* records looked at after a writing benchmark */
+
+#define OPEN_COUNT 5u /* openings of a store that was closed */
 
 const struct workload workload_table[] = {
     {"fillseq", "async puts of new keys, in order", WORKLOAD_PUT_IN_ORDER,
@@ -55,20 +68,17 @@ const struct workload workload_table[] = {
 	WORKLOAD_DELETE, ENGINE_ASYNC, false},
     {"fillsync", "durable puts of new keys, in random order",
 	WORKLOAD_PUT_SHUFFLED, ENGINE_SYNC, true},
+    {"oneshotget", "processes that open the store, get a key and end",
+	WORKLOAD_ONESHOT_GET, ENGINE_ASYNC, false},
+    {"oneshotmiss", "processes that open the store, miss a key and end",
+	WORKLOAD_ONESHOT_GET_ABSENT, ENGINE_ASYNC, false},
+    {"oneshotput", "processes that open the store, put a key durably and end",
+	WORKLOAD_ONESHOT_PUT, ENGINE_SYNC, false},
+    {"open", "keys of a closed store that is opened for writing", WORKLOAD_OPEN,
+	ENGINE_ASYNC, false},
+    {"openkilled", "keys of a store opened after its writer was killed",
+	WORKLOAD_OPEN_KILLED, ENGINE_ASYNC, true},
     {NULL, NULL, WORKLOAD_GET, ENGINE_ASYNC, false},
-};
-
-/*
- * A permutation of 0 .. count-1, computed: three rounds, each a bijection of
- * the next power of two, repeated until the result is in range.
- */
-struct shuffle {
-	uint64_t count;
-	uint64_t mask;
-	uint64_t mul[3]; /* odd */
-	uint64_t add;
-	unsigned shift;
-	bool identity;
 };
 
 struct session {
@@ -77,7 +87,8 @@ struct session {
 	const char *dir;
 	const char *doing; /* the benchmark's name, for messages */
 
-	void *db; /* NULL: no store is open */
+	void *db;    /* NULL: no store is open */
+	bool closed; /* a closed store lies in dir, with its records */
 	enum engine_mode mode;
 	uint64_t record_count; /* records in the open store: the first ones */
 	uint64_t generation;   /* of all its values */
@@ -96,67 +107,6 @@ struct session {
 };
 
 typedef bool (*step_fn)(struct session *session, uint64_t i);
-
-/* A bijection of 64 bits without pattern (the finaliser of splitmix64). */
-static inline uint64_t
-mix(uint64_t x)
-{
-	x += UINT64_C(0x9e3779b97f4a7c15);
-	x = (x ^ (x >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-	x = (x ^ (x >> 27)) * UINT64_C(0x94d049bb133111eb);
-	return x ^ (x >> 31);
-}
-
-static void
-shuffle_init(struct shuffle *shuffle, uint64_t count, uint64_t seed)
-{
-	unsigned bits = 1;
-
-	while (bits < 63 && (UINT64_C(1) << bits) < count)
-		bits++;
-	shuffle->count = count;
-	shuffle->mask = (UINT64_C(1) << bits) - 1;
-	shuffle->shift = (bits + 1) / 2;
-	shuffle->mul[0] = mix(seed) | 1;
-	shuffle->mul[1] = mix(seed + 1) | 1;
-	shuffle->mul[2] = mix(seed + 2) | 1;
-	shuffle->add = mix(seed + 3);
-	shuffle->identity = false;
-}
-
-static inline uint64_t
-shuffle_at(const struct shuffle *shuffle, uint64_t i)
-{
-	if (shuffle->identity)
-		return i;
-	do {
-		i = (i * shuffle->mul[0] + shuffle->add) & shuffle->mask;
-		i ^= i >> shuffle->shift;
-		i = (i * shuffle->mul[1]) & shuffle->mask;
-		i ^= i >> shuffle->shift;
-		i = (i * shuffle->mul[2]) & shuffle->mask;
-		i ^= i >> shuffle->shift;
-	} while (i >= shuffle->count);
-	return i;
-}
-
-/* The eight hexadecimal digits of x, as they lie in memory. */
-static inline uint64_t
-hex_digits(uint32_t x)
-{
-	uint64_t d = x, letters;
-
-	d = (d | d << 16) & UINT64_C(0x0000ffff0000ffff);
-	d = (d | d << 8) & UINT64_C(0x00ff00ff00ff00ff);
-	d = (d | d << 4) & UINT64_C(0x0f0f0f0f0f0f0f0f);
-	letters = (d + UINT64_C(0x0606060606060606)) >> 4 &
-		  UINT64_C(0x0101010101010101);
-	d += UINT64_C(0x3030303030303030) + letters * ('a' - '0' - 10);
-#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-	d = __builtin_bswap64(d);
-#endif
-	return d;
-}
 
 /*
  * Sixteen digits and then dots; of a shorter key the last digits.  Order of
@@ -275,14 +225,25 @@ get_record(struct session *session, uint64_t record)
 	return true;
 }
 
+/* The high half of the product, 0 .. range-1: evenly, if h is any number. */
+static inline uint64_t
+scale(uint64_t h, uint64_t range)
+{
+	const uint64_t h_high = h >> 32, h_low = h & UINT32_MAX;
+	const uint64_t r_high = range >> 32, r_low = range & UINT32_MAX;
+	const uint64_t a = h_high * r_low, b = h_low * r_high;
+	const uint64_t middle =
+	    (h_low * r_low >> 32) + (a & UINT32_MAX) + (b & UINT32_MAX);
+
+	return h_high * r_high + (a >> 32) + (b >> 32) + (middle >> 32);
+}
+
 static bool
 step_get(struct session *session, uint64_t i)
 {
 	uint64_t h = mix(session->seed + i);
 
-	/* The high half of the product: 0 .. key_range-1, evenly. */
-	return get_record(session,
-	    (uint64_t)((unsigned __int128)h * session->key_range >> 64));
+	return get_record(session, scale(h, session->key_range));
 }
 
 static inline bool
@@ -309,7 +270,7 @@ step_get_absent(struct session *session, uint64_t i)
 	uint64_t h = mix(session->seed + i), range = session->key_range;
 	uint64_t n;
 
-	n = (uint64_t)((unsigned __int128)h * range >> 64);
+	n = scale(h, range);
 	if ((i & 1) == 0)
 		return get_absent(session, key_number(session, n) + 1);
 	n = 2 * n + (h & 1);
@@ -345,6 +306,12 @@ step_of(enum workload_op op)
 		return step_get_absent;
 	case WORKLOAD_DELETE:
 		return step_delete;
+	case WORKLOAD_ONESHOT_GET:
+	case WORKLOAD_ONESHOT_GET_ABSENT:
+	case WORKLOAD_ONESHOT_PUT:
+	case WORKLOAD_OPEN:
+	case WORKLOAD_OPEN_KILLED:
+		break; /* not measured in a loop */
 	}
 	return NULL;
 }
@@ -454,6 +421,7 @@ session_close_store(struct session *session)
 		return true;
 	result = session->engine->close(session->db);
 	session->db = NULL;
+	session->closed = result == ENGINE_OK;
 	if (result != ENGINE_OK)
 		return step_failed(session, ENGINE_FAILED, "");
 	if (measure != NULL) {
@@ -472,13 +440,46 @@ footprint(const struct engine_config *config)
 	       2 * 3;
 }
 
+/* Open what is in the directory, or make it; false after a message. */
+static bool
+session_open(struct session *session, enum engine_access access)
+{
+	struct engine_config config = {
+	    .mode = session->mode,
+	    .access = access,
+	    .key_count = session->key_range,
+	    .key_len = session->options->key_len,
+	    .value_len = session->options->value_len,
+	};
+
+	session->closed = false;
+	if (access == ENGINE_CREATE && session->engine->kind != ENGINE_NULL)
+		machine_warm(session->dir, footprint(&config));
+	session->db =
+	    session->engine->open(session->engine, session->dir, &config);
+	if (session->db != NULL)
+		return true;
+	step_failed(session, ENGINE_FAILED, "");
+	session->error = BENCH_EXIT_USAGE;
+	return false;
+}
+
+/* What the next store will be like. */
+static void
+session_describe(
+    struct session *session, enum engine_mode mode, uint64_t key_count)
+{
+	session->mode = mode;
+	session->record_count = 0;
+	session->generation = 0;
+	session->key_base = 2 * key_count;
+	session->key_range = key_count;
+}
+
 static bool
 session_open_store(
     struct session *session, enum engine_mode mode, uint64_t key_count)
 {
-	struct engine_config config = {mode, key_count,
-	    session->options->key_len, session->options->value_len};
-
 	if (!session_close_store(session))
 		return false;
 	if (!machine_remove(session->dir) || mkdir(session->dir, 0777) != 0) {
@@ -486,33 +487,15 @@ session_open_store(
 		session->error = BENCH_EXIT_FAILED;
 		return false;
 	}
-	if (session->engine->kind != ENGINE_NULL)
-		machine_warm(session->dir, footprint(&config));
-	session->db = session->engine->open(session->dir, &config);
-	if (session->db == NULL) {
-		step_failed(session, ENGINE_FAILED, "");
-		session->error = BENCH_EXIT_USAGE;
-		return false;
-	}
-	session->mode = mode;
-	session->record_count = 0;
-	session->generation = 0;
-	session->key_base = 2 * key_count;
-	session->key_range = key_count;
-	return true;
+	session_describe(session, mode, key_count);
+	return session_open(session, ENGINE_CREATE);
 }
 
-/* Leave a store that holds all records, if there is none yet. */
 static bool
-session_load_store(struct session *session)
+session_fill_store(struct session *session)
 {
 	uint64_t i, num = session->options->num;
 
-	if (session->db != NULL && session->mode == ENGINE_ASYNC &&
-	    session->record_count == num)
-		return true;
-	if (!session_open_store(session, ENGINE_ASYNC, num))
-		return false;
 	shuffle_init(&session->order, num, session->options->seed);
 	for (i = 0; i < num; i++) {
 		if (!step_put(session, i))
@@ -522,12 +505,95 @@ session_load_store(struct session *session)
 	return true;
 }
 
+/* Leave a store that holds all records, if there is none yet. */
+static bool
+session_load_store(struct session *session)
+{
+	uint64_t num = session->options->num;
+
+	if (session->mode == ENGINE_ASYNC && session->record_count == num) {
+		if (session->db != NULL)
+			return true;
+		if (session->closed)
+			return session_open(session, ENGINE_WRITE);
+	}
+	return session_open_store(session, ENGINE_ASYNC, num) &&
+	       session_fill_store(session);
+}
+
+/* The same, but closed, and on the disk. */
+static bool
+session_settle_store(struct session *session)
+{
+	if (session->closed && session->mode == ENGINE_ASYNC &&
+	    session->record_count == session->options->num)
+		return true;
+	if (!session_load_store(session))
+		return false;
+	if (session->engine->sync(session->db) != ENGINE_OK)
+		return step_failed(session, ENGINE_FAILED, "");
+	return session_close_store(session);
+}
+
+/*
+ * Leave a store with all records whose writer was killed when it had put the
+ * last one.
+ */
+static bool
+session_kill_store(struct session *session)
+{
+	bool filled;
+	int status;
+	pid_t pid;
+
+	fflush(NULL);
+	pid = fork();
+	if (pid == 0) {
+#ifdef __linux__
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+#endif
+		filled = session_open_store(
+			     session, ENGINE_ASYNC, session->options->num) &&
+			 session_fill_store(session);
+		if (filled)
+			raise(SIGKILL);
+		_exit((int)session->error);
+	}
+	if (pid == -1 || waitpid(pid, &status, 0) != pid) {
+		perror("kvlog-bench: fork");
+		session->error = BENCH_EXIT_FAILED;
+		return false;
+	}
+	if (WIFEXITED(status)) {
+		session->error = (enum bench_exit)WEXITSTATUS(status);
+		return false;
+	}
+	if (WTERMSIG(status) != SIGKILL) {
+		fprintf(stderr, "kvlog-bench: %s: %s: killed by signal %d\n",
+		    session->engine->name, session->doing, WTERMSIG(status));
+		session->error = BENCH_EXIT_FAILED;
+		return false;
+	}
+	session_describe(session, ENGINE_ASYNC, session->options->num);
+	session->record_count = session->options->num;
+	return true;
+}
+
 static bool
 session_prepare(struct session *session, const struct workload *workload)
 {
 	uint64_t count = workload_ops(workload, session->options);
 
-	if (workload->fresh) {
+	if (workload->op == WORKLOAD_OPEN_KILLED) {
+		if (!session_close_store(session))
+			return false;
+		session->closed = false;
+		if (!session_kill_store(session))
+			return false;
+	} else if (!workload_loops(workload)) {
+		if (!session_settle_store(session))
+			return false;
+	} else if (workload->fresh) {
 		if (!session_open_store(session, workload->mode, count))
 			return false;
 	} else {
@@ -542,6 +608,80 @@ session_prepare(struct session *session, const struct workload *workload)
 	shuffle_init(&session->order, session->key_range, session->seed);
 	session->order.identity = workload->op == WORKLOAD_PUT_IN_ORDER;
 	return true;
+}
+
+/* ---- openings ---- */
+
+static bool
+measure_open(struct session *session, uint64_t count, struct measure *measure)
+{
+	uint64_t i, times[OPEN_COUNT];
+
+	machine_rss_reset();
+	for (i = 0; i < count; i++) {
+		uint64_t start_ns = clock_ns();
+
+		if (!session_open(session, ENGINE_WRITE))
+			return false;
+		times[i] = clock_ns() - start_ns;
+		histogram_add(&measure->latency, times[i]);
+		if (times[i] > measure->longest_ns)
+			measure->longest_ns = times[i];
+		if (i == 0) {
+			machine_rss(&measure->rss_peak, &measure->rss_anon);
+			measure->disk_open = machine_disk(session->dir);
+		}
+		if (!check_store(session, false) ||
+		    !session_close_store(session))
+			return false;
+	}
+	measure->ns = median_ns(times, count);
+	measure->ops = session->record_count;
+	return true;
+}
+
+/* ---- processes ---- */
+
+static bool
+measure_oneshots(struct session *session, const struct workload *workload,
+    struct measure *measure)
+{
+	bool misses = workload->op == WORKLOAD_ONESHOT_GET_ABSENT;
+	bool puts = workload->op == WORKLOAD_ONESHOT_PUT;
+	const struct options *options = session->options;
+	uint64_t i, record, count = options->oneshot_num;
+	struct oneshots *oneshots;
+
+	oneshots = oneshots_create(session->engine, options, session->dir,
+	    puts ? "put" : "get", misses ? 1 : 0);
+	session->error = oneshots != NULL ? BENCH_EXIT_DONE : BENCH_EXIT_FAILED;
+	for (i = 0; i < count && session->error == BENCH_EXIT_DONE; i++) {
+		record = mix(session->seed + i) % session->record_count;
+		make_key(session, key_number(session, record) + misses);
+		session->error = oneshots_run(
+		    oneshots, session->key, session->doing, &measure->latency);
+	}
+	if (session->error == BENCH_EXIT_DONE) {
+		oneshots_result(oneshots, measure);
+		measure->disk_closed = machine_disk(session->dir);
+	}
+	if (puts)
+		session->closed = false; /* its values are others now */
+	oneshots_destroy(oneshots);
+	return session->error == BENCH_EXIT_DONE;
+}
+
+static bool
+measure_workload(struct session *session, const struct workload *workload,
+    struct measure *measure)
+{
+	if (workload_is_oneshot(workload))
+		return measure_oneshots(session, workload, measure);
+	if (workload->op == WORKLOAD_OPEN)
+		return measure_open(session, OPEN_COUNT, measure);
+	if (workload->op == WORKLOAD_OPEN_KILLED)
+		return measure_open(session, 1, measure);
+	return measure_steps(session, workload, measure);
 }
 
 const struct workload *
@@ -559,16 +699,48 @@ workload_find(const char *name)
 uint64_t
 workload_ops(const struct workload *workload, const struct options *options)
 {
-	if (workload->mode == ENGINE_SYNC)
-		return options->sync_num;
-	return workload_writes(workload) ? options->num : options->reads;
+	switch (workload->op) {
+	case WORKLOAD_PUT_IN_ORDER:
+	case WORKLOAD_PUT_SHUFFLED:
+	case WORKLOAD_DELETE:
+		return workload->mode == ENGINE_SYNC ? options->sync_num
+						     : options->num;
+	case WORKLOAD_GET:
+	case WORKLOAD_GET_ABSENT:
+		return options->reads;
+	case WORKLOAD_ONESHOT_GET:
+	case WORKLOAD_ONESHOT_GET_ABSENT:
+	case WORKLOAD_ONESHOT_PUT:
+		return options->oneshot_num;
+	case WORKLOAD_OPEN:
+	case WORKLOAD_OPEN_KILLED:
+		return options->num;
+	}
+	return 0;
 }
 
 bool
 workload_writes(const struct workload *workload)
 {
-	return workload->op != WORKLOAD_GET &&
-	       workload->op != WORKLOAD_GET_ABSENT;
+	return workload->op == WORKLOAD_PUT_IN_ORDER ||
+	       workload->op == WORKLOAD_PUT_SHUFFLED ||
+	       workload->op == WORKLOAD_DELETE;
+}
+
+bool
+workload_is_oneshot(const struct workload *workload)
+{
+	return workload->op == WORKLOAD_ONESHOT_GET ||
+	       workload->op == WORKLOAD_ONESHOT_GET_ABSENT ||
+	       workload->op == WORKLOAD_ONESHOT_PUT;
+}
+
+bool
+workload_loops(const struct workload *workload)
+{
+	return !workload_is_oneshot(workload) &&
+	       workload->op != WORKLOAD_OPEN &&
+	       workload->op != WORKLOAD_OPEN_KILLED;
 }
 
 struct session *
@@ -602,7 +774,7 @@ session_run(struct session *session, const struct workload *workload,
 
 	session->doing = workload->name;
 	if (!session_prepare(session, workload) ||
-	    !measure_steps(session, workload, measure))
+	    !measure_workload(session, workload, measure))
 		return session->error;
 
 	if (workload_writes(workload)) {

@@ -25,7 +25,14 @@ enum workload_op {
 	WORKLOAD_PUT_SHUFFLED,
 	WORKLOAD_GET,
 	WORKLOAD_GET_ABSENT,
-	WORKLOAD_DELETE
+	WORKLOAD_DELETE,
+	/* An operation is a process. */
+	WORKLOAD_ONESHOT_GET,
+	WORKLOAD_ONESHOT_GET_ABSENT,
+	WORKLOAD_ONESHOT_PUT,
+	/* An operation is a key of the store that is opened. */
+	WORKLOAD_OPEN,
+	WORKLOAD_OPEN_KILLED
 };
 
 struct workload {
@@ -46,8 +53,14 @@ const struct workload *workload_find(const char *name);
 uint64_t workload_ops(
     const struct workload *workload, const struct options *options);
 
-/* workload_writes - whether it changes the store. */
+/* workload_writes - whether its operations change the store. */
 bool workload_writes(const struct workload *workload);
+
+/* workload_is_oneshot - whether its operations are processes. */
+bool workload_is_oneshot(const struct workload *workload);
+
+/* workload_loops - whether it is a loop of calls in one process. */
+bool workload_loops(const struct workload *workload);
 
 /*
  * One engine's process in one round: the options, the buffers of the loop,

@@ -1,0 +1,627 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * test_merge.c - several hints as one, compared with a table of what is the
+ * newest record of each key; with blocks of hints damaged, records damaged,
+ * and memory refused.
+ */
+#include "config.h"
+
+#include "makelog.h"
+#include "merge.h"
+#include "rng.h"
+
+#include <errno.h>
+
+#include "segtest.h"
+
+#define HINTS 4
+#define KEYS 1400u
+#define BLOCKS_OFF 4096u
+
+static struct segment *segs[HINTS];
+static struct hint *hints[HINTS];
+static uint64_t seq;
+
+/* The newest record of each key. */
+static struct newest {
+	struct hint_key key;
+	uint8_t bytes[8];
+	bool there; /* in any hint */
+	size_t age; /* the rest is of its newest record */
+	uint64_t off;
+	uint8_t type;
+} model[KEYS];
+
+static void
+setup(void)
+{
+	makelog_setup();
+	MAKELOG_OK(dir_open(&segtest_dir, MAKELOG_STORE, 0644, NULL));
+	seq = 0;
+	for (unsigned i = 0; i < HINTS; i++)
+		segs[i] = segtest_create(i + 1, UINT64_C(1) << 18);
+	memset(model, 0, sizeof model);
+	/* In order: even numbers are keys, odd ones lie between; the last
+	 * third is in buckets. */
+	for (unsigned k = 0; k < KEYS; k++) {
+		struct newest *n = &model[k];
+
+		memcpy(n->bytes, "prefix", 6);
+		n->bytes[6] = (uint8_t)(k >> 7);
+		n->bytes[7] = (uint8_t)(2 * k);
+		n->key = (struct hint_key){.bytes = n->bytes, .len = 8};
+		if (k >= KEYS / 3 * 2) {
+			n->key.bucket_seq = 1 + k % 2;
+			n->key.bucket_ordinal = 7;
+		}
+	}
+	/* By bucket, then key. */
+	for (unsigned k = 0, at = KEYS / 3 * 2; k < 2; k++)
+		for (unsigned i = 0; at < KEYS && i < (KEYS + 5) / 6; i++)
+			model[at++].key.bucket_seq = 1 + k;
+}
+
+static void
+drop_hints(void)
+{
+	for (unsigned i = 0; i < HINTS; i++) {
+		hint_unref(hints[i]);
+		hints[i] = NULL;
+	}
+}
+
+static void
+teardown(void)
+{
+	drop_hints();
+	for (unsigned i = 0; i < HINTS; i++)
+		segment_close(segs[i]);
+	dir_close(&segtest_dir);
+	makelog_teardown();
+}
+
+static uint64_t
+add(unsigned age, unsigned k, unsigned type)
+{
+	const struct hint_key *key = &model[k].key;
+	struct record rec = {.type = (uint8_t)type,
+	    .flags = key->bucket_seq != 0 ? RECORD_BUCKET : 0,
+	    .key_len = (uint16_t)key->len,
+	    .seq = ++seq,
+	    .lag = 1,
+	    .bucket_seq = key->bucket_seq,
+	    .bucket_ordinal = key->bucket_ordinal,
+	    .key = key->bytes};
+	uint64_t off = segtest_append(segs[age], &rec);
+
+	model[k].there = true;
+	model[k].age = age;
+	model[k].off = off;
+	model[k].type = (uint8_t)type;
+	return off;
+}
+
+/* Damage a record: in its sequence number. */
+static void
+spoil(unsigned age, uint64_t off)
+{
+	uint8_t byte = (uint8_t)~segs[age]->map.addr[off + 16];
+
+	ck_assert_int_eq(os->store(&segs[age]->map, off + 16, &byte, 1), 0);
+}
+
+/* A hint of all of a segment, whose bytes may be changed. */
+static struct hint *
+make_hint(unsigned age)
+{
+	const struct hint_source source = {.seg = segs[age],
+	    .from = SEGMENT_DATA_OFF,
+	    .to = segment_end(segs[age])};
+	struct hint *hint;
+
+	MAKELOG_OK(hint_build(&source, 1, UINT64_MAX, &hint, NULL));
+	return hint;
+}
+
+static void
+make_hints(void)
+{
+	for (unsigned i = 0; i < HINTS; i++)
+		hints[i] = make_hint(i);
+}
+
+/* A log of random puts and deletes; many keys in the oldest segment, and of
+ * odd seeds little that replaces them. */
+static void
+make_log(uint64_t seed)
+{
+	static const unsigned counts[HINTS] = {2000, 1500, 700, 60};
+	struct rng rng;
+
+	rng_init(&rng, seed);
+	for (unsigned age = 0; age < HINTS; age++)
+		for (unsigned i = age > 0 && seed % 2 ? counts[age] / 8 * 7 : 0;
+		     i < counts[age]; i++)
+			(void)add(age, (unsigned)rng_below(&rng, KEYS),
+			    rng_below(&rng, 3) ? RECORD_PUT : RECORD_DELETE);
+}
+
+/* What comes next is the newest record of a key at or behind k; returns the
+ * number of the key after it. */
+static unsigned
+expect_next(struct merge *merge, unsigned k)
+{
+	const struct merge_entry *e = merge_entry(merge);
+	enum kvlog_status st = merge_next(merge);
+
+	while (k < KEYS && !model[k].there)
+		k++;
+	if (k == KEYS) {
+		ck_assert_int_eq(st, KVLOG_NOTFOUND);
+		ck_assert_ptr_null(e->seg);
+		return k;
+	}
+	ck_assert_int_eq(st, KVLOG_OK);
+	if (e->damaged || e->seg != segs[model[k].age] ||
+	    e->off != model[k].off || e->age != model[k].age ||
+	    e->rec.type != model[k].type ||
+	    e->hash != hint_hash(e->seg, &e->rec) ||
+	    memcmp(e->rec.key, model[k].bytes, 8) != 0)
+		ck_abort_msg("key %u: segment %u, offset %" PRIu64, k,
+		    segment_number(e->seg), e->off);
+	return k + 1;
+}
+
+static void
+expect_walk(struct merge *merge, unsigned k)
+{
+	while (k < KEYS)
+		k = expect_next(merge, k);
+	(void)expect_next(merge, k);
+	(void)expect_next(merge, k);
+}
+
+static struct merge *
+begin(void)
+{
+	struct merge *merge;
+
+	MAKELOG_OK(merge_create(hints, HINTS, &merge));
+	ck_assert_ptr_null(merge_entry(merge)->seg);
+	return merge;
+}
+
+START_TEST(nothing_comes_of_nothing)
+{
+	const struct hint_key key = {.bytes = (const uint8_t *)"k", .len = 1};
+	struct merge *merge;
+
+	for (unsigned round = 0; round < 2; round++) {
+		if (round == 1)
+			make_hints();
+		MAKELOG_OK(merge_create(hints, round == 0 ? 0 : HINTS, &merge));
+		ck_assert_int_eq(merge_next(merge), KVLOG_NOTFOUND);
+		MAKELOG_OK(merge_seek(merge, &key));
+		ck_assert_int_eq(merge_next(merge), KVLOG_NOTFOUND);
+		merge_destroy(merge);
+	}
+	merge_destroy(NULL);
+}
+END_TEST
+
+/* INV-6: of each key the newest record, tombstones and buckets included. */
+START_TEST(the_newest_of_each_key_in_order)
+{
+	struct merge *merge;
+
+	make_log((uint64_t)_i);
+	make_hints();
+	merge = begin();
+	drop_hints(); /* the merge holds them */
+	expect_walk(merge, 0);
+	merge_destroy(merge);
+}
+END_TEST
+
+START_TEST(one_hint_of_many_segments_counts_as_one)
+{
+	struct hint_source sources[3] = {{0}};
+	struct hint *two[2];
+	struct merge *merge;
+
+	make_log(9);
+	for (unsigned i = 0; i < 3; i++)
+		sources[i] = (struct hint_source){.seg = segs[i],
+		    .from = SEGMENT_DATA_OFF,
+		    .to = segment_end(segs[i])};
+	MAKELOG_OK(hint_build(sources, 3, UINT64_MAX, &two[0], NULL));
+	two[1] = make_hint(3);
+	MAKELOG_OK(merge_create(two, 2, &merge));
+	for (unsigned k = 0; k < KEYS; k++)
+		model[k].age = model[k].age == 3 ? 1 : 0;
+	for (unsigned k = 0; k < KEYS; k++) {
+		const struct merge_entry *e = merge_entry(merge);
+
+		if (!model[k].there)
+			continue;
+		MAKELOG_OK(merge_next(merge));
+		ck_assert_uint_eq(e->off, model[k].off);
+		ck_assert_uint_eq(e->age, model[k].age);
+	}
+	ck_assert_int_eq(merge_next(merge), KVLOG_NOTFOUND);
+	merge_destroy(merge);
+	hint_unref(two[0]);
+	hint_unref(two[1]);
+}
+END_TEST
+
+/* To every key, to what lies before and behind it, in any order. */
+static void
+check_seeks(struct merge *merge, unsigned stride)
+{
+	for (unsigned i = 0; i < KEYS; i += stride) {
+		unsigned k = i * 11 % KEYS, at = k;
+		uint8_t bytes[9];
+		struct hint_key key = model[k].key;
+
+		MAKELOG_OK(merge_seek(merge, &key));
+		ck_assert_ptr_null(merge_entry(merge)->seg);
+		for (unsigned n = 0; n < 3; n++)
+			at = expect_next(merge, at);
+		memcpy(bytes, model[k].bytes, 8);
+		key.bytes = bytes;
+		bytes[7]++; /* between */
+		MAKELOG_OK(merge_seek(merge, &key));
+		(void)expect_next(merge, k + 1);
+		bytes[7]--;
+		bytes[8] = 0;
+		key.len = 9;
+		MAKELOG_OK(merge_seek(merge, &key));
+		(void)expect_next(merge, k + 1);
+	}
+}
+
+START_TEST(seeks_lead_everywhere)
+{
+	const struct hint_key none = {.bytes = NULL};
+	struct hint_key end = {
+	    .bucket_seq = 99, .bytes = (const uint8_t *)"x", .len = 1};
+	struct merge *merge;
+
+	make_log(5);
+	make_hints();
+	merge = begin();
+	check_seeks(merge, 1);
+	MAKELOG_OK(merge_seek(merge, &end));
+	ck_assert_int_eq(merge_next(merge), KVLOG_NOTFOUND);
+	MAKELOG_OK(merge_seek(merge, &none));
+	expect_walk(merge, 0);
+	merge_destroy(merge);
+}
+END_TEST
+
+/* Damaged hints */
+
+static void
+damage_block(struct hint *hint, uint32_t block)
+{
+	hint->memory[BLOCKS_OFF + block * 4096u + 100] ^= 1;
+}
+
+/* Each block of each hint in turn: nobody notices. */
+START_TEST(a_damaged_block_changes_nothing)
+{
+	struct merge *merge;
+
+	make_log(2);
+	for (unsigned age = 0; age < HINTS; age++) {
+		struct hint *probe = make_hint(age);
+		uint32_t blocks = probe->block_count;
+
+		hint_unref(probe);
+		ck_assert_uint_ge(blocks, age < 1 ? 3 : 1);
+		for (uint32_t b = 0; b < blocks; b++) {
+			make_hints();
+			damage_block(hints[age], b);
+			merge = begin();
+			expect_walk(merge, 0);
+			merge_destroy(merge);
+			drop_hints();
+
+			make_hints();
+			damage_block(hints[age], b);
+			merge = begin();
+			check_seeks(merge, 13);
+			MAKELOG_OK(merge_seek(merge, &model[3].key));
+			expect_walk(merge, 3);
+			merge_destroy(merge);
+			drop_hints();
+		}
+	}
+}
+END_TEST
+
+/* While the walk goes on, in blocks that it has not looked at yet: whatever
+ * has come does not come again. */
+START_TEST(damage_in_the_midst_of_a_walk_changes_nothing)
+{
+	make_log(3);
+	for (unsigned at = 0; at < KEYS; at += 61) {
+		struct merge *merge;
+		unsigned k = 0;
+
+		make_hints();
+		merge = begin();
+		while (k < at)
+			k = expect_next(merge, k);
+		for (unsigned age = 0; age < HINTS; age++)
+			for (uint32_t b = 0; b < hints[age]->block_count; b++)
+				if (atomic_load(&hints[age]->verdicts[b]) == 0)
+					damage_block(hints[age], b);
+		expect_walk(merge, k);
+		MAKELOG_OK(merge_seek(merge, &model[at].key));
+		expect_walk(merge, at);
+		merge_destroy(merge);
+		drop_hints();
+	}
+}
+END_TEST
+
+/* Damaged records */
+
+static void
+expect_damage(
+    struct merge *merge, unsigned age, uint64_t off, const uint8_t *key)
+{
+	const struct merge_entry *e = merge_entry(merge);
+
+	ck_assert_int_eq(merge_next(merge), KVLOG_CORRUPT);
+	ck_assert(e->damaged);
+	ck_assert_ptr_eq(e->seg, segs[age]);
+	ck_assert_uint_eq(e->off, off);
+	if (key == NULL)
+		ck_assert_ptr_null(e->rec.key);
+	else
+		ck_assert_mem_eq(e->rec.key, key, 8);
+}
+
+/* Where its key would stand nothing older shows. */
+START_TEST(a_damaged_record_hides_what_is_older)
+{
+	struct merge *merge;
+	uint64_t hit;
+
+	for (unsigned k = 0; k < 10; k++) {
+		(void)add(0, k, RECORD_PUT);
+		(void)add(1, k, RECORD_PUT);
+	}
+	hit = add(2, 4, RECORD_DELETE);
+	(void)add(3, 5, RECORD_PUT);
+	make_hints();
+	spoil(2, hit);
+	for (unsigned round = 0; round < 2; round++) {
+		unsigned k = 0;
+
+		merge = begin();
+		if (round == 1) {
+			k = 3;
+			MAKELOG_OK(merge_seek(merge, &model[3].key));
+		}
+		/* As soon as it is met, once. */
+		expect_damage(merge, 2, hit, NULL);
+		while (k < 4)
+			k = expect_next(merge, k);
+		expect_damage(merge, 2, hit, model[4].bytes);
+		ck_assert_uint_eq(merge_entry(merge)->rec.type, RECORD_PUT);
+		k++;
+		while (k < 10)
+			k = expect_next(merge, k);
+		expect_walk(merge, k);
+		/* Once more. */
+		MAKELOG_OK(merge_seek(merge, &model[0].key));
+		expect_damage(merge, 2, hit, NULL);
+		merge_destroy(merge);
+	}
+}
+END_TEST
+
+START_TEST(what_is_newer_is_not_hidden)
+{
+	struct merge *merge;
+	uint64_t hit;
+
+	for (unsigned k = 0; k < 10; k++)
+		(void)add(0, k, RECORD_PUT);
+	hit = model[4].off;
+	(void)add(1, 4, RECORD_PUT);
+	make_hints();
+	spoil(0, hit);
+	merge = begin();
+	for (unsigned k = 0; k < 4;)
+		k = expect_next(merge, k);
+	expect_damage(merge, 0, hit, NULL);
+	expect_walk(merge, 4);
+	merge_destroy(merge);
+}
+END_TEST
+
+/* Many, one behind the other, at the ends too. */
+START_TEST(damaged_records_in_a_row)
+{
+	uint64_t offs[KEYS] = {0};
+	struct merge *merge;
+	unsigned k = 0, damaged = 0, ok = 0;
+	enum kvlog_status st;
+
+	for (unsigned i = 0; i < 40; i++)
+		(void)add(0, i, RECORD_PUT);
+	for (unsigned i = 0; i < 40; i += 2)
+		offs[i] = add(1, i, RECORD_PUT);
+	make_hints();
+	for (unsigned i = 0; i < 40; i += 2)
+		if (i != 20)
+			spoil(1, offs[i]);
+	merge = begin();
+	while ((st = merge_next(merge)) != KVLOG_NOTFOUND) {
+		const struct merge_entry *e = merge_entry(merge);
+
+		if (e->rec.key == NULL) {
+			damaged++;
+			continue;
+		}
+		ck_assert_mem_eq(e->rec.key, model[k].bytes, 8);
+		ck_assert_int_eq(
+		    st, k % 2 == 1 || k == 20 ? KVLOG_OK : KVLOG_CORRUPT);
+		ok += st == KVLOG_OK;
+		k++;
+	}
+	ck_assert_uint_eq(k, 40);
+	ck_assert_uint_eq(damaged, 19);
+	ck_assert_uint_eq(ok, 21);
+	merge_destroy(merge);
+}
+END_TEST
+
+/*
+ * A hint and a record under it: then nobody knows what the hint held, and
+ * nothing older may be believed.  _i: the block that is damaged.
+ */
+START_TEST(a_hint_that_cannot_be_replaced_hides_what_is_older)
+{
+	struct merge *merge;
+	enum kvlog_status st;
+
+	make_log(4);
+	make_hints();
+	damage_block(hints[1], (uint32_t)_i);
+	spoil(1, SEGMENT_DATA_OFF + 40);
+	merge = begin();
+	for (unsigned from = 0; from < KEYS; from += KEYS / 4) {
+		unsigned k = from, corrupt = 0;
+
+		MAKELOG_OK(merge_seek(merge, &model[from].key));
+		while ((st = merge_next(merge)) != KVLOG_NOTFOUND) {
+			const struct merge_entry *e = merge_entry(merge);
+
+			ck_assert_int_eq(e->damaged, st == KVLOG_CORRUPT);
+			ck_assert_ptr_nonnull(e->seg);
+			if (st == KVLOG_CORRUPT)
+				corrupt++;
+			if (e->rec.key == NULL)
+				continue;
+			/* Only keys of the lost hint may be missing. */
+			while (memcmp(e->rec.key, model[k].bytes, 8) != 0) {
+				ck_assert(!model[k].there || model[k].age == 1);
+				k++;
+			}
+			if (st == KVLOG_CORRUPT)
+				ck_assert_uint_le(e->age, 1);
+			else if (e->age != model[k].age ||
+				 e->off != model[k].off)
+				ck_abort_msg("key %u is an old one", k);
+			k++;
+		}
+		for (; k < KEYS; k++)
+			ck_assert(!model[k].there || model[k].age == 1);
+		/* Behind the damaged block there is no need for it. */
+		ck_assert_uint_ge(corrupt, from == 0 ? 2 : 0);
+	}
+	merge_destroy(merge);
+}
+END_TEST
+
+/* Memory */
+
+/* What fails for want of it is done by the next call: the same comes. */
+START_TEST(want_of_memory_loses_nothing)
+{
+	uint64_t leaks, nth, hit;
+	unsigned failed = 0;
+
+	make_log((uint64_t)_i);
+	(void)add(0, 700, RECORD_PUT);
+	hit = add(3, 700, RECORD_PUT);
+	leaks = simos_leaks(NULL);
+	for (nth = 1;; nth++) {
+		struct merge *merge;
+		enum kvlog_status st;
+		unsigned k = 0, damaged = 0, before = failed;
+
+		make_hints();
+		damage_block(hints[0], 1);
+		damage_block(hints[1], 0);
+		spoil(3, hit);
+		simos_fail(SIMOS_MALLOC, nth, ENOMEM, false);
+		while ((st = merge_create(hints, HINTS, &merge)) != KVLOG_OK) {
+			ck_assert_int_eq(st, KVLOG_NOMEM);
+			failed++;
+		}
+		st = merge_seek(merge, &model[2].key);
+		if (st != KVLOG_OK) {
+			ck_assert_int_eq(st, KVLOG_NOMEM);
+			failed++;
+		}
+		for (k = 2; k < KEYS;) {
+			const struct merge_entry *e = merge_entry(merge);
+
+			st = merge_next(merge);
+			if (st == KVLOG_NOMEM) {
+				failed++;
+				continue;
+			}
+			if (st == KVLOG_NOTFOUND)
+				break;
+			if (e->rec.key == NULL) {
+				damaged++;
+				continue;
+			}
+			while (!model[k].there)
+				k++;
+			if (k == 700) {
+				ck_assert_int_eq(st, KVLOG_CORRUPT);
+			} else {
+				ck_assert_int_eq(st, KVLOG_OK);
+				ck_assert_uint_eq(e->off, model[k].off);
+				ck_assert_uint_eq(e->age, model[k].age);
+			}
+			k++;
+		}
+		for (; k < KEYS; k++)
+			ck_assert(!model[k].there);
+		ck_assert_uint_eq(damaged, 1);
+		simos_fail_clear();
+		merge_destroy(merge);
+		drop_hints();
+		spoil(3, hit);
+		ck_assert_uint_eq(simos_leaks(NULL), leaks);
+		if (failed == before)
+			break;
+	}
+	/* The merge itself, two images and the note of damage. */
+	ck_assert_uint_gt(nth, 20);
+}
+END_TEST
+
+int
+main(void)
+{
+	Suite *suite = suite_create("merge");
+	TCase *tc = tcase_create("merge");
+
+	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_set_timeout(tc, 120);
+	suite_add_tcase(suite, tc);
+	tcase_add_test(tc, nothing_comes_of_nothing);
+	tcase_add_loop_test(tc, the_newest_of_each_key_in_order, 0, 5);
+	tcase_add_test(tc, one_hint_of_many_segments_counts_as_one);
+	tcase_add_test(tc, seeks_lead_everywhere);
+	tcase_add_test(tc, a_damaged_block_changes_nothing);
+	tcase_add_test(tc, damage_in_the_midst_of_a_walk_changes_nothing);
+	tcase_add_test(tc, a_damaged_record_hides_what_is_older);
+	tcase_add_test(tc, what_is_newer_is_not_hidden);
+	tcase_add_test(tc, damaged_records_in_a_row);
+	tcase_add_loop_test(
+	    tc, a_hint_that_cannot_be_replaced_hides_what_is_older, 0, 2);
+	tcase_add_loop_test(tc, want_of_memory_loses_nothing, 0, 6);
+	return test_main(suite);
+}

@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * numbers.h - what keys, values and orders are computed from: numbers without
+ * a pattern, permutations, and hexadecimal digits, each from its argument
+ * alone in a few nanoseconds.  And the median.
+ */
+#ifndef BENCH_NUMBERS_H
+#define BENCH_NUMBERS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+/*
+ * A permutation of 0 .. count-1, computed: three rounds, each a bijection of
+ * the next power of two, repeated until the result is in range.
+ */
+struct shuffle {
+	uint64_t count;
+	uint64_t mask;
+	uint64_t mul[3]; /* odd */
+	uint64_t add;
+	unsigned shift;
+	bool identity;
+};
+
+/* A bijection of 64 bits without pattern (the finaliser of splitmix64). */
+static inline uint64_t
+mix(uint64_t x)
+{
+	x += UINT64_C(0x9e3779b97f4a7c15);
+	x = (x ^ (x >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+	x = (x ^ (x >> 27)) * UINT64_C(0x94d049bb133111eb);
+	return x ^ (x >> 31);
+}
+
+static inline void
+shuffle_init(struct shuffle *shuffle, uint64_t count, uint64_t seed)
+{
+	unsigned bits = 1;
+
+	while (bits < 63 && (UINT64_C(1) << bits) < count)
+		bits++;
+	shuffle->count = count;
+	shuffle->mask = (UINT64_C(1) << bits) - 1;
+	shuffle->shift = (bits + 1) / 2;
+	shuffle->mul[0] = mix(seed) | 1;
+	shuffle->mul[1] = mix(seed + 1) | 1;
+	shuffle->mul[2] = mix(seed + 2) | 1;
+	shuffle->add = mix(seed + 3);
+	shuffle->identity = false;
+}
+
+static inline uint64_t
+shuffle_at(const struct shuffle *shuffle, uint64_t i)
+{
+	if (shuffle->identity)
+		return i;
+	do {
+		i = (i * shuffle->mul[0] + shuffle->add) & shuffle->mask;
+		i ^= i >> shuffle->shift;
+		i = (i * shuffle->mul[1]) & shuffle->mask;
+		i ^= i >> shuffle->shift;
+		i = (i * shuffle->mul[2]) & shuffle->mask;
+		i ^= i >> shuffle->shift;
+	} while (i >= shuffle->count);
+	return i;
+}
+
+/* The eight hexadecimal digits of x, as they lie in memory. */
+static inline uint64_t
+hex_digits(uint32_t x)
+{
+	uint64_t d = x, letters;
+
+	d = (d | d << 16) & UINT64_C(0x0000ffff0000ffff);
+	d = (d | d << 8) & UINT64_C(0x00ff00ff00ff00ff);
+	d = (d | d << 4) & UINT64_C(0x0f0f0f0f0f0f0f0f);
+	letters = (d + UINT64_C(0x0606060606060606)) >> 4 &
+		  UINT64_C(0x0101010101010101);
+	d += UINT64_C(0x3030303030303030) + letters * ('a' - '0' - 10);
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+	d = __builtin_bswap64(d);
+#endif
+	return d;
+}
+
+static inline int
+compare_ns(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return (x > y) - (x < y);
+}
+
+/* The median of count times; sorts them. */
+static inline uint64_t
+median_ns(uint64_t *times, uint64_t count)
+{
+	qsort(times, (size_t)count, sizeof *times, compare_ns);
+	return times[(count - 1) / 2] / 2 + times[count / 2] / 2;
+}
+
+#endif /* BENCH_NUMBERS_H */

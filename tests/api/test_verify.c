@@ -753,7 +753,7 @@ START_TEST(hints_are_rebuilt)
 		free(api_store);
 		api_store = own;
 		free(path);
-		path = files_path(api_store, "00000001-00000099.hint");
+		path = files_path(api_store, "00000001-00000099.4608-9200.hint");
 		files_write(path, bytes, len);
 		ck_assert_int_eq(verify(api_store, 0), KVLOG_OK);
 		(void)find_kind(KVLOG_FINDING_STALE_HINT);
@@ -766,6 +766,69 @@ START_TEST(hints_are_rebuilt)
 	for (size_t i = 0; i < got.count; i++)
 		ck_assert_int_eq(got.all[i].kind, KVLOG_FINDING_SPARE);
 	ck_assert_uint_gt(hint_files(api_store, name), 0);
+	free(bytes);
+	free(path);
+}
+END_TEST
+
+static uint32_t
+crc32c(const uint8_t *p, size_t len)
+{
+	uint32_t reg = UINT32_MAX;
+
+	while (len-- > 0) {
+		reg ^= *p++;
+		for (unsigned bit = 0; bit < 8; bit++)
+			reg = (reg >> 1) ^
+			      ((reg & 1) != 0 ? UINT32_C(0x82f63b78) : 0);
+	}
+	return ~reg;
+}
+
+/* A hint whose sums are right and whose entries are not: each byte of them
+ * matters, and so does their order. */
+START_TEST(wrong_entries_of_hints_are_told)
+{
+	char name[80] = "", *path;
+	uint8_t *bytes, block[4096];
+	size_t len, size, count, tried = 0;
+
+	ck_assert_uint_gt(hint_files(api_store, name), 0);
+	path = files_path(api_store, name);
+	bytes = files_read(path, &len);
+	size = 5u + bytes[62]; /* hash and location */
+	count = bytes[4096 + 8] | (size_t)bytes[4096 + 9] << 8;
+	ck_assert_uint_gt(count, 5);
+	/* The location's highest byte may have bits that mean nothing. */
+	for (size_t i = 0; i < count * size; i++) {
+		uint32_t sum;
+
+		if (i % size == size - 1)
+			continue;
+		memcpy(block, bytes + 4096, sizeof block);
+		block[16 + i] ^= (uint8_t)(1u << (i % 8));
+		if (i % size == 0 && i > 0) { /* exchange two entries */
+			memcpy(
+			    block + 16 + i - size, bytes + 4096 + 16 + i, size);
+			memcpy(
+			    block + 16 + i, bytes + 4096 + 16 + i - size, size);
+		}
+		sum = crc32c(block + 4, sizeof block - 4);
+		for (unsigned k = 0; k < 4; k++)
+			block[k] = (uint8_t)(sum >> 8 * k);
+		files_patch(path, 4096, block, sizeof block);
+		if (verify(api_store, 0) != KVLOG_CORRUPT) {
+			print_found();
+			ck_abort_msg(
+			    "byte %zu of entry %zu", i % size, i / size);
+		}
+		(void)find_kind(KVLOG_FINDING_HINT);
+		ck_assert_uint_eq(got.report.damage_count, 1);
+		tried++;
+	}
+	ck_assert_uint_gt(tried, 40);
+	files_patch(path, 4096, bytes + 4096, 4096);
+	ck_assert_int_eq(verify(api_store, 0), KVLOG_OK);
 	free(bytes);
 	free(path);
 }
@@ -895,6 +958,7 @@ main(void)
 	tcase_add_test(tc, a_store_without_damage_is_copied);
 	tcase_add_loop_test(tc, hints_name_the_keys_of_lost_records, 0, 2);
 	tcase_add_loop_test(tc, hints_are_rebuilt, 0, 4);
+	tcase_add_test(tc, wrong_entries_of_hints_are_told);
 	tcase_add_test(tc, hints_are_not_rebuilt_over_damage);
 	tcase_add_test(tc, a_store_in_use_is_clean);
 	tcase_add_test(tc, the_writer_itself_may_look);

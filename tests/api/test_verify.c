@@ -753,7 +753,8 @@ START_TEST(hints_are_rebuilt)
 		free(api_store);
 		api_store = own;
 		free(path);
-		path = files_path(api_store, "00000001-00000099.4608-9200.hint");
+		path =
+		    files_path(api_store, "00000001-00000099.4608-9200.hint");
 		files_write(path, bytes, len);
 		ck_assert_int_eq(verify(api_store, 0), KVLOG_OK);
 		(void)find_kind(KVLOG_FINDING_STALE_HINT);
@@ -785,6 +786,88 @@ crc32c(const uint8_t *p, size_t len)
 	return ~reg;
 }
 
+/* Put a block back with a sum that is right. */
+static void
+patch_block(const char *path, uint8_t block[4096])
+{
+	uint32_t sum = crc32c(block + 4, 4092);
+
+	for (unsigned k = 0; k < 4; k++)
+		block[k] = (uint8_t)(sum >> 8 * k);
+	files_patch(path, 4096, block, 4096);
+}
+
+static uint64_t
+little(const uint8_t *p, unsigned len)
+{
+	uint64_t n = 0;
+
+	while (len-- > 0)
+		n = n << 8 | p[len];
+	return n;
+}
+
+/* The op at a place, and an older one of the same key, type and segment. */
+static const struct op *
+older_op(uint32_t segment, uint64_t off)
+{
+	for (size_t i = 0; i < op_count; i++) {
+		if (ops[i].segment != segment || ops[i].off != off)
+			continue;
+		while (i-- > 0 && ops[i].segment == segment) {
+			size_t k = 0;
+
+			while (ops[k].segment != segment || ops[k].off != off)
+				k++;
+			if (strcmp(ops[i].key, ops[k].key) == 0 &&
+			    ops[i].put == ops[k].put)
+				return &ops[i];
+		}
+		return NULL;
+	}
+	return NULL;
+}
+
+/* Sound in all but that a newer record is there. */
+START_TEST(an_entry_of_an_older_record_is_told)
+{
+	char name[80] = "", *path;
+	uint8_t *bytes, block[4096];
+	size_t len, size, count, tried = 0;
+
+	ck_assert_uint_gt(hint_files(api_store, name), 0);
+	path = files_path(api_store, name);
+	bytes = files_read(path, &len);
+	size = 5u + bytes[62];
+	count = bytes[4096 + 8] | (size_t)bytes[4096 + 9] << 8;
+	for (size_t i = 0; i < count; i++) {
+		uint8_t *p = block + 16 + i * size + 5;
+		unsigned off_bits = bytes[60];
+		uint64_t mask = ((UINT64_C(1) << off_bits) - 1) << 4, loc;
+		const struct op *older;
+
+		memcpy(block, bytes + 4096, sizeof block);
+		loc = little(p, bytes[62]);
+		older =
+		    older_op((uint32_t)little(
+				 bytes + 128 + 64 * (loc >> (4 + off_bits)), 4),
+			(loc & mask) >> 4 << 3);
+		if (older == NULL)
+			continue;
+		loc = (loc & ~mask) | older->off >> 3 << 4;
+		for (unsigned k = 0; k < bytes[62]; k++)
+			p[k] = (uint8_t)(loc >> 8 * k);
+		patch_block(path, block);
+		ck_assert_int_eq(verify(api_store, 0), KVLOG_CORRUPT);
+		(void)find_kind(KVLOG_FINDING_HINT);
+		tried++;
+	}
+	ck_assert_uint_gt(tried, 3);
+	free(bytes);
+	free(path);
+}
+END_TEST
+
 /* A hint whose sums are right and whose entries are not: each byte of them
  * matters, and so does their order. */
 START_TEST(wrong_entries_of_hints_are_told)
@@ -801,8 +884,6 @@ START_TEST(wrong_entries_of_hints_are_told)
 	ck_assert_uint_gt(count, 5);
 	/* The location's highest byte may have bits that mean nothing. */
 	for (size_t i = 0; i < count * size; i++) {
-		uint32_t sum;
-
 		if (i % size == size - 1)
 			continue;
 		memcpy(block, bytes + 4096, sizeof block);
@@ -813,10 +894,7 @@ START_TEST(wrong_entries_of_hints_are_told)
 			memcpy(
 			    block + 16 + i, bytes + 4096 + 16 + i - size, size);
 		}
-		sum = crc32c(block + 4, sizeof block - 4);
-		for (unsigned k = 0; k < 4; k++)
-			block[k] = (uint8_t)(sum >> 8 * k);
-		files_patch(path, 4096, block, sizeof block);
+		patch_block(path, block);
 		if (verify(api_store, 0) != KVLOG_CORRUPT) {
 			print_found();
 			ck_abort_msg(
@@ -959,6 +1037,7 @@ main(void)
 	tcase_add_loop_test(tc, hints_name_the_keys_of_lost_records, 0, 2);
 	tcase_add_loop_test(tc, hints_are_rebuilt, 0, 4);
 	tcase_add_test(tc, wrong_entries_of_hints_are_told);
+	tcase_add_test(tc, an_entry_of_an_older_record_is_told);
 	tcase_add_test(tc, hints_are_not_rebuilt_over_damage);
 	tcase_add_test(tc, a_store_in_use_is_clean);
 	tcase_add_test(tc, the_writer_itself_may_look);

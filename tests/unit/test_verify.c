@@ -755,6 +755,44 @@ START_TEST(missing_numbers_are_told)
 }
 END_TEST
 
+/* The commit before is damaged in its value alone: it is not missing. */
+START_TEST(numbers_that_are_missing_behind_a_damaged_value_are_told)
+{
+	makelog_init(&m);
+	makelog_begin(&m, 1);
+	put("aa");
+	put("bb");
+	m.seq += 2;
+	m.durable = m.seq;
+	put("zz");
+	makelog_end(&m);
+	makelog_flip(ONE, offs[2] + HEAD);
+	verify();
+	ck_assert_int_eq(got.st, KVLOG_CORRUPT);
+	ck_assert_uint_eq(find_kind(KVLOG_FINDING_VALUE)->first_seq, 2);
+	ck_assert_ptr_nonnull(find_kind(KVLOG_FINDING_MISSING));
+	ck_assert_uint_eq(find_kind(KVLOG_FINDING_MISSING)->first_seq, 3);
+	ck_assert_uint_eq(find_kind(KVLOG_FINDING_MISSING)->last_seq, 4);
+	makelog_fini(&m);
+}
+END_TEST
+
+START_TEST(a_damaged_link_tells_what_is_missing_before_it)
+{
+	static const uint8_t zeros[LEN];
+
+	make_three();
+	makelog_poke(ONE, offs[3], zeros, sizeof zeros);
+	makelog_flip(TWO, SEGMENT_LINK_OFF + 9);
+	verify();
+	ck_assert_uint_eq(
+	    expect_one(KVLOG_FINDING_LINK, TWO, SEGMENT_LINK_OFF)->first_seq,
+	    3);
+	ck_assert_uint_eq(got.report.last_seq, 9);
+	makelog_fini(&m);
+}
+END_TEST
+
 START_TEST(a_lost_end_is_told)
 {
 	static const uint8_t zeros[4 * LEN];
@@ -1143,6 +1181,28 @@ START_TEST(a_missing_part_matters_without_the_inputs)
 }
 END_TEST
 
+/* A part without headers is none, as long as the inputs are there. */
+START_TEST(a_part_without_headers_matters_without_the_inputs)
+{
+	make_outputs(keys_ab, keys_cd);
+	makelog_flip(PART_2, 100);
+	makelog_flip(PART_2, 4096 + 100);
+	if (_i == 0) {
+		verify();
+		expect_clean();
+		ck_assert_uint_eq(got.report.segment_count, 3);
+		ck_assert_str_eq(got.all[0].file, PART_1);
+	} else {
+		remove_file(ONE);
+		remove_file(TWO);
+		verify();
+		(void)expect_one(KVLOG_FINDING_HEADERS, PART_2, 0);
+	}
+	ck_assert_uint_eq(got.report.record_count, 5);
+	makelog_fini(&m);
+}
+END_TEST
+
 static void
 make_file(const char *name)
 {
@@ -1346,6 +1406,9 @@ main(void)
 	    tc, a_damaged_value_tells_what_is_left_of_its_key, 0, 4);
 	tcase_add_test(tc, a_batch_that_lost_a_part_is_told);
 	tcase_add_test(tc, missing_numbers_are_told);
+	tcase_add_test(
+	    tc, numbers_that_are_missing_behind_a_damaged_value_are_told);
+	tcase_add_test(tc, a_damaged_link_tells_what_is_missing_before_it);
 	tcase_add_test(tc, a_lost_end_is_told);
 	tcase_add_test(tc, a_torn_end_is_no_damage);
 	tcase_add_loop_test(tc, a_file_of_another_size_is_told, 0, 3);
@@ -1367,6 +1430,8 @@ main(void)
 	tcase_add_loop_test(tc, damage_in_an_output_is_told, 0, 3);
 	tcase_add_loop_test(
 	    tc, a_missing_part_matters_without_the_inputs, 0, 2);
+	tcase_add_loop_test(
+	    tc, a_part_without_headers_matters_without_the_inputs, 0, 2);
 	tcase_add_test(tc, other_files_are_told);
 	tcase_add_loop_test(tc, a_damaged_end_note_is_told, 0, 2);
 	tcase_add_test(tc, a_medium_that_cannot_be_read_is_damage);

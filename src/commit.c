@@ -120,8 +120,8 @@ log_mark(struct log *log, bool clean, struct kvlog_error *err)
 	rec.size = record_size(rec.flags, 0, 0);
 	if (atomic_load(&log->broken))
 		st = log_broken(err);
-	else if (rec.size > log_room(log->active))
-		st = log_roll_over(log, rec.size, true, err);
+	else
+		st = log_make_room(log, rec.size, true, err);
 	if (st == KVLOG_OK) {
 		rc = store_commit(log, &rec, 1, rec.size);
 		if (rc == 0)
@@ -173,11 +173,13 @@ decide(struct log *log, const struct commit_op *op, bool strict,
 		    "the present record of this key in segment %" PRIu32
 		    " at offset %" PRIu64 " is damaged",
 		    segment_number(ref.seg), ref.off);
-	ok = found != KVLOG_CORRUPT && holds(op, found, &ref);
+	else if (found != KVLOG_OK && found != KVLOG_NOTFOUND)
+		err_set(err, found, 0, "look up the present record");
+	ok = holds(op, found, &ref);
 	index_leave(log->index, token);
 
-	if (found == KVLOG_CORRUPT)
-		return KVLOG_CORRUPT;
+	if (found != KVLOG_OK && found != KVLOG_NOTFOUND)
+		return found;
 	if (!ok)
 		return err_set(err, KVLOG_CONFLICT, 0,
 		    op->condition == KVLOG_IF_ABSENT ? "the key has a value"

@@ -346,15 +346,6 @@ block_at(const struct hint *hint, uint32_t b)
 }
 
 bool
-hint_verify(const struct hint *hint)
-{
-	for (uint32_t b = 0; b < hint->block_count; b++)
-		if (block_at(hint, b) == NULL)
-			return false;
-	return true;
-}
-
-bool
 hint_get(const struct hint *hint, uint64_t n, struct hint_entry *ret_entry)
 {
 	const uint8_t *block;
@@ -401,6 +392,31 @@ decode_fence(const struct hint *hint, const uint8_t *block, uint32_t i,
 		return false;
 	ret_key->bytes = hint->data + hint->far_off + off;
 	return sum_crc(ret_key->bytes, ret_key->len) == get_u32(p + 12);
+}
+
+/* Whether a fence block's far fences are sound. */
+static bool
+far_fences_are_sound(const struct hint *hint, const uint8_t *block)
+{
+	struct hint_key fence;
+
+	for (uint32_t i = 0; i < get_u16(block + 8); i++)
+		if (!decode_fence(hint, block, i, &fence))
+			return false;
+	return true;
+}
+
+bool
+hint_verify(const struct hint *hint)
+{
+	for (uint32_t b = 0; b < hint->block_count; b++) {
+		const uint8_t *block = block_at(hint, b);
+
+		if (block == NULL || (b >= hint->leaf_count &&
+					 !far_fences_are_sound(hint, block)))
+			return false;
+	}
+	return true;
 }
 
 /* The last child whose fence is <= key (the first, if none is); false if a

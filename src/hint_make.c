@@ -680,6 +680,9 @@ hint_build(const struct hint_source *sources, size_t source_count,
 		own[i] = sources[i];
 		own[i].id = own[i].seg->header.id;
 		own[i].salt = own[i].seg->header.salt;
+		st = segment_map(own[i].seg, err);
+		if (st != KVLOG_OK)
+			break;
 		st = gather(&s, &own[i], (uint32_t)i,
 		    last ? max_seq : UINT64_MAX, last && max_seq != UINT64_MAX,
 		    err);

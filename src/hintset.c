@@ -248,7 +248,7 @@ note_covered(const struct hint *hint)
 
 /* Take those that begin where the ones before them end. */
 static void
-choose(struct hint_list *list)
+choose(struct hint_list *list, bool verify)
 {
 	size_t kept = 0;
 
@@ -266,7 +266,7 @@ choose(struct hint_list *list)
 		/* One that covers nothing would never be behind another. */
 		fits = fits && last_source(hint)->to >
 				   covered_to(last_source(hint)->seg);
-		if (!fits) {
+		if (!fits || (verify && !hint_verify(hint))) {
 			hint_unref(hint);
 			continue;
 		}
@@ -305,7 +305,7 @@ hintset_collect(struct hintset *hints, struct dir *dir,
 		else
 			hint_unref(hint);
 	}
-	choose(list);
+	choose(list, hints->verify);
 	pthread_mutex_lock(&hints->lock);
 	publish(hints, list);
 	pthread_mutex_unlock(&hints->lock);

@@ -34,6 +34,10 @@ struct hintset {
 	struct epoch *epoch;
 	_Atomic(struct hint_list *) list;
 	pthread_mutex_t lock; /* one change at a time */
+	/* Hints are verified as a whole before they are chosen: whoever reads
+	 * all of them anyway can so do without a damaged one, and the records
+	 * are surveyed instead. */
+	bool verify;
 };
 
 enum kvlog_status hintset_init(

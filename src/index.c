@@ -131,13 +131,16 @@ find_in_hint(struct index *index, const struct hint *hint, uint64_t hash,
 	struct hint_probe probe;
 	struct hint_entry e;
 	struct index_ref damaged;
-	enum kvlog_status st = KVLOG_NOTFOUND;
+	enum kvlog_status st = KVLOG_NOTFOUND, mapped;
 	bool there = hint_find(hint, key, hash, &probe, &e);
 
 	for (; there; there = hint_find_next(&probe, &e)) {
 		ret_ref->seg = e.seg;
 		ret_ref->off = e.off;
 		ret_ref->loc = segset_loc(e.seg, e.off);
+		mapped = segment_map(e.seg, NULL);
+		if (mapped != KVLOG_OK)
+			return mapped;
 		switch (examine(index, key->bytes, key->len, ret_ref)) {
 		case CANDIDATE_MATCH:
 			return KVLOG_OK;

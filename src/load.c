@@ -388,11 +388,26 @@ load_cover(struct index *index, const struct hint_cover *cover, unsigned bits,
 
 /* Modes */
 
+/* Who looks keys up in memory does not ask whether a segment is mapped. */
+static enum kvlog_status
+map_all(const struct segset *set, struct kvlog_error *err)
+{
+	enum kvlog_status st = KVLOG_OK;
+
+	for (size_t i = 0; i < set->count && st == KVLOG_OK; i++)
+		st = segment_map(set->segments[i], err);
+	return st;
+}
+
 static enum kvlog_status
 load_all(struct index *index, const struct hint_cover *cover, unsigned threads,
     struct kvlog_error *err)
 {
 	unsigned bits = 0;
+	enum kvlog_status st = map_all(index->segs, err);
+
+	if (st != KVLOG_OK)
+		return st;
 
 	if (threads == 0)
 		threads = (unsigned)min_u64(
@@ -421,6 +436,9 @@ load_end(struct index *index, struct hintset *hints,
 		if (cover->hints[i] != NULL)
 			continue;
 		if (cover->gaps[i].seg == active) {
+			st = segment_map(active, err);
+			if (st != KVLOG_OK)
+				return st;
 			end.hints = &cover->hints[i];
 			end.gaps = &cover->gaps[i];
 			end.count = 1;
@@ -435,33 +453,15 @@ load_end(struct index *index, struct hintset *hints,
 	return load_cover(index, &end, 0, err);
 }
 
-/* Replace hint files whose blocks are damaged by images. */
-static enum kvlog_status
-verify_hints(struct hintset *hints, struct kvlog_error *err)
-{
-	struct hint_list *list = hint_list_get(hints);
-	enum kvlog_status st = KVLOG_OK;
-
-	for (size_t i = 0; i < list->count && st == KVLOG_OK; i++)
-		if (!hint_verify(list->hints[i]))
-			st = hintset_mend(hints, list->hints[i], err);
-	hint_list_put(list);
-	return st;
-}
-
 enum kvlog_status
 load_index(struct index *index, struct hintset *hints, unsigned threads,
     struct kvlog_error *err)
 {
 	const struct segset *set = hints->set;
 	struct hint_cover cover;
-	enum kvlog_status st = KVLOG_OK;
+	enum kvlog_status st = hintset_cover(
+	    hints, 0, segment_end(set->segments[set->count - 1]), &cover, err);
 
-	if (index->hints == NULL)
-		st = verify_hints(hints, err);
-	if (st == KVLOG_OK)
-		st = hintset_cover(hints, 0,
-		    segment_end(set->segments[set->count - 1]), &cover, err);
 	if (st != KVLOG_OK)
 		return st;
 	if (index->hints == NULL)

@@ -26,6 +26,22 @@ mark_synced(struct log *log)
 	}
 }
 
+/* What the log attests durably: after a repair all before the new range;
+ * otherwise what the last close noted, its mark being durable. */
+static uint64_t
+known_evidence(const struct log *log, const struct recovery *recovery)
+{
+	const struct segment_store *store = &log->active->header.store;
+	struct control_note note;
+
+	if (recovery->unclean)
+		return recovery->first_seq - 1;
+	if (!control_read_note(log->control, &note) ||
+	    memcmp(note.uuid, store->uuid, sizeof store->uuid) != 0)
+		return 0;
+	return min_u64(note.last_seq, recovery->last_seq);
+}
+
 enum kvlog_status
 log_init(struct log *log, struct dir *dir, struct control *control,
     struct hintset *hints, struct index *index, uint64_t segment_size,
@@ -52,7 +68,7 @@ log_init(struct log *log, struct dir *dir, struct control *control,
 	    recovery->unclean
 		? recovery->first_seq - 1
 		: min_u64(recovery->state.durable, recovery->first_seq - 1));
-	log->evidence = recovery->unclean ? recovery->first_seq - 1 : 0;
+	log->evidence = known_evidence(log, recovery);
 	log->evidence_synced = log->evidence;
 	log->dirty = !recovery->unclean &&
 		     atomic_load(&log->durable) < recovery->last_seq;

@@ -23,8 +23,7 @@
 
 #include <string.h>
 
-#define AHEAD 8             /* entries whose records are fetched early */
-#define ANY_HASH UINT64_MAX /* of a damaged entry that may be of any key */
+#define AHEAD 8 /* entries whose records are fetched early */
 
 struct source {
 	struct hint *hint;
@@ -99,7 +98,7 @@ replace_hint(struct merge *m, struct source *s)
 	    s->hint->sources, s->hint->source_count, UINT64_MAX, &image, &err);
 
 	if (st == KVLOG_CORRUPT) {
-		s->entry = (struct hint_entry){.hash = ANY_HASH,
+		s->entry = (struct hint_entry){.hash = MERGE_ANY_HASH,
 		    .seg = segment_of(s->hint, err.segment),
 		    .off = err.offset};
 		s->lost = true;
@@ -232,6 +231,24 @@ advance_top(struct merge *m)
 
 /* Merges */
 
+/* Keys are compared in the records. */
+static enum kvlog_status
+map_all(const struct merge *m)
+{
+	for (size_t i = 0; i < m->source_count; i++) {
+		const struct hint *hint = m->sources[i].hint;
+
+		for (size_t j = 0; j < hint->source_count; j++) {
+			enum kvlog_status st =
+			    segment_map(hint->sources[j].seg, NULL);
+
+			if (st != KVLOG_OK)
+				return st;
+		}
+	}
+	return KVLOG_OK;
+}
+
 enum kvlog_status
 merge_create(struct hint *const *hints, size_t count, struct merge **ret_merge)
 {
@@ -250,7 +267,9 @@ merge_create(struct hint *const *hints, size_t count, struct merge **ret_merge)
 		}
 		m->source_count = count;
 		m->start.bytes = m->start_bytes;
-		st = place(m);
+		st = map_all(m);
+		if (st == KVLOG_OK)
+			st = place(m);
 	}
 	if (st != KVLOG_OK) {
 		merge_destroy(m);
@@ -313,7 +332,7 @@ find_damaged(const struct merge *m, const struct merge_entry *e)
 {
 	for (size_t i = 0; i < m->damaged_count; i++)
 		if ((m->damaged[i].hash == e->hash ||
-			m->damaged[i].hash == ANY_HASH) &&
+			m->damaged[i].hash == MERGE_ANY_HASH) &&
 		    m->damaged[i].age > e->age)
 			return &m->damaged[i];
 	return NULL;

@@ -14,6 +14,9 @@
 
 struct merge;
 
+/* The hash of a damaged entry that may be of any key. */
+#define MERGE_ANY_HASH UINT64_MAX
+
 /*
  * Begin before the first key of the hints, which are in the order of the log,
  * the newest last; each is held by a reference until the merge is destroyed.

@@ -94,7 +94,8 @@ fill_set_ids(struct recoverer *rec)
 		if (f->id.parts == 1)
 			continue;
 		/* An unreadable part makes its set incomplete. */
-		st = segment_open(rec->dir, f->name, &f->id, &seg, rec->err);
+		st = segment_open_header(
+		    rec->dir, f->name, &f->id, &seg, rec->err);
 		if (st == KVLOG_VERSION)
 			return st;
 		if (st == KVLOG_OK) {
@@ -114,7 +115,8 @@ open_one(struct recoverer *rec, const struct file *file)
 	const struct segment *first;
 	enum kvlog_status st;
 
-	st = segment_open(rec->dir, file->name, &file->id, &seg, rec->err);
+	st = segment_open_header(
+	    rec->dir, file->name, &file->id, &seg, rec->err);
 	if (st != KVLOG_OK)
 		return st;
 	first = rec->set->count > 0 ? rec->set->segments[0] : seg;

@@ -131,7 +131,7 @@ is_of_store(struct dir *dir, const struct segset *set, const struct file *f)
 
 	if (f->kind != FILE_SEGMENT)
 		return true;
-	if (segment_open(dir, f->name, &f->id, &seg, NULL) != KVLOG_OK)
+	if (segment_open_header(dir, f->name, &f->id, &seg, NULL) != KVLOG_OK)
 		return false;
 	same = memcmp(seg->header.store.uuid, ours->store.uuid,
 		   sizeof ours->store.uuid) == 0;
@@ -246,6 +246,9 @@ copy_records(const struct segset *set, size_t first, const struct segment *to,
 		uint64_t off = SEGMENT_DATA_OFF, end = segment_end(from);
 		struct record rec;
 		bool bad;
+
+		if (segment_map(from, NULL) != KVLOG_OK)
+			return EIO;
 
 		for (; segment_walk(from, &off, end, &rec, &bad);
 		     off += rec.size) {

@@ -160,6 +160,19 @@ log_prepare_spare(struct log *log)
 }
 
 enum kvlog_status
+log_make_room(struct log *log, uint64_t size, bool may_use_reserve,
+    struct kvlog_error *err)
+{
+	struct segment *seg = log->active;
+
+	if (LIKELY(size <= log_room(seg) &&
+		   (segment_end(seg) + size <= seg->allocated ||
+		       segment_allocate(seg, segment_end(seg) + size) == 0)))
+		return KVLOG_OK;
+	return log_roll_over(log, size, may_use_reserve, err);
+}
+
+enum kvlog_status
 log_reserve_room(
     struct log *log, uint64_t size, bool only_deletes, struct kvlog_error *err)
 {
@@ -173,9 +186,7 @@ log_reserve_room(
 			    log->dir->path, DIR_RESERVE_NAME);
 		log->reserve_used = false;
 	}
-	if (size <= log_room(log->active))
-		return KVLOG_OK;
-	return log_roll_over(log, size, only_deletes, err);
+	return log_make_room(log, size, only_deletes, err);
 }
 
 /* Space behind the end that is worth giving back while nobody writes; it is
@@ -186,7 +197,8 @@ void
 log_give_slack_back(struct log *log)
 {
 	uint64_t end = round_up(segment_end(log->active), BLOCK_SIZE);
-	uint64_t slack = log->active->header.size - end;
+	uint64_t slack =
+	    log->active->allocated - min_u64(end, log->active->allocated);
 
 	if (slack > max_u64(SLACK_MIN, segset_bytes(log->set) / 64))
 		(void)os->punch(log->active->fd, end);

@@ -15,8 +15,13 @@
 enum kvlog_status log_roll_over(struct log *log, uint64_t need,
     bool may_use_reserve, struct kvlog_error *err);
 
-/* Make sure that there is room for size bytes in the active segment; unless
- * only deletes are to be stored, the reserve must be whole, too. */
+/* Make sure that there is room for size bytes, with disk space, in the active
+ * segment or else in a new one. */
+enum kvlog_status log_make_room(struct log *log, uint64_t size,
+    bool may_use_reserve, struct kvlog_error *err);
+
+/* The same; unless only deletes are to be stored, the reserve must be whole,
+ * too. */
 enum kvlog_status log_reserve_room(
     struct log *log, uint64_t size, bool only_deletes, struct kvlog_error *err);
 

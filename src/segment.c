@@ -35,6 +35,9 @@
 #include <string.h>
 
 #define MAGIC "kvlogseg"
+/* Bytes behind the end that have disk space when writing begins: enough for
+ * a command that does little. */
+#define OPENING_SPACE (UINT64_C(256) << 10)
 #define COPY_OFF 4096u
 #define SECRET_OFF 128u
 #define LINK_DURABLE 0x1u
@@ -195,13 +198,15 @@ static int
 map_segment(struct segment *seg, bool writable)
 {
 	enum os_fs fs = OS_FS_PLAIN;
-	int rc;
+	int rc = writable ? os->fs_type(seg->fd, &fs) : 0;
 
-	rc = os->fs_type(seg->fd, &fs);
-	if (rc != 0)
-		return rc;
-	return os->map(seg->fd, min_u64(seg->header.size, seg->file_len),
-	    writable, fs == OS_FS_COW, &seg->map);
+	if (rc == 0)
+		rc = os->map(seg->fd, min_u64(seg->header.size, seg->file_len),
+		    writable, fs == OS_FS_COW, &seg->map);
+	if (rc == 0)
+		atomic_store_explicit(
+		    &seg->mapped, SEGMENT_MAPPED, memory_order_release);
+	return rc;
 }
 
 /* Of ENOMEM the system's own words only say half. */
@@ -238,7 +243,7 @@ segment_create(struct dir *dir, const char *name,
 		return err_set(
 		    err, KVLOG_NOMEM, 0, "create %s/%s", dir->path, name);
 	seg->header = *header;
-	seg->file_len = header->size;
+	seg->file_len = seg->allocated = header->size;
 	atomic_init(&seg->end,
 	    header->kind == SEGMENT_PLAIN ? SEGMENT_DATA_OFF : header->end);
 	seg->last_seq = header->last_seq;
@@ -309,7 +314,7 @@ read_headers(struct segment *seg, struct dir *dir, const struct file_id *id,
 }
 
 enum kvlog_status
-segment_open(struct dir *dir, const char *name, const struct file_id *id,
+segment_open_header(struct dir *dir, const char *name, const struct file_id *id,
     struct segment **ret_segment, struct kvlog_error *err)
 {
 	struct os_stat st;
@@ -351,12 +356,7 @@ segment_open(struct dir *dir, const char *name, const struct file_id *id,
 	status = read_headers(seg, dir, id, err);
 	if (status != KVLOG_OK)
 		goto fail;
-	rc = map_segment(seg, false);
-	if (rc != 0) {
-		status = err_sys(
-		    err, rc, "map %s/%s%s", dir->path, name, want_of_room(rc));
-		goto fail;
-	}
+	seg->dir = dir;
 	if (seg->header.kind != SEGMENT_PLAIN) {
 		atomic_store(
 		    &seg->end, min_u64(seg->header.end, segment_limit(seg)));
@@ -370,10 +370,81 @@ fail:
 }
 
 enum kvlog_status
+segment_open(struct dir *dir, const char *name, const struct file_id *id,
+    struct segment **ret_segment, struct kvlog_error *err)
+{
+	struct segment *seg;
+	enum kvlog_status st = segment_open_header(dir, name, id, &seg, err);
+
+	if (st == KVLOG_OK)
+		st = segment_map(seg, err);
+	else
+		return st;
+	if (st == KVLOG_OK)
+		*ret_segment = seg;
+	else
+		segment_close(seg);
+	return st;
+}
+
+/* A mapping of a segment's file, if it is still the one that was opened. */
+static int
+map_by_name(const struct segment *seg, struct os_map *ret_map)
+{
+	struct os_stat st;
+	int fd, rc;
+
+	rc = os->open(seg->dir->fd, seg->name, OS_OPEN_READ, 0, &fd);
+	if (rc != 0)
+		return rc;
+	rc = os->stat(fd, &st);
+	if (rc == 0 && (st.dev != seg->dev || st.ino != seg->ino))
+		rc = ESTALE;
+	if (rc == 0)
+		rc = os->map(fd, min_u64(seg->header.size, seg->file_len),
+		    false, false, ret_map);
+	os->close(fd);
+	return rc;
+}
+
+enum kvlog_status
+segment_map_now(const struct segment *segment, struct kvlog_error *err)
+{
+	/* Whoever reads records cannot tell when they were mapped. */
+	struct segment *seg = (struct segment *)(uintptr_t)segment;
+	enum segment_mapped none = SEGMENT_UNMAPPED;
+	struct os_map map;
+	int rc = map_by_name(seg, &map);
+
+	if (rc != 0)
+		return err_sys(err, rc, "map %s/%s%s", seg->dir->path,
+		    seg->name, want_of_room(rc));
+	map.fd = -1;
+	if (atomic_compare_exchange_strong(
+		&seg->mapped, &none, SEGMENT_MAPPING)) {
+		seg->map = map;
+		atomic_store_explicit(
+		    &seg->mapped, SEGMENT_MAPPED, memory_order_release);
+		return KVLOG_OK;
+	}
+	/* Another thread was faster. */
+	os->unmap(&map);
+	while (atomic_load_explicit(&seg->mapped, memory_order_acquire) !=
+	       SEGMENT_MAPPED)
+		;
+	return KVLOG_OK;
+}
+
+enum kvlog_status
 segment_make_writable(
     struct segment *seg, struct dir *dir, struct kvlog_error *err)
 {
 	struct os_map old = seg->map;
+	/* A file that was cut has to be whole to be mapped. */
+	uint64_t want =
+	    seg->file_len < seg->header.size
+		? seg->header.size
+		: min_u64(seg->header.size, segment_end(seg) + OPENING_SPACE);
 	int fd, rc;
 
 	rc = os->open(dir->fd, seg->name, OS_OPEN_WRITE, 0, &fd);
@@ -381,15 +452,16 @@ segment_make_writable(
 		return err_sys(
 		    err, rc, "open %s/%s for writing", dir->path, seg->name);
 	/* A copy may be sparse, and close gives unused space back. */
-	rc = os->allocate(fd, seg->header.size); /* SEG-4 */
+	rc = os->allocate(fd, want); /* SEG-4 */
 	if (rc != 0) {
 		os->close(fd);
 		return err_sys(err, rc,
 		    "allocate the rest of %s/%s (%" PRIu64 " bytes)", dir->path,
-		    seg->name, seg->header.size);
+		    seg->name, want);
 	}
 	segment_close_fd(seg);
 	seg->fd = fd;
+	seg->allocated = want;
 	seg->file_len = max_u64(seg->file_len, seg->header.size);
 	memset(&seg->map, 0, sizeof seg->map);
 	rc = map_segment(seg, true);
@@ -398,6 +470,18 @@ segment_make_writable(
 		return err_sys(err, rc, "map %s/%s%s", dir->path, seg->name,
 		    want_of_room(rc));
 	return KVLOG_OK;
+}
+
+int
+segment_allocate(struct segment *seg, uint64_t to)
+{
+	int rc = 0;
+
+	if (to > seg->allocated)
+		rc = os->allocate(seg->fd, seg->header.size);
+	if (rc == 0 && to > seg->allocated)
+		seg->allocated = seg->header.size;
+	return rc;
 }
 
 int

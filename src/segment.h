@@ -63,6 +63,9 @@ struct segment_range {
 	uint64_t from, to; /* offsets; [from, to) */
 };
 
+/* The mapping of a segment that is only read is made when it is needed. */
+enum segment_mapped { SEGMENT_UNMAPPED, SEGMENT_MAPPING, SEGMENT_MAPPED };
+
 struct segment {
 	struct segment_header header;
 	struct segment_link link;
@@ -71,10 +74,13 @@ struct segment {
 	char name[DIR_NAME_LEN];
 	int fd;
 	struct os_map map;
-	uint64_t dev, ino; /* identity of the file, if it was opened */
-	uint64_t file_len; /* bytes in the file; less than header.size only
-			      if somebody cut it */
-	uint32_t salt_sum; /* of header.salt, for seeds */
+	_Atomic(enum segment_mapped) mapped;
+	struct dir *dir;    /* that it was opened in; not owned */
+	uint64_t allocated; /* of the active one: up to here there is space */
+	uint64_t dev, ino;  /* identity of the file, if it was opened */
+	uint64_t file_len;  /* bytes in the file; less than header.size only
+			       if somebody cut it */
+	uint32_t salt_sum;  /* of header.salt, for seeds */
 
 	/* End of the records.  Of the active segment: end of what is
 	 * published; grows. */
@@ -119,10 +125,33 @@ enum kvlog_status segment_open(struct dir *dir, const char *name,
     const struct file_id *id, struct segment **ret_segment,
     struct kvlog_error *err);
 
-/* Map again for writing, with all of its space allocated: the segment
- * becomes the active one of this process. */
+/* The same without a mapping: whoever looks at records calls segment_map()
+ * first. */
+enum kvlog_status segment_open_header(struct dir *dir, const char *name,
+    const struct file_id *id, struct segment **ret_segment,
+    struct kvlog_error *err);
+
+/* Make sure that it is mapped.  Any thread.  KVLOG_IO, also if the file has
+ * been replaced; KVLOG_NOMEM. */
+enum kvlog_status segment_map_now(
+    const struct segment *seg, struct kvlog_error *err);
+static inline enum kvlog_status
+segment_map(const struct segment *seg, struct kvlog_error *err)
+{
+	if (LIKELY(atomic_load_explicit(&seg->mapped, memory_order_acquire) ==
+		   SEGMENT_MAPPED))
+		return KVLOG_OK;
+	return segment_map_now(seg, err);
+}
+
+/* Map again for writing, with some space behind its end allocated: the
+ * segment becomes the active one of this process. */
 enum kvlog_status segment_make_writable(
     struct segment *seg, struct dir *dir, struct kvlog_error *err);
+
+/* Make sure that the bytes up to this offset of the active segment have disk
+ * space: 0, or an errno value.  Nothing is stored behind seg->allocated. */
+int segment_allocate(struct segment *seg, uint64_t to);
 
 /* Give a segment that has the name of a spare or the like its own; EEXIST if
  * there is a file of that name, which is never replaced. */

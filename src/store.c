@@ -124,7 +124,7 @@ fail_without_segments(const struct kvlog *db, struct kvlog_error *err)
 }
 
 static enum kvlog_status
-check_place(struct kvlog *db, struct kvlog_error *err)
+check_place(struct kvlog *db, enum place *ret_place, struct kvlog_error *err)
 {
 	enum place place;
 	enum kvlog_status st = look_at_place(&db->dir, &place, err);
@@ -136,6 +136,7 @@ check_place(struct kvlog *db, struct kvlog_error *err)
 		st = look_at_place(&db->dir, &place, err);
 	if (st != KVLOG_OK)
 		return st;
+	*ret_place = place;
 	switch (place) {
 	case PLACE_STORE:
 		if (create && wants(db, KVLOG_OPEN_EXCLUSIVE))
@@ -231,13 +232,15 @@ create_first_segment(struct kvlog *db, struct kvlog_error *err)
 	return st;
 }
 
-/* With the lock held: make the store if there is none. */
+/* With the lock held: make the store if there was none before. */
 static enum kvlog_status
-create_if_absent(struct kvlog *db, struct kvlog_error *err)
+create_if_absent(struct kvlog *db, enum place place, struct kvlog_error *err)
 {
-	enum place place;
-	enum kvlog_status st = look_at_place(&db->dir, &place, err);
+	enum kvlog_status st = KVLOG_OK;
 
+	if (place == PLACE_STORE)
+		return KVLOG_OK;
+	st = look_at_place(&db->dir, &place, err);
 	if (st != KVLOG_OK)
 		return st;
 	if (place == PLACE_STORE) {
@@ -446,14 +449,16 @@ make_active_writable(struct kvlog *db, struct kvlog_error *err)
 static enum kvlog_status
 open_for_writing(struct kvlog *db, struct kvlog_error *err)
 {
-	enum kvlog_status st;
+	enum place place = PLACE_EMPTY;
+	enum kvlog_status st = check_place(db, &place, err);
 
-	st = control_open(&db->control, &db->dir, true, err);
+	if (st == KVLOG_OK)
+		st = control_open(&db->control, &db->dir, true, err);
 	if (st == KVLOG_OK)
 		st = control_lock_writer(
 		    &db->control, &db->dir, db->options.timeout_ms, err);
 	if (st == KVLOG_OK)
-		st = create_if_absent(db, err);
+		st = create_if_absent(db, place, err);
 	if (st == KVLOG_OK)
 		st = recover_find(
 		    &db->dir, &db->control, &db->hints, &db->recovery, err);
@@ -489,6 +494,12 @@ open_for_reading(struct kvlog *db, struct kvlog_error *err)
 	if (st == KVLOG_OK)
 		st = recover_find(
 		    &db->dir, &db->control, &db->hints, &db->recovery, err);
+	if (st == KVLOG_NOSTORE) {
+		enum place place;
+		enum kvlog_status why = check_place(db, &place, err);
+
+		return why != KVLOG_OK ? why : st;
+	}
 	if (st != KVLOG_OK)
 		return st;
 	settle_segment_size(db);
@@ -531,8 +542,10 @@ allocate(const struct kvlog_options *options)
 	pthread_condattr_destroy(&attr);
 	db->set = segset_create();
 	if (db->set != NULL &&
-	    hintset_init(&db->hints, db->set, NULL) == KVLOG_OK)
+	    hintset_init(&db->hints, db->set, NULL) == KVLOG_OK) {
+		db->hints.verify = options->index_mode != KVLOG_INDEX_HINTS;
 		return db;
+	}
 	destroy(db);
 	return NULL;
 }
@@ -549,8 +562,6 @@ store_open(const char *path, const struct kvlog_options *options,
 	if (db == NULL)
 		return err_set(err, KVLOG_NOMEM, 0, "open %s", path);
 	st = open_directory(db, path, &failure);
-	if (st == KVLOG_OK)
-		st = check_place(db, &failure);
 	if (st == KVLOG_OK)
 		st = db->writable ? open_for_writing(db, &failure)
 				  : open_for_reading(db, &failure);
@@ -682,6 +693,7 @@ store_count(struct kvlog *db, uint64_t *ret_count)
 {
 	struct cursor *cursor;
 	uint64_t count = 0;
+	bool lost = false;
 	enum kvlog_status st;
 
 	if (db->index.hints == NULL) {
@@ -691,9 +703,15 @@ store_count(struct kvlog *db, uint64_t *ret_count)
 	st = store_cursor(db, NULL, 0, true, &cursor);
 	if (st != KVLOG_OK)
 		return st;
-	/* A damaged value is one, as it is to an index in memory. */
-	while ((st = cursor_next(cursor)) == KVLOG_OK || st == KVLOG_CORRUPT)
-		count++;
+	/* A damaged record is a key, as it is to an index in memory; older
+	 * ones that may be of that key are not, unless they may be of any. */
+	while ((st = cursor_next(cursor)) == KVLOG_OK || st == KVLOG_CORRUPT) {
+		const struct merge_entry *e = cursor_entry(cursor);
+		bool named = e->rec.key != NULL;
+
+		lost = lost || (!named && e->hash == MERGE_ANY_HASH);
+		count += st == KVLOG_OK || !named || lost;
+	}
 	cursor_destroy(cursor);
 	if (st != KVLOG_NOTFOUND)
 		return st;

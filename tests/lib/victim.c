@@ -645,6 +645,26 @@ script_tails(void *arg)
 	(void)victim_close(v);
 }
 
+/* Maintenance writes a hint when more than 256 KiB of the active segment have
+ * come, of what is durable: it must attest no more. */
+static void
+script_long_tail(void *arg)
+{
+	struct victim *v = arg;
+
+	v->segment_size = 512 * 1024;
+	(void)victim_open(v, KVLOG_OPEN_CREATE);
+	(void)victim_put(v, "a", 200000, NONE);
+	(void)victim_put(v, "b", 100000, COMMIT);
+	(void)victim_put(v, "a", 100, COMMIT);
+	(void)victim_put(v, "c", 50000, NONE);
+	(void)victim_put(v, "a", 200, NONE);
+	(void)victim_maintain(v);
+	victim_check(v);
+	(void)victim_put(v, "d", 10, NONE);
+	(void)victim_close(v);
+}
+
 static enum kvlog_durability
 random_durability(struct rng *rng)
 {
@@ -756,5 +776,7 @@ const struct script scripts[] = {
     {"read", script_read},
     {"hints", script_hints},
     {"tails", script_tails},
+    {"longtail", script_long_tail},
 };
 const size_t script_count = sizeof scripts / sizeof scripts[0];
+const size_t small_script_count = sizeof scripts / sizeof scripts[0] - 2;

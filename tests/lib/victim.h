@@ -78,6 +78,8 @@ struct script {
 };
 extern const struct script scripts[];
 extern const size_t script_count;
+/* The first so many are of small segments; the others take longer. */
+extern const size_t small_script_count;
 
 /* A script of random operations by the seed in victim->rng. */
 void script_random(void *victim);

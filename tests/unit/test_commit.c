@@ -489,6 +489,21 @@ START_TEST(no_thread_sees_half_of_a_batch)
 }
 END_TEST
 
+/* Bytes that a size_t cannot count are not allocated modulo its range. */
+START_TEST(a_batch_may_have_more_steps_than_bytes_to_count_them)
+{
+	struct commit_op op;
+
+	open_store();
+	op = op_of(RECORD_PUT, "key", 3);
+	ck_assert_int_eq(
+	    commit(&op, SIZE_MAX / sizeof(struct record) + 2, false),
+	    KVLOG_NOMEM);
+	ck_assert_int_eq(err.status, KVLOG_NOMEM);
+	close_store();
+}
+END_TEST
+
 /* Memory that is wanting is noticed before anything is written. */
 START_TEST(want_of_memory_writes_nothing)
 {
@@ -1158,6 +1173,8 @@ main(void)
 	    tc, only_the_holder_of_the_turn_stores_into_the_active_segment);
 	tcase_add_test(tc, a_batch_becomes_visible_at_once);
 	tcase_add_test(tc, want_of_memory_writes_nothing);
+	tcase_add_test(
+	    tc, a_batch_may_have_more_steps_than_bytes_to_count_them);
 
 	tc = makelog_case(suite, "rollover");
 	tcase_add_test(tc, a_rollover_seals_by_the_link);

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * fuzz.h - what the fuzzing harnesses have in common.  Each is one function
+ * over arbitrary bytes, which libFuzzer calls ("make fuzz"), or replay.c with
+ * what stands in corpus/ ("make check").
+ */
+#ifndef FUZZ_H
+#define FUZZ_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+/* Also with NDEBUG, and of the harness alone. */
+#define FUZZ_CHECK(claim)                                                      \
+	((claim) ? (void)0 : fuzz_failed(__FILE__, __LINE__, #claim))
+
+static inline _Noreturn void
+fuzz_failed(const char *file, int line, const char *claim)
+{
+	(void)fprintf(stderr, "%s:%d: not so: %s\n", file, line, claim);
+	abort();
+}
+
+#endif

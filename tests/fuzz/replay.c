@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * replay.c - runs a harness without libFuzzer: over every file of its corpus,
+ * as it is and with a few changes that are the same in every run.
+ *
+ *	fuzz_NAME [FILE...]
+ *
+ * Without files those of $top_srcdir/tests/fuzz/corpus/NAME.
+ */
+#include "config.h"
+
+#include "fuzz.h"
+
+#include "files.h"
+#include "rng.h"
+
+#include <signal.h>
+
+#define CHANGED 300 /* versions of each file */
+#define CHANGES 6   /* at most, in each of them */
+
+static const char *current = "nothing";
+static unsigned version;
+
+/* A fault has no other way to say what led to it. */
+static void
+say_where(int number)
+{
+	char text[200];
+	int len = snprintf(
+	    text, sizeof text, "replay: %s, version %u\n", current, version);
+
+	if (len > 0)
+		(void)!write(STDERR_FILENO, text, (size_t)len);
+	(void)signal(number, SIG_DFL);
+	(void)raise(number);
+}
+
+static size_t
+change(struct rng *rng, uint8_t *bytes, size_t len)
+{
+	static const uint8_t edges[] = {0, 1, 7, 8, 127, 128, 254, 255};
+
+	for (uint64_t n = 1 + rng_below(rng, CHANGES); n > 0 && len > 0; n--) {
+		size_t at = rng_below(rng, len);
+
+		switch (rng_below(rng, 5)) {
+		case 0:
+			bytes[at] ^= (uint8_t)(1u << rng_below(rng, 8));
+			break;
+		case 1:
+			bytes[at] = edges[rng_below(rng, sizeof edges)];
+			break;
+		case 2:
+			bytes[at] = (uint8_t)rng_next(rng);
+			break;
+		case 3: /* something from elsewhere */
+			memmove(bytes + at, bytes + rng_below(rng, at + 1),
+			    rng_below(rng, len - at));
+			break;
+		default:
+			if (rng_below(rng, 8) == 0)
+				len = at;
+			break;
+		}
+	}
+	return len;
+}
+
+static void
+replay(const char *path)
+{
+	struct rng rng;
+	size_t len;
+	uint8_t *bytes = files_read(path, &len);
+	uint8_t *changed = malloc(len + 1);
+
+	FUZZ_CHECK(changed != NULL);
+	current = path;
+	version = 0;
+	(void)LLVMFuzzerTestOneInput(bytes, len);
+	rng_init(&rng, len);
+	for (version = 1; version <= CHANGED; version++) {
+		memcpy(changed, bytes, len);
+		(void)LLVMFuzzerTestOneInput(
+		    changed, change(&rng, changed, len));
+	}
+	free(changed);
+	free(bytes);
+}
+
+static void
+replay_corpus(const char *program)
+{
+	const char *src = getenv("top_srcdir");
+	const char *name = strstr(program, "fuzz_");
+	struct tree tree;
+	char dir[1024];
+
+	/* The last one: directories may be called so too. */
+	for (const char *next = name; next != NULL;
+	     next = strstr(next + 1, "fuzz_"))
+		name = next;
+	FUZZ_CHECK(name != NULL);
+	(void)snprintf(dir, sizeof dir, "%s/tests/fuzz/corpus/%s",
+	    src != NULL ? src : ".", name + 5);
+	tree_read(dir, &tree);
+	FUZZ_CHECK(tree.count > 0);
+	for (size_t i = 0; i < tree.count; i++) {
+		char *path = files_path(dir, tree.files[i].name);
+
+		replay(path);
+		free(path);
+	}
+	tree_fini(&tree);
+}
+
+int
+main(int argc, char **argv)
+{
+	(void)signal(SIGABRT, say_where);
+	(void)signal(SIGSEGV, say_where);
+	(void)signal(SIGBUS, say_where);
+	for (int i = 1; i < argc; i++)
+		replay(argv[i]);
+	if (argc == 1)
+		replay_corpus(argv[0]);
+	return 0;
+}

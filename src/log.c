@@ -9,7 +9,9 @@
 
 #include <string.h>
 
-/* Sealed segments that are durable need no sync, and so no descriptor. */
+/* Sealed segments that are durable need no sync, and so no descriptor.  One
+ * whose last commit is the last durable one may end in a mark that is not:
+ * only the sync of a commit behind it has covered that. */
 static void
 mark_synced(struct log *log)
 {
@@ -19,7 +21,7 @@ mark_synced(struct log *log)
 		struct segment *seg = log->set->segments[i];
 
 		if (seg->header.kind == SEGMENT_PLAIN &&
-		    seg->last_seq > durable)
+		    seg->last_seq >= durable)
 			break; /* nor are those behind it */
 		seg->synced = true;
 		segment_close_fd(seg);

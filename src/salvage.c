@@ -208,7 +208,7 @@ save_all(struct salvage *s)
 	s->ops = os->calloc(BATCH_OPS, sizeof *s->ops);
 	s->key_at = os->calloc(BATCH_OPS, sizeof *s->key_at);
 	if (s->ops == NULL || s->key_at == NULL)
-		return err_set(v->err, KVLOG_NOMEM, 0, "salvage");
+		return err_set(v->err, KVLOG_NOMEM, 0, "write a batch");
 	v->total = v->done;
 	for (size_t i = 0; i < v->live_count; i++)
 		v->total += v->live[i]->end;

@@ -605,8 +605,8 @@ verify_tell(struct verify *v)
 	if (first == NULL)
 		return KVLOG_OK;
 	return err_set_at(v->err, KVLOG_CORRUPT, first->segment, first->off,
-	    "%s is damaged in %" PRIu64 " place%s; first: %s", v->dir.path,
-	    v->report->damage_count, v->report->damage_count == 1 ? "" : "s",
+	    "%s is damaged; of %" PRIu64 " findings the first: %s", v->dir.path,
+	    v->report->damage_count,
 	    first->text != NULL ? first->text : kind_text(first->kind));
 }
 

@@ -549,7 +549,7 @@ list_names(struct verify *v)
 		for (size_t i = 0; i < list.count; i++)
 			v->files[i].file = list.files[i];
 	} else {
-		st = err_set(v->err, KVLOG_NOMEM, 0, "list %s", v->dir.path);
+		st = err_set(v->err, KVLOG_NOMEM, 0, "check %s", v->dir.path);
 	}
 	file_list_fini(&list);
 	return st;

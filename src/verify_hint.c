@@ -111,7 +111,7 @@ read_all(struct verify *v, int fd, uint64_t size, uint64_t *ret_bad)
 
 	*ret_bad = VERIFY_NONE;
 	if (chunk == NULL)
-		return err_set(v->err, KVLOG_NOMEM, 0, "read a hint file");
+		return err_set(v->err, KVLOG_NOMEM, 0, "read hint files");
 	for (uint64_t off = 0; off < size && st == KVLOG_OK; off += CHUNK) {
 		size_t got;
 
@@ -501,7 +501,7 @@ check_entries(struct verify *v, struct verify_hint *h)
 		r.bufs[i] = os->malloc(
 		    RECORD_HEADER_SIZE + RECORD_EXT_MAX + KVLOG_KEY_MAX);
 		if (r.bufs[i] == NULL)
-			st = err_set(v->err, KVLOG_NOMEM, 0, "check hints");
+			st = err_set(v->err, KVLOG_NOMEM, 0, "read hint files");
 	}
 	for (uint64_t n = 0;
 	     st == KVLOG_OK && n < h->hint->entry_count && !h->wrong; n++) {

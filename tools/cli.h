@@ -57,6 +57,9 @@ enum cli_option {
 	OPT_SALVAGE,
 	OPT_STRICT,
 	OPT_REBUILD_HINTS,
+	OPT_FORMAT,
+	OPT_DATABASE,
+	OPT_PRINT,
 	OPT_END
 };
 
@@ -85,11 +88,12 @@ struct cli {
 /* One command: the only name each cmd_*.c exports. */
 struct command {
 	const char *name;
-	const char *alias;    /* a second name, or NULL */
-	const char *synopsis; /* as kvlog(1) shows it, without "kvlog" */
-	const char *summary;  /* for the list of commands */
-	const char *help;     /* lines about arguments and options */
-	const char *letters;  /* its own one-letter options */
+	const char *alias;       /* a second name, or NULL */
+	const char *synopsis;    /* as kvlog(1) shows it, without "kvlog" */
+	const char *summary;     /* for the list of commands */
+	const char *help;        /* lines about arguments and options */
+	void (*help_more)(void); /* prints more of them; NULL: none */
+	const char *letters;     /* its own one-letter options */
 	const struct option *options; /* its own long ones; NULL: none */
 	int arg_min;
 	int arg_max;
@@ -202,6 +206,9 @@ void text_message(FILE *file, const char *message);
  * Undo text_escape() in place; never grows.  NULL, or what is wrong.
  */
 const char *text_unescape(char *text, size_t len, size_t *ret_len);
+
+/* The value of a hexadecimal digit of either case, or -1. */
+int text_hex_digit(char c);
 
 /* Decimal numbers; "64K", "128M", "1G", "2T"; "500", "500ms", "5s". */
 bool text_parse_number(const char *text, uint64_t *ret_number);

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * cmd_dump.c - kvlog dump: every key with its value, in lines that load
- * reads back to the same content.
+ * cmd_dump.c - kvlog dump: every key with its value, in one of the formats of
+ * format.h, all of which load reads back to the same content.
  */
 #include "config.h"
 
-#include "cli.h"
+#include "format.h"
 
 #include <errno.h>
 #include <unistd.h>
@@ -13,90 +13,87 @@
 #define OUTPUT_SIZE (1u << 20)
 #define PROGRESS_STRIDE 1024 /* entries between looks at the clock */
 
-static void
-print_entry(const struct cli *cli, struct bytes key, struct bytes value)
-{
-	struct json json;
-
-	if (cli->json) {
-		json_begin(&json, stdout);
-		json_bytes(&json, "key", key);
-		json_bytes(&json, "value", value);
-		json_end(&json);
-	} else {
-		text_escape(stdout, key);
-		putc('\t', stdout);
-		text_escape(stdout, value);
-		putc('\n', stdout);
-	}
-}
-
+/* The records.  After a damaged one the walk goes on: CLI_DAMAGE. */
 static enum cli_exit
-dump_iter(struct cli *cli, struct kvlog_iter *iter)
+dump_records(struct cli *cli, struct writer *writer, struct kvlog_iter *iter,
+    enum cli_exit *ret_damage)
 {
-	enum cli_exit status = cli->degraded ? CLI_DAMAGE : CLI_DONE;
 	uint64_t record_count = 0, byte_count = 0;
 
 	for (;;) {
 		enum kvlog_status st = kvlog_iter_next(iter);
-		struct bytes key, value;
+		struct record record;
+		enum cli_exit status;
 
 		if (st == KVLOG_NOTFOUND)
-			break;
+			return CLI_DONE;
 		if (st == KVLOG_CORRUPT) {
-			status = cli_fail_entry(cli, iter);
+			*ret_damage = cli_fail_entry(cli, iter);
 			continue;
 		}
 		if (st != KVLOG_OK)
 			return cli_fail_status(cli, st, "cannot dump");
-		key.data = kvlog_iter_key(iter, &key.len);
-		value.data = kvlog_iter_value(iter, &value.len);
-		print_entry(cli, key, value);
-		if (ferror(stdout))
+		record.key.data = kvlog_iter_key(iter, &record.key.len);
+		record.value.data = kvlog_iter_value(iter, &record.value.len);
+		status = writer->format->write(writer, &record);
+		if (status != CLI_DONE)
+			return status;
+		if (ferror(writer->file))
 			return cli_fail_output(cli, errno);
 		record_count++;
-		byte_count += key.len + value.len;
+		byte_count += record.key.len + record.value.len;
 		if (record_count % PROGRESS_STRIDE == 0)
 			progress_update(record_count, byte_count);
 	}
-	if (fflush(stdout) != 0)
+}
+
+static enum cli_exit
+dump_iter(struct cli *cli, struct writer *writer, struct kvlog_iter *iter)
+{
+	enum cli_exit damage = cli->degraded ? CLI_DAMAGE : CLI_DONE;
+	enum cli_exit status;
+
+	if (writer->format->begin != NULL)
+		writer->format->begin(writer);
+	status = dump_records(cli, writer, iter, &damage);
+	if (status != CLI_DONE)
+		return status; /* no end is written to what is not whole */
+	if (writer->format->end != NULL)
+		writer->format->end(writer);
+	if (fflush(writer->file) != 0)
 		return cli_fail_output(cli, errno);
-	return status;
+	return damage;
 }
 
 /* The bar would be drawn into the lines if they go to a terminal, too. */
 static void
-dump_progress(const struct cli *cli, struct kvlog *db)
+dump_progress(const struct cli *cli, struct kvlog *db, struct writer *writer)
 {
 	struct kvlog_stats stats = {.size = sizeof stats};
-	uint64_t total = 0;
+	bool shown = isatty(STDOUT_FILENO) != 1;
 
-	if (isatty(STDOUT_FILENO) == 1)
-		return;
-	if (kvlog_stats_get(db, &stats) == KVLOG_OK)
-		total = stats.live_bytes; /* with headers: a little more */
-	progress_begin(cli, total);
+	if ((shown || writer->format->sized) &&
+	    kvlog_stats_get(db, &stats) == KVLOG_OK)
+		writer->live_bytes = stats.live_bytes;
+	if (shown) /* with headers: a little more */
+		progress_begin(cli, writer->live_bytes);
 }
 
 static enum cli_exit
-dump_exec(struct cli *cli, int argc, char **argv)
+dump_store(struct cli *cli, struct writer *writer)
 {
-	static char buffer[OUTPUT_SIZE];
 	struct kvlog *db;
 	struct kvlog_iter *iter;
 	enum kvlog_status st;
 	enum cli_exit status;
 
-	(void)argc;
-	(void)argv;
-	setvbuf(stdout, buffer, _IOFBF, sizeof buffer);
 	status = cli_open(cli, KVLOG_OPEN_READONLY, 0, &db);
 	if (status != CLI_DONE)
 		return status;
 	st = kvlog_iter_create(db, NULL, 0, &iter);
 	if (st == KVLOG_OK) {
-		dump_progress(cli, db);
-		status = dump_iter(cli, iter);
+		dump_progress(cli, db, writer);
+		status = dump_iter(cli, writer, iter);
 		progress_end();
 		kvlog_iter_destroy(iter);
 	} else {
@@ -105,17 +102,46 @@ dump_exec(struct cli *cli, int argc, char **argv)
 	return cli_close(cli, db, status);
 }
 
+static enum cli_exit
+dump_exec(struct cli *cli, int argc, char **argv)
+{
+	static char buffer[OUTPUT_SIZE];
+	struct writer writer = {.cli = cli, .file = stdout};
+	enum cli_exit status;
+
+	(void)argc;
+	(void)argv;
+	writer.format = cli->json ? &format_json : &format_lines;
+	writer.print = cli_option(cli, OPT_PRINT) != NULL;
+	status = format_option(cli, &writer.format);
+	if (status != CLI_DONE)
+		return status;
+	if (writer.print && !writer.format->printable)
+		return cli_usage(
+		    cli, "--print is for formats db_dump and mdb_dump");
+	setvbuf(stdout, buffer, _IOFBF, sizeof buffer);
+	return dump_store(cli, &writer);
+}
+
+static const struct option dump_options[] = {
+    {"format", required_argument, NULL, OPT_FORMAT},
+    {"print", no_argument, NULL, OPT_PRINT},
+    {NULL, 0, NULL, 0},
+};
+
 const struct command cmd_dump = {
     .name = "dump",
-    .synopsis = "dump STORE",
+    .synopsis = "dump STORE [--format=FORMAT] [--print]",
     .summary = "print all keys and values, for load",
-    .help = "Print a line KEY, tab, VALUE for every key, in byte order.  "
-	    "Tabs, newlines,\n"
-	    "control bytes and bytes that are not UTF-8 are escaped; load "
-	    "reads the lines\n"
-	    "back to the same content.  With --json, one object per line "
-	    "(not for load).\n",
+    .help = "Print every key with its value, in byte order, as load reads "
+	    "them back.\n\n"
+	    "  --format=FORMAT  lines without this option, json with --json\n"
+	    "  --print          db_dump and mdb_dump: printable characters as "
+	    "they are,\n"
+	    "                   not in hexadecimal\n",
+    .help_more = format_print_help,
     .letters = "",
+    .options = dump_options,
     .arg_min = 1,
     .arg_max = 1,
     .exec = dump_exec,

@@ -1,27 +1,18 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * cmd_load.c - kvlog load: store the lines KEY<TAB>VALUE of a file or of
- * standard input.
+ * cmd_load.c - kvlog load: store the records of a file or of standard input,
+ * in one of the formats of format.h.
  *
- *     buffer
- *     +---------------------+--------------------+-----------+- - - - -+
- *     | lines in the batch  |  lines not yet     | begin of  |  room   |
- *     |                     |  taken             | a line    |         |
- *     +---------------------+--------------------+-----------+- - - - -+
- *                           at                         len         size
- *
- * Escapes are undone in place, which never lengthens a line, and the steps of
- * a batch point into the buffer: a record is copied only once, into the
- * store.  So a batch is committed before more is read, since reading moves
- * the bytes.
+ * The steps of a batch point into the reader's buffer, so a batch is
+ * committed before more is read.
  *
  * Batches are neither durable one by one (unless --durability says so) nor
  * the whole load atomic: it ends with one sync, and after an error in the
- * input all lines before it are in the store.
+ * input all records before it are in the store.
  */
 #include "config.h"
 
-#include "cli.h"
+#include "format.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -31,7 +22,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define BUFFER_SIZE ((size_t)4 << 20)
 #define BATCH_COUNT 1000
 #define BATCH_BYTES ((size_t)256 << 10) /* in the store, about */
 #define RECORD_OVERHEAD 40              /* bytes in the store, about */
@@ -40,15 +30,7 @@ struct load {
 	struct cli *cli;
 	struct kvlog *db;
 	struct kvlog_write how;
-	const char *name; /* of the input, for messages */
-	int fd;
-	char *buffer;
-	size_t at;
-	size_t len;
-	size_t size;
-	bool at_end;    /* nothing more can be read */
-	uint64_t lines; /* taken so far */
-	uint64_t bytes; /* of input taken so far */
+	struct reader reader;
 	uint64_t records;
 	size_t op_count;
 	size_t op_bytes;
@@ -56,17 +38,11 @@ struct load {
 	struct kvlog_op ops[BATCH_COUNT];
 };
 
+/* Of the reader: context is the struct load. */
 static enum cli_exit
-fail_line(const struct load *load, const char *why)
+commit_batch(void *context)
 {
-	return cli_fail(load->cli, CLI_USAGE,
-	    "%s:%" PRIu64 ": %s; correct the line and load again from there",
-	    load->name, load->lines, why);
-}
-
-static enum cli_exit
-commit_batch(struct load *load)
-{
+	struct load *load = context;
 	enum kvlog_status st;
 	size_t failed = 0;
 
@@ -79,151 +55,69 @@ commit_batch(struct load *load)
 	load->records += load->op_count;
 	load->op_count = 0;
 	load->op_bytes = 0;
-	progress_update(load->records, load->bytes);
+	progress_update(load->records, reader_bytes(&load->reader));
 	return CLI_DONE;
 }
 
-/* One field of a line, in place; NULL, or what is wrong with it. */
-static const char *
-take_field(char *text, size_t len, struct bytes *ret_field)
+static enum cli_exit
+add_record(struct load *load, struct bytes key, struct bytes value)
 {
-	const char *why = text_unescape(text, len, &len);
-
-	if (why == NULL)
-		*ret_field = (struct bytes){text, len};
-	return why;
-}
-
-/* A line without its newline into a step of the batch. */
-static const char *
-take_line(char *line, size_t len, struct kvlog_op *op)
-{
-	char *tab = memchr(line, '\t', len);
-	struct bytes key, value;
-	const char *why;
-
-	if (tab == NULL)
-		return "there is no tab between key and value";
-	why = take_field(line, (size_t)(tab - line), &key);
-	if (why != NULL)
-		return why;
 	if (key.len == 0)
-		return "the key is empty";
+		return reader_fail(&load->reader, "the key is empty");
 	if (key.len > KVLOG_KEY_MAX)
-		return "the key is longer than 65535 bytes";
-	why = take_field(tab + 1, len - (size_t)(tab + 1 - line), &value);
-	if (why != NULL)
-		return why;
+		return reader_fail(&load->reader,
+		    "the key is longer than %u bytes", KVLOG_KEY_MAX);
 	if (value.len > KVLOG_VALUE_MAX)
-		return "the value is longer than 4294967295 bytes";
-	*op = (struct kvlog_op){.type = KVLOG_OP_PUT,
+		return reader_fail(&load->reader,
+		    "the value is longer than %u bytes", KVLOG_VALUE_MAX);
+	load->ops[load->op_count++] = (struct kvlog_op){.type = KVLOG_OP_PUT,
 	    .key = key.data,
 	    .key_len = key.len,
 	    .value = value.data,
 	    .value_len = value.len};
-	return NULL;
-}
-
-static enum cli_exit
-add_line(struct load *load, char *line, size_t len)
-{
-	const char *why;
-
-	load->lines++;
-	load->bytes += len + 1;
-	why = take_line(line, len, &load->ops[load->op_count]);
-	if (why != NULL) {
-		enum cli_exit status = commit_batch(load);
-
-		return status != CLI_DONE ? status : fail_line(load, why);
-	}
-	load->op_count++;
-	load->op_bytes += len + RECORD_OVERHEAD;
+	load->op_bytes += key.len + value.len + RECORD_OVERHEAD;
 	if (load->op_count < BATCH_COUNT && load->op_bytes < load->op_bytes_max)
 		return CLI_DONE;
 	return commit_batch(load);
 }
 
-/* All whole lines of the buffer; at the end of input the rest is one. */
+/* The format given, or the one that the input shows. */
 static enum cli_exit
-take_lines(struct load *load)
+choose_format(struct load *load)
 {
+	struct reader *reader = &load->reader;
 	enum cli_exit status = CLI_DONE;
 
-	while (status == CLI_DONE && load->at < load->len) {
-		char *line = load->buffer + load->at;
-		size_t left = load->len - load->at;
-		char *newline = memchr(line, '\n', left);
-		size_t len;
-
-		if (newline == NULL && !load->at_end)
-			break;
-		len = newline == NULL ? left : (size_t)(newline - line);
-		load->at += newline == NULL ? left : len + 1;
-		status = add_line(load, line, len);
+	if (reader->format == NULL) {
+		status = format_detect(reader, &reader->format);
+		if (status != CLI_DONE)
+			return status;
+		cli_remark(load->cli, "format of %s: %s", reader->name,
+		    reader->format->name);
 	}
+	if (reader->format->read == NULL)
+		return cli_fail(load->cli, CLI_USAGE,
+		    "this kvlog cannot read format %s, being built without "
+		    "jansson; load lines, or another of its formats",
+		    reader->format->name);
 	return status;
 }
 
-/* Bring the unfinished line to the front; a larger buffer if it fills it. */
 static enum cli_exit
-make_room(struct load *load)
+load_records(struct load *load)
 {
-	char *buffer;
-	size_t size;
+	struct reader *reader = &load->reader;
+	enum cli_exit status = choose_format(load);
 
-	if (load->at > 0) {
-		memmove(load->buffer, load->buffer + load->at,
-		    load->len - load->at);
-		load->len -= load->at;
-		load->at = 0;
-	}
-	if (load->len < load->size)
-		return CLI_DONE;
-	size = load->size == 0 ? BUFFER_SIZE : load->size * 2;
-	buffer = size > load->size ? realloc(load->buffer, size) : NULL;
-	if (buffer == NULL) {
-		load->lines++;
-		return cli_fail(load->cli, CLI_FAILED,
-		    "%s:%" PRIu64 ": out of memory for this line", load->name,
-		    load->lines);
-	}
-	load->buffer = buffer;
-	load->size = size;
-	return CLI_DONE;
-}
+	while (status == CLI_DONE) {
+		struct record record = {{NULL, 0}, {NULL, 0}};
 
-static enum cli_exit
-read_more(struct load *load)
-{
-	enum cli_exit status = make_room(load);
-	ssize_t len;
-
-	if (status != CLI_DONE)
-		return status;
-	do {
-		len = read(
-		    load->fd, load->buffer + load->len, load->size - load->len);
-	} while (len < 0 && errno == EINTR);
-	if (len < 0)
-		return cli_fail(load->cli, CLI_FAILED, "cannot read %s: %s",
-		    load->name, strerror(errno));
-	load->len += (size_t)len;
-	load->at_end = len == 0;
-	return CLI_DONE;
-}
-
-static enum cli_exit
-load_lines(struct load *load)
-{
-	enum cli_exit status = CLI_DONE;
-
-	while (status == CLI_DONE && !load->at_end) {
-		status = read_more(load);
-		if (status == CLI_DONE)
-			status = take_lines(load);
-		if (status == CLI_DONE)
-			status = commit_batch(load);
+		status = reader->format->read(reader, &record);
+		if (status != CLI_DONE)
+			break;
+		if (record.key.data == NULL)
+			return commit_batch(load);
+		status = add_record(load, record.key, record.value);
 	}
 	return status;
 }
@@ -232,41 +126,46 @@ load_lines(struct load *load)
 static void
 print_loaded(const struct load *load, double seconds)
 {
+	uint64_t bytes = reader_bytes(&load->reader);
 	struct json json;
 
 	if (load->cli->json) {
 		json_begin(&json, stdout);
 		json_number(&json, "loaded", load->records);
-		json_number(&json, "bytes", load->bytes);
+		json_number(&json, "bytes", bytes);
 		json_end(&json);
 	} else if (!load->cli->quiet) {
 		printf("Loaded: %" PRIu64 " records\n", load->records);
 	}
 	cli_remark(load->cli,
-	    "%" PRIu64 " bytes in %.3f s, %.0f records per second", load->bytes,
+	    "%" PRIu64 " bytes in %.3f s, %.0f records per second", bytes,
 	    seconds, seconds > 0 ? (double)load->records / seconds : 0);
 }
 
-/* load->fd and what can be said about the input. */
+/* The reader's file and what can be said about the input. */
 static enum cli_exit
 open_input(struct load *load, const char *path)
 {
+	struct reader *reader = &load->reader;
 	struct stat st;
 	uint64_t total = 0;
 
-	load->name = "standard input";
-	load->fd = STDIN_FILENO;
+	reader->name = "standard input";
+	reader->fd = STDIN_FILENO;
 	if (path != NULL && strcmp(path, "-") != 0) {
-		load->name = path;
-		load->fd = open(path, O_RDONLY | O_CLOEXEC);
-		if (load->fd < 0)
+		reader->name = path;
+		reader->fd = open(path, O_RDONLY | O_CLOEXEC);
+		if (reader->fd < 0)
 			return cli_fail(load->cli, CLI_USAGE,
 			    "cannot open %s: %s", path, strerror(errno));
 	}
-	if (fstat(load->fd, &st) == 0 && S_ISREG(st.st_mode))
+	if (fstat(reader->fd, &st) == 0 && S_ISREG(st.st_mode))
 		total = (uint64_t)st.st_size;
-	if (isatty(load->fd) == 1 && !load->cli->quiet)
-		fputs("Type lines KEY<TAB>VALUE; Ctrl-D ends.\n", stderr);
+	if (isatty(reader->fd) == 1 && !load->cli->quiet)
+		fprintf(stderr, "Type %s; Ctrl-D ends.\n",
+		    reader->format == NULL || reader->format == &format_lines
+			? "lines KEY<TAB>VALUE"
+			: reader->format->help);
 	progress_begin(load->cli, total);
 	return CLI_DONE;
 }
@@ -298,7 +197,7 @@ load_store(struct load *load, uint64_t segment_size)
 	if (status != CLI_DONE)
 		return status;
 	limit_batch(load);
-	status = load_lines(load);
+	status = load_records(load);
 	progress_end();
 	/* Also after an error: what is reported as loaded is safe. */
 	st = kvlog_sync(load->db);
@@ -307,6 +206,29 @@ load_store(struct load *load, uint64_t segment_size)
 	status = cli_close(load->cli, load->db, status);
 	print_loaded(load, (double)(progress_clock() - begin_ns) / 1e9);
 	return status;
+}
+
+/* What the options say of the input. */
+static enum cli_exit
+init_reader(struct load *load)
+{
+	struct reader *reader = &load->reader;
+	enum cli_exit status = format_option(load->cli, &reader->format);
+
+	if (status != CLI_DONE)
+		return status;
+	reader->cli = load->cli;
+	reader->settle = commit_batch;
+	reader->context = load;
+	reader->database = cli_option(load->cli, OPT_DATABASE);
+	if (reader->database != NULL) {
+		if (reader->format == NULL)
+			reader->format = &format_db_dump;
+		if (!reader->format->printable)
+			return cli_usage(load->cli,
+			    "--database is for formats db_dump and mdb_dump");
+	}
+	return reader_init(reader);
 }
 
 static enum cli_exit
@@ -321,37 +243,47 @@ load_exec(struct cli *cli, int argc, char **argv)
 	if (status == CLI_DONE)
 		status = cli_segment_size(cli, &segment_size);
 	if (status == CLI_DONE)
+		status = init_reader(&load);
+	if (status == CLI_DONE)
 		status = open_input(&load, argc > 1 ? argv[1] : NULL);
-	if (status != CLI_DONE)
-		return status;
-	if (load.how.durability == KVLOG_DURABILITY_DEFAULT)
-		load.how.durability = KVLOG_DURABILITY_NONE;
-	status = load_store(&load, segment_size);
-	if (load.fd != STDIN_FILENO)
-		close(load.fd);
-	free(load.buffer);
+	if (status == CLI_DONE) {
+		if (load.how.durability == KVLOG_DURABILITY_DEFAULT)
+			load.how.durability = KVLOG_DURABILITY_NONE;
+		status = load_store(&load, segment_size);
+		if (load.reader.fd != STDIN_FILENO)
+			close(load.reader.fd);
+	}
+	free(load.reader.buffer);
 	return status;
 }
 
 static const struct option load_options[] = {
+    {"format", required_argument, NULL, OPT_FORMAT},
+    {"database", required_argument, NULL, OPT_DATABASE},
     {"segment-size", required_argument, NULL, OPT_SEGMENT_SIZE},
     {NULL, 0, NULL, 0},
 };
 
 const struct command cmd_load = {
     .name = "load",
-    .synopsis = "load STORE [FILE | -] [--segment-size=SIZE]",
-    .summary = "store lines KEY<TAB>VALUE",
+    .synopsis = "load STORE [FILE | -] [--format=FORMAT] "
+		"[--database=NAME] [--segment-size=SIZE]",
+    .summary = "store the records of a file",
     .help =
-	"Store every line KEY, tab, VALUE of FILE, or of standard input.  "
-	"Escapes are\n"
-	"those of dump: \\\\ \\t \\n \\r \\0 and \\xHH.  STORE is made if it "
-	"does not exist.\n"
-	"A line that is wrong ends the load; the lines before it stay in "
-	"the store.\n"
+	"Store every record of FILE, or of standard input.  STORE is made if "
+	"it does not\n"
+	"exist.  A record that is wrong ends the load; those before it stay "
+	"in the store.\n"
 	"Everything is synced once, at the end, unless --durability says "
 	"otherwise.\n\n"
-	"  --segment-size=SIZE  as for create, for segments made from now on\n",
+	"  --format=FORMAT      of the input; without it the first line tells: "
+	"json begins\n"
+	"                       with {, db_dump and mdb_dump with VERSION=, "
+	"else lines\n"
+	"  --database=NAME      which database of a dump of several\n"
+	"  --segment-size=SIZE  as for create, for segments made from now "
+	"on\n",
+    .help_more = format_print_help,
     .letters = "",
     .options = load_options,
     .arg_min = 1,

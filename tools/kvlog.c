@@ -91,8 +91,11 @@ static void
 print_help(const struct command *command)
 {
 	if (command != NULL) {
-		printf("usage: kvlog %s\n\n%s\n%s%s\n%s", command->synopsis,
-		    command->help, common_text,
+		printf(
+		    "usage: kvlog %s\n\n%s", command->synopsis, command->help);
+		if (command->help_more != NULL)
+			command->help_more();
+		printf("\n%s%s\n%s", common_text,
 		    command->writes ? writing_text : "", exit_text);
 		return;
 	}

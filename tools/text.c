@@ -175,8 +175,8 @@ text_message(FILE *file, const char *message)
 	}
 }
 
-static int
-hex_digit(char c)
+int
+text_hex_digit(char c)
 {
 	if (c >= '0' && c <= '9')
 		return c - '0';
@@ -210,9 +210,10 @@ unescape_byte(const char *text, size_t len, size_t *ret_len)
 		return '\0';
 	case 'x':
 		*ret_len = 3;
-		if (len < 3 || hex_digit(text[1]) < 0 || hex_digit(text[2]) < 0)
+		if (len < 3 || text_hex_digit(text[1]) < 0 ||
+		    text_hex_digit(text[2]) < 0)
 			return -1;
-		return hex_digit(text[1]) * 16 + hex_digit(text[2]);
+		return text_hex_digit(text[1]) * 16 + text_hex_digit(text[2]);
 	default:
 		return -1;
 	}

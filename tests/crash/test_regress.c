@@ -241,6 +241,62 @@ START_TEST(a_sync_that_failed_in_a_repair_is_not_tried_again)
 }
 END_TEST
 
+/*
+ * A close was killed between the store of its mark and the sync of it; the
+ * segment was sealed, and the process killed again.  The next opening took
+ * the segment for synced, as all its commits were: but the mark was not.  If
+ * a power loss then took it, the log ended there, and what stood behind it was
+ * lost, though durable; or it was called damaged.
+ */
+static void
+close_script(void *arg)
+{
+	(void)arg;
+	must_open(KVLOG_OPEN_CREATE);
+	MAKELOG_OK(put_number(0, KVLOG_DURABILITY_COMMIT));
+	(void)kvlog_close(db, NULL);
+}
+
+START_TEST(a_mark_without_a_sync_ends_nothing_later)
+{
+	struct simos_state *base = simos_save();
+	bool stopped = true;
+
+	for (uint64_t step = 1; stopped; step++) {
+		struct simos_state *crash;
+
+		simos_restore(base);
+		simos_stop_at(step, 0);
+		stopped = simos_run(close_script, NULL);
+		kill_process();
+		must_open(KVLOG_OPEN_CREATE);
+		/* Too much for the rest of the segment. */
+		MAKELOG_OK(put_as("long", 3000, KVLOG_DURABILITY_NONE));
+		kill_process();
+		must_open(0);
+		MAKELOG_OK(put_as("last", 10, KVLOG_DURABILITY_COMMIT));
+		kill_process();
+		crash = simos_save();
+		for (uint64_t seed = 0; seed < 4; seed++) {
+			simos_restore(crash);
+			simos_power_loss(
+			    seed == 0 ? SIMOS_LOSS_NONE : SIMOS_LOSS_RANDOM,
+			    seed);
+			must_open(0);
+			ck_assert_msg(kvlog_exists(db, "last", 4) == KVLOG_OK,
+			    "step %" PRIu64 ", seed %" PRIu64 ": lost", step,
+			    seed);
+			ck_assert_msg((get_stats().recovery & BAD_BITS) == 0,
+			    "step %" PRIu64 ", seed %" PRIu64 ": %s", step,
+			    seed, get_stats().recovery_text);
+			close_store();
+		}
+		simos_state_free(crash);
+	}
+	simos_state_free(base);
+}
+END_TEST
+
 /* Full disks */
 
 /*
@@ -776,6 +832,17 @@ hooked_list(int fd, os_list_fn *fn, void *arg)
 	return rc;
 }
 
+static int
+hooked_open(
+    int fd, const char *name, enum os_open how, unsigned mode, int *ret_fd)
+{
+	if (guest.nth > 0 && --guest.nth == 0)
+		guest_comes();
+	return guest.sim->open(fd, name, how, mode, ret_fd);
+}
+
+/* The guest comes when the directory is listed (nth 0), or before the nth
+ * file is opened. */
 static enum kvlog_status
 open_beside_guest(unsigned nth, unsigned puts, bool closes)
 {
@@ -783,8 +850,11 @@ open_beside_guest(unsigned nth, unsigned puts, bool closes)
 
 	guest.sim = os;
 	guest.hooked = *os;
-	guest.hooked.list = hooked_list;
-	guest.nth = nth;
+	if (nth == 0)
+		guest.hooked.list = hooked_list;
+	else
+		guest.hooked.open = hooked_open;
+	guest.nth = nth == 0 ? 1 : nth;
 	guest.puts = puts;
 	guest.closes = closes;
 	guest.db = NULL;
@@ -822,7 +892,8 @@ START_TEST(a_reader_never_sees_half_of_a_recovery)
 			close_store();
 
 			st = open_beside_guest(
-			    1 + how % 2, how & 2 ? 4 : 0, (how & 4) != 0);
+			    how % 2 * (1 + (unsigned)seed % 2), how & 2 ? 4 : 0,
+			    (how & 4) != 0);
 			ck_assert_msg(st == KVLOG_OK,
 			    "seed %" PRIu64 ", %u: %s", seed, how, err.text);
 			beside = get_stats();
@@ -951,6 +1022,7 @@ main(void)
 	    repair, a_rewrite_killed_behind_its_rename_loses_nothing);
 	tcase_add_test(
 	    repair, a_sync_that_failed_in_a_repair_is_not_tried_again);
+	tcase_add_test(repair, a_mark_without_a_sync_ends_nothing_later);
 	tcase_add_test(
 	    full, a_full_disk_does_not_keep_a_closed_store_from_opening);
 	tcase_add_loop_test(full, a_reserve_that_was_cut_is_not_used, 0, 8);

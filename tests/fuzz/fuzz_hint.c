@@ -66,6 +66,7 @@ make_sound(void)
 		seg->salt_sum = sum_salt(i + 1);
 		seg->map.addr = calloc(1, SEG_SIZE);
 		seg->map.len = SEG_SIZE;
+		atomic_init(&seg->mapped, SEGMENT_MAPPED);
 		FUZZ_CHECK(seg->map.addr != NULL);
 		atomic_init(&seg->end, SEGMENT_DATA_OFF);
 	}

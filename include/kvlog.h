@@ -75,7 +75,8 @@ enum kvlog_status {
 	KVLOG_TIMEOUT = 14,  /* the wait ended before what was awaited */
 	KVLOG_NOSTORE = 15,  /* the path holds no store */
 	KVLOG_NOTSTORE = 16, /* the path is something else than a store */
-	KVLOG_UNSUPPORTED = 17 /* the file system or system cannot do this */
+	KVLOG_UNSUPPORTED = 17, /* the file system or system cannot do this */
+	KVLOG_CANCELLED = 18    /* the caller's progress function said stop */
 };
 
 /*
@@ -519,6 +520,178 @@ struct kvlog_stats {
  */
 KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_stats_get(
     struct kvlog *db, struct kvlog_stats *stats);
+
+/*
+ * What kvlog_verify() and kvlog_salvage() find, in three groups: damage,
+ * damage of caches that cost no data, and what is merely told.  The numbers
+ * are part of the ABI; kvlog-verify(1) explains each.
+ */
+enum kvlog_finding_kind {
+	KVLOG_FINDING_RECORD = 1,  /* bytes that are no record */
+	KVLOG_FINDING_VALUE = 2,   /* a value fails its sum; its key is known */
+	KVLOG_FINDING_KEY = 3,     /* a key that damage named before concerns */
+	KVLOG_FINDING_COMMIT = 4,  /* only part of a batch is there */
+	KVLOG_FINDING_MISSING = 5, /* commits are missing between others */
+	KVLOG_FINDING_END = 6,     /* durable commits are missing at the end */
+	KVLOG_FINDING_UNREADABLE = 7, /* the medium does not give the bytes */
+	KVLOG_FINDING_SIZE = 8,   /* a file is shorter or longer than it was */
+	KVLOG_FINDING_HEADER = 9, /* one copy of a header; the other serves */
+	KVLOG_FINDING_HEADERS = 10, /* both copies of a header */
+	KVLOG_FINDING_LINK = 11,    /* the link to the segment before */
+	KVLOG_FINDING_ZEROS = 12,   /* bytes that should be zero; no data */
+	KVLOG_FINDING_CONTENT = 13, /* sums are right, what they cover is not */
+	KVLOG_FINDING_SEGMENT = 14, /* a segment file is missing */
+	KVLOG_FINDING_SET = 15,     /* parts of an output are missing */
+	KVLOG_FINDING_FOREIGN = 16, /* a segment of another store */
+	KVLOG_FINDING_HISTORY = 17, /* a segment of another copy of the store */
+	KVLOG_FINDING_NAME = 18,    /* a segment under another one's name */
+	KVLOG_FINDING_FILE = 19,    /* no regular file */
+	KVLOG_FINDING_HINT = 20,    /* a hint file is damaged or wrong */
+	KVLOG_FINDING_TORN = 33,    /* the end that a crash has torn */
+	KVLOG_FINDING_STALE_HINT = 34, /* a hint file that nobody will use */
+	KVLOG_FINDING_LOCK = 35,       /* kvlog.lock is not as it should be */
+	KVLOG_FINDING_LEFTOVER = 36,   /* a file of work that did not end */
+	KVLOG_FINDING_STRANGER = 37,   /* a file that is not the store's */
+	KVLOG_FINDING_SPARE = 38       /* space kept for what comes */
+};
+
+/* What became of the state of a key before a damaged record. */
+enum kvlog_older {
+	KVLOG_OLDER_UNKNOWN = 0,  /* was not looked for */
+	KVLOG_OLDER_NONE = 1,     /* no older record of it is left, or it is a
+				     delete */
+	KVLOG_OLDER_SURVIVES = 2, /* an older value is readable */
+	KVLOG_OLDER_REPLACED = 3  /* a newer record is: nothing is lost */
+};
+
+/* Valid during the call that gets it. */
+struct kvlog_finding {
+	size_t size; /* sizeof(struct kvlog_finding) */
+	enum kvlog_finding_kind kind;
+	bool damage;        /* else for information */
+	uint32_t segment;   /* number, or 0 */
+	const char *file;   /* name in the store's directory */
+	uint64_t offset;    /* in that file */
+	uint64_t length;    /* bytes; 0 if something is missing there */
+	uint64_t first_seq; /* commits concerned; 0: not known */
+	uint64_t last_seq;
+	const void *key; /* NULL: not known */
+	size_t key_len;
+	enum kvlog_older older; /* of the key */
+	const char *text;       /* a line: what it means, what to do */
+};
+
+typedef void kvlog_finding_fn(void *arg, const struct kvlog_finding *finding);
+
+/* Bytes done, of bytes in all (which may grow).  False: stop. */
+typedef bool kvlog_progress_fn(void *arg, uint64_t done, uint64_t total);
+
+/* Bits of kvlog_verify_options.flags. */
+#define KVLOG_VERIFY_QUICK 0x1u   /* all but records and values */
+#define KVLOG_SALVAGE_STRICT 0x2u /* see kvlog_salvage() */
+#define KVLOG_VERIFY_REBUILD_HINTS                                             \
+	0x4u /* remove hint files that are damaged or of no use, and make      \
+		missing ones anew; nothing if anything else is damaged */
+
+/* NULL in place of the struct stands for KVLOG_VERIFY_OPTIONS_INIT. */
+struct kvlog_verify_options {
+	size_t size; /* sizeof(struct kvlog_verify_options) */
+	unsigned flags;
+	uint32_t timeout_ms; /* with REBUILD_HINTS: longest wait for a writer */
+	kvlog_finding_fn *finding;   /* NULL: nobody wants to know */
+	kvlog_progress_fn *progress; /* NULL: likewise */
+	void *arg;                   /* for both */
+};
+
+#define KVLOG_VERIFY_OPTIONS_INIT                                              \
+	{                                                                      \
+		sizeof(struct kvlog_verify_options), 0, 5000, NULL, NULL, NULL \
+	}
+
+struct kvlog_verify_report {
+	size_t size;            /* set by the caller: sizeof(*report) */
+	uint8_t uuid[16];       /* of the store */
+	uint64_t segment_count; /* files that are live */
+	uint64_t record_count;  /* valid ones in them, marks not counted */
+	uint64_t commit_count;  /* whole ones */
+	uint64_t byte_count;    /* that were read and checked */
+	uint64_t damage_count;  /* findings of damage, keys not counted */
+	uint64_t damaged_bytes;
+	uint64_t note_count;     /* findings for information */
+	uint64_t left_out_count; /* findings that were too many to keep */
+	uint64_t last_seq;       /* where the log ends: of the last commit, */
+	uint64_t end_offset;     /* in the file of */
+	uint32_t end_segment;    /* this segment */
+	bool live;               /* a writer was at work: checked up to what
+				    it had published */
+	bool torn;               /* the end is torn; not damage */
+	uint64_t attested_seq;   /* greatest number known to be durable */
+	uint64_t removed_hints;  /* with KVLOG_VERIFY_REBUILD_HINTS */
+	/* The rest by kvlog_salvage() only. */
+	uint64_t saved_records; /* puts and deletes written to the new store */
+	uint64_t saved_bytes;   /* of their keys and values */
+	uint64_t
+	    single_records; /* of them, out of batches that are not whole */
+	uint64_t beyond_records;  /* of them, behind the end of the log */
+	uint64_t unsaved_records; /* whole, but of a kind that this version does
+				     not write */
+	uint64_t hidden_keys;     /* deleted, as their newest value is lost */
+};
+
+/*
+ * kvlog_verify - check every byte of every file of the store in directory
+ * path, without changing anything.
+ *
+ * options      NULL for the defaults: a full check that calls nobody.
+ * ret_report   Its size is set by the caller.  Filled on KVLOG_OK and
+ *              KVLOG_CORRUPT; may be NULL.
+ * err          Filled on failure, and on KVLOG_CORRUPT with the first damage.
+ *
+ * Trusts no index and no hint; reads with pread(), so that bad media are
+ * found and not met.  What is found is given to options->finding at the end,
+ * in the order of the log, then other files.  Needs no lock: beside a writer
+ * it checks up to what was published when it began.  Works also on stores
+ * that kvlog_open() refuses.
+ *
+ * Results: KVLOG_OK (nothing is damaged, or nothing but hints, which were
+ * rebuilt), _CORRUPT (something is), _NOSTORE,
+ * _NOTSTORE, _VERSION (written in a newer format), _CANCELLED (by
+ * options->progress), _BUSY (the files change faster than they can be
+ * listed; with REBUILD_HINTS, a writer has the store open), _INVAL, _NOMEM,
+ * _IO.
+ * Threads: any.  Cost: reads all live files once, and once more if keys must
+ * be looked for.
+ */
+KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_verify(const char *path,
+    const struct kvlog_verify_options *options,
+    struct kvlog_verify_report *ret_report, struct kvlog_error *err);
+
+/*
+ * kvlog_salvage - write every record of the store in directory path that can
+ * be proven whole into a new store at new_path.
+ *
+ * new_path     Nothing, or an empty directory; its parent must exist.
+ * options, ret_report, err   as for kvlog_verify(), which it does first.
+ *
+ * Of each key the newest record that is left counts, deletes too.  What
+ * nobody can know: a key that was put or deleted in a lost place comes back
+ * in the state it had before.  Records of batches that are not whole, and
+ * whole records behind the place where the log ends, are saved as well.
+ * With KVLOG_SALVAGE_STRICT neither are, and a key whose newest value is
+ * known to be lost is deleted rather than shown in an older state.
+ * The new store has sequence numbers of its own.
+ *
+ * Results: KVLOG_OK (nothing was damaged: it is a copy), _CORRUPT (saved
+ * what could be; the findings say what could not), _CONFLICT (something is
+ * at new_path), _NOSPACE, and those of kvlog_verify().  After any but the
+ * first two the new store is incomplete and should be removed.
+ */
+KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_salvage(const char *path,
+    const char *new_path, const struct kvlog_verify_options *options,
+    struct kvlog_verify_report *ret_report, struct kvlog_error *err);
+
+/* kvlog_finding_name - a word for a kind, never NULL; stable, for programs. */
+KVLOG_API const char *kvlog_finding_name(enum kvlog_finding_kind kind);
 
 /* kvlog_status_text - a status in words; never NULL. */
 KVLOG_API const char *kvlog_status_text(enum kvlog_status status);

@@ -35,7 +35,8 @@
 	X(KVLOG_TIMEOUT, 14, "timed out")                                      \
 	X(KVLOG_NOSTORE, 15, "no store there")                                 \
 	X(KVLOG_NOTSTORE, 16, "not a store")                                   \
-	X(KVLOG_UNSUPPORTED, 17, "not supported here")
+	X(KVLOG_UNSUPPORTED, 17, "not supported here")                         \
+	X(KVLOG_CANCELLED, 18, "cancelled")
 
 #define STATUS_ASSERT(name, number, text)                                      \
 	static_assert((name) == (number), #name " changed its number");

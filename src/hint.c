@@ -188,6 +188,8 @@ hint_open(struct dir *dir, const char *name, const struct segment_store *store)
 		goto fail;
 	hint->data = hint->map.addr;
 	hint->len = st.size;
+	/* A look-up wants a block here and there, and nothing around it. */
+	os->advise(&hint->map, 0, hint->len, OS_ADVICE_RANDOM);
 	if (!hint_decode(hint) ||
 	    memcmp(hint->data + 24, store->uuid, 16) != 0 ||
 	    get_u32(hint->data + 40) !=
@@ -406,9 +408,17 @@ far_fences_are_sound(const struct hint *hint, const uint8_t *block)
 	return true;
 }
 
+void
+hint_read_ahead(const struct hint *hint)
+{
+	if (hint->map.addr != NULL)
+		os->advise(&hint->map, 0, hint->len, OS_ADVICE_SEQUENTIAL);
+}
+
 bool
 hint_verify(const struct hint *hint)
 {
+	hint_read_ahead(hint);
 	for (uint32_t b = 0; b < hint->block_count; b++) {
 		const uint8_t *block = block_at(hint, b);
 

@@ -131,6 +131,9 @@ bool hint_bind(struct hint *hint, size_t n, const struct segment *seg);
 struct hint *hint_ref(struct hint *hint);
 void hint_unref(struct hint *hint); /* NULL is fine */
 
+/* It is about to be read from one end to the other. */
+void hint_read_ahead(const struct hint *hint);
+
 /* Whether all blocks are sound; reads the whole file. */
 bool hint_verify(const struct hint *hint);
 

@@ -123,6 +123,21 @@ find_in_keydir(struct index *index, uint64_t hash, const void *key,
 	return st;
 }
 
+/* Of a segment that is mapped for one record's sake, nothing is read ahead. */
+static enum kvlog_status
+map_for_look_up(const struct segment *seg)
+{
+	enum kvlog_status st;
+
+	if (LIKELY(atomic_load_explicit(&seg->mapped, memory_order_acquire) ==
+		   SEGMENT_MAPPED))
+		return KVLOG_OK;
+	st = segment_map_now(seg, NULL);
+	if (st == KVLOG_OK)
+		os->advise(&seg->map, 0, seg->map.len, OS_ADVICE_RANDOM);
+	return st;
+}
+
 /* The same of one hint; *ret_unsound: the hint is damaged. */
 static enum kvlog_status
 find_in_hint(struct index *index, const struct hint *hint, uint64_t hash,
@@ -138,7 +153,7 @@ find_in_hint(struct index *index, const struct hint *hint, uint64_t hash,
 		ret_ref->seg = e.seg;
 		ret_ref->off = e.off;
 		ret_ref->loc = segset_loc(e.seg, e.off);
-		mapped = segment_map(e.seg, NULL);
+		mapped = map_for_look_up(e.seg);
 		if (mapped != KVLOG_OK)
 			return mapped;
 		switch (examine(index, key->bytes, key->len, ret_ref)) {

@@ -7,7 +7,10 @@
 
 #include <kvlog.h>
 
+#include "rehint.h"
+#include "salvage.h"
 #include "store.h"
+#include "verify.h"
 
 #include <string.h>
 
@@ -539,4 +542,84 @@ kvlog_stats_get(struct kvlog *db, struct kvlog_stats *stats)
 	if (db == NULL || stats == NULL || stats->size != sizeof *stats)
 		return KVLOG_INVAL;
 	return store_stats(db, stats);
+}
+
+/* Checking and saving */
+
+const char *
+kvlog_finding_name(enum kvlog_finding_kind kind)
+{
+	return verify_kind_name(kind);
+}
+
+/* Options with their defaults, and a report that can be filled in. */
+static enum kvlog_status
+check_verify(const char *path, const struct kvlog_verify_options **options,
+    unsigned flags, struct kvlog_verify_report **report,
+    struct kvlog_verify_report *own, struct kvlog_error *err)
+{
+	static const struct kvlog_verify_options defaults =
+	    KVLOG_VERIFY_OPTIONS_INIT;
+
+	if (*options == NULL)
+		*options = &defaults;
+	if (path == NULL)
+		return err_set(err, KVLOG_INVAL, 0, "path is NULL");
+	if ((*options)->size != sizeof **options)
+		return err_set(err, KVLOG_INVAL, 0,
+		    "options.size is not sizeof(struct kvlog_verify_options)");
+	if (((*options)->flags & ~flags) != 0)
+		return err_set(err, KVLOG_INVAL, 0,
+		    "unknown bits in options.flags: 0x%x",
+		    (*options)->flags & ~flags);
+	if (*report == NULL) {
+		*report = own;
+	} else if ((*report)->size != sizeof **report) {
+		return err_set(err, KVLOG_INVAL, 0,
+		    "report.size is not sizeof(struct kvlog_verify_report)");
+	}
+	memset(*report, 0, sizeof **report);
+	(*report)->size = sizeof **report;
+	return KVLOG_OK;
+}
+
+enum kvlog_status
+kvlog_verify(const char *path, const struct kvlog_verify_options *options,
+    struct kvlog_verify_report *ret_report, struct kvlog_error *err)
+{
+	struct kvlog_verify_report own;
+	struct kvlog_error unused = {0};
+	const unsigned quick = KVLOG_VERIFY_QUICK,
+		       rehint = KVLOG_VERIFY_REBUILD_HINTS;
+	enum kvlog_status st = check_verify(
+	    path, &options, quick | rehint, &ret_report, &own, err);
+
+	if (st != KVLOG_OK)
+		return st;
+	if (err == NULL)
+		err = &unused;
+	if ((options->flags & rehint) == 0)
+		return verify_store(path, options, ret_report, err);
+	if ((options->flags & quick) != 0)
+		return err_set(err, KVLOG_INVAL, 0,
+		    "hints cannot be rebuilt after a quick look");
+	return rehint_store(path, options, ret_report, err);
+}
+
+enum kvlog_status
+kvlog_salvage(const char *path, const char *new_path,
+    const struct kvlog_verify_options *options,
+    struct kvlog_verify_report *ret_report, struct kvlog_error *err)
+{
+	struct kvlog_verify_report own;
+	struct kvlog_error unused = {0};
+	enum kvlog_status st = check_verify(
+	    path, &options, KVLOG_SALVAGE_STRICT, &ret_report, &own, err);
+
+	if (st == KVLOG_OK && new_path == NULL)
+		st = err_set(err, KVLOG_INVAL, 0, "new_path is NULL");
+	if (st != KVLOG_OK)
+		return st;
+	return salvage_store(
+	    path, new_path, options, ret_report, err != NULL ? err : &unused);
 }

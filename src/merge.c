@@ -238,6 +238,7 @@ map_all(const struct merge *m)
 	for (size_t i = 0; i < m->source_count; i++) {
 		const struct hint *hint = m->sources[i].hint;
 
+		hint_read_ahead(hint);
 		for (size_t j = 0; j < hint->source_count; j++) {
 			enum kvlog_status st =
 			    segment_map(hint->sources[j].seg, NULL);

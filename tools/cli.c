@@ -12,10 +12,62 @@
 #include "cli.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+/*
+ * A store's file must never get the number of a standard stream that the
+ * caller has closed: messages would be written into it.  Reading or writing
+ * what is opened here fails, as it does on a closed stream.
+ */
+static void
+hold_standard_files(void)
+{
+	int fd;
+
+	if (fcntl(STDIN_FILENO, F_GETFD) == -1)
+		(void)!open("/dev/null", O_WRONLY); /* the lowest: becomes it */
+	do {
+		fd = open("/dev/null", O_RDONLY);
+	} while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd >= 0)
+		close(fd);
+}
+
+void
+cli_begin(void)
+{
+	static char buffer[16384];
+
+	hold_standard_files();
+	/* Closed pipes and size limits are errors of the calls that meet
+	 * them, not the end of a program that has a store open. */
+	(void)signal(SIGPIPE, SIG_IGN);
+	(void)signal(SIGXFSZ, SIG_IGN);
+	/* Some C libraries have little of it, and write to the end of the
+	 * first line, where nobody asks why that failed. */
+	if (isatty(STDOUT_FILENO) != 1)
+		setvbuf(stdout, buffer, _IOFBF, sizeof buffer);
+}
+
+enum cli_exit
+cli_finish(const struct cli *cli, enum cli_exit status)
+{
+	bool failed = ferror(stdout) != 0;
+	int sys_errno = EIO; /* the true one is gone */
+
+	if (fclose(stdout) != 0) {
+		sys_errno = errno;
+		failed = true;
+	}
+	if (failed && status == CLI_DONE)
+		status = cli_fail_output(cli, sys_errno);
+	return status;
+}
 
 const char *
 cli_option(const struct cli *cli, enum cli_option option)
@@ -110,7 +162,9 @@ cli_usage(const struct cli *cli, const char *format, ...)
 	va_end(args);
 	say("ERROR", RED, message);
 	free(message);
-	if (cli->command != NULL)
+	if (cli->program != NULL)
+		fprintf(stderr, "'%s --help' says more.\n", cli->program);
+	else if (cli->command != NULL)
 		fprintf(stderr,
 		    "usage: kvlog %s\n"
 		    "'kvlog help %s' says more.\n",
@@ -174,6 +228,7 @@ exit_of_status(enum kvlog_status status)
 		return CLI_DAMAGE;
 	case KVLOG_BUSY:
 	case KVLOG_TIMEOUT:
+	case KVLOG_CANCELLED:
 		return CLI_BUSY;
 	case KVLOG_NOMEM:
 	case KVLOG_IO:
@@ -377,6 +432,17 @@ is_wrong_path(const struct kvlog_error *error)
 }
 
 enum cli_exit
+cli_fail_open(const struct cli *cli, enum kvlog_status st)
+{
+	enum cli_exit status = cli_fail_status(cli, st, "cannot open");
+
+	if (st == KVLOG_CONFLICT ||
+	    (st == KVLOG_IO && is_wrong_path(&cli->error)))
+		status = CLI_USAGE;
+	return status;
+}
+
+enum cli_exit
 cli_open(struct cli *cli, unsigned flags, uint64_t segment_size,
     struct kvlog **ret_db)
 {
@@ -394,14 +460,8 @@ cli_open(struct cli *cli, unsigned flags, uint64_t segment_size,
 	cli->error = (struct kvlog_error){0};
 	sigbus_install(cli->store);
 	st = kvlog_open(cli->store, &options, ret_db, &cli->error);
-	if (st != KVLOG_OK) {
-		enum cli_exit status = cli_fail_status(cli, st, "cannot open");
-
-		if (st == KVLOG_CONFLICT ||
-		    (st == KVLOG_IO && is_wrong_path(&cli->error)))
-			status = CLI_USAGE;
-		return status;
-	}
+	if (st != KVLOG_OK)
+		return cli_fail_open(cli, st);
 	warn_of_damage(cli, *ret_db);
 	return CLI_DONE;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * cli.h - what the files of the kvlog program share: the table entry of a
+ * cli.h - what the files of the kvlog programs share: the table entry of a
  * command, the options given, messages and exit status, text and JSON,
  * progress.  The program stands on <kvlog.h> alone.
  */
@@ -53,6 +53,10 @@ enum cli_option {
 	OPT_VALUES,
 	OPT_LIMIT,
 	OPT_NUL,
+	OPT_QUICK,
+	OPT_SALVAGE,
+	OPT_STRICT,
+	OPT_REBUILD_HINTS,
 	OPT_FORMAT,
 	OPT_DATABASE,
 	OPT_PRINT,
@@ -65,6 +69,7 @@ struct command;
 
 /* One run of the program. */
 struct cli {
+	const char *program; /* NULL: kvlog, which has commands */
 	const struct command *command;
 	const char *given[OPT_COUNT]; /* NULL, or the option's argument, or ""
 					 where it has none */
@@ -117,6 +122,13 @@ struct bytes {
  * cli.c: options, messages, the store.
  */
 
+/* First of all: standard files that are closed, and signals. */
+void cli_begin(void);
+
+/* Last of all: close standard output; errors that nobody has reported yet
+ * count. */
+enum cli_exit cli_finish(const struct cli *cli, enum cli_exit status);
+
 /* The option's argument, "" if it has none, NULL if it was not given. */
 const char *cli_option(const struct cli *cli, enum cli_option option);
 
@@ -138,6 +150,9 @@ void cli_remark(const struct cli *cli, const char *format, ...)
 /* Report what a library call answered, with cli->error if it was filled. */
 enum cli_exit cli_fail_status(
     const struct cli *cli, enum kvlog_status status, const char *what);
+
+/* As cli_fail_status(), of opening: a wrong path is wrong usage. */
+enum cli_exit cli_fail_open(const struct cli *cli, enum kvlog_status status);
 
 /* Report "Key not found: KEY" (unless --quiet) and give its exit status. */
 enum cli_exit cli_not_found(const struct cli *cli, struct bytes key);
@@ -228,6 +243,8 @@ void json_raw(struct json *json, const char *name, const char *value);
  */
 void progress_begin(const struct cli *cli, uint64_t total_bytes);
 void progress_update(uint64_t record_count, uint64_t byte_count);
+/* The same for work that is counted in bytes, whose total may grow. */
+void progress_bytes(uint64_t done, uint64_t total);
 void progress_end(void);
 /* Wipe the line for a message; the next update draws it again. */
 void progress_hide(void);

@@ -11,12 +11,8 @@
 
 #include "cli.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define TIMEOUT_DEFAULT_MS 5000
 #define ARG_MAX_COUNT 3 /* of any command: STORE KEY VALUE */
@@ -332,57 +328,13 @@ run(struct cli *cli, int argc, char **argv)
 	return run_command(cli, argc, argv);
 }
 
-/*
- * A store's file must never get the number of a standard stream that the
- * caller has closed: messages would be written into it.  Reading or writing
- * what is opened here fails, as it does on a closed stream.
- */
-static void
-hold_standard_files(void)
-{
-	int fd;
-
-	if (fcntl(STDIN_FILENO, F_GETFD) == -1)
-		(void)!open("/dev/null", O_WRONLY); /* the lowest: becomes it */
-	do {
-		fd = open("/dev/null", O_RDONLY);
-	} while (fd >= 0 && fd <= STDERR_FILENO);
-	if (fd >= 0)
-		close(fd);
-}
-
-/* Close standard output; errors that nobody has reported yet count. */
-static enum cli_exit
-finish_output(const struct cli *cli, enum cli_exit status)
-{
-	bool failed = ferror(stdout) != 0;
-	int sys_errno = EIO; /* the true one is gone */
-
-	if (fclose(stdout) != 0) {
-		sys_errno = errno;
-		failed = true;
-	}
-	if (failed && status == CLI_DONE)
-		status = cli_fail_output(cli, sys_errno);
-	return status;
-}
-
 int
 main(int argc, char **argv)
 {
-	static char buffer[16384];
 	struct cli cli = {.store = "",
 	    .timeout_ms = TIMEOUT_DEFAULT_MS,
 	    .index_mode = KVLOG_INDEX_HINTS};
 
-	hold_standard_files();
-	/* Closed pipes and size limits are errors of the calls that meet
-	 * them, not the end of a program that has a store open. */
-	(void)signal(SIGPIPE, SIG_IGN);
-	(void)signal(SIGXFSZ, SIG_IGN);
-	/* Some C libraries have little of it, and write to the end of the
-	 * first line, where nobody asks why that failed. */
-	if (isatty(STDOUT_FILENO) != 1)
-		setvbuf(stdout, buffer, _IOFBF, sizeof buffer);
-	return (int)finish_output(&cli, run(&cli, argc, argv));
+	cli_begin();
+	return (int)cli_finish(&cli, run(&cli, argc, argv));
 }

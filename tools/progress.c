@@ -75,6 +75,48 @@ bar_text(char *buf, size_t size, uint64_t done, uint64_t total)
 	return snprintf(buf, size, "[%s] %3u%%  ", bar, percent);
 }
 
+/* Whether it is time to draw again, and the seconds since the beginning. */
+static bool
+is_due(double *ret_seconds)
+{
+	uint64_t now;
+
+	if (!progress.enabled)
+		return false;
+	now = progress_clock();
+	if (now < progress.next_ns)
+		return false;
+	progress.next_ns = now + REDRAW_NS;
+	*ret_seconds = (double)(now - progress.begin_ns) / (double)NS_PER_S;
+	return true;
+}
+
+/* A line that wraps could not be drawn over. */
+static void
+draw(const char *line, unsigned width)
+{
+	fprintf(stderr, "\r%.*s\033[K", (int)width - 1, line);
+	fflush(stderr);
+	progress.drawn = true;
+}
+
+void
+progress_bytes(uint64_t done, uint64_t total)
+{
+	char line[LINE_MAX_LEN];
+	char size[TEXT_SIZE_LEN], rate[TEXT_SIZE_LEN];
+	double seconds;
+	int len;
+
+	if (!is_due(&seconds))
+		return;
+	len = bar_text(line, sizeof line, done, total);
+	snprintf(line + len, sizeof line - (size_t)len, "%s  %s/s",
+	    text_size(size, done),
+	    text_size(rate, (uint64_t)((double)done / seconds)));
+	draw(line, terminal_width());
+}
+
 void
 progress_update(uint64_t record_count, uint64_t byte_count)
 {
@@ -82,28 +124,18 @@ progress_update(uint64_t record_count, uint64_t byte_count)
 	char size[TEXT_SIZE_LEN];
 	unsigned width;
 	double seconds;
-	uint64_t now;
 	int len = 0;
 
-	if (!progress.enabled)
+	if (!is_due(&seconds))
 		return;
-	now = progress_clock();
-	if (now < progress.next_ns)
-		return;
-	progress.next_ns = now + REDRAW_NS;
-
 	width = terminal_width();
-	seconds = (double)(now - progress.begin_ns) / (double)NS_PER_S;
 	if (progress.total_bytes > 0 && width >= 76)
 		len = bar_text(
 		    line, sizeof line, byte_count, progress.total_bytes);
 	snprintf(line + len, sizeof line - (size_t)len,
 	    "%" PRIu64 " records  %s  %.0f/s", record_count,
 	    text_size(size, byte_count), (double)record_count / seconds);
-	/* A line that wraps could not be drawn over. */
-	fprintf(stderr, "\r%.*s\033[K", (int)width - 1, line);
-	fflush(stderr);
-	progress.drawn = true;
+	draw(line, width);
 }
 
 void

@@ -18,7 +18,7 @@ dirty(void)
 
 START_TEST(every_status_has_its_own_text)
 {
-	for (int a = KVLOG_OK; a <= KVLOG_UNSUPPORTED; a++) {
+	for (int a = KVLOG_OK; a <= KVLOG_CANCELLED; a++) {
 		const char *text = err_text((enum kvlog_status)a);
 
 		ck_assert_str_ne(text, "");
@@ -33,7 +33,7 @@ END_TEST
 START_TEST(unknown_status_has_a_text)
 {
 	/* A library and a program may be of different versions. */
-	ck_assert_str_eq(err_text((enum kvlog_status)18), "unknown status");
+	ck_assert_str_eq(err_text((enum kvlog_status)99), "unknown status");
 	ck_assert_str_eq(err_text((enum kvlog_status) - 1), "unknown status");
 }
 END_TEST

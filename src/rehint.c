@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * rehint.c - rebuild hint files.
+ *
+ * Verify has found out which are wrong or of no use, and that nothing else is
+ * damaged.  Under the writer lock these are removed, and what no hint covers
+ * then gets one for each segment; whoever writes next puts them together.
+ *
+ * A hint covers only what durable evidence attests, or its presence would
+ * decide what recovery takes for damage: so all segments are synced first,
+ * and nothing beyond A is covered.
+ */
+#include "config.h"
+
+#include "rehint.h"
+
+#include "verify.h"
+
+#include "hint.h"
+
+#include <errno.h>
+
+#define TAIL (UINT64_C(64) << 10)
+
+static bool
+is_useless(const struct place *p)
+{
+	return p->kind == KVLOG_FINDING_HINT ||
+	       p->kind == KVLOG_FINDING_STALE_HINT;
+}
+
+static bool
+is_damaged_elsewhere(const struct verify *v)
+{
+	for (size_t n = 0; n < v->place_count; n++) {
+		const struct place *p = &v->places[n];
+
+		if (p->damage && !p->dropped && p->kind != 0 && !is_useless(p))
+			return true;
+	}
+	return false;
+}
+
+static enum kvlog_status
+remove_useless(struct verify *v)
+{
+	for (size_t n = 0; n < v->place_count; n++) {
+		const struct place *p = &v->places[n];
+		int rc;
+
+		if (!is_useless(p))
+			continue;
+		rc = os->unlink(v->dir.fd, p->name);
+		if (rc != 0 && rc != ENOENT)
+			return err_sys(
+			    v->err, rc, "remove %s/%s", v->dir.path, p->name);
+		v->report->removed_hints++;
+	}
+	return KVLOG_OK;
+}
+
+static enum kvlog_status
+sync_all(struct verify *v, struct control *control)
+{
+	for (size_t i = 0; i < v->live_count; i++) {
+		struct segment *seg = v->live[i]->seg;
+		bool opened;
+		enum kvlog_status st = verify_open_fd(v, i, &opened);
+		int rc = st == KVLOG_OK ? os->sync(seg->fd) : 0;
+
+		if (opened && st == KVLOG_OK)
+			segment_close_fd(seg);
+		if (rc != 0) {
+			/* What the next opening must know. */
+			(void)control_set_poison(control);
+			st = err_sys(
+			    v->err, rc, "sync %s/%s", v->dir.path, seg->name);
+		}
+		if (st != KVLOG_OK)
+			return st;
+	}
+	return dir_sync(&v->dir, v->err);
+}
+
+/* Up to where sound hints cover live file i, without a gap. */
+static uint64_t
+covered_to(const struct verify *v, size_t i)
+{
+	uint64_t to = SEGMENT_DATA_OFF;
+	bool grown = true;
+
+	while (grown) {
+		grown = false;
+		for (size_t k = 0; k < v->hint_count; k++) {
+			const struct verify_hint *h = &v->hints[k];
+
+			for (size_t n = 0; h->hint != NULL && !h->wrong &&
+					   n < h->hint->source_count;
+			     n++) {
+				const struct hint_source *s =
+				    &h->hint->sources[n];
+
+				if (h->lives[n] != i || s->from > to ||
+				    s->to <= to)
+					continue;
+				to = s->to;
+				grown = true;
+			}
+		}
+	}
+	return to;
+}
+
+static enum kvlog_status
+make_hint(struct verify *v, size_t i, uint64_t from)
+{
+	const struct verify_file *f = v->live[i];
+	const struct segment_link *seal = verify_seal(v, i);
+	struct hint_source source = {.from = from, .to = f->end};
+	uint64_t max_seq = v->attested;
+	struct hint *hint = NULL;
+	struct segment *seg;
+	enum kvlog_status st =
+	    segment_open(&v->dir, f->file.name, &f->id, &seg, v->err);
+
+	if (st != KVLOG_OK)
+		return st;
+	atomic_store(&seg->end, f->end);
+	source.seg = seg;
+	if (seg->header.kind != SEGMENT_PLAIN ||
+	    (seal != NULL && seal->prev_last_seq <= v->attested))
+		max_seq = UINT64_MAX; /* all of it, with marks at the end */
+	st = hint_build(&source, 1, max_seq, &hint, v->err);
+	if (st == KVLOG_OK && hint->sources[0].to > from)
+		st = hint_write(hint, &v->dir, v->err);
+	hint_unref(hint);
+	segment_close(seg);
+	return st;
+}
+
+static enum kvlog_status
+make_missing(struct verify *v)
+{
+	enum kvlog_status st = KVLOG_OK;
+
+	for (size_t i = 0; i < v->live_count && st == KVLOG_OK; i++) {
+		uint64_t from = covered_to(v, i);
+		bool last = i + 1 == v->live_count;
+
+		/* The end of the active one is read faster than its hint. */
+		if (v->live[i]->end - from > (last ? TAIL : 0))
+			st = make_hint(v, i, from);
+	}
+	return st;
+}
+
+static enum kvlog_status
+rebuild(struct verify *v)
+{
+	struct control control;
+	enum kvlog_status st = control_open(&control, &v->dir, true, v->err);
+
+	if (st != KVLOG_OK)
+		return st;
+	st = control_lock_writer(
+	    &control, &v->dir, v->options->timeout_ms, v->err);
+	if (st == KVLOG_OK)
+		st = remove_useless(v);
+	if (st == KVLOG_OK)
+		st = sync_all(v, &control);
+	if (st == KVLOG_OK)
+		st = make_missing(v);
+	control_close(&control);
+	if (st == KVLOG_BUSY && v->err->status != KVLOG_BUSY)
+		st = err_set(
+		    v->err, st, 0, "%s has changed; try again", v->dir.path);
+	return st;
+}
+
+enum kvlog_status
+rehint_store(const char *path, const struct kvlog_verify_options *options,
+    struct kvlog_verify_report *report, struct kvlog_error *err)
+{
+	struct verify v;
+	enum kvlog_status st = verify_init(&v, path, options, report, err);
+
+	if (st == KVLOG_OK)
+		st = verify_tell(&v);
+	if ((st == KVLOG_OK || st == KVLOG_CORRUPT) &&
+	    !is_damaged_elsewhere(&v))
+		st = rebuild(&v);
+	verify_fini(&v);
+	return st;
+}

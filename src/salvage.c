@@ -1,0 +1,322 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * salvage.c - every record that can be proven whole, into a new store.
+ *
+ * Verify looks first: it knows the files, in order, where the records of each
+ * end, which batches are not whole, and where the log ends.  Then all records
+ * are read once more, in the order of the log, and written through the public
+ * interface: what is newer replaces what is older there by itself.  Memory
+ * holds one batch, or one record if that is larger.
+ *
+ * A value counts only if its sum is right in the memory that is written, so
+ * that no read error in between can get through.
+ */
+#include "config.h"
+
+#include "salvage.h"
+
+#include "verify.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+#define BATCH_OPS 1024u
+#define BATCH_BYTES ((size_t)1 << 20) /* soft: one record may be larger */
+
+struct salvage {
+	struct verify v;
+	const char *new_path;
+	struct kvlog *db;
+	bool strict;
+	size_t next_fragment; /* index into v.places */
+	/* Records to be written together. */
+	struct kvlog_op *ops;
+	uint64_t *key_at; /* of ops, in bytes; values follow their keys */
+	size_t op_count;
+	uint8_t *bytes;
+	uint64_t len, cap;
+};
+
+static enum kvlog_status
+flush(struct salvage *s)
+{
+	struct kvlog_write how = KVLOG_WRITE_INIT;
+	enum kvlog_status st;
+	size_t failed;
+
+	if (s->op_count == 0)
+		return KVLOG_OK;
+	how.err = s->v.err;
+	for (size_t i = 0; i < s->op_count; i++) {
+		s->ops[i].key = s->bytes + s->key_at[i];
+		s->ops[i].value = s->bytes + s->key_at[i] + s->ops[i].key_len;
+	}
+	st = kvlog_apply(s->db, s->ops, s->op_count, &how, NULL, &failed);
+	s->op_count = 0;
+	s->len = 0;
+	return st;
+}
+
+static enum kvlog_status
+make_room(struct salvage *s, uint64_t len)
+{
+	enum kvlog_status st = KVLOG_OK;
+	uint8_t *grown;
+
+	if (s->op_count == BATCH_OPS ||
+	    (s->op_count > 0 && s->len + len > BATCH_BYTES))
+		st = flush(s);
+	if (st != KVLOG_OK || s->len + len <= s->cap)
+		return st;
+	if (len > SIZE_MAX / 2)
+		grown = NULL;
+	else
+		grown = os->realloc(
+		    s->bytes, (size_t)max_u64(s->len + len, BATCH_BYTES));
+	if (grown == NULL)
+		return err_set(s->v.err, KVLOG_NOMEM, 0,
+		    "hold a record of %" PRIu64 " bytes", len);
+	s->bytes = grown;
+	s->cap = max_u64(s->len + len, BATCH_BYTES);
+	return KVLOG_OK;
+}
+
+/* Read the value of rec, which stands at off, behind its key in the batch.
+ * False if it is not whole. */
+static bool
+read_value(struct salvage *s, const struct segment *seg, uint64_t off,
+    const struct record *rec)
+{
+	uint8_t *to = s->bytes + s->len + rec->key_len;
+	uint64_t at = off + RECORD_HEADER_SIZE + record_ext_len(rec->flags) +
+		      rec->key_len;
+	size_t got;
+
+	if (os->pread(seg->fd, to, rec->value_len, at, &got) != 0 ||
+	    got != rec->value_len)
+		return false;
+	return sum_from(segment_seed(seg, off), to, got) == rec->value_sum;
+}
+
+/* Whether a record is of a batch that is not whole.  Asked in the order of
+ * the log. */
+static bool
+in_fragment(struct salvage *s, size_t live, uint64_t off)
+{
+	const struct verify *v = &s->v;
+
+	for (; s->next_fragment < v->place_count; s->next_fragment++) {
+		const struct place *p = &v->places[s->next_fragment];
+
+		if (p->rule != RULE_FRAGMENT || p->live < live ||
+		    (p->live == live && p->off + p->len <= off))
+			continue;
+		return p->live == live && p->off <= off;
+	}
+	return false;
+}
+
+static enum kvlog_status
+save_record(struct salvage *s, size_t live, uint64_t off,
+    const struct record *rec, bool value_ok)
+{
+	struct kvlog_verify_report *r = s->v.report;
+	const struct segment *seg = s->v.live[live]->seg;
+	const bool beyond =
+	    s->v.ended && (live > s->v.end_live ||
+			      (live == s->v.end_live && off >= s->v.end_off));
+	const bool single = !beyond && in_fragment(s, live, off);
+	bool put = rec->type == RECORD_PUT;
+	enum kvlog_status st;
+
+	if (rec->type == RECORD_MARK || (s->strict && (beyond || single)))
+		return KVLOG_OK;
+	if ((!put && rec->type != RECORD_DELETE) ||
+	    (rec->flags & (RECORD_BUCKET | RECORD_EXPIRY | RECORD_CODEC))) {
+		r->unsaved_records++;
+		return KVLOG_OK;
+	}
+	st = make_room(s, (uint64_t)rec->key_len + rec->value_len);
+	if (st != KVLOG_OK)
+		return st;
+	memcpy(s->bytes + s->len, rec->key, rec->key_len);
+	if (put && (!value_ok || !read_value(s, seg, off, rec))) {
+		if (!s->strict)
+			return KVLOG_OK;
+		put = false;
+		r->hidden_keys++;
+	}
+	s->key_at[s->op_count] = s->len;
+	s->ops[s->op_count] = (struct kvlog_op){
+	    .type = put ? KVLOG_OP_PUT : KVLOG_OP_DELETE,
+	    .key_len = rec->key_len,
+	    .value_len = put ? rec->value_len : 0,
+	};
+	s->op_count++;
+	s->len += rec->key_len + (put ? rec->value_len : 0);
+	r->saved_records++;
+	r->saved_bytes += rec->key_len + (put ? rec->value_len : 0);
+	r->beyond_records += beyond;
+	r->single_records += single;
+	return KVLOG_OK;
+}
+
+static enum kvlog_status
+save_file(struct salvage *s, size_t i)
+{
+	struct verify *v = &s->v;
+	const struct segment *seg = v->live[i]->seg;
+	struct segment_scan scan;
+	struct record rec;
+	bool exact, opened, value_ok, more = true;
+	uint64_t limit = verify_limit(v, i, &exact);
+	enum kvlog_status st = verify_open_fd(v, i, &opened);
+
+	if (st != KVLOG_OK)
+		return st;
+	if (segment_scan_init(&scan, seg, SEGMENT_DATA_OFF, limit) != 0)
+		st = err_set(v->err, KVLOG_NOMEM, 0, "read %s", seg->name);
+	while (st == KVLOG_OK && more) {
+		uint64_t from = scan.off;
+		enum scan_state state =
+		    segment_scan_look(&scan, &rec, &value_ok);
+
+		more = state == SCAN_RECORD;
+		if (state == SCAN_RECORD) {
+			st = save_record(s, i, scan.off, &rec, value_ok);
+			scan.off += rec.size;
+		} else if (state == SCAN_BAD) {
+			more = segment_scan_resync(&scan);
+		}
+		if (st == KVLOG_OK && !verify_progress(v, scan.off - from))
+			st = err_set(v->err, KVLOG_CANCELLED, 0, "cancelled");
+	}
+	segment_scan_fini(&scan);
+	if (opened)
+		segment_close_fd(v->live[i]->seg);
+	return st;
+}
+
+static enum kvlog_status
+save_all(struct salvage *s)
+{
+	struct verify *v = &s->v;
+	const uint64_t byte_count = v->report->byte_count;
+	enum kvlog_status st = KVLOG_OK;
+
+	s->ops = os->calloc(BATCH_OPS, sizeof *s->ops);
+	s->key_at = os->calloc(BATCH_OPS, sizeof *s->key_at);
+	if (s->ops == NULL || s->key_at == NULL)
+		return err_set(v->err, KVLOG_NOMEM, 0, "write a batch");
+	v->total = v->done;
+	for (size_t i = 0; i < v->live_count; i++)
+		v->total += v->live[i]->end;
+	for (size_t i = 0; i < v->live_count && st == KVLOG_OK; i++)
+		if (v->live[i]->seg != NULL)
+			st = save_file(s, i);
+	if (st == KVLOG_OK)
+		st = flush(s);
+	v->report->byte_count = byte_count;
+	if (st == KVLOG_BUSY)
+		return err_set(v->err, st, 0,
+		    "%s was changed while it was salvaged; remove %s and try "
+		    "again",
+		    v->dir.path, s->new_path);
+	return st;
+}
+
+/* Say so before the long look at the old store if there is no place. */
+static enum kvlog_status
+check_new_path(const char *new_path, struct kvlog_error *err)
+{
+	struct dir dir;
+	struct file_list list;
+	size_t count;
+	enum kvlog_status st = dir_open(&dir, new_path, 0666, err);
+
+	if (st == KVLOG_NOSTORE)
+		return KVLOG_OK;
+	if (st != KVLOG_OK)
+		return st;
+	st = dir_list(&dir, &list, err);
+	if (st == KVLOG_OK) {
+		count = list.count;
+		file_list_fini(&list);
+		if (count > 0)
+			st = err_set(err, KVLOG_CONFLICT, 0,
+			    "%s is not empty; salvage makes a new store",
+			    new_path);
+	}
+	dir_close(&dir);
+	return st;
+}
+
+static enum kvlog_status
+open_new(struct salvage *s)
+{
+	struct kvlog_options o = KVLOG_OPTIONS_INIT;
+
+	o.flags = KVLOG_OPEN_CREATE | KVLOG_OPEN_EXCLUSIVE;
+	o.durability = KVLOG_DURABILITY_NONE;
+	for (size_t i = 0; i < s->v.live_count; i++) {
+		const struct segment *seg = s->v.live[i]->seg;
+
+		if (seg != NULL &&
+		    seg->header.max_size >= KVLOG_SEGMENT_SIZE_MIN &&
+		    seg->header.max_size <= KVLOG_SEGMENT_SIZE_MAX)
+			o.segment_size = seg->header.max_size;
+	}
+	return kvlog_open(s->new_path, &o, &s->db, s->v.err);
+}
+
+static enum kvlog_status
+salvage(struct salvage *s)
+{
+	struct kvlog_error damage = {0};
+	struct kvlog_error *err = s->v.err;
+	enum kvlog_status found = verify_tell(&s->v), st;
+
+	if (found != KVLOG_OK && found != KVLOG_CORRUPT)
+		return found;
+	if (found == KVLOG_CORRUPT && err != NULL)
+		damage = *err;
+	st = open_new(s);
+	if (st == KVLOG_OK)
+		st = save_all(s);
+	if (st == KVLOG_OK)
+		st = kvlog_sync(s->db);
+	if (s->db != NULL) {
+		enum kvlog_status closed =
+		    kvlog_close(s->db, st == KVLOG_OK ? err : NULL);
+
+		if (st == KVLOG_OK)
+			st = closed;
+	}
+	if (st != KVLOG_OK)
+		return st;
+	if (found == KVLOG_CORRUPT && err != NULL)
+		*err = damage;
+	return found;
+}
+
+enum kvlog_status
+salvage_store(const char *path, const char *new_path,
+    const struct kvlog_verify_options *options,
+    struct kvlog_verify_report *report, struct kvlog_error *err)
+{
+	struct salvage s = {.new_path = new_path};
+	enum kvlog_status st = check_new_path(new_path, err);
+
+	if (st != KVLOG_OK)
+		return st;
+	s.strict = (options->flags & KVLOG_SALVAGE_STRICT) != 0;
+	st = verify_init(&s.v, path, options, report, err);
+	if (st == KVLOG_OK)
+		st = salvage(&s);
+	verify_fini(&s.v);
+	os->free(s.ops);
+	os->free(s.key_at);
+	os->free(s.bytes);
+	return st;
+}

@@ -1,0 +1,1455 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * test_verify.c - the second opinion, held against the first: verify and
+ * recovery, which share no rule's code, must agree about where a log ends,
+ * what its last commit is and what is damaged, whatever a crash or a failing
+ * disk has left of it (INV-10).  And what only verify knows, kind by kind.
+ *
+ * KVLOG_SEED repeats the random choices; KVLOG_VERIFY_ROUNDS makes more.
+ */
+#include "config.h"
+
+#include "makelog.h"
+
+#include "bytes.h"
+#include "rng.h"
+#include "victim.h"
+
+#include <errno.h>
+
+#define ONE "00000001.seg"
+#define TWO "00000002.seg"
+#define THREE "00000003.seg"
+
+static struct makelog m;
+static uint64_t seed;
+
+/* What was found */
+
+struct one {
+	enum kvlog_finding_kind kind;
+	bool damage;
+	uint32_t segment;
+	char file[80];
+	uint64_t off, len, first_seq, last_seq;
+	char key[40]; /* "": not known */
+	enum kvlog_older older;
+};
+
+#define FOUND_MAX 400u
+
+static struct {
+	struct one all[FOUND_MAX];
+	size_t count;
+	struct kvlog_verify_report report;
+	struct kvlog_error err;
+	enum kvlog_status st;
+	unsigned flags;
+	uint64_t cancel_at, calls; /* of progress */
+} got;
+
+static void
+note(void *arg, const struct kvlog_finding *f)
+{
+	struct one *one = &got.all[got.count];
+
+	(void)arg;
+	ck_assert_uint_eq(f->size, sizeof *f);
+	ck_assert_str_ne(f->text, "unknown");
+	ck_assert_str_ne(kvlog_finding_name(f->kind), "unknown");
+	ck_assert_ptr_nonnull(f->file);
+	ck_assert(!f->damage || f->kind < KVLOG_FINDING_TORN);
+	if (got.count == FOUND_MAX)
+		return;
+	got.count++;
+	memset(one, 0, sizeof *one);
+	one->kind = f->kind;
+	one->damage = f->damage;
+	one->segment = f->segment;
+	snprintf(one->file, sizeof one->file, "%s", f->file);
+	one->off = f->offset;
+	one->len = f->length;
+	one->first_seq = f->first_seq;
+	one->last_seq = f->last_seq;
+	one->older = f->older;
+	if (f->key != NULL)
+		memcpy(one->key, f->key,
+		    f->key_len < sizeof one->key ? f->key_len
+						 : sizeof one->key - 1);
+}
+
+static bool
+progress(void *arg, uint64_t done, uint64_t total)
+{
+	(void)arg;
+	ck_assert_uint_le(done, total);
+	return ++got.calls != got.cancel_at;
+}
+
+static void
+verify(void)
+{
+	struct kvlog_verify_options o = KVLOG_VERIFY_OPTIONS_INIT;
+	const unsigned flags = got.flags;
+	const uint64_t cancel_at = got.cancel_at;
+	uint64_t hash = simos_image_hash();
+
+	memset(&got, 0, sizeof got);
+	got.flags = flags;
+	got.cancel_at = cancel_at;
+	got.report.size = sizeof got.report;
+	o.flags = flags;
+	o.finding = note;
+	o.progress = progress;
+	got.st = kvlog_verify(MAKELOG_STORE, &o, &got.report, &got.err);
+	ck_assert_uint_eq(simos_image_hash(), hash);
+	if (got.st != KVLOG_OK)
+		ck_assert_str_ne(got.err.text, "");
+}
+
+static void
+print_found(void)
+{
+	fprintf(stderr, "verify: %d, ends at %u:%" PRIu64 ", %" PRIu64 "\n",
+	    (int)got.st, got.report.end_segment, got.report.end_offset,
+	    got.report.last_seq);
+	for (size_t i = 0; i < got.count; i++)
+		fprintf(stderr,
+		    "  %s %s %s %" PRIu64 "+%" PRIu64 " (%" PRIx64 "-%" PRIx64
+		    ") %s\n",
+		    got.all[i].damage ? "damage" : "note",
+		    kvlog_finding_name(got.all[i].kind), got.all[i].file,
+		    got.all[i].off, got.all[i].len, got.all[i].first_seq,
+		    got.all[i].last_seq, got.all[i].key);
+}
+
+static const struct one *
+find_kind(enum kvlog_finding_kind kind)
+{
+	for (size_t i = 0; i < got.count; i++)
+		if (got.all[i].kind == kind)
+			return &got.all[i];
+	return NULL;
+}
+
+/* Exactly this damage, at this place. */
+static const struct one *
+expect_one(enum kvlog_finding_kind kind, const char *file, uint64_t off)
+{
+	const struct one *one = find_kind(kind);
+	size_t damages = 0;
+
+	for (size_t i = 0; i < got.count; i++)
+		damages +=
+		    got.all[i].damage && got.all[i].kind != KVLOG_FINDING_KEY;
+	if (one == NULL || strcmp(one->file, file) != 0 || one->off != off ||
+	    damages != one->damage) {
+		print_found();
+		ck_abort_msg("wanted %s in %s at %" PRIu64,
+		    kvlog_finding_name(kind), file, off);
+	}
+	ck_assert_int_eq(got.st, one->damage ? KVLOG_CORRUPT : KVLOG_OK);
+	return one;
+}
+
+static void
+expect_clean(void)
+{
+	if (got.st != KVLOG_OK || got.report.damage_count != 0) {
+		print_found();
+		ck_abort_msg("%s", got.err.text);
+	}
+}
+
+/* Agreement with recovery */
+
+/* Damage that recovery looks for. */
+static bool
+is_of_log(const struct one *one)
+{
+	switch (one->kind) {
+	case KVLOG_FINDING_RECORD:
+	case KVLOG_FINDING_VALUE:
+	case KVLOG_FINDING_MISSING:
+	case KVLOG_FINDING_END:
+	case KVLOG_FINDING_UNREADABLE:
+	case KVLOG_FINDING_LINK:
+	case KVLOG_FINDING_SEGMENT:
+		return true;
+	case KVLOG_FINDING_HEADER:
+		return one->off == 0; /* it does not look at the copy */
+	default:
+		return false;
+	}
+}
+
+/* Damage because of which opening is refused. */
+static bool
+is_of_files(const struct one *one)
+{
+	switch (one->kind) {
+	case KVLOG_FINDING_SIZE:
+	case KVLOG_FINDING_HEADERS:
+	case KVLOG_FINDING_SEGMENT:
+	case KVLOG_FINDING_SET:
+	case KVLOG_FINDING_FOREIGN:
+	case KVLOG_FINDING_HISTORY:
+	case KVLOG_FINDING_NAME:
+	case KVLOG_FINDING_FILE:
+		return true;
+	default:
+		return false;
+	}
+}
+
+static bool
+any_damage(bool (*of)(const struct one *one))
+{
+	for (size_t i = 0; i < got.count; i++)
+		if (got.all[i].damage && of(&got.all[i]))
+			return true;
+	return false;
+}
+
+static bool
+is_told(uint32_t segment, const struct segment_range *bad)
+{
+	for (size_t i = 0; i < got.count; i++)
+		if (got.all[i].damage && got.all[i].segment == segment &&
+		    got.all[i].off <= bad->from &&
+		    got.all[i].off + got.all[i].len >= bad->to)
+			return true;
+	return false;
+}
+
+static const char *
+disagree_on_files(const struct found *f)
+{
+	if (got.report.left_out_count > 0 || got.count == FOUND_MAX)
+		return NULL;
+	for (size_t i = 0; i < f->set->count; i++) {
+		const struct segment *seg = f->set->segments[i];
+
+		for (size_t n = 0; n < seg->bad_count; n++)
+			if (!is_told(segment_number(seg), &seg->bad[n]))
+				return "a bad range is not told";
+	}
+	return NULL;
+}
+
+/* What verify and recovery do not agree on, or NULL. */
+static const char *
+disagree(const struct found *f)
+{
+	const struct kvlog_verify_report *r = &got.report;
+
+	if (f->st == KVLOG_CORRUPT)
+		return got.st == KVLOG_CORRUPT && any_damage(is_of_files)
+			   ? NULL
+			   : "opening is refused";
+	if (f->st != KVLOG_OK)
+		return got.st == f->st ? NULL : "another failure";
+	if (got.st != KVLOG_OK && got.st != KVLOG_CORRUPT)
+		return "verify fails";
+	if (any_damage(is_of_files))
+		return "verify says that opening is refused";
+	if (r->end_segment != segment_number(found_last(f)))
+		return "the log ends in another segment";
+	if (r->end_offset != segment_end(found_last(f)))
+		return "the log ends elsewhere";
+	if (r->last_seq != f->r.last_seq)
+		return "another last commit";
+	if (r->torn != ((f->r.flags & KVLOG_RECOVERY_TORN) != 0))
+		return "torn or not";
+	if (any_damage(is_of_log) !=
+	    ((f->r.flags & KVLOG_RECOVERY_DAMAGE) != 0))
+		return "damaged or not";
+	return disagree_on_files(f);
+}
+
+static void
+compare(const char *what)
+{
+	struct found f;
+	const char *why;
+
+	verify();
+	found_init(&f, false);
+	why = disagree(&f);
+	if (why != NULL) {
+		print_found();
+		fprintf(stderr,
+		    "recover: %d %s, ends at %u:%" PRIu64 ", %" PRIu64
+		    ", flags %x, attested %" PRIx64 "\n",
+		    (int)f.st, f.err.text,
+		    f.set->count > 0 ? segment_number(found_last(&f)) : 0,
+		    f.set->count > 0 ? segment_end(found_last(&f)) : 0,
+		    f.r.last_seq, f.r.flags, f.r.attested);
+		for (size_t i = 0; i < f.set->count; i++)
+			for (size_t n = 0; n < f.set->segments[i]->bad_count;
+			     n++)
+				fprintf(stderr,
+				    "  bad %s %" PRIu64 "-%" PRIu64 "\n",
+				    f.set->segments[i]->name,
+				    f.set->segments[i]->bad[n].from,
+				    f.set->segments[i]->bad[n].to);
+		ck_abort_msg(
+		    "%s: %s (KVLOG_SEED=%" PRIu64 ")", what, why, seed);
+	}
+	found_fini(&f);
+}
+
+/* Random logs, random damage */
+
+static unsigned segments; /* made by make_log() */
+
+static void
+random_commit(struct rng *rng)
+{
+	char key[8];
+
+	snprintf(key, sizeof key, "k%u", (unsigned)rng_below(rng, 20));
+	switch (rng_below(rng, 8)) {
+	case 0:
+		(void)makelog_batch(
+		    &m, 2 + (unsigned)rng_below(rng, 3), rng_below(rng, 90));
+		break;
+	case 1:
+		(void)makelog_delete(&m, key);
+		break;
+	case 2:
+		m.durable = m.seq;
+		(void)makelog_mark(&m, rng_below(rng, 4) == 0);
+		break;
+	default:
+		(void)makelog_put(&m, key, rng_below(rng, 120));
+	}
+	if (rng_below(rng, 12) == 0)
+		m.durable = m.seq;
+}
+
+static void
+make_log(struct rng *rng)
+{
+	segments = 1 + (unsigned)rng_below(rng, 4);
+	makelog_init(&m);
+	for (unsigned i = 1; i <= segments; i++) {
+		unsigned commits = (unsigned)rng_below(rng, 16);
+
+		if (i > 1 && rng_below(rng, 5) == 0) {
+			m.durable = m.seq;
+			makelog_begin_range(
+			    &m, i, (m.seq / RECORD_RANGE + 1) * RECORD_RANGE);
+		} else {
+			makelog_begin(&m, i);
+		}
+		while (commits-- > 0)
+			random_commit(rng);
+	}
+	if (rng_below(rng, 2) == 0) {
+		m.durable = m.seq;
+		(void)makelog_mark(&m, true);
+	}
+	makelog_end(&m);
+	makelog_fini(&m);
+}
+
+static void
+random_name(struct rng *rng, char name[DIR_NAME_LEN])
+{
+	snprintf(name, DIR_NAME_LEN, "%08u.seg",
+	    1 + (unsigned)rng_below(rng, segments));
+}
+
+/* Records are in the first two thousand bytes behind the header. */
+static uint64_t
+random_off(struct rng *rng, uint64_t size)
+{
+	switch (rng_below(rng, 8)) {
+	case 0:
+		return rng_below(rng, size);
+	case 1:
+		return rng_below(rng, 600);
+	default:
+		return SEGMENT_DATA_OFF + rng_below(rng, 2000);
+	}
+}
+
+/* Flip a byte, overwrite some, or (if it may) remove a file. */
+static void
+damage(struct rng *rng, bool may_remove)
+{
+	static uint8_t bytes[1200];
+	char name[DIR_NAME_LEN];
+	const uint8_t *image;
+	uint64_t size, off;
+	size_t len;
+	struct dir dir;
+
+	random_name(rng, name);
+	if (!simos_peek(makelog_path(name), &image, &size))
+		return;
+	off = random_off(rng, size);
+	switch (rng_below(rng, 10)) {
+	case 0: /* a block of zeros or garbage */
+	case 1:
+		len = (size_t)min_u64(rng_below(rng, sizeof bytes), size - off);
+		memset(bytes, 0, sizeof bytes);
+		if (rng_below(rng, 2) == 0)
+			rng_fill(rng, bytes, len);
+		if (len > 0)
+			makelog_poke(name, off, bytes, len);
+		return;
+	case 2:
+		if (!may_remove || rng_below(rng, 4) != 0)
+			break;
+		MAKELOG_OK(dir_open(&dir, MAKELOG_STORE, 0644, NULL));
+		ck_assert_int_eq(os->unlink(dir.fd, name), 0);
+		dir_close(&dir);
+		return;
+	default:
+		break;
+	}
+	makelog_flip(name, off);
+}
+
+static uint64_t
+rounds(uint64_t usual)
+{
+	const char *text = getenv("KVLOG_VERIFY_ROUNDS");
+
+#if defined __SANITIZE_ADDRESS__ || defined __SANITIZE_THREAD__
+	usual /= 5;
+#endif
+	return text != NULL ? strtoull(text, NULL, 10) : usual;
+}
+
+/* A machine of its own for each round, so that a failure can be repeated by
+ * its seed alone. */
+static void
+begin_round(uint64_t round, struct rng *rng)
+{
+	if (getenv("KVLOG_SEED") == NULL)
+		seed = rng_mix(round + 1);
+	rng_init(rng, seed);
+	simos_init(seed);
+	ck_assert_int_eq(os->mkdir(MAKELOG_STORE, 0755), 0);
+	ck_assert_int_eq(os->sync_parent(MAKELOG_STORE), 0);
+}
+
+static void
+end_round(void)
+{
+	ck_assert_uint_eq(simos_leaks(stderr), 0);
+	simos_fini();
+}
+
+START_TEST(random_damage_is_judged_as_recovery_does)
+{
+	uint64_t damaged = 0, torn = 0, refused = 0, total = rounds(6000);
+
+	for (uint64_t i = 0; i < total; i++) {
+		struct rng rng;
+		unsigned n;
+
+		begin_round(i, &rng);
+		make_log(&rng);
+		for (n = (unsigned)rng_below(&rng, 4); n > 0; n--)
+			damage(&rng, true);
+		compare("random damage");
+		damaged += got.st == KVLOG_CORRUPT;
+		torn += got.report.torn;
+		refused += any_damage(is_of_files);
+		end_round();
+	}
+	/* All of it is met. */
+	ck_assert_uint_gt(damaged, total / 10);
+	ck_assert_uint_gt(torn, total / 20);
+	ck_assert_uint_gt(refused, total / 200);
+}
+END_TEST
+
+static void
+die(const char *text)
+{
+	ck_abort_msg("%s (KVLOG_SEED=%" PRIu64 ")", text, seed);
+}
+
+START_TEST(crashes_are_judged_as_recovery_does_and_are_no_damage)
+{
+	uint64_t total = rounds(4000), torn = 0, warm = 0;
+
+	for (uint64_t i = 0; i < total; i++) {
+		struct victim v;
+		struct rng rng;
+		enum simos_loss loss;
+		bool lost;
+
+		begin_round(i, &rng);
+		victim_init(&v, die);
+		rng_init(&v.rng, rng_next(&rng));
+		simos_stop_at(
+		    1 + rng_below(&rng, 600), (unsigned)rng_below(&rng, 4));
+		(void)simos_run(script_random, &v);
+		simos_stop_at(0, 0);
+		loss =
+		    (enum simos_loss)rng_below(&rng, SIMOS_LOSS_GARBAGE_SECTOR);
+		lost = rng_below(&rng, 4) != 0;
+		if (lost)
+			simos_power_loss(loss, rng_next(&rng));
+		else
+			simos_kill();
+		compare("crash");
+		if (got.st != KVLOG_NOSTORE && v.oracle.created)
+			expect_clean();
+		torn += got.report.torn;
+		warm += !lost;
+		victim_fini(&v);
+		simos_forget();
+		end_round();
+	}
+	ck_assert_uint_gt(torn, total / 50);
+	ck_assert_uint_gt(warm, total / 10);
+}
+END_TEST
+
+/* Stores that the engine made, closed, killed or cut off from power, and then
+ * damaged: with a page that is believed, or a stale one.  Recovery does not
+ * read what hints cover, so there are none. */
+static void
+remove_hints(void)
+{
+	struct dir dir;
+	struct file_list list;
+
+	MAKELOG_OK(dir_open(&dir, MAKELOG_STORE, 0644, NULL));
+	MAKELOG_OK(dir_list(&dir, &list, NULL));
+	segments = 0;
+	for (size_t i = 0; i < list.count; i++) {
+		if (list.files[i].kind == FILE_HINT)
+			ck_assert_int_eq(
+			    os->unlink(dir.fd, list.files[i].name), 0);
+		if (list.files[i].kind == FILE_SEGMENT)
+			segments = list.files[i].id.last;
+	}
+	file_list_fini(&list);
+	dir_close(&dir);
+}
+
+START_TEST(damage_to_what_the_engine_made_is_judged_as_recovery_does)
+{
+	uint64_t total = rounds(4000), damaged = 0;
+
+	for (uint64_t i = 0; i < total; i++) {
+		struct victim v;
+		struct rng rng;
+
+		begin_round(i, &rng);
+		victim_init(&v, die);
+		rng_init(&v.rng, rng_next(&rng));
+		(void)simos_run(script_random, &v);
+		if (v.db != NULL && rng_below(&rng, 2) == 0)
+			simos_kill();
+		else if (v.db != NULL)
+			(void)victim_close(&v);
+		if (rng_below(&rng, 2) == 0)
+			simos_power_loss(SIMOS_LOSS_ALL, 0);
+		else
+			simos_kill();
+		remove_hints();
+		for (unsigned n = (unsigned)rng_below(&rng, 3);
+		     n > 0 && segments > 0; n--)
+			damage(&rng, false);
+		compare("damage to a store");
+		damaged += got.st == KVLOG_CORRUPT;
+		victim_fini(&v);
+		simos_forget();
+		end_round();
+	}
+	ck_assert_uint_gt(damaged, total / 10);
+}
+END_TEST
+
+/* Kinds of findings, one by one */
+
+#define VALUE 50u /* with a key of 2 bytes: a record of 80, no padding */
+#define LEN 80u
+#define HEAD 30u
+
+static uint64_t offs[20]; /* of commit i */
+
+static void
+put(const char *key)
+{
+	uint64_t off = makelog_put(&m, key, VALUE);
+
+	offs[m.seq] = off;
+}
+
+/* Segments 1 to 3 with three commits each, keys k1 to k9; all of it attested
+ * by a mark, and with durable each segment by the next one's link. */
+static void
+make_three_as(bool durable)
+{
+	makelog_init(&m);
+	for (uint32_t n = 1; n <= 3; n++) {
+		if (durable)
+			m.durable = m.seq;
+		makelog_begin(&m, n);
+		for (unsigned i = 0; i < 3; i++) {
+			char key[3] = {'k', (char)('1' + m.seq), '\0'};
+
+			put(key);
+		}
+	}
+	m.durable = m.seq;
+	(void)makelog_mark(&m, true);
+	makelog_end(&m);
+}
+
+static void
+make_three(void)
+{
+	make_three_as(false);
+}
+
+static void
+remove_file(const char *name)
+{
+	ck_assert_int_eq(os->unlink(m.dir.fd, name), 0);
+}
+
+START_TEST(a_whole_store_is_clean)
+{
+	make_three();
+	verify();
+	expect_clean();
+	ck_assert_uint_eq(got.report.segment_count, 3);
+	ck_assert_uint_eq(got.report.record_count, 9);
+	ck_assert_uint_eq(got.report.commit_count, 9);
+	ck_assert_uint_eq(got.report.last_seq, 9);
+	ck_assert_uint_eq(got.report.attested_seq, 9);
+	ck_assert_uint_eq(got.report.end_segment, 3);
+	ck_assert_uint_eq(got.report.end_offset, m.off);
+	ck_assert_uint_gt(got.report.byte_count, 3 * SEGMENT_DATA_OFF);
+	ck_assert_mem_eq(got.report.uuid, m.store.uuid, 16);
+	/* Only that the lock file is missing. */
+	ck_assert_uint_eq(got.count, 1);
+	ck_assert_int_eq(got.all[0].kind, KVLOG_FINDING_LOCK);
+	makelog_fini(&m);
+}
+END_TEST
+
+/* What one byte that was flipped is called, and where. */
+START_TEST(a_flipped_byte_is_told_by_what_it_was)
+{
+	static const struct {
+		uint64_t off;
+		enum kvlog_finding_kind kind;
+		uint64_t told;
+	} flips[] = {
+	    {9, KVLOG_FINDING_HEADER, 0},
+	    {4096 + 9, KVLOG_FINDING_HEADER, 4096},
+	    {SEGMENT_LINK_OFF + 20, KVLOG_FINDING_LINK, SEGMENT_LINK_OFF},
+	    {1000, KVLOG_FINDING_ZEROS, 1000},
+	    {SEGMENT_DATA_OFF + LEN + 3, KVLOG_FINDING_RECORD,
+		SEGMENT_DATA_OFF + LEN},
+	    {SEGMENT_DATA_OFF + LEN + HEAD, KVLOG_FINDING_VALUE,
+		SEGMENT_DATA_OFF + LEN},
+	};
+
+	make_three();
+	makelog_flip(TWO, flips[_i].off);
+	verify();
+	(void)expect_one(flips[_i].kind, TWO, flips[_i].told);
+	makelog_fini(&m);
+}
+END_TEST
+
+START_TEST(padding_that_is_not_zero_is_told)
+{
+	makelog_init(&m);
+	makelog_begin(&m, 1);
+	(void)makelog_put(&m, "kk", 51); /* 81 bytes, 7 of padding */
+	m.durable = 1;
+	(void)makelog_mark(&m, true);
+	makelog_end(&m);
+	makelog_flip(ONE, SEGMENT_DATA_OFF + 85);
+	verify();
+	ck_assert_uint_eq(
+	    expect_one(KVLOG_FINDING_ZEROS, ONE, SEGMENT_DATA_OFF + 85)->len,
+	    1);
+	makelog_fini(&m);
+}
+END_TEST
+
+/* 0: there is an older value; 1: none; 2: a newer one; 3: a delete before. */
+START_TEST(a_damaged_value_tells_what_is_left_of_its_key)
+{
+	static const enum kvlog_older older[] = {KVLOG_OLDER_SURVIVES,
+	    KVLOG_OLDER_NONE, KVLOG_OLDER_REPLACED, KVLOG_OLDER_NONE};
+	const struct one *one;
+
+	makelog_init(&m);
+	makelog_begin(&m, 1);
+	put(_i == 1 ? "ab" : "kk");
+	if (_i == 3)
+		(void)makelog_delete(&m, "kk");
+	makelog_begin(&m, 2);
+	put("kk");
+	put(_i == 2 ? "kk" : "zz");
+	m.durable = m.seq;
+	(void)makelog_mark(&m, true);
+	makelog_end(&m);
+	makelog_flip(TWO, SEGMENT_DATA_OFF + HEAD + 7);
+	verify();
+	one = expect_one(KVLOG_FINDING_VALUE, TWO, SEGMENT_DATA_OFF);
+	ck_assert_str_eq(one->key, "kk");
+	ck_assert_int_eq(one->older, older[_i]);
+	ck_assert_uint_eq(one->first_seq, _i == 3 ? 3 : 2);
+	makelog_fini(&m);
+}
+END_TEST
+
+START_TEST(a_batch_that_lost_a_part_is_told)
+{
+	uint64_t start;
+
+	makelog_init(&m);
+	makelog_begin(&m, 1);
+	put("aa");
+	start = makelog_batch(&m, 3, 50);
+	put("zz");
+	m.durable = m.seq;
+	(void)makelog_mark(&m, true);
+	makelog_end(&m);
+	makelog_flip(ONE, start + LEN + 2);
+	verify();
+	ck_assert_int_eq(got.st, KVLOG_CORRUPT);
+	ck_assert_uint_eq(find_kind(KVLOG_FINDING_RECORD)->off, start + LEN);
+	ck_assert_uint_eq(find_kind(KVLOG_FINDING_RECORD)->len, LEN);
+	ck_assert_uint_eq(find_kind(KVLOG_FINDING_COMMIT)->first_seq, 2);
+	ck_assert_uint_eq(find_kind(KVLOG_FINDING_COMMIT)->off, start);
+	ck_assert_uint_eq(got.report.last_seq, 3);
+	makelog_fini(&m);
+}
+END_TEST
+
+START_TEST(missing_numbers_are_told)
+{
+	const struct one *one;
+
+	makelog_init(&m);
+	makelog_begin(&m, 1);
+	put("aa");
+	m.seq += 3;
+	m.durable = m.seq;
+	put("zz");
+	makelog_end(&m);
+	verify();
+	one = expect_one(KVLOG_FINDING_MISSING, ONE, SEGMENT_DATA_OFF + LEN);
+	ck_assert_uint_eq(one->first_seq, 2);
+	ck_assert_uint_eq(one->last_seq, 4);
+	ck_assert_uint_eq(one->len, 0);
+	makelog_fini(&m);
+}
+END_TEST
+
+/* The commit before is damaged in its value alone: it is not missing. */
+START_TEST(numbers_that_are_missing_behind_a_damaged_value_are_told)
+{
+	makelog_init(&m);
+	makelog_begin(&m, 1);
+	put("aa");
+	put("bb");
+	m.seq += 2;
+	m.durable = m.seq;
+	put("zz");
+	makelog_end(&m);
+	makelog_flip(ONE, offs[2] + HEAD);
+	verify();
+	ck_assert_int_eq(got.st, KVLOG_CORRUPT);
+	ck_assert_uint_eq(find_kind(KVLOG_FINDING_VALUE)->first_seq, 2);
+	ck_assert_ptr_nonnull(find_kind(KVLOG_FINDING_MISSING));
+	ck_assert_uint_eq(find_kind(KVLOG_FINDING_MISSING)->first_seq, 3);
+	ck_assert_uint_eq(find_kind(KVLOG_FINDING_MISSING)->last_seq, 4);
+	makelog_fini(&m);
+}
+END_TEST
+
+START_TEST(a_damaged_link_tells_what_is_missing_before_it)
+{
+	static const uint8_t zeros[LEN];
+
+	make_three();
+	makelog_poke(ONE, offs[3], zeros, sizeof zeros);
+	makelog_flip(TWO, SEGMENT_LINK_OFF + 9);
+	verify();
+	ck_assert_uint_eq(
+	    expect_one(KVLOG_FINDING_LINK, TWO, SEGMENT_LINK_OFF)->first_seq,
+	    3);
+	ck_assert_uint_eq(got.report.last_seq, 9);
+	makelog_fini(&m);
+}
+END_TEST
+
+START_TEST(a_lost_end_is_told)
+{
+	static const uint8_t zeros[4 * LEN];
+	const struct one *one;
+
+	make_three();
+	/* Commits 8 and 9 and the mark; the note knows of all. */
+	makelog_poke(THREE, offs[8], zeros, sizeof zeros);
+	{
+		struct control control;
+		struct control_note end = {
+		    .segment = 3, .end = m.off, .last_seq = 9};
+
+		memcpy(end.uuid, m.store.uuid, 16);
+		MAKELOG_OK(control_open(&control, &m.dir, true, NULL));
+		MAKELOG_OK(control_lock_writer(&control, &m.dir, 0, NULL));
+		MAKELOG_OK(control_write_note(&control, &end, NULL));
+		control_close(&control);
+	}
+	verify();
+	one = expect_one(KVLOG_FINDING_END, THREE, offs[8]);
+	ck_assert_uint_eq(one->first_seq, 8);
+	ck_assert_uint_eq(one->last_seq, 9);
+	ck_assert_uint_eq(got.report.last_seq, 7);
+	makelog_fini(&m);
+}
+END_TEST
+
+START_TEST(a_torn_end_is_no_damage)
+{
+	makelog_init(&m);
+	makelog_begin(&m, 1);
+	put("aa");
+	put("bb");
+	put("cc");
+	makelog_end(&m);
+	makelog_flip(ONE, offs[2] + 1);
+	verify();
+	ck_assert_uint_eq(
+	    expect_one(KVLOG_FINDING_TORN, ONE, offs[2])->len, 2 * LEN);
+	ck_assert(got.report.torn);
+	ck_assert_uint_eq(got.report.last_seq, 1);
+	makelog_fini(&m);
+}
+END_TEST
+
+START_TEST(a_file_of_another_size_is_told)
+{
+	int fd;
+
+	make_three();
+	ck_assert_int_eq(os->open(m.dir.fd, TWO, OS_OPEN_WRITE, 0, &fd), 0);
+	/* 0: without records behind; 1: into its records; 2: too long. */
+	ck_assert_int_eq(os->truncate(fd, _i == 0   ? MAKELOG_SIZE - 100
+					  : _i == 1 ? offs[5] + 8
+						    : MAKELOG_SIZE + 100),
+	    0);
+	os->close(fd);
+	verify();
+	ck_assert_int_eq(got.st, KVLOG_CORRUPT);
+	ck_assert_ptr_nonnull(find_kind(KVLOG_FINDING_SIZE));
+	ck_assert_str_eq(find_kind(KVLOG_FINDING_SIZE)->file, TWO);
+	ck_assert_int_eq(find_kind(KVLOG_FINDING_RECORD) != NULL, _i == 1);
+	makelog_fini(&m);
+}
+END_TEST
+
+/* Lost headers hide no record: the salt follows from the sums. */
+START_TEST(records_are_read_without_any_header)
+{
+	const struct one *one;
+
+	make_three();
+	makelog_flip(_i == 0 ? ONE : _i == 1 ? TWO : THREE, 100);
+	makelog_flip(_i == 0 ? ONE : _i == 1 ? TWO : THREE, 4096 + 100);
+	verify();
+	one = expect_one(KVLOG_FINDING_HEADERS,
+	    _i == 0   ? ONE
+	    : _i == 1 ? TWO
+		      : THREE,
+	    0);
+	ck_assert_uint_eq(one->len, SEGMENT_DATA_OFF);
+	ck_assert_uint_eq(got.report.record_count, 9);
+	ck_assert_uint_eq(got.report.last_seq, 9);
+	makelog_fini(&m);
+}
+END_TEST
+
+START_TEST(without_headers_and_records_a_file_is_lost)
+{
+	static const uint8_t zeros[MAKELOG_SIZE - SEGMENT_DATA_OFF];
+
+	make_three();
+	makelog_flip(TWO, 100);
+	makelog_flip(TWO, 4096 + 100);
+	makelog_poke(TWO, SEGMENT_DATA_OFF, zeros, sizeof zeros);
+	verify();
+	ck_assert_uint_eq(expect_one(KVLOG_FINDING_HEADERS, TWO, 0)->len, 0);
+	ck_assert_uint_eq(got.report.record_count, 6);
+	ck_assert_uint_eq(got.report.last_seq, 9);
+	makelog_fini(&m);
+}
+END_TEST
+
+START_TEST(a_missing_segment_is_told_and_the_rest_is_checked)
+{
+	const struct one *one;
+
+	make_three();
+	remove_file(_i == 0 ? ONE : TWO);
+	verify();
+	one = expect_one(KVLOG_FINDING_SEGMENT, "", 0);
+	ck_assert_uint_eq(one->segment, _i == 0 ? 1 : 2);
+	ck_assert_uint_eq(one->first_seq, _i == 0 ? 1 : 4);
+	ck_assert_uint_eq(one->last_seq, _i == 0 ? 3 : 6);
+	ck_assert_uint_eq(got.report.record_count, 6);
+	ck_assert_uint_eq(got.report.last_seq, 9);
+	makelog_fini(&m);
+}
+END_TEST
+
+/* The page says that the log went on behind the gap. */
+START_TEST(a_page_that_is_believed_attests_a_missing_segment)
+{
+	struct control control;
+	struct control_state state = {.generation = 5};
+
+	makelog_init(&m);
+	for (uint32_t n = 1; n <= 3; n++) {
+		makelog_begin(&m, n);
+		put("kk");
+	}
+	state.active_salt = m.seg->header.salt;
+	state.position = control_pos(3, m.off);
+	makelog_end(&m);
+	MAKELOG_OK(control_open(&control, &m.dir, true, NULL));
+	MAKELOG_OK(control_lock_writer(&control, &m.dir, 0, NULL));
+	MAKELOG_OK(control_format(&control, &state, NULL));
+	control_close(&control);
+	remove_file(TWO);
+	verify();
+	(void)expect_one(KVLOG_FINDING_SEGMENT, "", 0);
+	ck_assert_uint_eq(got.report.last_seq, 3);
+	makelog_fini(&m);
+}
+END_TEST
+
+START_TEST(segments_of_others_are_told)
+{
+	makelog_init(&m);
+	makelog_begin(&m, 1);
+	put("aa");
+	m.durable = m.seq;
+	if (_i == 0)
+		m.store.uuid[0] ^= 1;
+	makelog_begin(&m, 2);
+	if (_i == 0)
+		m.store.uuid[0] ^= 1;
+	if (_i == 1) {
+		m.link.prev_salt ^= 1;
+		ck_assert_int_eq(segment_store_link(m.seg, &m.link), 0);
+	}
+	put("bb");
+	m.durable = m.seq;
+	makelog_begin(&m, 3);
+	put("cc");
+	makelog_end(&m);
+	verify();
+	if (_i == 0)
+		(void)expect_one(KVLOG_FINDING_FOREIGN, TWO, 0);
+	else
+		(void)expect_one(KVLOG_FINDING_HISTORY, TWO, SEGMENT_LINK_OFF);
+	ck_assert_uint_eq(got.report.last_seq, 3);
+	makelog_fini(&m);
+}
+END_TEST
+
+START_TEST(a_segment_under_another_name_stands_where_it_belongs)
+{
+	make_three();
+	/* 0: only renamed; 1: a second copy of it. */
+	if (_i == 0)
+		ck_assert_int_eq(os->rename(m.dir.fd, TWO, "00000007.seg"), 0);
+	else
+		ck_assert_int_eq(os->link(m.dir.fd, TWO, "00000007.seg"), 0);
+	verify();
+	(void)expect_one(KVLOG_FINDING_NAME, "00000007.seg", 0);
+	ck_assert_uint_eq(got.report.record_count, 9);
+	ck_assert_uint_eq(got.report.last_seq, 9);
+	makelog_fini(&m);
+}
+END_TEST
+
+START_TEST(a_directory_in_place_of_a_segment_is_told)
+{
+	make_three();
+	remove_file(TWO);
+	ck_assert_int_eq(os->mkdir(makelog_path(TWO), 0755), 0);
+	verify();
+	(void)expect_one(KVLOG_FINDING_FILE, TWO, 0);
+	ck_assert_uint_eq(got.report.record_count, 6);
+	makelog_fini(&m);
+}
+END_TEST
+
+/* Sums are right, and yet nobody writes this. */
+START_TEST(records_that_contradict_themselves_are_told)
+{
+	struct record rec;
+	uint64_t off;
+
+	makelog_init(&m);
+	makelog_begin(&m, 1);
+	put("aa");
+	m.durable = 1;
+	m.seq++;
+	rec = makelog_record(&m, RECORD_PUT, "kk", VALUE, 0);
+	switch (_i) {
+	case 0:
+		rec.lag = 7;
+		break;
+	case 1:
+		rec.type = RECORD_DELETE;
+		break;
+	case 2:
+		rec.flags = RECORD_CLEAN;
+		break;
+	default:
+		rec.type = RECORD_MARK;
+		rec.key_len = 0;
+		rec.seq = 1;
+		break;
+	}
+	off = makelog_add(&m, &rec);
+	if (_i == 3)
+		m.seq--;
+	put("zz");
+	m.durable = m.seq;
+	(void)makelog_mark(&m, true);
+	makelog_end(&m);
+	verify();
+	(void)expect_one(KVLOG_FINDING_CONTENT, ONE, off);
+	makelog_fini(&m);
+}
+END_TEST
+
+START_TEST(two_whole_headers_that_differ_are_told)
+{
+	const uint8_t *bytes;
+	uint64_t size;
+	uint8_t fixed[SEGMENT_FIXED_LEN];
+
+	make_three();
+	ck_assert(simos_peek(makelog_path(TWO), &bytes, &size));
+	memcpy(fixed, bytes, sizeof fixed);
+	fixed[400] ^= 1;
+	put_u32(fixed + 8, sum_crc(fixed + 12, sizeof fixed - 12));
+	makelog_poke(TWO, 4096, fixed, sizeof fixed);
+	verify();
+	(void)expect_one(KVLOG_FINDING_CONTENT, TWO, 0);
+	makelog_fini(&m);
+}
+END_TEST
+
+/* Outputs: part of parts, with these keys. */
+static void
+make_output(unsigned part, unsigned parts, const char *const *keys,
+    const struct segment *last_input, uint64_t last_end)
+{
+	struct segment_header header = {
+	    .store = m.store,
+	    .kind = SEGMENT_OUTPUT,
+	    .id = {1, 2, 3, (uint16_t)part, (uint16_t)parts},
+	    .size = MAKELOG_SIZE,
+	    .end = SEGMENT_DATA_OFF,
+	    .set_id = 9,
+	    .last_salt = last_input->header.salt,
+	    .last_end = last_end,
+	    .last_seq = m.seq,
+	};
+	char name[DIR_NAME_LEN];
+	struct makelog out = m;
+
+	for (size_t i = 0; keys[i] != NULL; i++)
+		header.end += LEN;
+	out.seg = NULL;
+	out.seq = 1;
+	out.link = (struct segment_link){.first_seq = 1, .durable = true};
+	dir_make_name(name, &header.id, "seg");
+	makelog_begin_as(&out, &header, name);
+	for (size_t i = 0; keys[i] != NULL; i++) {
+		out.seq = i + 1;
+		(void)makelog_put(&out, keys[i], VALUE);
+		out.seq = i + 1;
+	}
+	makelog_end(&out);
+}
+
+/* Segments 1 and 2, two parts that stand for them, and segment 3. */
+static void
+make_outputs(const char *const *first, const char *const *second)
+{
+	makelog_init(&m);
+	makelog_begin(&m, 1);
+	put("aa");
+	put("bb");
+	makelog_begin(&m, 2);
+	put("cc");
+	put("dd");
+	m.durable = m.seq;
+	make_output(1, 2, first, m.seg, m.off);
+	make_output(2, 2, second, m.seg, m.off);
+	makelog_begin(&m, 3);
+	put("ee");
+	makelog_end(&m);
+}
+
+#define PART_1 "00000001-00000002.r3.1of2.seg"
+#define PART_2 "00000001-00000002.r3.2of2.seg"
+
+static const char *const keys_ab[] = {"aa", "bb", NULL};
+static const char *const keys_cd[] = {"cc", "dd", NULL};
+static const char *const keys_ca[] = {"cc", "aa", NULL};
+
+START_TEST(outputs_in_order_are_clean_and_their_inputs_left_over)
+{
+	unsigned leftovers = 0;
+
+	make_outputs(keys_ab, keys_cd);
+	verify();
+	expect_clean();
+	for (size_t i = 0; i < got.count; i++)
+		leftovers += got.all[i].kind == KVLOG_FINDING_LEFTOVER;
+	ck_assert_uint_eq(leftovers, 2);
+	ck_assert_uint_eq(got.report.segment_count, 3);
+	makelog_fini(&m);
+}
+END_TEST
+
+START_TEST(keys_out_of_order_in_an_output_are_told)
+{
+	if (_i == 0)
+		make_outputs(keys_ca, keys_cd); /* in one part */
+	else
+		make_outputs(keys_cd, keys_cd); /* from part to part */
+	verify();
+	(void)expect_one(KVLOG_FINDING_CONTENT, _i == 0 ? PART_1 : PART_2,
+	    SEGMENT_DATA_OFF + (_i == 0 ? LEN : 0));
+	makelog_fini(&m);
+}
+END_TEST
+
+START_TEST(damage_in_an_output_is_told)
+{
+	make_outputs(keys_ab, keys_cd);
+	makelog_flip(PART_2, _i == 0   ? SEGMENT_DATA_OFF + 1
+			     : _i == 1 ? SEGMENT_DATA_OFF + HEAD
+				       : 7000);
+	verify();
+	(void)expect_one(_i == 0   ? KVLOG_FINDING_RECORD
+			 : _i == 1 ? KVLOG_FINDING_VALUE
+				   : KVLOG_FINDING_ZEROS,
+	    PART_2, _i == 2 ? 7000 : SEGMENT_DATA_OFF);
+	makelog_fini(&m);
+}
+END_TEST
+
+/* While the inputs are there a missing part is unfinished work; without them
+ * it is a loss, and the other part is all there is. */
+START_TEST(a_missing_part_matters_without_the_inputs)
+{
+	make_outputs(keys_ab, keys_cd);
+	remove_file(PART_2);
+	if (_i == 0) {
+		verify();
+		expect_clean();
+		ck_assert_uint_eq(got.report.record_count, 5);
+	} else {
+		remove_file(ONE);
+		remove_file(TWO);
+		verify();
+		(void)expect_one(KVLOG_FINDING_SET, PART_1, 0);
+		ck_assert_uint_eq(got.report.record_count, 3);
+	}
+	makelog_fini(&m);
+}
+END_TEST
+
+/* A part without headers is none, as long as the inputs are there. */
+START_TEST(a_part_without_headers_matters_without_the_inputs)
+{
+	make_outputs(keys_ab, keys_cd);
+	makelog_flip(PART_2, 100);
+	makelog_flip(PART_2, 4096 + 100);
+	if (_i == 0) {
+		verify();
+		expect_clean();
+		ck_assert_uint_eq(got.report.segment_count, 3);
+		ck_assert_str_eq(got.all[0].file, PART_1);
+	} else {
+		remove_file(ONE);
+		remove_file(TWO);
+		verify();
+		(void)expect_one(KVLOG_FINDING_HEADERS, PART_2, 0);
+	}
+	ck_assert_uint_eq(got.report.record_count, 5);
+	makelog_fini(&m);
+}
+END_TEST
+
+static void
+make_file(const char *name)
+{
+	int fd;
+
+	ck_assert_int_eq(
+	    os->open(m.dir.fd, name, OS_OPEN_CREATE, 0644, &fd), 0);
+	os->close(fd);
+}
+
+START_TEST(other_files_are_told)
+{
+	make_three();
+	make_file("spare");
+	make_file("reserve");
+	make_file("segment.tmp");
+	make_file("notes.txt");
+	verify();
+	expect_clean();
+	ck_assert_str_eq(find_kind(KVLOG_FINDING_SPARE)->file, "spare");
+	ck_assert_str_eq(
+	    find_kind(KVLOG_FINDING_LEFTOVER)->file, "segment.tmp");
+	ck_assert_str_eq(find_kind(KVLOG_FINDING_STRANGER)->file, "notes.txt");
+	ck_assert_uint_eq(got.report.note_count, 5);
+	makelog_fini(&m);
+}
+END_TEST
+
+START_TEST(a_damaged_end_note_is_told)
+{
+	make_three();
+	MAKELOG_OK(control_create(&m.dir, NULL));
+	verify();
+	ck_assert_uint_eq(got.report.note_count, 0);
+	makelog_flip(DIR_LOCK_NAME, _i == 0 ? 4096 + 5 : 5000);
+	verify();
+	(void)expect_one(
+	    KVLOG_FINDING_LOCK, DIR_LOCK_NAME, _i == 0 ? 4096 : 5000);
+	makelog_fini(&m);
+}
+END_TEST
+
+START_TEST(a_medium_that_cannot_be_read_is_damage)
+{
+	uint64_t total, before = simos_count(SIMOS_PREAD);
+	bool told = false;
+
+	make_three();
+	before = simos_count(SIMOS_PREAD);
+	verify();
+	total = simos_count(SIMOS_PREAD) - before;
+	ck_assert_uint_gt(total, 9);
+	/* From some read on the disk is gone. */
+	for (uint64_t nth = 1; nth <= total; nth++) {
+		simos_fail(SIMOS_PREAD, nth, EIO, true);
+		verify();
+		simos_fail_clear();
+		ck_assert_int_eq(got.st, KVLOG_CORRUPT);
+		told |= find_kind(KVLOG_FINDING_UNREADABLE) != NULL;
+		ck_assert(any_damage(is_of_log) || any_damage(is_of_files));
+	}
+	ck_assert(told);
+	makelog_fini(&m);
+}
+END_TEST
+
+START_TEST(a_newer_record_is_refused)
+{
+	struct record rec;
+
+	makelog_init(&m);
+	makelog_begin(&m, 1);
+	put("kk");
+	m.seq++;
+	rec = makelog_record(&m, 7, "kk", VALUE, 0);
+	(void)makelog_add(&m, &rec);
+	makelog_end(&m);
+	verify();
+	ck_assert_int_eq(got.st, KVLOG_VERSION);
+	makelog_fini(&m);
+}
+END_TEST
+
+START_TEST(what_is_no_store_is_said)
+{
+	verify();
+	ck_assert_int_eq(got.st, KVLOG_NOSTORE);
+}
+END_TEST
+
+START_TEST(a_quick_look_checks_the_structure_only)
+{
+	static const struct {
+		uint64_t off;
+		bool told;
+	} flips[] = {
+	    {9, true},
+	    {4096 + 9, true},
+	    {1000, true},
+	    {SEGMENT_LINK_OFF + 9, true},
+	    {SEGMENT_DATA_OFF + 2, false},
+	    {SEGMENT_DATA_OFF + HEAD, false},
+	};
+
+	make_three_as(true);
+	got.flags = KVLOG_VERIFY_QUICK;
+	verify();
+	expect_clean();
+	ck_assert_uint_lt(got.report.byte_count, 4 * SEGMENT_DATA_OFF);
+	makelog_flip(TWO, flips[_i].off);
+	verify();
+	ck_assert_int_eq(got.st == KVLOG_CORRUPT, flips[_i].told);
+	remove_file(TWO);
+	verify();
+	(void)expect_one(KVLOG_FINDING_SEGMENT, "", 0);
+	makelog_fini(&m);
+}
+END_TEST
+
+/* Without records nothing attests these. */
+START_TEST(a_quick_look_leaves_open_what_a_full_one_must_tell)
+{
+	make_three();
+	if (_i == 0)
+		makelog_flip(TWO, SEGMENT_LINK_OFF + 9);
+	else
+		remove_file(TWO);
+	got.flags = KVLOG_VERIFY_QUICK;
+	verify();
+	expect_clean();
+	ck_assert_ptr_nonnull(
+	    find_kind(_i == 0 ? KVLOG_FINDING_LINK : KVLOG_FINDING_SEGMENT));
+	got.flags = 0;
+	verify();
+	ck_assert_int_eq(got.st, KVLOG_CORRUPT);
+	makelog_fini(&m);
+}
+END_TEST
+
+START_TEST(progress_may_stop_it_anywhere)
+{
+	uint64_t calls;
+
+	make_three();
+	makelog_flip(TWO, offs[5] + HEAD); /* so that keys are looked for */
+	verify();
+	calls = got.calls;
+	ck_assert_uint_gt(calls, 10);
+	for (uint64_t at = 1; at <= calls; at++) {
+		got.cancel_at = at;
+		verify();
+		ck_assert_int_eq(got.st, KVLOG_CANCELLED);
+		ck_assert_uint_eq(got.count, 0);
+	}
+	makelog_fini(&m);
+}
+END_TEST
+
+/* Each allocation fails once: it is said, or cost no more than a key's name;
+ * nothing leaks. */
+START_TEST(want_of_memory_is_said)
+{
+	unsigned said = 0;
+
+	make_three();
+	makelog_flip(ONE, offs[2] + HEAD);
+	for (uint64_t nth = 1;; nth++) {
+		uint64_t before = simos_count(SIMOS_MALLOC);
+		bool struck;
+
+		simos_fail(SIMOS_MALLOC, nth, ENOMEM, false);
+		verify();
+		simos_fail_clear();
+		struck = simos_count(SIMOS_MALLOC) - before >= nth;
+		if (!struck)
+			break;
+		if (got.st == KVLOG_NOMEM) {
+			ck_assert_int_eq(got.err.status, KVLOG_NOMEM);
+			said++;
+		} else {
+			ck_assert_int_eq(got.st, KVLOG_CORRUPT);
+		}
+		ck_assert_uint_eq(simos_leaks(NULL), 2); /* of m.dir */
+	}
+	ck_assert_uint_gt(said, 5);
+	makelog_fini(&m);
+}
+END_TEST
+
+int
+main(void)
+{
+	Suite *suite = suite_create("verify");
+	TCase *tc = makelog_case(suite, "kinds");
+
+	seed = rng_seed_from_env();
+	tcase_add_test(tc, a_whole_store_is_clean);
+	tcase_add_loop_test(tc, a_flipped_byte_is_told_by_what_it_was, 0, 6);
+	tcase_add_test(tc, padding_that_is_not_zero_is_told);
+	tcase_add_loop_test(
+	    tc, a_damaged_value_tells_what_is_left_of_its_key, 0, 4);
+	tcase_add_test(tc, a_batch_that_lost_a_part_is_told);
+	tcase_add_test(tc, missing_numbers_are_told);
+	tcase_add_test(
+	    tc, numbers_that_are_missing_behind_a_damaged_value_are_told);
+	tcase_add_test(tc, a_damaged_link_tells_what_is_missing_before_it);
+	tcase_add_test(tc, a_lost_end_is_told);
+	tcase_add_test(tc, a_torn_end_is_no_damage);
+	tcase_add_loop_test(tc, a_file_of_another_size_is_told, 0, 3);
+	tcase_add_loop_test(tc, records_are_read_without_any_header, 0, 3);
+	tcase_add_test(tc, without_headers_and_records_a_file_is_lost);
+	tcase_add_loop_test(
+	    tc, a_missing_segment_is_told_and_the_rest_is_checked, 0, 2);
+	tcase_add_test(tc, a_page_that_is_believed_attests_a_missing_segment);
+	tcase_add_loop_test(tc, segments_of_others_are_told, 0, 2);
+	tcase_add_loop_test(
+	    tc, a_segment_under_another_name_stands_where_it_belongs, 0, 2);
+	tcase_add_test(tc, a_directory_in_place_of_a_segment_is_told);
+	tcase_add_loop_test(
+	    tc, records_that_contradict_themselves_are_told, 0, 4);
+	tcase_add_test(tc, two_whole_headers_that_differ_are_told);
+	tcase_add_test(
+	    tc, outputs_in_order_are_clean_and_their_inputs_left_over);
+	tcase_add_loop_test(tc, keys_out_of_order_in_an_output_are_told, 0, 2);
+	tcase_add_loop_test(tc, damage_in_an_output_is_told, 0, 3);
+	tcase_add_loop_test(
+	    tc, a_missing_part_matters_without_the_inputs, 0, 2);
+	tcase_add_loop_test(
+	    tc, a_part_without_headers_matters_without_the_inputs, 0, 2);
+	tcase_add_test(tc, other_files_are_told);
+	tcase_add_loop_test(tc, a_damaged_end_note_is_told, 0, 2);
+	tcase_add_test(tc, a_medium_that_cannot_be_read_is_damage);
+	tcase_add_test(tc, a_newer_record_is_refused);
+	tcase_add_test(tc, what_is_no_store_is_said);
+	tcase_add_loop_test(tc, a_quick_look_checks_the_structure_only, 0, 6);
+	tcase_add_loop_test(
+	    tc, a_quick_look_leaves_open_what_a_full_one_must_tell, 0, 2);
+	tcase_add_test(tc, progress_may_stop_it_anywhere);
+	tcase_add_test(tc, want_of_memory_is_said);
+
+	tc = tcase_create("agreement");
+	tcase_set_timeout(tc, 300);
+	tcase_add_test(tc, random_damage_is_judged_as_recovery_does);
+	tcase_add_test(
+	    tc, crashes_are_judged_as_recovery_does_and_are_no_damage);
+	tcase_add_test(
+	    tc, damage_to_what_the_engine_made_is_judged_as_recovery_does);
+	suite_add_tcase(suite, tc);
+	return test_main(suite);
+}

@@ -221,6 +221,8 @@ open_run(struct run *run, unsigned flags)
 	o.interval_ms = 5;
 	o.segment_size = run->gen->segment_size;
 	o.index_mode = choose_mode(run, 0);
+	if (run->real) /* the simulated machine has one thread */
+		o.load_threads = (uint32_t)(run->op % 4);
 	if (kvlog_open(run->path, &o, &run->db, &err) != KVLOG_OK) {
 		note_wrong(run, "open: %s", err.text);
 		run->db = NULL;

@@ -577,7 +577,7 @@ struct kvlog_finding {
 	uint64_t last_seq;
 	const void *key; /* NULL: not known */
 	size_t key_len;
-	enum kvlog_older older; /* of the key */
+	enum kvlog_older older; /* of the key, or of all keys there */
 	const char *text;       /* a line: what it means, what to do */
 };
 

@@ -253,6 +253,23 @@ page_fits_files(const struct recoverer *rec, struct control_state *state)
 	return false;
 }
 
+/* Whether the page speaks of a file behind the gap: then nothing before that
+ * file was lost, but the missing one. */
+static bool
+page_is_behind_gap(
+    const struct recoverer *rec, const struct control_state *state)
+{
+	for (size_t i = rec->tiled; i < rec->set->count; i++) {
+		const struct segment *seg = rec->set->segments[i];
+
+		if (segment_number(seg) ==
+			control_pos_segment(state->position) &&
+		    seg->header.salt == state->active_salt)
+			return true;
+	}
+	return false;
+}
+
 /*
  * List and open, and take the page's word if it speaks of these files.
  * *ret_settled is false if page and files are of two moments: a reader that
@@ -268,6 +285,8 @@ find_files(struct recoverer *rec, bool page_valid,
 	*ret_settled = true;
 	if (st != KVLOG_OK || !page_valid)
 		return st;
+	if (page_is_behind_gap(rec, before))
+		return fail_missing(rec, rec->gap);
 	if (before->poison != 0) {
 		rec->r->state = *before;
 		rec->r->poisoned = true;

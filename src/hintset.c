@@ -658,12 +658,12 @@ add_gap(
 }
 
 enum kvlog_status
-hintset_cover(struct hintset *hints, size_t first, uint64_t end,
+hintset_cover(struct hintset *hints, size_t first, size_t stop, uint64_t end,
     struct hint_cover *c, struct kvlog_error *err)
 {
 	const struct segset *set = hints->set;
 	struct hint_list *list = hint_list_get(hints);
-	size_t h = 0, most = list->count + 2 * (set->count - first);
+	size_t h = 0, most = list->count + 2 * (stop - first);
 
 	memset(c, 0, sizeof *c);
 	c->hints = os->calloc(most, sizeof(*c->hints));
@@ -673,17 +673,18 @@ hintset_cover(struct hintset *hints, size_t first, uint64_t end,
 		hint_list_put(list);
 		return err_set(err, KVLOG_NOMEM, 0, "read hints");
 	}
-	for (size_t i = first; i < set->count; i++) {
+	for (size_t i = first; i < stop; i++) {
 		const struct segment *seg = set->segments[i];
 		uint64_t at = SEGMENT_DATA_OFF;
 
 		/* Those that begin before, or go on where one of them ends,
-		 * are of no use. */
+		 * are of no use, nor is one that goes on behind the last. */
 		while (h < list->count &&
 		       order_of(&first_source(list->hints[h])->id) <
 			   order_of(&seg->header.id))
 			h++;
 		while (h < list->count &&
+		       list->hints[h]->source_count <= stop - i &&
 		       first_source(list->hints[h])->seg == seg &&
 		       first_source(list->hints[h])->from == at) {
 			const struct hint *hint = list->hints[h];
@@ -693,8 +694,7 @@ hintset_cover(struct hintset *hints, size_t first, uint64_t end,
 			seg = last_source(hint)->seg;
 			at = last_source(hint)->to;
 		}
-		add_gap(
-		    c, seg, at, i + 1 == set->count ? end : segment_end(seg));
+		add_gap(c, seg, at, i + 1 == stop ? end : segment_end(seg));
 	}
 	hint_list_put(list);
 	return KVLOG_OK;

@@ -459,8 +459,8 @@ load_index(struct index *index, struct hintset *hints, unsigned threads,
 {
 	const struct segset *set = hints->set;
 	struct hint_cover cover;
-	enum kvlog_status st = hintset_cover(
-	    hints, 0, segment_end(set->segments[set->count - 1]), &cover, err);
+	enum kvlog_status st = hintset_cover(hints, 0, set->count,
+	    segment_end(set->segments[set->count - 1]), &cover, err);
 
 	if (st != KVLOG_OK)
 		return st;

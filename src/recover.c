@@ -77,6 +77,8 @@ struct recoverer {
 
 /* Files */
 
+/* An unreadable part makes its set incomplete; one that cannot be opened now
+ * says nothing. */
 static enum kvlog_status
 fill_set_ids(struct recoverer *rec)
 {
@@ -93,16 +95,14 @@ fill_set_ids(struct recoverer *rec)
 			rec->r->max_round = f->id.round;
 		if (f->id.parts == 1)
 			continue;
-		/* An unreadable part makes its set incomplete. */
+		f->set_id = i;
 		st = segment_open_header(
 		    rec->dir, f->name, &f->id, &seg, rec->err);
-		if (st == KVLOG_VERSION)
-			return st;
 		if (st == KVLOG_OK) {
 			f->set_id = seg->header.set_id;
 			segment_close(seg);
-		} else {
-			f->set_id = i;
+		} else if (st != KVLOG_CORRUPT) {
+			return st;
 		}
 	}
 	return KVLOG_OK;
@@ -370,7 +370,8 @@ is_covered(const struct recoverer *rec, size_t i)
 	    (i + 1 >= rec->tiled || !rec->set->segments[i + 1]->link_ok))
 		return false;
 	return survey_from(rec, i) == segment_end(seg) &&
-	       atomic_load(&seg->hinted_to) != 0;
+	       (atomic_load(&seg->hinted_to) != 0 ||
+		   seg->header.kind == SEGMENT_OUTPUT); /* an empty one */
 }
 
 static enum kvlog_status
@@ -441,10 +442,12 @@ survey_all(struct recoverer *rec)
 			    max_u64(rec->attested, seg->header.last_seq);
 		rec->r->seq_seen =
 		    max_u64(rec->r->seq_seen, seg->header.last_seq);
-		if (is_covered(rec, i))
+		if (is_covered(rec, i)) {
 			rec->attested = max_u64(rec->attested, seg->last_seq);
-		else
+			rec->surveys[i].end = segment_end(seg);
+		} else {
 			st = open_and_survey(rec, i);
+		}
 		rec->attested = max_u64(rec->attested, seg->hinted_seq);
 		rec->r->seq_seen = max_u64(rec->r->seq_seen, seg->hinted_seq);
 		rec->attested =
@@ -532,9 +535,10 @@ next_valid(struct recoverer *rec, size_t i, size_t p)
 
 /* bytes is 0 where something is missing rather than wrong. */
 static void
-note_damage(struct recoverer *rec, const struct segment *seg, uint64_t off,
-    uint64_t bytes)
+note_damage(
+    struct recoverer *rec, struct segment *seg, uint64_t off, uint64_t bytes)
 {
+	seg->hurt = true;
 	if (rec->r->damaged_ranges == 0) {
 		rec->r->damaged_segment = segment_number(seg);
 		rec->r->damaged_off = off;
@@ -634,7 +638,7 @@ judge_piece(struct recoverer *rec, struct verdict *v, size_t i, size_t p)
 static enum kvlog_status
 judge_link(struct recoverer *rec, struct verdict *v, size_t i)
 {
-	const struct segment *seg = rec->set->segments[i];
+	struct segment *seg = rec->set->segments[i];
 	struct segment *prev = rec->set->segments[i - 1];
 	uint64_t expected;
 
@@ -684,8 +688,10 @@ judge_segment(struct recoverer *rec, struct verdict *v, size_t i)
 		v->s = max_u64(v->s, seg->hinted_seq);
 	if (!sv->done) {
 		/* An earlier opening found that commits were lost at its end,
-		 * and its successor's link still says so. */
-		if (v->s < seg->last_seq) {
+		 * and its successor's link still says so.  In the output of a
+		 * compaction the last commits may be superseded. */
+		if (v->s < seg->last_seq &&
+		    seg->header.kind != SEGMENT_OUTPUT) {
 			note_damage(rec, seg, segment_end(seg), 0);
 			rec->r->flags |= KVLOG_RECOVERY_DEGRADED;
 		}
@@ -718,7 +724,7 @@ judge_segment(struct recoverer *rec, struct verdict *v, size_t i)
 static enum kvlog_status
 judge_unreadable_end(struct recoverer *rec, const struct verdict *v)
 {
-	const struct segment *seg = rec->set->segments[v->segment];
+	struct segment *seg = rec->set->segments[v->segment];
 
 	if (rec->control->writable)
 		return err_set_at(rec->err, KVLOG_IO, segment_number(seg),

@@ -633,11 +633,19 @@ set_place(struct kvlog_info *info, const struct index_ref *ref)
 	info->offset = ref->off;
 }
 
+/* The time: a clock that was set back does not revive what a compaction has
+ * judged. */
+static uint64_t
+now_ms(const struct kvlog *db)
+{
+	return max_u64(os->clock_ms(), db->set->now_ms);
+}
+
 static bool
-is_expired(const struct record *rec)
+is_expired(const struct kvlog *db, const struct record *rec)
 {
 	return (rec->flags & RECORD_EXPIRY) != 0 &&
-	       rec->expiry_ms <= os->clock_ms();
+	       rec->expiry_ms <= now_ms(db);
 }
 
 enum kvlog_status
@@ -650,7 +658,7 @@ store_read(struct kvlog *db, const void *key, size_t key_len, bool with_value,
 	enum kvlog_status st;
 
 	st = index_find(&db->index, hash, key, key_len, &ref);
-	if (st == KVLOG_OK && is_expired(&ref.rec))
+	if (st == KVLOG_OK && is_expired(db, &ref.rec))
 		st = KVLOG_NOTFOUND;
 	if (st == KVLOG_OK && (ref.rec.flags & RECORD_CODEC) != 0 && with_value)
 		st = KVLOG_VERSION;
@@ -674,7 +682,7 @@ store_cursor(struct kvlog *db, const void *prefix, size_t prefix_len,
 
 	if (db->writable)
 		pthread_mutex_lock(&db->log.turn);
-	st = hintset_cover(&db->hints, 0,
+	st = hintset_cover(&db->hints, 0, db->set->count,
 	    segment_end(db->set->segments[db->set->count - 1]), &cover, NULL);
 	if (db->writable)
 		pthread_mutex_unlock(&db->log.turn);
@@ -683,7 +691,7 @@ store_cursor(struct kvlog *db, const void *prefix, size_t prefix_len,
 	st = hint_cover_build(&cover, NULL);
 	if (st == KVLOG_OK)
 		st = cursor_create(cover.hints, cover.count, prefix, prefix_len,
-		    os->clock_ms(), keys_only, ret_cursor);
+		    now_ms(db), keys_only, ret_cursor);
 	hint_cover_fini(&cover);
 	return st;
 }

@@ -852,13 +852,14 @@ END_TEST
 
 /* As expect_list(); gaps as "[1:0-10]". */
 static void
-expect_cover(size_t first, unsigned end, const char *want)
+expect_part(size_t first, size_t last, unsigned end, const char *want)
 {
 	struct hint_cover cover;
 	char got[600] = "";
 	size_t len = 0;
 
-	MAKELOG_OK(hintset_cover(&hints, first - 1, at(end), &cover, NULL));
+	MAKELOG_OK(
+	    hintset_cover(&hints, first - 1, last, at(end), &cover, NULL));
 	for (size_t i = 0; i < cover.count; i++) {
 		const struct hint *h = cover.hints[i];
 		const struct hint_source *a =
@@ -879,6 +880,12 @@ expect_cover(size_t first, unsigned end, const char *want)
 		ck_assert_ptr_nonnull(cover.hints[i]);
 	hint_cover_fini(&cover);
 	hint_cover_fini(&cover); /* all zeros by now */
+}
+
+static void
+expect_cover(size_t first, unsigned end, const char *want)
+{
+	expect_part(first, set->count, end, want);
 }
 
 START_TEST(covers_are_hints_and_gaps)
@@ -903,6 +910,11 @@ START_TEST(covers_are_hints_and_gaps)
 	expect_cover(2, 5,
 	    "2-3:0-4 3-3:4-8 [3-3:8-10] 4-4:0-10 5-5:0-2 "
 	    "5-5:2-5");
+	/* Up to one in the middle; no hint that goes on behind it. */
+	expect_part(1, 3, 10, "1-1:0-10 2-3:0-4 3-3:4-8 [3-3:8-10]");
+	expect_part(1, 2, 10, "1-1:0-10 [2-2:0-10]");
+	expect_part(2, 2, 10, "[2-2:0-10]");
+	expect_part(4, 4, 10, "4-4:0-10");
 	/* What begins before is of no use, nor what goes on from there. */
 	expect_cover(3, 5, "[3-3:0-10] 4-4:0-10 5-5:0-2 5-5:2-5");
 	expect_cover(4, 5, "4-4:0-10 5-5:0-2 5-5:2-5");
@@ -929,7 +941,7 @@ START_TEST(covering_without_memory)
 		enum kvlog_status st;
 
 		simos_fail(SIMOS_MALLOC, nth, ENOMEM, false);
-		st = hintset_cover(&hints, 0, at(10), &cover, NULL);
+		st = hintset_cover(&hints, 0, set->count, at(10), &cover, NULL);
 		if (st == KVLOG_OK) {
 			st = hint_cover_build(&cover, NULL);
 			hint_cover_fini(&cover);

@@ -741,11 +741,9 @@ struct kvlog_compact_report {
  * in a store that nobody writes to.
  *
  * path         A directory with a store.  It is opened for writing, and locked
- *              for as long as this takes; readers are not disturbed, but
- *              for those with KVLOG_INDEX_HINTS: where one meets a segment
- *              that it has not looked at before and that is gone, it gets
- *              KVLOG_IO, and has to open the store again.  A dry run opens it
- *              for reading and takes no lock.
+ *              for as long as this takes; readers are not disturbed, and go on
+ *              to see what they saw.  A dry run opens it for reading and takes
+ *              no lock.
  * ret_report   Filled whatever the result, with what was done up to then; may
  *              be NULL.
  *

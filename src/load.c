@@ -394,8 +394,11 @@ map_all(const struct segset *set, struct kvlog_error *err)
 {
 	enum kvlog_status st = KVLOG_OK;
 
-	for (size_t i = 0; i < set->count && st == KVLOG_OK; i++)
+	for (size_t i = 0; i < set->count && st == KVLOG_OK; i++) {
 		st = segment_map(set->segments[i], err);
+		if (!set->segments[i]->map.writable)
+			segment_close_fd(set->segments[i]);
+	}
 	return st;
 }
 

@@ -40,6 +40,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#define HELD_OPEN 32   /* files, by a reader */
 #define LIST_TRIES 200 /* until a listing beside a writer holds still */
 #define TRY_PAUSE_NS UINT64_C(2000000)
 #define SEQ_NONE UINT64_MAX
@@ -108,6 +109,24 @@ fill_set_ids(struct recoverer *rec)
 	return KVLOG_OK;
 }
 
+/*
+ * A reader shows the store as it was when it was opened, whatever another
+ * process unlinks: it keeps the files open or, if they are many, mapped.  The
+ * only writer opens them again when it needs them.
+ */
+static enum kvlog_status
+hold(struct recoverer *rec, struct segment *seg)
+{
+	enum kvlog_status st = KVLOG_OK;
+
+	if (!rec->control->writer && rec->set->count < HELD_OPEN)
+		return KVLOG_OK;
+	if (!rec->control->writer)
+		st = segment_map(seg, rec->err);
+	segment_close_fd(seg);
+	return st;
+}
+
 static enum kvlog_status
 open_one(struct recoverer *rec, const struct file *file)
 {
@@ -128,7 +147,11 @@ open_one(struct recoverer *rec, const struct file *file)
 		    "directory and put the right file in its place",
 		    rec->dir->path, file->name);
 	}
-	segment_close_fd(seg); /* until it is needed */
+	st = hold(rec, seg);
+	if (st != KVLOG_OK) {
+		segment_close(seg);
+		return st;
+	}
 	st = segset_add(rec->set, seg, rec->err);
 	if (st != KVLOG_OK)
 		segment_close(seg);

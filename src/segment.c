@@ -391,9 +391,12 @@ segment_open(struct dir *dir, const char *name, const struct file_id *id,
 static int
 map_by_name(const struct segment *seg, struct os_map *ret_map)
 {
+	const uint64_t len = min_u64(seg->header.size, seg->file_len);
 	struct os_stat st;
 	int fd, rc;
 
+	if (seg->fd >= 0)
+		return os->map(seg->fd, len, false, false, ret_map);
 	rc = os->open(seg->dir->fd, seg->name, OS_OPEN_READ, 0, &fd);
 	if (rc != 0)
 		return rc;
@@ -401,8 +404,7 @@ map_by_name(const struct segment *seg, struct os_map *ret_map)
 	if (rc == 0 && (st.dev != seg->dev || st.ino != seg->ino))
 		rc = ESTALE;
 	if (rc == 0)
-		rc = os->map(fd, min_u64(seg->header.size, seg->file_len),
-		    false, false, ret_map);
+		rc = os->map(fd, len, false, false, ret_map);
 	os->close(fd);
 	return rc;
 }

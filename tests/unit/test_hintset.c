@@ -719,6 +719,37 @@ START_TEST(damage_ends_merging)
 }
 END_TEST
 
+static bool
+count_down(void *arg)
+{
+	unsigned *left = arg;
+
+	return (*left)-- > 0;
+}
+
+/* Others have a say while much is merged. */
+START_TEST(merging_can_be_left)
+{
+	unsigned left = 0, files;
+
+	add_segments(2);
+	write_hint(1, 0, 1, -1);
+	write_hint(2, 0, 2, -1);
+	collect();
+	files = count_files(FILE_HINT);
+	hints.go_on = count_down;
+	hints.go_on_arg = &left;
+	ck_assert(!merge_step(UINT64_MAX));
+	expect_list("1-1:0-10 2-2:0-10");
+	ck_assert_uint_eq(count_files(FILE_TMP), 0);
+	ck_assert_uint_eq(count_files(FILE_HINT), files);
+	left = 100;
+	ck_assert(merge_step(UINT64_MAX));
+	ck_assert_uint_lt(left, 100);
+	expect_list("1-2:0-10");
+}
+END_TEST
+
 /* Inputs with damaged blocks make a sound output. */
 START_TEST(damaged_inputs_make_a_sound_output)
 {
@@ -1284,6 +1315,7 @@ main(void)
 	tcase_add_test(tc, what_must_not_be_merged_is_not);
 	tcase_add_test(tc, parts_of_a_set_are_neighbours);
 	tcase_add_test(tc, damage_ends_merging);
+	tcase_add_test(tc, merging_can_be_left);
 	tcase_add_test(tc, damaged_inputs_make_a_sound_output);
 	tcase_add_test(tc, merging_that_fails_changes_nothing);
 	tcase_add_loop_test(tc, there_are_always_few, 0, 4);

@@ -376,7 +376,7 @@ wake_thread(struct kvlog *db)
 }
 
 static void
-wake_after_rollover(void *arg)
+wake_for_work(void *arg)
 {
 	(void)wake_thread(arg);
 }
@@ -498,7 +498,7 @@ open_for_writing(struct kvlog *db, struct kvlog_error *err)
 		    &db->index, db->options.segment_size, &db->recovery, err);
 	if (st != KVLOG_OK)
 		return st;
-	db->log.wake = wake_after_rollover;
+	db->log.wake = wake_for_work;
 	db->log.wake_arg = db;
 	/* Without a reserve puts are refused, not the opening. */
 	db->log.reserve_used =

@@ -266,9 +266,12 @@ choose(struct hint_list *list, bool verify)
 		for (size_t j = 1; j < hint->source_count; j++)
 			fits = fits && covered_to(hint->sources[j].seg) ==
 					   SEGMENT_DATA_OFF;
-		/* One that covers nothing would never be behind another. */
-		fits = fits && last_source(hint)->to >
-				   covered_to(last_source(hint)->seg);
+		/* One that covers nothing serves if its segment is empty, and
+		 * once. */
+		s = last_source(hint);
+		fits = fits && (s->to > covered_to(s->seg) ||
+				   (s->to == segment_end(s->seg) &&
+				       atomic_load(&s->seg->hinted_to) == 0));
 		if (!fits || (verify && !hint_verify(hint))) {
 			hint_unref(hint);
 			continue;

@@ -38,6 +38,11 @@ struct hintset {
 	 * all of them anyway can so do without a damaged one, and the records
 	 * are surveyed instead. */
 	bool verify;
+	/* Merging many hints takes seconds.  Called now and then meanwhile,
+	 * to do what cannot wait; false: leave it, all is as it was.  May be
+	 * NULL. */
+	bool (*go_on)(void *arg);
+	void *go_on_arg;
 };
 
 enum kvlog_status hintset_init(

@@ -377,8 +377,11 @@ survey_from(const struct recoverer *rec, size_t i)
 	const struct segment *seg = rec->set->segments[i];
 	uint64_t hinted_to = atomic_load(&seg->hinted_to);
 
-	/* Without its link, its first records tell where it stands. */
-	if (i >= rec->tiled || hinted_to == 0 || (i > 0 && !seg->link_ok))
+	/* Without its link, its first records tell where it stands.  After a
+	 * failed sync records are copied, and hints go with what they are
+	 * copied from: all damage must be known before. */
+	if (i >= rec->tiled || hinted_to == 0 || (i > 0 && !seg->link_ok) ||
+	    rec->r->poisoned)
 		return SEGMENT_DATA_OFF;
 	return hinted_to;
 }

@@ -78,6 +78,21 @@ enum kvlog_status hint_build(const struct hint_source *sources,
     size_t source_count, uint64_t max_seq, struct hint **ret_hint,
     struct kvlog_error *err);
 
+/* Where a record's header was found damaged. */
+struct hint_damage {
+	const struct segment *seg; /* NULL: nowhere */
+	uint64_t off;
+};
+
+/*
+ * The same of whole sources, around damaged records: they are left out, so
+ * that an older one of such a key may show.  *ret_damage is the first of
+ * them.  Never KVLOG_CORRUPT.
+ */
+enum kvlog_status hint_build_around(const struct hint_source *sources,
+    size_t source_count, struct hint **ret_hint, struct hint_damage *ret_damage,
+    struct kvlog_error *err);
+
 /* Write an image to its file, or to one of this name. */
 enum kvlog_status hint_write(
     const struct hint *hint, struct dir *dir, struct kvlog_error *err);

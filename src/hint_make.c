@@ -556,6 +556,22 @@ add_sorted(struct sorting *s, const struct record *rec, const uint8_t *bytes,
 	return 0;
 }
 
+/* The next place behind off where a record stands, or to. */
+static uint64_t
+next_record(const struct segment *seg, uint64_t off, uint64_t to)
+{
+	struct record rec;
+
+	for (off += RECORD_ALIGN; off < to; off += RECORD_ALIGN) {
+		const uint8_t *p = seg->map.addr + off;
+
+		if (record_parse(p, to - off, &rec) &&
+		    record_header_ok(p, &rec, segment_seed(seg, off)))
+			return off;
+	}
+	return to;
+}
+
 /*
  * Gather the records of a source that stand for keys, of commits up to
  * max_seq.  Sets its last_seq, and its to if cut is set: behind the last
@@ -563,7 +579,8 @@ add_sorted(struct sorting *s, const struct record *rec, const uint8_t *bytes,
  */
 static enum kvlog_status
 gather(struct sorting *s, struct hint_source *source, uint32_t index,
-    uint64_t max_seq, bool cut, struct kvlog_error *err)
+    uint64_t max_seq, bool cut, struct hint_damage *damage,
+    struct kvlog_error *err)
 {
 	const struct segment *seg = source->seg;
 	uint64_t off = source->from, taken = off;
@@ -571,8 +588,15 @@ gather(struct sorting *s, struct hint_source *source, uint32_t index,
 	bool bad = false;
 
 	source->last_seq = 0;
-	for (; segment_walk(seg, &off, source->to, &rec, &bad);
-	     off += rec.size) {
+	for (;; off += rec.size) {
+		while (!segment_walk(seg, &off, source->to, &rec, &bad) &&
+		       bad && damage != NULL) {
+			if (damage->seg == NULL)
+				*damage = (struct hint_damage){seg, off};
+			off = next_record(seg, off, source->to);
+		}
+		if (bad || off >= source->to)
+			break;
 		if (rec.type == RECORD_MARK)
 			continue;
 		if (rec.seq > max_seq)
@@ -662,9 +686,9 @@ image_of(struct hint_writer *w, struct hint **ret_hint, struct kvlog_error *err)
 	return KVLOG_OK;
 }
 
-enum kvlog_status
-hint_build(const struct hint_source *sources, size_t source_count,
-    uint64_t max_seq, struct hint **ret_hint, struct kvlog_error *err)
+static enum kvlog_status
+build(const struct hint_source *sources, size_t source_count, uint64_t max_seq,
+    struct hint **ret_hint, struct hint_damage *damage, struct kvlog_error *err)
 {
 	struct sorting s = {0};
 	struct hint_source *own =
@@ -685,7 +709,7 @@ hint_build(const struct hint_source *sources, size_t source_count,
 			break;
 		st = gather(&s, &own[i], (uint32_t)i,
 		    last ? max_seq : UINT64_MAX, last && max_seq != UINT64_MAX,
-		    err);
+		    damage, err);
 	}
 	if (st == KVLOG_OK) {
 		sort_and_thin(&s);
@@ -699,6 +723,23 @@ hint_build(const struct hint_source *sources, size_t source_count,
 	os->free(s.list);
 	os->free(own);
 	return st;
+}
+
+enum kvlog_status
+hint_build(const struct hint_source *sources, size_t source_count,
+    uint64_t max_seq, struct hint **ret_hint, struct kvlog_error *err)
+{
+	return build(sources, source_count, max_seq, ret_hint, NULL, err);
+}
+
+enum kvlog_status
+hint_build_around(const struct hint_source *sources, size_t source_count,
+    struct hint **ret_hint, struct hint_damage *ret_damage,
+    struct kvlog_error *err)
+{
+	memset(ret_damage, 0, sizeof *ret_damage);
+	return build(
+	    sources, source_count, UINT64_MAX, ret_hint, ret_damage, err);
 }
 
 enum kvlog_status

@@ -356,6 +356,37 @@ hintset_add(struct hintset *hints, struct hint *hint)
 	return st;
 }
 
+/* With the lock held.  No hint file may hide it. */
+static void
+note_hurt(struct hintset *hints, const struct hint_damage *damage)
+{
+	if (damage->seg == NULL)
+		return;
+	own(damage->seg)->hint_failed = true;
+	if (hints->hurt.seg == NULL)
+		hints->hurt = *damage;
+}
+
+void
+hintset_note_hurt(
+    struct hintset *hints, const struct segment *seg, uint64_t off)
+{
+	pthread_mutex_lock(&hints->lock);
+	note_hurt(hints, &(struct hint_damage){seg, off});
+	pthread_mutex_unlock(&hints->lock);
+}
+
+struct hint_damage
+hintset_hurt(struct hintset *hints)
+{
+	struct hint_damage hurt;
+
+	pthread_mutex_lock(&hints->lock);
+	hurt = hints->hurt;
+	pthread_mutex_unlock(&hints->lock);
+	return hurt;
+}
+
 enum kvlog_status
 hintset_mend(
     struct hintset *hints, const struct hint *damaged, struct kvlog_error *err)
@@ -364,15 +395,18 @@ hintset_mend(
 
 	pthread_mutex_lock(&hints->lock);
 	for (size_t i = 0; i < present(hints)->count; i++) {
+		struct hint_damage damage;
 		struct hint *image;
 
 		/* Otherwise another thread was faster. */
 		if (present(hints)->hints[i] != damaged)
 			continue;
-		st = hint_build(damaged->sources, damaged->source_count,
-		    UINT64_MAX, &image, err);
+		st = hint_build_around(damaged->sources, damaged->source_count,
+		    &image, &damage, err);
 		if (st == KVLOG_OK)
 			st = splice(hints, i, 1, image);
+		if (st == KVLOG_OK)
+			note_hurt(hints, &damage);
 		break;
 	}
 	pthread_mutex_unlock(&hints->lock);

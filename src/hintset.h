@@ -34,6 +34,9 @@ struct hintset {
 	struct epoch *epoch;
 	_Atomic(struct hint_list *) list;
 	pthread_mutex_t lock; /* one change at a time */
+	/* Under the lock: the first damaged record that was met when a damaged
+	 * hint was replaced. */
+	struct hint_damage hurt;
 	/* Hints are verified as a whole before they are chosen: whoever reads
 	 * all of them anyway can so do without a damaged one, and the records
 	 * are surveyed instead. */
@@ -65,6 +68,11 @@ bool hintset_uses(struct hintset *hints, const char *name);
 struct hint_list *hint_list_get(struct hintset *hints);
 void hint_list_put(struct hint_list *list); /* NULL is fine */
 
+/* Note that records are damaged, and what was noted. */
+void hintset_note_hurt(
+    struct hintset *hints, const struct segment *seg, uint64_t off);
+struct hint_damage hintset_hurt(struct hintset *hints);
+
 /*
  * Add a hint of one segment that begins at the segment's hinted_to; its
  * reference becomes the set's, or is dropped on KVLOG_NOMEM.
@@ -78,7 +86,8 @@ enum kvlog_status hintset_add(struct hintset *hints, struct hint *hint);
 bool hintset_store_image(
     struct hintset *hints, struct dir *dir, uint64_t attested);
 
-/* Put an image in memory in the place of a hint that was found damaged. */
+/* Put an image in memory in the place of a hint that was found damaged; of
+ * records that are damaged too the image does not know. */
 enum kvlog_status hintset_mend(
     struct hintset *hints, const struct hint *damaged, struct kvlog_error *err);
 

@@ -190,15 +190,9 @@ find_in_hints(struct index *index, uint64_t hash, const struct hint_key *key,
 			if (unsound)
 				break;
 		}
-		if (unsound) {
-			const struct hint *hint = list->hints[i - 1];
-
-			st = hintset_mend(index->hints, hint, NULL);
-			/* Of its records one is damaged too: perhaps this
-			 * key's. */
-			ret_ref->seg = hint->sources[0].seg;
-			ret_ref->off = hint->sources[0].from;
-		}
+		if (unsound)
+			st = hintset_mend(
+			    index->hints, list->hints[i - 1], NULL);
 		hint_list_put(list);
 		if (!unsound || st != KVLOG_OK)
 			return st;

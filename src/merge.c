@@ -29,10 +29,12 @@ struct source {
 	struct hint *hint;
 	uint64_t next;   /* number of the entry that is loaded */
 	bool damaged;    /* the record of that is */
-	bool lost;       /* and so is all behind it */
+	bool told;       /* ... but it is none of the hint's: it tells of damage
+			    that was found when an image was made */
 	uint64_t prefix; /* first 8 bytes of its key, to compare */
 	struct hint_entry entry;
 	struct record rec;
+	struct hint_damage hurt; /* met when the hint was replaced */
 	size_t age;
 };
 
@@ -72,43 +74,26 @@ fetch_ahead(const struct source *s)
 		PREFETCH(e.seg->map.addr + e.off);
 }
 
-/* The source that the place of an error is in. */
-static const struct segment *
-segment_of(const struct hint *hint, uint32_t number)
-{
-	size_t i = 0;
-
-	while (i + 1 < hint->source_count &&
-	       segment_number(hint->sources[i].seg) != number)
-		i++;
-	return hint->sources[i].seg;
-}
-
 /*
  * Take an image in the place of a hint that is damaged, and go to where the
  * hint was: behind the last key that came from anywhere, or to where the walk
- * began.  s is lost if there can be no image.
+ * began.  If a record is damaged too, an entry before the others tells so.
  */
 static enum kvlog_status
 replace_hint(struct merge *m, struct source *s)
 {
-	struct kvlog_error err = {0};
 	struct hint *image;
-	enum kvlog_status st = hint_build(
-	    s->hint->sources, s->hint->source_count, UINT64_MAX, &image, &err);
+	enum kvlog_status st = hint_build_around(
+	    s->hint->sources, s->hint->source_count, &image, &s->hurt, NULL);
 
-	if (st == KVLOG_CORRUPT) {
-		s->entry = (struct hint_entry){.hash = MERGE_ANY_HASH,
-		    .seg = segment_of(s->hint, err.segment),
-		    .off = err.offset};
-		s->lost = true;
-		return KVLOG_OK;
-	}
-	if (st != KVLOG_OK)
+	if (st != KVLOG_OK) {
+		s->hurt.seg = NULL;
 		return st;
+	}
 	hint_unref(s->hint);
 	s->hint = image;
 	(void)hint_seek(image, m->has_last ? &m->last : &m->start, &s->next);
+	s->told = s->hurt.seg != NULL;
 	return KVLOG_OK;
 }
 
@@ -116,19 +101,23 @@ replace_hint(struct merge *m, struct source *s)
 static enum kvlog_status
 load(struct merge *m, struct source *s, bool *ret_there)
 {
-	*ret_there = s->next < s->hint->entry_count;
-	if (*ret_there && !s->lost && !hint_get(s->hint, s->next, &s->entry)) {
+	*ret_there = s->told || s->next < s->hint->entry_count;
+	if (*ret_there && !s->told && !hint_get(s->hint, s->next, &s->entry)) {
 		enum kvlog_status st = replace_hint(m, s);
 
 		if (st != KVLOG_OK)
 			return st;
-		if (!s->lost)
-			*ret_there = s->next < s->hint->entry_count &&
-				     hint_get(s->hint, s->next, &s->entry);
+		*ret_there =
+		    s->told || (s->next < s->hint->entry_count &&
+				   hint_get(s->hint, s->next, &s->entry));
 	}
 	if (!*ret_there)
 		return KVLOG_OK;
-	s->damaged = s->lost || !hint_read(&s->entry, &s->rec);
+	if (s->told)
+		s->entry = (struct hint_entry){.hash = MERGE_NO_HASH,
+		    .seg = s->hurt.seg,
+		    .off = s->hurt.off};
+	s->damaged = s->told || !hint_read(&s->entry, &s->rec);
 	if (s->damaged) /* reported at once: it sorts first */
 		memset(&s->rec, 0, sizeof s->rec);
 	else
@@ -191,7 +180,7 @@ place(struct merge *m)
 		enum kvlog_status st = KVLOG_OK;
 		bool there;
 
-		s->lost = false;
+		s->told = s->hurt.seg != NULL; /* in every walk */
 		if (!hint_seek(s->hint, &m->start, &s->next))
 			st = replace_hint(m, s);
 		if (st == KVLOG_OK)
@@ -213,13 +202,16 @@ advance_top(struct merge *m)
 {
 	struct source *top = m->heap[0];
 	const uint64_t from = top->next;
+	const bool told = top->told;
 	bool there;
 	enum kvlog_status st;
 
-	top->next = top->lost ? top->hint->entry_count : from + 1;
+	top->next = told ? from : from + 1;
+	top->told = false;
 	st = load(m, top, &there);
 	if (st != KVLOG_OK) {
 		top->next = from;
+		top->told = told;
 		return st;
 	}
 	if (!there)
@@ -332,9 +324,7 @@ static const struct damaged *
 find_damaged(const struct merge *m, const struct merge_entry *e)
 {
 	for (size_t i = 0; i < m->damaged_count; i++)
-		if ((m->damaged[i].hash == e->hash ||
-			m->damaged[i].hash == MERGE_ANY_HASH) &&
-		    m->damaged[i].age > e->age)
+		if (m->damaged[i].hash == e->hash && m->damaged[i].age > e->age)
 			return &m->damaged[i];
 	return NULL;
 }

@@ -14,16 +14,16 @@
 
 struct merge;
 
-/* The hash of a damaged entry that may be of any key. */
-#define MERGE_ANY_HASH UINT64_MAX
+/* The hash of a damaged entry that no hint names: of whatever key it is, an
+ * older record may show. */
+#define MERGE_NO_HASH UINT64_MAX
 
 /*
  * Begin before the first key of the hints, which are in the order of the log,
  * the newest last; each is held by a reference until the merge is destroyed.
  * A hint that turns out to be damaged is replaced by an image in memory,
- * unnoticed but for the time it takes; if that cannot be, as a record is
- * damaged too, a damaged entry stands for all that the hint still held, and
- * what is older comes out damaged.
+ * unnoticed but for the time it takes; if records are damaged too, one damaged
+ * entry tells so, and the image is without them.
  */
 enum kvlog_status merge_create(
     struct hint *const *hints, size_t count, struct merge **ret_merge);

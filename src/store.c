@@ -725,7 +725,6 @@ store_count(struct kvlog *db, uint64_t *ret_count)
 {
 	struct cursor *cursor;
 	uint64_t count = 0;
-	bool lost = false;
 	enum kvlog_status st;
 
 	if (db->index.hints == NULL) {
@@ -735,14 +734,15 @@ store_count(struct kvlog *db, uint64_t *ret_count)
 	st = store_cursor(db, NULL, 0, true, &cursor);
 	if (st != KVLOG_OK)
 		return st;
-	/* A damaged record is a key, as it is to an index in memory; older
-	 * ones that may be of that key are not, unless they may be of any. */
+	/* A damaged record that a hint names is a key, as it is to an index in
+	 * memory; older ones that may be of that key are not. */
 	while ((st = cursor_next(cursor)) == KVLOG_OK || st == KVLOG_CORRUPT) {
 		const struct merge_entry *e = cursor_entry(cursor);
-		bool named = e->rec.key != NULL;
 
-		lost = lost || (!named && e->hash == MERGE_ANY_HASH);
-		count += st == KVLOG_OK || !named || lost;
+		if (e->hash == MERGE_NO_HASH)
+			hintset_note_hurt(&db->hints, e->seg, e->off);
+		else
+			count += st == KVLOG_OK || e->rec.key == NULL;
 	}
 	cursor_destroy(cursor);
 	if (st != KVLOG_NOTFOUND)
@@ -812,6 +812,7 @@ enum kvlog_status
 store_stats(struct kvlog *db, struct kvlog_stats *s)
 {
 	struct hint_list *list;
+	struct hint_damage hurt;
 	uint64_t records = 0;
 	bool quick = s->quick;
 	enum kvlog_status st = KVLOG_OK;
@@ -855,10 +856,20 @@ store_stats(struct kvlog *db, struct kvlog_stats *s)
 	s->index_bytes = keydir_bytes(db->index.keydir);
 	s->format = SEGMENT_FORMAT;
 	s->recovery = db->recovery.flags;
+	hurt = hintset_hurt(&db->hints);
 	s->recovery_ns = db->recovery_ns;
 	s->damaged_bytes = db->recovery.damaged_bytes;
 	s->damaged_ranges = db->recovery.damaged_ranges;
 	memcpy(s->recovery_text, db->recovery_text, sizeof s->recovery_text);
+	if (hurt.seg != NULL) {
+		s->recovery |= KVLOG_RECOVERY_DAMAGE | KVLOG_RECOVERY_DEGRADED;
+		s->damaged_ranges++;
+		if ((db->recovery.flags & KVLOG_RECOVERY_DAMAGE) == 0)
+			snprintf(s->recovery_text, sizeof s->recovery_text,
+			    "damage found in a record and a hint file, first "
+			    "in segment %" PRIu32 " at offset %" PRIu64,
+			    segment_number(hurt.seg), hurt.off);
+	}
 	memcpy(s->uuid, db->set->segments[0]->header.store.uuid, 16);
 	return KVLOG_OK;
 }

@@ -392,14 +392,15 @@ cli_write_how(struct cli *cli, struct kvlog_write *ret_how)
 }
 
 static void
-warn_of_damage(struct cli *cli, struct kvlog *db)
+warn_of_damage(struct cli *cli, struct kvlog *db, bool opening)
 {
 	struct kvlog_stats stats = {.size = sizeof stats, .quick = true};
 
 	if (kvlog_stats_get(db, &stats) != KVLOG_OK)
 		return; /* the command itself will meet the reason */
 	cli->degraded = (stats.recovery & KVLOG_RECOVERY_DEGRADED) != 0;
-	if ((stats.recovery & KVLOG_RECOVERY_DAMAGE) != 0)
+	cli->warned = (stats.recovery & KVLOG_RECOVERY_DAMAGE) != 0;
+	if (cli->warned)
 		cli_warn(cli,
 		    "%s is damaged: %s%s; 'kvlog dump' saves what can be read, "
 		    "kvlog-recovery(7) says more",
@@ -407,7 +408,7 @@ warn_of_damage(struct cli *cli, struct kvlog *db)
 		    cli->degraded ? "; its keys are not known, so that a key "
 				    "may be missing or show an older value"
 				  : "");
-	else if (stats.recovery_text[0] != '\0')
+	else if (opening && stats.recovery_text[0] != '\0')
 		cli_remark(
 		    cli, "%s: recovery: %s", cli->store, stats.recovery_text);
 }
@@ -462,7 +463,7 @@ cli_open(struct cli *cli, unsigned flags, uint64_t segment_size,
 	st = kvlog_open(cli->store, &options, ret_db, &cli->error);
 	if (st != KVLOG_OK)
 		return cli_fail_open(cli, st);
-	warn_of_damage(cli, *ret_db);
+	warn_of_damage(cli, *ret_db, true);
 	return CLI_DONE;
 }
 
@@ -471,6 +472,9 @@ cli_close(struct cli *cli, struct kvlog *db, enum cli_exit status)
 {
 	enum kvlog_status st;
 
+	/* With keys looked up in hints, damage may be met only now. */
+	if (cli->index_mode == KVLOG_INDEX_HINTS && !cli->warned)
+		warn_of_damage(cli, db, false);
 	cli->error = (struct kvlog_error){0};
 	st = kvlog_close(db, &cli->error);
 	if (st != KVLOG_OK && status == CLI_DONE)

@@ -80,6 +80,7 @@ struct cli {
 	bool json;
 	bool quiet;
 	bool verbose;
+	bool warned;              /* that the store is damaged */
 	bool degraded;            /* set by cli_open(): the keys of damaged
 				     records are not known */
 	struct kvlog_error error; /* of the last library call that has one */

@@ -484,12 +484,12 @@ START_TEST(a_damaged_hint_changes_nothing)
 }
 END_TEST
 
-/* A hint and a record below it: then no older value is believed. */
+/* A hint and a record below it: that is said, and the walk goes on. */
 START_TEST(damage_of_both_hint_and_record_is_said)
 {
 	const struct merge_entry *e;
 	enum kvlog_status st;
-	unsigned corrupt = 0;
+	unsigned corrupt = 0, newest = 0;
 
 	make_three();
 	write_hints();
@@ -506,9 +506,10 @@ START_TEST(damage_of_both_hint_and_record_is_said)
 			continue;
 		}
 		MAKELOG_OK(st);
-		ck_assert_uint_gt(e->rec.seq, 10); /* of the third segment */
+		newest += e->rec.seq > 10; /* of the third segment */
 	}
-	ck_assert_uint_eq(corrupt, 3); /* the hint; "b"; "x" */
+	ck_assert_uint_eq(corrupt, 1);
+	ck_assert_uint_gt(newest, 2);
 	finish();
 }
 END_TEST

@@ -825,6 +825,49 @@ judge_all(struct recoverer *rec, struct verdict *v)
 	return KVLOG_OK;
 }
 
+/* Whether the log reaches the place that the end note names. */
+static bool
+reaches_note(
+    const struct recoverer *rec, const struct verdict *v, size_t *ret_i)
+{
+	const struct segset *set = rec->set;
+
+	for (size_t i = 0; i <= v->segment; i++) {
+		const struct segment *seg = set->segments[i];
+		uint64_t end = i == v->segment ? v->off : segment_end(seg);
+
+		*ret_i = i;
+		if (seg->header.id.last < rec->note.segment)
+			continue;
+		return seg->header.kind != SEGMENT_PLAIN ||
+		       (seg->header.salt == rec->note.salt &&
+			   end >= rec->note.end);
+	}
+	return false;
+}
+
+/*
+ * The end note is a lower bound in place as well as in number.  Where a file
+ * of another copy of the store has taken the place of this one's, numbers may
+ * be as high as they should be, while commits are missing.
+ */
+static void
+judge_note(struct recoverer *rec, const struct verdict *v)
+{
+	const struct segset *set = rec->set;
+	size_t i;
+
+	if (rec->r->warm || !rec->has_note ||
+	    (rec->r->flags & KVLOG_RECOVERY_DAMAGE) != 0 ||
+	    memcmp(rec->note.uuid, set->segments[0]->header.store.uuid, 16) !=
+		0 ||
+	    reaches_note(rec, v, &i))
+		return;
+	note_damage(rec, set->segments[i],
+	    i == v->segment ? v->off : segment_end(set->segments[i]), 0);
+	rec->r->flags |= KVLOG_RECOVERY_DEGRADED;
+}
+
 /* Let the set end where the verdict says. */
 static enum kvlog_status
 apply_verdict(struct recoverer *rec, const struct verdict *v)
@@ -896,8 +939,10 @@ look(struct recoverer *rec, bool page_valid, const struct control_state *before,
 		st = survey_all(rec);
 	if (st == KVLOG_OK)
 		st = judge_all(rec, &verdict);
-	if (st == KVLOG_OK)
+	if (st == KVLOG_OK) {
+		judge_note(rec, &verdict);
 		st = apply_verdict(rec, &verdict);
+	}
 	for (size_t i = 0; i < rec->survey_count; i++)
 		survey_fini(&rec->surveys[i]);
 	os->free(rec->surveys);

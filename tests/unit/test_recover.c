@@ -1011,6 +1011,38 @@ START_TEST(a_log_that_ends_before_its_note_is_damaged)
 }
 END_TEST
 
+/* Numbers are high enough, but the note names another place: a file of a copy
+ * of the store has taken the place of this one's.  _i: the first segment was
+ * longer; it was another; the log had more segments; none of these. */
+START_TEST(a_note_is_a_bound_in_place_too)
+{
+	struct control_state state = {0};
+	struct control_note note = {.segment = 1};
+
+	begin();
+	puts_to(2);
+	m.durable = 2;
+	note.salt = m.seg->header.salt;
+	note.end = m.off + (_i == 0 ? 8 : 0);
+	note.last_seq = 2;
+	if (_i == 1)
+		note.salt ^= 1;
+	if (_i == 2)
+		note.segment = 3;
+	makelog_begin_range(&m, 2, RECORD_RANGE);
+	m.seq = RECORD_RANGE - 1;
+	put();
+	makelog_end(&m);
+	memcpy(note.uuid, m.store.uuid, 16);
+	make_page(&state, &note);
+	find();
+	MAKELOG_OK(f.st);
+	ck_assert_int_eq((f.r.flags & DAMAGE) != 0, _i < 3);
+	ck_assert_int_eq((f.r.flags & DEGRADED) != 0, _i < 3);
+	finish();
+}
+END_TEST
+
 START_TEST(a_note_attests_a_missing_segment)
 {
 	struct control_state state = {0};
@@ -1361,6 +1393,7 @@ main(void)
 	tcase_add_test(tc, a_poisoned_page_is_noticed);
 	tcase_add_loop_test(
 	    tc, a_log_that_ends_before_its_note_is_damaged, 0, 2);
+	tcase_add_loop_test(tc, a_note_is_a_bound_in_place_too, 0, 4);
 	tcase_add_test(tc, a_note_attests_a_missing_segment);
 
 	tc = makelog_case(suite, "outputs and hints");

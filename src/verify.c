@@ -310,6 +310,15 @@ add_other(struct verify *v, enum kvlog_finding_kind kind, const char *name,
 	p->text = text;
 }
 
+static bool
+has_irregular_lock(const struct verify *v)
+{
+	for (size_t i = 0; i < v->file_count; i++)
+		if (v->files[i].file.kind == FILE_LOCK)
+			return verify_is_irregular(v, DIR_LOCK_NAME);
+	return false;
+}
+
 /* The end note, and the bytes around it that nobody uses. */
 static void
 check_lock_file(struct verify *v)
@@ -320,7 +329,12 @@ check_lock_file(struct verify *v)
 	struct place *p;
 	uint64_t off = NOTE_OFF, len = NOTE_SIZE;
 
-	if (v->control.fd < 0) {
+	if (has_irregular_lock(v)) {
+		text = "something else has the name of the lock file, so that "
+		       "no writer can open the store; remove it, and a writer "
+		       "makes it anew";
+		off = len = 0;
+	} else if (v->control.fd < 0) {
 		text = "the lock file is missing or cannot be read; a writer "
 		       "makes it anew";
 		off = len = 0;
@@ -373,7 +387,14 @@ tell_other_files(struct verify *v)
 			break;
 		case FILE_SPARE:
 		case FILE_RESERVE:
-			add_other(v, KVLOG_FINDING_SPARE, f->file.name, NULL);
+			if (verify_is_irregular(v, f->file.name))
+				add_other(v, KVLOG_FINDING_STRANGER,
+				    f->file.name,
+				    "this should be a file and is none, so "
+				    "that writing may fail; remove it");
+			else
+				add_other(
+				    v, KVLOG_FINDING_SPARE, f->file.name, NULL);
 			break;
 		case FILE_FOREIGN:
 			add_other(

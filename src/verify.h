@@ -122,6 +122,7 @@ struct verify {
 	struct control_state state; /* of the page */
 	bool has_note;
 	struct control_note note;
+	char note_text[240]; /* of a place */
 
 	struct verify_hint *hints;
 	size_t hint_count;

@@ -21,6 +21,7 @@
 #include "bytes.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #define TRIES 200 /* until a listing beside a writer holds still */
@@ -296,6 +297,101 @@ judge_end(struct verify *v)
 		add_lost_end(v, reached);
 }
 
+/* The live file that has the segment of this number, as far as the log goes;
+ * VERIFY_NONE if there is none. */
+static size_t
+find_number(const struct verify *v, uint32_t number)
+{
+	for (size_t i = 0; i < v->live_count && i <= v->end_live; i++)
+		if (v->live[i]->id.first <= number &&
+		    number <= v->live[i]->id.last)
+			return i;
+	return VERIFY_NONE;
+}
+
+static bool
+is_salt_of(const struct verify_file *f, uint64_t salt)
+{
+	return f->made_up ? sum_salt(salt) == f->seg->salt_sum
+			  : salt == f->seg->header.salt;
+}
+
+/* Where the records of live file i end. */
+static uint64_t
+end_of(const struct verify *v, size_t i, uint64_t *ret_last_seq)
+{
+	const struct segment_link *link = verify_seal(v, i);
+
+	*ret_last_seq = 0;
+	if (i == v->end_live)
+		return v->end_off;
+	if (link == NULL)
+		return v->live[i]->last;
+	*ret_last_seq = link->prev_last_seq;
+	return max_u64(link->prev_end, SEGMENT_DATA_OFF);
+}
+
+static void
+add_missing_note(struct verify *v, size_t i, uint64_t end, const char *what,
+    uint64_t last_seq)
+{
+	const struct control_note *note = &v->note;
+	struct place *p;
+
+	for (size_t n = 0; n < v->place_count; n++)
+		if (v->places[n].kind == KVLOG_FINDING_END &&
+		    v->places[n].damage && !v->places[n].dropped)
+			return; /* that the log is too short is told */
+	p = verify_add(v, KVLOG_FINDING_END, i, end, 0);
+	if (p == NULL)
+		return;
+	if (last_seq != 0 && note->last_seq > last_seq) {
+		p->first_seq = last_seq + 1;
+		p->last_seq = note->last_seq;
+	}
+	snprintf(v->note_text, sizeof v->note_text,
+	    "the lock file has noted a log up to offset %" PRIu64
+	    " of segment %" PRIu32 ", %s: a file is of another copy of the "
+	    "store, or was cut; put the right one in its place",
+	    note->end, note->segment, what);
+	p->text = v->note_text;
+}
+
+/*
+ * The end note is a lower bound in place as well as in number: numbers alone
+ * do not tell that a part of the log is of another copy, whose range of
+ * numbers may be greater.
+ */
+static void
+check_note(struct verify *v)
+{
+	const bool quick = (v->options->flags & KVLOG_VERIFY_QUICK) != 0;
+	const struct verify_file *f;
+	uint64_t end, last_seq;
+	size_t i;
+
+	if (!v->has_note || v->end_live == VERIFY_NONE ||
+	    (v->report->live && !v->warm))
+		return;
+	i = find_number(v, v->note.segment);
+	if (i == VERIFY_NONE) {
+		add_missing_note(
+		    v, v->end_live, v->end_off, "which is not there", 0);
+		return;
+	}
+	f = v->live[i];
+	if (f->seg == NULL || f->id.round != 0)
+		return;
+	end = end_of(v, i, &last_seq);
+	if (!is_salt_of(f, v->note.salt))
+		add_missing_note(
+		    v, i, end, "and the segment here is another one", 0);
+	else if (end < v->note.end && (!quick || verify_seal(v, i) != NULL ||
+					  (v->warm && i == v->end_live)))
+		add_missing_note(
+		    v, i, end, "and it ends here, before that", last_seq);
+}
+
 /* Other files */
 
 static void
@@ -310,6 +406,15 @@ add_other(struct verify *v, enum kvlog_finding_kind kind, const char *name,
 	p->text = text;
 }
 
+static bool
+has_irregular_lock(const struct verify *v)
+{
+	for (size_t i = 0; i < v->file_count; i++)
+		if (v->files[i].file.kind == FILE_LOCK)
+			return verify_is_irregular(v, DIR_LOCK_NAME);
+	return false;
+}
+
 /* The end note, and the bytes around it that nobody uses. */
 static void
 check_lock_file(struct verify *v)
@@ -320,7 +425,12 @@ check_lock_file(struct verify *v)
 	struct place *p;
 	uint64_t off = NOTE_OFF, len = NOTE_SIZE;
 
-	if (v->control.fd < 0) {
+	if (has_irregular_lock(v)) {
+		text = "something else has the name of the lock file, so that "
+		       "no writer can open the store; remove it, and a writer "
+		       "makes it anew";
+		off = len = 0;
+	} else if (v->control.fd < 0) {
 		text = "the lock file is missing or cannot be read; a writer "
 		       "makes it anew";
 		off = len = 0;
@@ -373,7 +483,14 @@ tell_other_files(struct verify *v)
 			break;
 		case FILE_SPARE:
 		case FILE_RESERVE:
-			add_other(v, KVLOG_FINDING_SPARE, f->file.name, NULL);
+			if (verify_is_irregular(v, f->file.name))
+				add_other(v, KVLOG_FINDING_STRANGER,
+				    f->file.name,
+				    "this should be a file and is none, so "
+				    "that writing may fail; remove it");
+			else
+				add_other(
+				    v, KVLOG_FINDING_SPARE, f->file.name, NULL);
 			break;
 		case FILE_FOREIGN:
 			add_other(
@@ -462,6 +579,7 @@ look(struct verify *v, bool last_try)
 	judge(v);
 	if (!v->ended)
 		judge_end(v);
+	check_note(v);
 	tell_other_files(v);
 	st = verify_check_hints(v);
 	if (st == KVLOG_OK && v->no_memory)

@@ -122,6 +122,7 @@ struct verify {
 	struct control_state state; /* of the page */
 	bool has_note;
 	struct control_note note;
+	char note_text[240]; /* of a place */
 
 	struct verify_hint *hints;
 	size_t hint_count;
@@ -180,6 +181,10 @@ const char *verify_kind_name(enum kvlog_finding_kind kind);
  * and what the lock file says.  KVLOG_BUSY: look again. */
 enum kvlog_status verify_list(struct verify *v);
 void verify_unlist(struct verify *v);
+
+/* Whether a name that was listed is that of no file: of a directory, a link
+ * to nothing, or the like. */
+bool verify_is_irregular(const struct verify *v, const char *name);
 
 /* Whether a copy of the fixed part is as it was written. */
 bool verify_fixed_ok(const uint8_t *p);

@@ -36,6 +36,29 @@
 
 /* Opening */
 
+static int
+compare_name(void *arg, const char *name)
+{
+	return strcmp(name, arg) == 0 ? EEXIST : 0;
+}
+
+bool
+verify_is_irregular(const struct verify *v, const char *name)
+{
+	char copy[DIR_NAME_LEN];
+	struct os_stat st = {0};
+	int rc = os->stat_name(v->dir.fd, name, &st);
+
+	if (rc == 0)
+		return !st.is_regular;
+	if (rc != ENOENT)
+		return rc == ELOOP || rc == ENOTDIR;
+	/* A link to nothing is listed still; what a writer has removed or
+	 * renamed is not, as it takes no name twice. */
+	memcpy(copy, name, sizeof copy);
+	return os->list(v->dir.fd, compare_name, copy) == EEXIST;
+}
+
 bool
 verify_fixed_ok(const uint8_t *p)
 {
@@ -173,16 +196,16 @@ read_fixed(struct verify *v, struct verify_file *f)
 	int fd, rc;
 
 	rc = os->open(v->dir.fd, f->file.name, OS_OPEN_READ, 0, &fd);
-	if (rc == ENOENT || rc == ESTALE)
-		return KVLOG_BUSY;
 	if (rc == EIO) {
 		f->fault = FAULT_UNREADABLE;
 		return KVLOG_OK;
 	}
-	if (rc == EISDIR || rc == ELOOP || rc == ENXIO) {
+	if (rc != 0 && verify_is_irregular(v, f->file.name)) {
 		f->fault = FAULT_IRREGULAR;
 		return KVLOG_OK;
 	}
+	if (rc == ENOENT || rc == ESTALE)
+		return KVLOG_BUSY;
 	if (rc != 0)
 		return err_sys(
 		    v->err, rc, "open %s/%s", v->dir.path, f->file.name);

@@ -182,9 +182,16 @@ open_hint(struct verify *v, struct verify_file *f, struct verify_hint *h)
 	const char *stale;
 	bool sound = false;
 	size_t len = 0;
-	int fd, rc = os->open(v->dir.fd, f->file.name, OS_OPEN_READ, 0, &fd);
+	int fd, rc;
 
 	h->file = f;
+	if (verify_is_irregular(v, f->file.name)) {
+		say_wrong(v, h, 0, 0,
+		    "something else has the name of a hint file, a directory "
+		    "or the like; no data is lost: remove it");
+		return KVLOG_OK;
+	}
+	rc = os->open(v->dir.fd, f->file.name, OS_OPEN_READ, 0, &fd);
 	if (rc == ENOENT || rc == ESTALE)
 		return KVLOG_OK; /* replaced by another one just now */
 	if (rc != 0) {
@@ -192,7 +199,7 @@ open_hint(struct verify *v, struct verify_file *f, struct verify_hint *h)
 		return KVLOG_OK;
 	}
 	rc = os->stat(fd, &stat);
-	if (rc == 0 && stat.is_regular)
+	if (rc == 0)
 		rc = os->pread(fd, head, sizeof head, 0, &len);
 	if (rc == 0 && !quick)
 		st = read_all(v, fd, stat.size, &bad);

@@ -33,6 +33,7 @@ struct one {
 	char file[80];
 	uint64_t off, len, first_seq, last_seq;
 	char key[40]; /* "": not known */
+	char text[300];
 	enum kvlog_older older;
 };
 
@@ -72,6 +73,7 @@ note(void *arg, const struct kvlog_finding *f)
 	one->first_seq = f->first_seq;
 	one->last_seq = f->last_seq;
 	one->older = f->older;
+	snprintf(one->text, sizeof one->text, "%s", f->text);
 	if (f->key != NULL)
 		memcpy(one->key, f->key,
 		    f->key_len < sizeof one->key ? f->key_len
@@ -1245,6 +1247,79 @@ START_TEST(a_damaged_end_note_is_told)
 }
 END_TEST
 
+/* A lock file whose note has the log end there. */
+static void
+write_note(uint32_t segment, uint64_t salt, uint64_t end, uint64_t last_seq)
+{
+	struct control control;
+	struct control_note at = {
+	    .segment = segment, .salt = salt, .end = end, .last_seq = last_seq};
+
+	memcpy(at.uuid, m.store.uuid, sizeof at.uuid);
+	MAKELOG_OK(control_open(&control, &m.dir, true, NULL));
+	MAKELOG_OK(control_write_note(&control, &at, NULL));
+	control_close(&control);
+}
+
+/* The numbers are behind those of the note, and yet the log is another copy's:
+ * what the note names is not in it. */
+START_TEST(a_log_without_the_place_of_its_end_note_is_damaged)
+{
+	const char *const files[] = {NULL, ONE, TWO, THREE, THREE, THREE};
+	uint64_t end[4] = {0}, salt[4] = {0};
+	const struct one *one;
+	char expected[60];
+	uint64_t at;
+
+	makelog_init(&m);
+	for (uint32_t n = 1; n <= 3; n++) {
+		if (n == 2)
+			makelog_begin_range(&m, n, UINT64_C(1) << 40);
+		else
+			makelog_begin(&m, n);
+		(void)makelog_put(&m, "kk", VALUE);
+		salt[n] = m.seg->header.salt;
+		end[n] = m.off;
+	}
+	makelog_end(&m);
+	switch (_i) {
+	case 0: /* nothing is wrong */
+		write_note(3, salt[3], end[3], m.seq);
+		verify();
+		ck_assert_int_eq(got.st, KVLOG_OK);
+		write_note(1, salt[1], end[1], 1);
+		verify();
+		ck_assert_int_eq(got.st, KVLOG_OK);
+		makelog_fini(&m);
+		return;
+	case 1: /* sealed before it */
+		write_note(1, salt[1], at = end[1] + 80, 3);
+		break;
+	case 2: /* another segment of that number */
+		write_note(2, salt[2] ^ 1, at = end[2], 7);
+		break;
+	case 3: /* the last one ends before it */
+		write_note(3, salt[3], at = end[3] + 80, 7);
+		break;
+	case 4: /* likewise, another one */
+		write_note(3, salt[3] ^ 1, at = end[3], 7);
+		break;
+	default: /* there is none of that number */
+		write_note(4, 1, at = 4608, 7);
+		break;
+	}
+	verify();
+	one = expect_one(KVLOG_FINDING_END, files[_i], end[_i < 3 ? _i : 3]);
+	ck_assert_uint_eq(one->segment, _i < 3 ? (unsigned)_i : 3);
+	ck_assert_uint_eq(got.report.last_seq, m.seq);
+	ck_assert_uint_eq(one->last_seq, _i == 1 ? 3 : 0);
+	snprintf(
+	    expected, sizeof expected, "to offset %" PRIu64 " of segment", at);
+	ck_assert_ptr_nonnull(strstr(one->text, expected));
+	makelog_fini(&m);
+}
+END_TEST
+
 START_TEST(a_medium_that_cannot_be_read_is_damage)
 {
 	uint64_t total, before = simos_count(SIMOS_PREAD);
@@ -1434,6 +1509,8 @@ main(void)
 	    tc, a_part_without_headers_matters_without_the_inputs, 0, 2);
 	tcase_add_test(tc, other_files_are_told);
 	tcase_add_loop_test(tc, a_damaged_end_note_is_told, 0, 2);
+	tcase_add_loop_test(
+	    tc, a_log_without_the_place_of_its_end_note_is_damaged, 0, 6);
 	tcase_add_test(tc, a_medium_that_cannot_be_read_is_damage);
 	tcase_add_test(tc, a_newer_record_is_refused);
 	tcase_add_test(tc, what_is_no_store_is_said);

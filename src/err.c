@@ -31,7 +31,8 @@
 	X(KVLOG_VERSION, 10, "format is newer than this version of kvlog")     \
 	X(KVLOG_BUSY, 11, "locked by another process")                         \
 	X(KVLOG_READONLY, 12, "opened for reading only")                       \
-	X(KVLOG_BROKEN, 13, "a sync failed; the store must be reopened")       \
+	X(KVLOG_BROKEN, 13,                                                    \
+	    "a write or sync failed; the store must be reopened")              \
 	X(KVLOG_TIMEOUT, 14, "timed out")                                      \
 	X(KVLOG_NOSTORE, 15, "no store there")                                 \
 	X(KVLOG_NOTSTORE, 16, "not a store")                                   \

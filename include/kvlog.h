@@ -441,7 +441,7 @@ KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_count(
 /*
  * kvlog_sync - make every commit that returned before this call durable.
  * Results: KVLOG_OK, _BROKEN (the sync failed; it is never tried again on
- * this handle), _READONLY.
+ * this handle, and kvlog_close() tells why), _READONLY.
  */
 KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_sync(struct kvlog *db);
 

@@ -146,7 +146,7 @@ log_close(struct log *log, struct kvlog_error *err)
 	enum kvlog_status st;
 
 	if (atomic_load(&log->broken))
-		return log_broken(err);
+		return log_broken(log, err);
 	st = log_sync(log, log->next_seq - 1, err);
 	if (st == KVLOG_OK && log->dirty)
 		st = attest_end(log, err);

@@ -74,13 +74,14 @@ store_record(const struct segment *seg, uint64_t off, const struct record *rec,
 }
 
 /*
- * Store the records of a commit from the active segment's end on, publish
- * them, and return where they end.  The space is there.
+ * Store the records of a commit from the active segment's end on, and publish
+ * them.  The space is there.
  */
-static int
-store_commit(
-    struct log *log, const struct record *recs, size_t count, uint64_t size)
+static enum kvlog_status
+store_commit(struct log *log, const struct record *recs, size_t count,
+    uint64_t size, struct kvlog_error *err)
 {
+	struct kvlog_error cause;
 	struct segment *seg = log->active;
 	uint64_t start = segment_end(seg), off = start;
 	uint8_t first_word[8];
@@ -99,12 +100,15 @@ store_commit(
 		rc = control_set_position(
 		    log->control, control_pos(segment_number(seg), off));
 	if (rc != 0) {
-		log_break(log);
-		return rc;
+		err_sys(&cause, rc,
+		    "write to %s/%s failed; close the store, see to the disk, "
+		    "and open it again",
+		    log->dir->path, seg->name);
+		return log_break(log, &cause, err);
 	}
 	assert(off == start + size);
 	atomic_store_explicit(&seg->end, off, memory_order_release);
-	return 0;
+	return KVLOG_OK;
 }
 
 enum kvlog_status
@@ -122,13 +126,13 @@ log_mark(struct log *log, bool clean, struct kvlog_error *err)
 	rec.lag = record_lag(rec.seq, durable);
 	rec.size = record_size(rec.flags, 0, 0);
 	if (atomic_load(&log->broken))
-		st = log_broken(err);
+		st = log_broken(log, err);
 	else
 		st = log_make_room(log, rec.size, true, err);
+	if (st == KVLOG_OK)
+		st = store_commit(log, &rec, 1, rec.size, err);
 	if (st == KVLOG_OK) {
-		rc = store_commit(log, &rec, 1, rec.size);
-		if (rc == 0)
-			rc = control_set_intent(log->control, 0);
+		rc = control_set_intent(log->control, 0);
 		if (rc != 0)
 			st = err_sys(err, rc, "write to %s", log->dir->path);
 		else
@@ -277,10 +281,9 @@ commit_turn(struct log *log, const struct commit_op *ops, size_t count,
 	uint64_t size = 0, start;
 	bool only_deletes = false;
 	enum kvlog_status st;
-	int rc;
 
 	if (atomic_load_explicit(&log->broken, memory_order_relaxed))
-		return log_broken(err);
+		return log_broken(log, err);
 	for (size_t i = 0; i < count; i++) {
 		st = decide(log, &ops[i], strict, err);
 		if (st != KVLOG_OK) {
@@ -295,10 +298,9 @@ commit_turn(struct log *log, const struct commit_op *ops, size_t count,
 		return st;
 
 	start = segment_end(log->active);
-	rc = store_commit(log, recs, count, size);
-	if (rc != 0)
-		return err_sys(err, rc, "write to %s/%s", log->dir->path,
-		    log->active->name);
+	st = store_commit(log, recs, count, size, err);
+	if (st != KVLOG_OK)
+		return st;
 	apply(log, ops, count, recs, start);
 	log->evidence =
 	    max_u64(log->evidence, record_attests(recs[0].seq, recs[0].lag));

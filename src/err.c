@@ -2,9 +2,10 @@
 /*
  * err.c - status texts and the caller's error detail.
  *
- * A detail is one line that fits struct kvlog_error.text.  When it does not
- * fit, what is cut is the middle: the system's reason at the end is kept, and
- * "..." stands where bytes are missing.
+ * A detail is one line that fits struct kvlog_error.text.  What does not fit
+ * has a long path in it, near its beginning: bytes are missing there, and "..."
+ * stands for them.  What is wrong, what to do and the system's reason come
+ * behind the path, and are kept.
  */
 #include "config.h"
 
@@ -14,6 +15,9 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+
+#define HEAD_LEN 40    /* kept before the "..." */
+#define WHOLE_LEN 4608 /* the longest path there is, and some text */
 
 /* Numbers are ABI, and are given here a second time so that a slip in the
  * public header does not compile. */
@@ -31,7 +35,8 @@
 	X(KVLOG_VERSION, 10, "format is newer than this version of kvlog")     \
 	X(KVLOG_BUSY, 11, "locked by another process")                         \
 	X(KVLOG_READONLY, 12, "opened for reading only")                       \
-	X(KVLOG_BROKEN, 13, "a sync failed; the store must be reopened")       \
+	X(KVLOG_BROKEN, 13,                                                    \
+	    "a write or sync failed; the store must be reopened")              \
 	X(KVLOG_TIMEOUT, 14, "timed out")                                      \
 	X(KVLOG_NOSTORE, 15, "no store there")                                 \
 	X(KVLOG_NOTSTORE, 16, "not a store")                                   \
@@ -70,11 +75,18 @@ reason(int sys_errno, char *buf, size_t cap)
 #endif
 }
 
+/* Whether this byte is one of a UTF-8 character, but not its first. */
+static bool
+is_inside(char byte)
+{
+	return ((unsigned char)byte & 0xc0) == 0x80;
+}
+
 /* The greatest length <= len at which no UTF-8 character of text is cut. */
 static size_t
 cut_point(const char *text, size_t len)
 {
-	while (len > 0 && ((unsigned char)text[len] & 0xc0) == 0x80)
+	while (len > 0 && is_inside(text[len]))
 		len--;
 	return len;
 }
@@ -93,9 +105,8 @@ fill(struct kvlog_error *err, enum kvlog_status status, int sys_errno,
     const char *format, va_list args)
 {
 	const size_t cap = sizeof err->text;
-	char why[128] = "";
-	size_t room, len;
-	int wanted;
+	char why[128] = "", whole[WHOLE_LEN];
+	size_t room, len, head, tail;
 
 	err->status = status;
 	err->sys_errno = sys_errno;
@@ -109,16 +120,18 @@ fill(struct kvlog_error *err, enum kvlog_status status, int sys_errno,
 		reason(sys_errno, why + 2, sizeof why - 2);
 	}
 	room = cap - 1 - strlen(why);
-	wanted = vsnprintf(err->text, cap, format, args);
-	if (wanted < 0)
-		err->text[0] = '\0';
-	len = strlen(err->text);
-	if (wanted > 0 && (size_t)wanted > room) {
-		len = cut_point(err->text, room - 3);
-		memcpy(err->text + len, "...", 4);
-		len += 3;
+	if (vsnprintf(whole, sizeof whole, format, args) < 0)
+		whole[0] = '\0';
+	len = strlen(whole);
+	head = tail = len;
+	if (len > room) {
+		head = cut_point(whole, HEAD_LEN);
+		tail = len - (room - HEAD_LEN - 3);
+		while (is_inside(whole[tail]))
+			tail++;
 	}
-	memcpy(err->text + len, why, strlen(why) + 1);
+	snprintf(err->text, cap, "%.*s%s%s%s", (int)head, whole,
+	    len > room ? "..." : "", whole + tail, why);
 	one_line(err->text);
 }
 

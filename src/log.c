@@ -124,11 +124,15 @@ log_fini(struct log *log)
 }
 
 enum kvlog_status
-log_broken(struct kvlog_error *err)
+log_broken(struct log *log, struct kvlog_error *err)
 {
-	return err_set(err, KVLOG_BROKEN, 0,
-	    "an earlier write or sync failed; close the store, see to the "
-	    "disk, and open it again");
+	if (err == NULL)
+		return KVLOG_BROKEN;
+	pthread_mutex_lock(&log->wait_lock);
+	*err = log->cause;
+	pthread_mutex_unlock(&log->wait_lock);
+	err->status = KVLOG_BROKEN;
+	return KVLOG_BROKEN;
 }
 
 void
@@ -139,10 +143,25 @@ log_wake_waiters(struct log *log)
 	pthread_mutex_unlock(&log->wait_lock);
 }
 
-void
-log_break(struct log *log)
+enum kvlog_status
+log_refuse(
+    struct log *log, const struct kvlog_error *cause, struct kvlog_error *err)
 {
+	pthread_mutex_lock(&log->wait_lock);
+	if (!atomic_load(&log->broken))
+		log->cause = *cause;
 	atomic_store(&log->broken, true);
+	pthread_cond_broadcast(&log->synced);
+	pthread_mutex_unlock(&log->wait_lock);
+	if (err != NULL)
+		*err = *cause;
+	return cause->status;
+}
+
+enum kvlog_status
+log_break(
+    struct log *log, const struct kvlog_error *cause, struct kvlog_error *err)
+{
 	(void)control_set_poison(log->control);
-	log_wake_waiters(log);
+	return log_refuse(log, cause, err);
 }

@@ -49,7 +49,8 @@ struct log {
 	_Atomic bool broken;      /* a sync or a store failed: no more writes */
 
 	pthread_mutex_t sync_lock; /* one sync at a time */
-	pthread_mutex_t wait_lock; /* held for no time: guards synced alone */
+	pthread_mutex_t wait_lock; /* held for no time: guards the next two */
+	struct kvlog_error cause;  /* of broken: the first one */
 	pthread_cond_t synced;     /* durable moved, or broken */
 	uint64_t evidence_synced;  /* under sync_lock: durable evidence */
 };
@@ -65,12 +66,20 @@ void log_fini(struct log *log);
 /* Remove the spare, if there is one. */
 void log_drop_spare(struct log *log);
 
-/* Nothing is written any more, by nobody; the control page tells other
- * processes, and those who wait for durability are woken. */
-void log_break(struct log *log);
+/* This handle writes nothing any more: cause says why, and what to do.  Those
+ * who wait for durability are woken.  Fills *err, which may be NULL, with the
+ * cause and returns its status. */
+enum kvlog_status log_refuse(
+    struct log *log, const struct kvlog_error *cause, struct kvlog_error *err);
 
-/* What writes get from then on: KVLOG_BROKEN with its text. */
-enum kvlog_status log_broken(struct kvlog_error *err);
+/* The same when what is on disk is in doubt: the control page tells other
+ * processes. */
+enum kvlog_status log_break(
+    struct log *log, const struct kvlog_error *cause, struct kvlog_error *err);
+
+/* What writes get from then on: KVLOG_BROKEN, and the first cause, which the
+ * one that met it may not have been able to tell. */
+enum kvlog_status log_broken(struct log *log, struct kvlog_error *err);
 
 /* Wake those who wait in log_wait(). */
 void log_wake_waiters(struct log *log);

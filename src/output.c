@@ -416,6 +416,18 @@ remove_parts(struct output *o)
 }
 
 static enum kvlog_status
+sync_failed(struct log *log, int rc, struct kvlog_error *err)
+{
+	struct kvlog_error cause;
+
+	err_set(&cause, KVLOG_BROKEN, rc,
+	    "sync of directory %s failed; close the store, see to the disk, "
+	    "and open it again",
+	    log->dir->path);
+	return log_break(log, &cause, err);
+}
+
+static enum kvlog_status
 name_parts(struct output *o, struct kvlog_error *err)
 {
 	struct log *log = o->log;
@@ -427,14 +439,7 @@ name_parts(struct output *o, struct kvlog_error *err)
 		return err_sys(err, rc, "name the compacted segments of %s",
 		    log->dir->path);
 	rc = os->sync_dir(log->dir->fd);
-	if (rc != 0) {
-		log_break(log);
-		return err_set(err, KVLOG_BROKEN, rc,
-		    "sync of directory %s failed; close the store, see to the "
-		    "disk, and open it again",
-		    log->dir->path);
-	}
-	return KVLOG_OK;
+	return rc == 0 ? KVLOG_OK : sync_failed(log, rc, err);
 }
 
 /* Unlink the inputs, and the hint files that serve no more. */
@@ -464,28 +469,24 @@ retire_inputs(struct output *o, struct hintset *hints, struct segment **inputs,
 {
 	struct log *log = o->log;
 	struct file_list files = {0};
-	enum kvlog_status st = dir_list(log->dir, &files, err);
+	struct kvlog_error cause;
+	enum kvlog_status st = dir_list(log->dir, &files, &cause);
 	int rc;
 
 	if (st == KVLOG_OK)
-		st = hintset_collect(hints, log->dir, &files, NULL, err);
+		st = hintset_collect(hints, log->dir, &files, NULL, &cause);
 	if (st != KVLOG_OK) {
 		/* Nothing is in doubt on disk, but hints of segments that are
 		 * gone must not be used. */
-		atomic_store(&log->broken, true);
+		st = log_refuse(log, &cause, err);
 	} else {
 		rc = remove_inputs(o, hints, inputs, &files);
 		if (rc != 0)
 			st = err_sys(err, rc, "remove compacted segments of %s",
 			    log->dir->path);
 		rc = os->sync_dir(log->dir->fd);
-		if (rc != 0) {
-			log_break(log);
-			st = err_set(err, KVLOG_BROKEN, rc,
-			    "sync of directory %s failed; close the store, "
-			    "see to the disk, and open it again",
-			    log->dir->path);
-		}
+		if (rc != 0)
+			st = sync_failed(log, rc, err);
 	}
 	file_list_fini(&files);
 	return st;
@@ -497,6 +498,7 @@ output_publish(struct output *o, struct hintset *hints, bool *ret_done,
 {
 	struct log *log = o->log;
 	struct segment **inputs;
+	struct kvlog_error cause;
 	enum kvlog_status st = KVLOG_OK;
 	size_t input_count = o->plan.count;
 	int rc;
@@ -527,8 +529,11 @@ output_publish(struct output *o, struct hintset *hints, bool *ret_done,
 	if (rc != 0) {
 		/* The inputs stay for those who do not know of the parts; the
 		 * next opening removes them. */
-		log_break(log);
-		st = err_sys(err, rc, "write the control page");
+		err_sys(&cause, rc,
+		    "write the control page of %s failed; close the store, see to "
+		    "the disk, and open it again",
+		    log->dir->path);
+		st = log_break(log, &cause, err);
 	}
 	pthread_mutex_lock(&log->sync_lock);
 	pthread_mutex_lock(&log->turn);

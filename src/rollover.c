@@ -59,6 +59,7 @@ log_roll_over(struct log *log, uint64_t need, bool may_use_reserve,
     struct kvlog_error *err)
 {
 	struct segment *old = log->active, *seg;
+	struct kvlog_error cause;
 	uint64_t last_seq = atomic_load(&log->last_seq);
 	uint64_t durable = atomic_load(&log->durable);
 	struct segment_link link = {
@@ -106,8 +107,11 @@ log_roll_over(struct log *log, uint64_t need, bool may_use_reserve,
 		rc = control_set_position(log->control,
 		    control_pos(segment_number(seg), SEGMENT_DATA_OFF));
 	if (rc != 0) {
-		log_break(log);
-		return err_sys(err, rc, "publish %s", seg->name);
+		err_sys(&cause, rc,
+		    "publish %s/%s failed; close the store, see to the disk, "
+		    "and open it again",
+		    log->dir->path, seg->name);
+		return log_break(log, &cause, err);
 	}
 	if (log->wake != NULL)
 		log->wake(log->wake_arg);

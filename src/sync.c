@@ -74,15 +74,16 @@ sync_sealed(struct log *log, struct segment *seg)
 static enum kvlog_status
 run_sync(struct log *log, const struct sync_plan *plan, struct kvlog_error *err)
 {
+	struct kvlog_error cause;
 	int rc = 0;
 
 	if (!control_is_named(log->control, log->dir)) {
-		log_break(log);
-		return err_set(err, KVLOG_BROKEN, 0,
+		err_set(&cause, KVLOG_BROKEN, 0,
 		    "%s/%s was removed or replaced while the store was open, "
 		    "so another process may write to it; commits after number "
 		    "%" PRIu64 " may be lost",
 		    log->dir->path, DIR_LOCK_NAME, atomic_load(&log->durable));
+		return log_break(log, &cause, err);
 	}
 	if (plan->names)
 		rc = os->sync_dir(log->dir->fd);
@@ -91,12 +92,12 @@ run_sync(struct log *log, const struct sync_plan *plan, struct kvlog_error *err)
 	if (rc == 0 && plan->active != NULL)
 		rc = os->sync(plan->active->fd);
 	if (rc != 0) {
-		log_break(log);
-		return err_set(err, KVLOG_BROKEN, rc,
+		err_set(&cause, KVLOG_BROKEN, rc,
 		    "sync of %s failed; commits after number %" PRIu64
 		    " may not survive a crash.  Close the store, see to the "
 		    "disk, and open it again",
 		    log->dir->path, atomic_load(&log->durable));
+		return log_break(log, &cause, err);
 	}
 	for (size_t i = 0; i < plan->sealed_count; i++) {
 		plan->sealed[i]->synced = true;
@@ -123,7 +124,7 @@ log_sync(struct log *log, uint64_t seq, struct kvlog_error *err)
 		struct sync_plan plan;
 
 		if (atomic_load(&log->broken)) {
-			st = log_broken(err);
+			st = log_broken(log, err);
 			break;
 		}
 		plan_sync(log, &plan, ARRAY_LEN(plan.sealed), true);

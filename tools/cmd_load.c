@@ -190,7 +190,6 @@ load_store(struct load *load, uint64_t segment_size)
 {
 	uint64_t begin_ns = progress_clock();
 	enum cli_exit status;
-	enum kvlog_status st;
 
 	status =
 	    cli_open(load->cli, KVLOG_OPEN_CREATE, segment_size, &load->db);
@@ -199,10 +198,8 @@ load_store(struct load *load, uint64_t segment_size)
 	limit_batch(load);
 	status = load_records(load);
 	progress_end();
-	/* Also after an error: what is reported as loaded is safe. */
-	st = kvlog_sync(load->db);
-	if (st != KVLOG_OK && status == CLI_DONE)
-		status = cli_fail_status(load->cli, st, "cannot sync");
+	/* This syncs, also after an error: what is reported as loaded is
+	 * safe. */
 	status = cli_close(load->cli, load->db, status);
 	print_loaded(load, (double)(progress_clock() - begin_ns) / 1e9);
 	return status;

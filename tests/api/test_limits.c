@@ -440,8 +440,11 @@ START_TEST(a_removed_lock_file_ends_writing)
 	ck_assert_ptr_nonnull(strstr(err.text, "kvlog.lock"));
 	ck_assert_int_eq(
 	    kvlog_put(db, "c", 1, "3", 1, &how, NULL), KVLOG_BROKEN);
+	ck_assert_ptr_nonnull(strstr(err.text, "was removed or replaced"));
 	api_expect(db, "a", "1");
-	ck_assert_int_eq(kvlog_close(db, NULL), KVLOG_BROKEN);
+	err = (struct kvlog_error){0};
+	ck_assert_int_eq(kvlog_close(db, &err), KVLOG_BROKEN);
+	ck_assert_ptr_nonnull(strstr(err.text, "was removed or replaced"));
 	free(lock);
 }
 END_TEST

@@ -884,6 +884,7 @@ END_TEST
 START_TEST(a_failed_sync_is_never_tried_again)
 {
 	struct control_state state;
+	struct kvlog_error why;
 	uint64_t before, syncs, dirs;
 
 	open_store();
@@ -902,7 +903,11 @@ START_TEST(a_failed_sync_is_never_tried_again)
 
 	syncs = simos_count(SIMOS_SYNC);
 	dirs = simos_count(SIMOS_SYNC_DIR);
+	why = err;
+	memset(&err, 0, sizeof err);
 	ck_assert_int_eq(put("b", 1), KVLOG_BROKEN);
+	ck_assert_str_eq(err.text, why.text);
+	ck_assert_int_eq(err.sys_errno, EIO);
 	ck_assert_int_eq(delete ("a"), KVLOG_BROKEN);
 	ck_assert_int_eq(log_sync(lg, receipt.seq, &err), KVLOG_BROKEN);
 	ck_assert_int_eq(log_mark(lg, false, &err), KVLOG_BROKEN);
@@ -933,7 +938,10 @@ START_TEST(a_failed_store_breaks_the_log)
 	ck_assert_uint_eq(segment_end(lg->active), end);
 	ck_assert_uint_eq(seq_of("b"), 0);
 	ck_assert_int_eq(put("b", 100), KVLOG_BROKEN);
+	ck_assert_int_eq(err.status, KVLOG_BROKEN);
+	ck_assert_int_eq(err.sys_errno, ENOSPC); /* the first cause */
 	ck_assert_int_eq(kvlog_close(db, &err), KVLOG_BROKEN);
+	ck_assert_int_eq(err.sys_errno, ENOSPC);
 	open_store();
 	ck_assert_uint_eq(seq_of("a"), 1);
 	ck_assert_uint_eq(seq_of("b"), 0);

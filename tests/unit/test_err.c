@@ -4,6 +4,7 @@
 #include "err.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "test.h"
@@ -102,29 +103,39 @@ START_TEST(null_detail_is_fine)
 }
 END_TEST
 
-/* _i bytes of text before a reason. */
-START_TEST(overlong_text_keeps_the_reason)
+/* A path of _i bytes: what stands behind it, and its own end, stay. */
+START_TEST(a_long_path_loses_its_middle)
 {
+	static const char rest[] = "/end of it is wrong; do this and that";
 	static const char why[] = ": No such file or directory";
-	const size_t why_len = sizeof why - 1;
-	const size_t len = (size_t)_i, room = sizeof err.text - 1 - why_len;
-	char text[600];
-	size_t kept;
+	const size_t len = (size_t)_i;
+	char path[600], whole[700];
 
-	memset(text, 'a', len);
-	text[len] = '\0';
-	err_set(&err, KVLOG_IO, ENOENT, "%s", text);
-	ck_assert_ptr_nonnull(memchr(err.text, '\0', sizeof err.text));
-	kept = strlen(err.text) - why_len;
-	ck_assert_str_eq(err.text + kept, why);
-	if (len <= room) {
-		ck_assert_uint_eq(kept, len);
-		ck_assert_mem_eq(err.text, text, len);
-	} else {
-		ck_assert_uint_eq(kept, room);
-		ck_assert_mem_eq(err.text, text, kept - 3);
-		ck_assert_mem_eq(err.text + kept - 3, "...", 3);
+	memset(path, 'a', len);
+	path[len] = '\0';
+	snprintf(whole, sizeof whole, "open %s%s%s", path, rest, why);
+	err_set(&err, KVLOG_IO, ENOENT, "open %s%s", path, rest);
+	if (strlen(whole) < sizeof err.text) {
+		ck_assert_str_eq(err.text, whole);
+		return;
 	}
+	ck_assert_uint_eq(strlen(err.text), sizeof err.text - 1);
+	ck_assert_mem_eq(err.text, whole, 40);
+	ck_assert_mem_eq(err.text + 40, "...", 3);
+	ck_assert_str_eq(
+	    err.text + 43, whole + strlen(whole) - (sizeof err.text - 1 - 43));
+}
+END_TEST
+
+/* Longer than any path can be. */
+START_TEST(an_endless_text_keeps_the_reason)
+{
+	static char text[20000];
+
+	memset(text, 'a', sizeof text - 1);
+	err_set(&err, KVLOG_IO, ENAMETOOLONG, "open %s", text);
+	ck_assert_uint_eq(strlen(err.text), sizeof err.text - 1);
+	ck_assert_ptr_nonnull(strstr(err.text, "a: File name too long"));
 }
 END_TEST
 
@@ -132,17 +143,19 @@ END_TEST
 START_TEST(cut_spares_characters)
 {
 	char text[600];
-	size_t kept;
+	const char *cut;
 
 	memset(text, 'a', (size_t)_i);
 	for (size_t at = (size_t)_i; at < 480; at += 3)
 		memcpy(text + at, "\xe2\x82\xac", 4);
 	err_set(&err, KVLOG_IO, 0, "%s", text);
-	kept = strlen(err.text) - 3;
-	ck_assert_str_eq(err.text + kept, "...");
-	ck_assert_uint_ge(kept, sizeof err.text - 1 - 3 - 2);
-	ck_assert_uint_eq((kept - (size_t)_i) % 3, 0);
-	ck_assert_mem_eq(err.text, text, kept);
+	cut = strstr(err.text, "...");
+	ck_assert_ptr_nonnull(cut);
+	ck_assert_uint_ge(strlen(err.text), sizeof err.text - 1 - 2 - 2);
+	ck_assert_mem_eq(err.text, text, (size_t)(cut - err.text));
+	ck_assert_uint_eq(((size_t)(cut - err.text) - (size_t)_i) % 3, 0);
+	ck_assert_uint_eq(strlen(cut + 3) % 3, 0);
+	ck_assert_mem_eq(cut + 3, "\xe2", 1);
 }
 END_TEST
 
@@ -168,7 +181,8 @@ main(void)
 	tcase_add_test(tc, set_at_notes_the_place);
 	tcase_add_test(tc, sys_chooses_the_status);
 	tcase_add_test(tc, null_detail_is_fine);
-	tcase_add_loop_test(tc, overlong_text_keeps_the_reason, 220, 262);
+	tcase_add_loop_test(tc, a_long_path_loses_its_middle, 180, 230);
+	tcase_add_test(tc, an_endless_text_keeps_the_reason);
 	tcase_add_loop_test(tc, cut_spares_characters, 0, 4);
 	tcase_add_test(tc, text_is_one_line);
 	suite_add_tcase(suite, tc);

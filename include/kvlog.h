@@ -577,7 +577,7 @@ struct kvlog_finding {
 	uint64_t last_seq;
 	const void *key; /* NULL: not known */
 	size_t key_len;
-	enum kvlog_older older; /* of the key */
+	enum kvlog_older older; /* of the key, or of all keys there */
 	const char *text;       /* a line: what it means, what to do */
 };
 
@@ -692,6 +692,86 @@ KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_salvage(const char *path,
 
 /* kvlog_finding_name - a word for a kind, never NULL; stable, for programs. */
 KVLOG_API const char *kvlog_finding_name(enum kvlog_finding_kind kind);
+
+/* Bits of kvlog_compact_options.flags. */
+#define KVLOG_COMPACT_ALL                                                      \
+	0x1u /* rewrite whatever can be, not only where                        \
+		it is worth it */
+#define KVLOG_COMPACT_DRY_RUN                                                  \
+	0x2u /* change nothing, say what would be done                         \
+		(also beside a writer) */
+
+/* NULL in place of the struct stands for KVLOG_COMPACT_OPTIONS_INIT. */
+struct kvlog_compact_options {
+	size_t size;         /* sizeof(struct kvlog_compact_options) */
+	unsigned flags;      /* KVLOG_COMPACT_* */
+	uint32_t timeout_ms; /* longest wait for another writer, 0 = do not
+				wait; default 5000 */
+	kvlog_progress_fn *progress; /* of what is rewritten; NULL: nobody
+					wants to know.  All is 0 while that
+					is not known yet */
+	void *arg;                   /* for progress */
+};
+
+#define KVLOG_COMPACT_OPTIONS_INIT                                             \
+	{                                                                      \
+		sizeof(struct kvlog_compact_options), 0, 5000, NULL, NULL      \
+	}
+
+/* What a compaction did or, in a dry run, would do. */
+struct kvlog_compact_report {
+	size_t size;        /* set by the caller: sizeof(*report) */
+	uint32_t run_count; /* runs of neighbouring segments rewritten */
+	uint64_t segments_before, segments_after; /* files of the live set */
+	uint64_t bytes_before, bytes_after;       /* in them; not what is free
+						     in the active one */
+	uint64_t bytes_written;
+	uint64_t temporary_bytes;    /* disk space needed for a while */
+	uint64_t records_kept;       /* of the runs, tombstones too */
+	uint64_t records_superseded; /* dropped: replaced by newer ones */
+	uint64_t tombstones_dropped; /* of deleted keys that are nowhere else */
+	uint64_t records_expired;    /* dropped */
+	uint32_t damaged_segments;   /* left alone, as they are damaged */
+	uint32_t damaged_segment;    /* number of the first one found ... */
+	uint64_t damaged_offset;     /* ... and where, in bytes */
+};
+
+/*
+ * kvlog_compact_offline - give back the space of what was replaced or deleted
+ * in a store that nobody writes to.
+ *
+ * path         A directory with a store.  It is opened for writing, and locked
+ *              for as long as this takes; readers are not disturbed, and go on
+ *              to see what they saw.  A dry run opens it for reading and takes
+ *              no lock.
+ * ret_report   Filled whatever the result, with what was done up to then; may
+ *              be NULL.
+ *
+ * Runs of neighbouring segments are rewritten one after the other, each in
+ * one step that a crash leaves done or undone.  It takes disk space for one
+ * run at a time: the output stands beside the input for a while.
+ *
+ * Damaged segments are left alone, and counted in the report; all else is
+ * compacted, and the result is KVLOG_OK.
+ *
+ * Results:
+ *   KVLOG_OK        done
+ *   KVLOG_CANCELLED by options->progress; the runs before stay
+ *   KVLOG_BUSY      another writer has the store
+ *   KVLOG_NOSPACE   too little for the next run; the runs before stay
+ *   KVLOG_BROKEN    a sync failed
+ *   KVLOG_CORRUPT   the store cannot be opened: a segment is missing, or no
+ *                   copy of its header is readable
+ *   and as kvlog_open(): _NOSTORE, _NOTSTORE, _VERSION, _INVAL, _NOMEM,
+ *   _TOOBIG, _UNSUPPORTED, _IO
+ *
+ * Whatever the result, no commit is lost and no key changes its value.
+ * Cost: the runs are read twice and what is left of them is written; memory
+ * for what no hint file covers.
+ */
+KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_compact_offline(
+    const char *path, const struct kvlog_compact_options *options,
+    struct kvlog_compact_report *ret_report, struct kvlog_error *err);
 
 /* kvlog_status_text - a status in words; never NULL. */
 KVLOG_API const char *kvlog_status_text(enum kvlog_status status);

@@ -67,7 +67,11 @@ plan_hint(struct log *log, bool closing, struct hint_plan *plan,
 
 		from = unhinted_from(s);
 		end = segment_end(s);
-		if (!may_have_hint(s) || from >= end ||
+		/* An empty segment gets a hint, so that those before it and
+		 * behind it are neighbours and can be merged. */
+		if (!may_have_hint(s) ||
+		    (from >= end &&
+			(!sealed || atomic_load(&s->hinted_to) != 0)) ||
 		    (sealed && s->last_seq > evidence))
 			continue;
 		if (!sealed && end - from < tail_min(from, closing))
@@ -91,7 +95,8 @@ add_image(struct log *log, const struct hint_plan *plan)
 	enum kvlog_status st =
 	    hint_build(&plan->source, 1, plan->max_seq, &image, NULL);
 
-	if (st == KVLOG_OK && image->sources[0].to == plan->source.from) {
+	if (st == KVLOG_OK && plan->max_seq != UINT64_MAX &&
+	    image->sources[0].to == plan->source.from) {
 		hint_unref(image);
 		return false;
 	}

@@ -30,6 +30,9 @@
 /* Records up to this size are put together on the stack and stored at once;
  * larger ones piece by piece, without another copy. */
 #define STAGE_LEN 1024u
+/* Every so many bytes the background thread looks whether the end of the log
+ * is worth a hint. */
+#define LOOK_EVERY (UINT64_C(256) << 10)
 #define BATCH_SPAN_MAX (KVLOG_SEGMENT_SIZE_MAX - 2 * BLOCK_SIZE)
 
 /* Storing */
@@ -306,6 +309,9 @@ commit_turn(struct log *log, const struct commit_op *ops, size_t count,
 	atomic_store_explicit(
 	    &log->last_seq, ret_receipt->seq, memory_order_release);
 	(void)control_set_intent(log->control, 0);
+	if (start / LOOK_EVERY != (start + size) / LOOK_EVERY &&
+	    log->wake != NULL)
+		log->wake(log->wake_arg);
 	return KVLOG_OK;
 }
 

@@ -503,6 +503,13 @@ control_set_poison(struct control *control)
 }
 
 int
+control_next_generation(struct control *control)
+{
+	return store_word(
+	    control, WORD_GENERATION, load_word(control, WORD_GENERATION) + 1);
+}
+
+int
 control_set_closed(struct control *control)
 {
 	int rc;

@@ -127,6 +127,8 @@ int control_set_active_salt(struct control *control, uint64_t salt);
 int control_set_durable(struct control *control, uint64_t seq);
 int control_set_intent(struct control *control, uint64_t end);
 int control_set_poison(struct control *control);
+/* Segments were replaced: who is listing them has to look again. */
+int control_next_generation(struct control *control);
 /* The last store: all of the log is durable, and nobody writes any more.  Only
  * systems without a boot id need that; failing costs them a segment. */
 int control_set_closed(struct control *control);

@@ -165,7 +165,7 @@ hint_decode(struct hint *hint)
 	hint->per_block = hint_per_block(hint->loc_len);
 	if (!is_laid_out(hint) || !decode_sources(hint))
 		return false;
-	hint->verdicts = os->calloc(hint->block_count + 1u, 1);
+	hint->verdicts = os->calloc((size_t)hint->block_count + 1, 1);
 	return hint->verdicts != NULL;
 }
 

@@ -25,6 +25,9 @@
 
 #include "merge.h"
 
+/* Entries that are merged between two calls of go_on(): less than 1 ms. */
+#define MERGED_AT_ONCE 1024
+
 /* Where a file stands in the tiling, as a number. */
 static uint64_t
 order_of(const struct file_id *id)
@@ -263,9 +266,12 @@ choose(struct hint_list *list, bool verify)
 		for (size_t j = 1; j < hint->source_count; j++)
 			fits = fits && covered_to(hint->sources[j].seg) ==
 					   SEGMENT_DATA_OFF;
-		/* One that covers nothing would never be behind another. */
-		fits = fits && last_source(hint)->to >
-				   covered_to(last_source(hint)->seg);
+		/* One that covers nothing serves if its segment is empty, and
+		 * once. */
+		s = last_source(hint);
+		fits = fits && (s->to > covered_to(s->seg) ||
+				   (s->to == segment_end(s->seg) &&
+				       atomic_load(&s->seg->hinted_to) == 0));
 		if (!fits || (verify && !hint_verify(hint))) {
 			hint_unref(hint);
 			continue;
@@ -564,9 +570,10 @@ index_of(
 /* Copy the entries of a merge.  A damaged one has no key, so that nothing can
  * be merged with its segment. */
 static enum kvlog_status
-copy_entries(struct hint_writer *w, struct merge *merge,
-    const struct hint_source *sources, size_t count)
+copy_entries(const struct hintset *hints, struct hint_writer *w,
+    struct merge *merge, const struct hint_source *sources, size_t count)
 {
+	uint64_t n = 0;
 	enum kvlog_status st;
 
 	while ((st = merge_next(merge)) == KVLOG_OK) {
@@ -578,6 +585,9 @@ copy_entries(struct hint_writer *w, struct merge *merge,
 		    .expiry = (m->rec.flags & RECORD_EXPIRY) != 0,
 		    .off = m->off};
 
+		if (n++ % MERGED_AT_ONCE == 0 && hints->go_on != NULL &&
+		    !hints->go_on(hints->go_on_arg))
+			return KVLOG_TIMEOUT;
 		st = hint_writer_add(w, &key, &e, NULL);
 		if (st != KVLOG_OK)
 			return st;
@@ -589,7 +599,8 @@ copy_entries(struct hint_writer *w, struct merge *merge,
 
 /* Write one hint file for a run of hints, and open it. */
 static struct hint *
-merge_run(struct dir *dir, struct hint *const *run, size_t count)
+merge_run(const struct hintset *hints, struct dir *dir, struct hint *const *run,
+    size_t count)
 {
 	struct hint_source *sources;
 	struct hint_writer *w = NULL;
@@ -605,7 +616,7 @@ merge_run(struct dir *dir, struct hint *const *run, size_t count)
 	if (st == KVLOG_OK)
 		st = merge_create(run, count, &merge);
 	if (st == KVLOG_OK)
-		st = copy_entries(w, merge, sources, source_count);
+		st = copy_entries(hints, w, merge, sources, source_count);
 	if (st == KVLOG_OK)
 		st = hint_writer_finish(w, NULL);
 	if (st == KVLOG_OK)
@@ -626,7 +637,7 @@ hintset_merge_step(struct hintset *hints, struct dir *dir, uint64_t entries_max)
 	bool done = false;
 
 	if (choose_run(list, entries_max, &first, &end))
-		hint = merge_run(dir, &list->hints[first], end - first);
+		hint = merge_run(hints, dir, &list->hints[first], end - first);
 	if (hint != NULL) {
 		char name[DIR_NAME_LEN];
 
@@ -658,12 +669,12 @@ add_gap(
 }
 
 enum kvlog_status
-hintset_cover(struct hintset *hints, size_t first, uint64_t end,
+hintset_cover(struct hintset *hints, size_t first, size_t stop, uint64_t end,
     struct hint_cover *c, struct kvlog_error *err)
 {
 	const struct segset *set = hints->set;
 	struct hint_list *list = hint_list_get(hints);
-	size_t h = 0, most = list->count + 2 * (set->count - first);
+	size_t h = 0, most = list->count + 2 * (stop - first);
 
 	memset(c, 0, sizeof *c);
 	c->hints = os->calloc(most, sizeof(*c->hints));
@@ -673,17 +684,18 @@ hintset_cover(struct hintset *hints, size_t first, uint64_t end,
 		hint_list_put(list);
 		return err_set(err, KVLOG_NOMEM, 0, "read hints");
 	}
-	for (size_t i = first; i < set->count; i++) {
+	for (size_t i = first; i < stop; i++) {
 		const struct segment *seg = set->segments[i];
 		uint64_t at = SEGMENT_DATA_OFF;
 
 		/* Those that begin before, or go on where one of them ends,
-		 * are of no use. */
+		 * are of no use, nor is one that goes on behind the last. */
 		while (h < list->count &&
 		       order_of(&first_source(list->hints[h])->id) <
 			   order_of(&seg->header.id))
 			h++;
 		while (h < list->count &&
+		       list->hints[h]->source_count <= stop - i &&
 		       first_source(list->hints[h])->seg == seg &&
 		       first_source(list->hints[h])->from == at) {
 			const struct hint *hint = list->hints[h];
@@ -693,8 +705,7 @@ hintset_cover(struct hintset *hints, size_t first, uint64_t end,
 			seg = last_source(hint)->seg;
 			at = last_source(hint)->to;
 		}
-		add_gap(
-		    c, seg, at, i + 1 == set->count ? end : segment_end(seg));
+		add_gap(c, seg, at, i + 1 == stop ? end : segment_end(seg));
 	}
 	hint_list_put(list);
 	return KVLOG_OK;

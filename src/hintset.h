@@ -38,6 +38,11 @@ struct hintset {
 	 * all of them anyway can so do without a damaged one, and the records
 	 * are surveyed instead. */
 	bool verify;
+	/* Merging many hints takes seconds.  Called now and then meanwhile,
+	 * to do what cannot wait; false: leave it, all is as it was.  May be
+	 * NULL. */
+	bool (*go_on)(void *arg);
+	void *go_on_arg;
 };
 
 enum kvlog_status hintset_init(
@@ -85,7 +90,7 @@ bool hintset_merge_step(
     struct hintset *hints, struct dir *dir, uint64_t entries_max);
 
 /*
- * Hints that cover exactly the segments set->segments[first .. count), the
+ * Hints that cover exactly the segments set->segments[first .. stop), the
  * last one up to end: those of the set where they fit, and images in memory
  * for the rest.  hintset_cover() notes which, while the set stands still;
  * hint_cover_build() then makes the images, which takes time.
@@ -96,7 +101,8 @@ struct hint_cover {
 	size_t count;
 };
 enum kvlog_status hintset_cover(struct hintset *hints, size_t first,
-    uint64_t end, struct hint_cover *ret_cover, struct kvlog_error *err);
+    size_t stop, uint64_t end, struct hint_cover *ret_cover,
+    struct kvlog_error *err);
 enum kvlog_status hint_cover_build(
     struct hint_cover *cover, struct kvlog_error *err);
 void hint_cover_fini(struct hint_cover *cover);

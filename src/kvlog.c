@@ -7,6 +7,7 @@
 
 #include <kvlog.h>
 
+#include "offline.h"
 #include "rehint.h"
 #include "salvage.h"
 #include "store.h"
@@ -622,4 +623,37 @@ kvlog_salvage(const char *path, const char *new_path,
 		return st;
 	return salvage_store(
 	    path, new_path, options, ret_report, err != NULL ? err : &unused);
+}
+
+/* Compaction */
+
+#define COMPACT_FLAGS (KVLOG_COMPACT_ALL | KVLOG_COMPACT_DRY_RUN)
+
+enum kvlog_status
+kvlog_compact_offline(const char *path,
+    const struct kvlog_compact_options *options,
+    struct kvlog_compact_report *ret_report, struct kvlog_error *err)
+{
+	static const struct kvlog_compact_options defaults =
+	    KVLOG_COMPACT_OPTIONS_INIT;
+	struct kvlog_compact_report report;
+
+	if (options == NULL)
+		options = &defaults;
+	if (ret_report == NULL) {
+		report.size = sizeof report;
+		ret_report = &report;
+	}
+	if (path == NULL || path[0] == '\0')
+		return err_set(
+		    err, KVLOG_INVAL, 0, "kvlog_compact_offline needs a path");
+	if (options->size != sizeof *options ||
+	    ret_report->size != sizeof *ret_report)
+		return err_set(err, KVLOG_INVAL, 0,
+		    "the size of options or report is not that of its struct");
+	if ((options->flags & ~COMPACT_FLAGS) != 0)
+		return err_set(err, KVLOG_INVAL, 0,
+		    "unknown bits in options.flags: 0x%x",
+		    options->flags & ~COMPACT_FLAGS);
+	return offline_compact(path, options, ret_report, err);
 }

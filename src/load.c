@@ -394,8 +394,11 @@ map_all(const struct segset *set, struct kvlog_error *err)
 {
 	enum kvlog_status st = KVLOG_OK;
 
-	for (size_t i = 0; i < set->count && st == KVLOG_OK; i++)
+	for (size_t i = 0; i < set->count && st == KVLOG_OK; i++) {
 		st = segment_map(set->segments[i], err);
+		if (!set->segments[i]->map.writable)
+			segment_close_fd(set->segments[i]);
+	}
 	return st;
 }
 
@@ -459,8 +462,8 @@ load_index(struct index *index, struct hintset *hints, unsigned threads,
 {
 	const struct segset *set = hints->set;
 	struct hint_cover cover;
-	enum kvlog_status st = hintset_cover(
-	    hints, 0, segment_end(set->segments[set->count - 1]), &cover, err);
+	enum kvlog_status st = hintset_cover(hints, 0, set->count,
+	    segment_end(set->segments[set->count - 1]), &cover, err);
 
 	if (st != KVLOG_OK)
 		return st;

@@ -40,6 +40,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#define HELD_OPEN 32   /* files, by a reader */
 #define LIST_TRIES 200 /* until a listing beside a writer holds still */
 #define TRY_PAUSE_NS UINT64_C(2000000)
 #define SEQ_NONE UINT64_MAX
@@ -77,6 +78,8 @@ struct recoverer {
 
 /* Files */
 
+/* An unreadable part makes its set incomplete; one that cannot be opened now
+ * says nothing. */
 static enum kvlog_status
 fill_set_ids(struct recoverer *rec)
 {
@@ -93,19 +96,35 @@ fill_set_ids(struct recoverer *rec)
 			rec->r->max_round = f->id.round;
 		if (f->id.parts == 1)
 			continue;
-		/* An unreadable part makes its set incomplete. */
+		f->set_id = i;
 		st = segment_open_header(
 		    rec->dir, f->name, &f->id, &seg, rec->err);
-		if (st == KVLOG_VERSION)
-			return st;
 		if (st == KVLOG_OK) {
 			f->set_id = seg->header.set_id;
 			segment_close(seg);
-		} else {
-			f->set_id = i;
+		} else if (st != KVLOG_CORRUPT) {
+			return st;
 		}
 	}
 	return KVLOG_OK;
+}
+
+/*
+ * A reader shows the store as it was when it was opened, whatever another
+ * process unlinks: it keeps the files open or, if they are many, mapped.  The
+ * only writer opens them again when it needs them.
+ */
+static enum kvlog_status
+hold(struct recoverer *rec, struct segment *seg)
+{
+	enum kvlog_status st = KVLOG_OK;
+
+	if (!rec->control->writer && rec->set->count < HELD_OPEN)
+		return KVLOG_OK;
+	if (!rec->control->writer)
+		st = segment_map(seg, rec->err);
+	segment_close_fd(seg);
+	return st;
 }
 
 static enum kvlog_status
@@ -128,7 +147,11 @@ open_one(struct recoverer *rec, const struct file *file)
 		    "directory and put the right file in its place",
 		    rec->dir->path, file->name);
 	}
-	segment_close_fd(seg); /* until it is needed */
+	st = hold(rec, seg);
+	if (st != KVLOG_OK) {
+		segment_close(seg);
+		return st;
+	}
 	st = segset_add(rec->set, seg, rec->err);
 	if (st != KVLOG_OK)
 		segment_close(seg);
@@ -253,6 +276,23 @@ page_fits_files(const struct recoverer *rec, struct control_state *state)
 	return false;
 }
 
+/* Whether the page speaks of a file behind the gap: then nothing before that
+ * file was lost, but the missing one. */
+static bool
+page_is_behind_gap(
+    const struct recoverer *rec, const struct control_state *state)
+{
+	for (size_t i = rec->tiled; i < rec->set->count; i++) {
+		const struct segment *seg = rec->set->segments[i];
+
+		if (segment_number(seg) ==
+			control_pos_segment(state->position) &&
+		    seg->header.salt == state->active_salt)
+			return true;
+	}
+	return false;
+}
+
 /*
  * List and open, and take the page's word if it speaks of these files.
  * *ret_settled is false if page and files are of two moments: a reader that
@@ -268,6 +308,8 @@ find_files(struct recoverer *rec, bool page_valid,
 	*ret_settled = true;
 	if (st != KVLOG_OK || !page_valid)
 		return st;
+	if (page_is_behind_gap(rec, before))
+		return fail_missing(rec, rec->gap);
 	if (before->poison != 0) {
 		rec->r->state = *before;
 		rec->r->poisoned = true;
@@ -335,8 +377,11 @@ survey_from(const struct recoverer *rec, size_t i)
 	const struct segment *seg = rec->set->segments[i];
 	uint64_t hinted_to = atomic_load(&seg->hinted_to);
 
-	/* Without its link, its first records tell where it stands. */
-	if (i >= rec->tiled || hinted_to == 0 || (i > 0 && !seg->link_ok))
+	/* Without its link, its first records tell where it stands.  After a
+	 * failed sync records are copied, and hints go with what they are
+	 * copied from: all damage must be known before. */
+	if (i >= rec->tiled || hinted_to == 0 || (i > 0 && !seg->link_ok) ||
+	    rec->r->poisoned)
 		return SEGMENT_DATA_OFF;
 	return hinted_to;
 }
@@ -351,7 +396,8 @@ is_covered(const struct recoverer *rec, size_t i)
 	    (i + 1 >= rec->tiled || !rec->set->segments[i + 1]->link_ok))
 		return false;
 	return survey_from(rec, i) == segment_end(seg) &&
-	       atomic_load(&seg->hinted_to) != 0;
+	       (atomic_load(&seg->hinted_to) != 0 ||
+		   seg->header.kind == SEGMENT_OUTPUT); /* an empty one */
 }
 
 static enum kvlog_status
@@ -422,10 +468,12 @@ survey_all(struct recoverer *rec)
 			    max_u64(rec->attested, seg->header.last_seq);
 		rec->r->seq_seen =
 		    max_u64(rec->r->seq_seen, seg->header.last_seq);
-		if (is_covered(rec, i))
+		if (is_covered(rec, i)) {
 			rec->attested = max_u64(rec->attested, seg->last_seq);
-		else
+			rec->surveys[i].end = segment_end(seg);
+		} else {
 			st = open_and_survey(rec, i);
+		}
 		rec->attested = max_u64(rec->attested, seg->hinted_seq);
 		rec->r->seq_seen = max_u64(rec->r->seq_seen, seg->hinted_seq);
 		rec->attested =
@@ -513,9 +561,10 @@ next_valid(struct recoverer *rec, size_t i, size_t p)
 
 /* bytes is 0 where something is missing rather than wrong. */
 static void
-note_damage(struct recoverer *rec, const struct segment *seg, uint64_t off,
-    uint64_t bytes)
+note_damage(
+    struct recoverer *rec, struct segment *seg, uint64_t off, uint64_t bytes)
 {
+	seg->hurt = true;
 	if (rec->r->damaged_ranges == 0) {
 		rec->r->damaged_segment = segment_number(seg);
 		rec->r->damaged_off = off;
@@ -615,7 +664,7 @@ judge_piece(struct recoverer *rec, struct verdict *v, size_t i, size_t p)
 static enum kvlog_status
 judge_link(struct recoverer *rec, struct verdict *v, size_t i)
 {
-	const struct segment *seg = rec->set->segments[i];
+	struct segment *seg = rec->set->segments[i];
 	struct segment *prev = rec->set->segments[i - 1];
 	uint64_t expected;
 
@@ -665,8 +714,10 @@ judge_segment(struct recoverer *rec, struct verdict *v, size_t i)
 		v->s = max_u64(v->s, seg->hinted_seq);
 	if (!sv->done) {
 		/* An earlier opening found that commits were lost at its end,
-		 * and its successor's link still says so. */
-		if (v->s < seg->last_seq) {
+		 * and its successor's link still says so.  In the output of a
+		 * compaction the last commits may be superseded. */
+		if (v->s < seg->last_seq &&
+		    seg->header.kind != SEGMENT_OUTPUT) {
 			note_damage(rec, seg, segment_end(seg), 0);
 			rec->r->flags |= KVLOG_RECOVERY_DEGRADED;
 		}
@@ -699,7 +750,7 @@ judge_segment(struct recoverer *rec, struct verdict *v, size_t i)
 static enum kvlog_status
 judge_unreadable_end(struct recoverer *rec, const struct verdict *v)
 {
-	const struct segment *seg = rec->set->segments[v->segment];
+	struct segment *seg = rec->set->segments[v->segment];
 
 	if (rec->control->writable)
 		return err_set_at(rec->err, KVLOG_IO, segment_number(seg),

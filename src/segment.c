@@ -15,13 +15,15 @@
  *   SEG-1  end only grows, and only by whole commits and marks.
  *   SEG-2  the fixed part is durable before the file has a segment's name, so
  *          a bad one is damage and never the trace of a crash.
- *   SEG-3  the mapping covers the whole allocated file and never moves or
- *          grows; growth is a new segment.
- *   SEG-4  the disk space of all of the file is there before it is mapped for
- *          writing, so a store into the mapping cannot fail for want of space.
+ *   SEG-3  the mapping covers the whole file and never moves or grows;
+ *          growth is a new segment.
+ *   SEG-4  nothing is stored behind `allocated`, and the disk space up to
+ *          there is there, so a store into the mapping cannot fail for want
+ *          of space.  Of a new segment that is all of the file; one that is
+ *          opened again gets some at first, and all when that is used up.
  *
- * Threads: opening, making and closing belong to one thread; reads below
- * `end` need no lock.
+ * Threads: opening, making and closing belong to one thread; any may map what
+ * is only read; reads below `end` need no lock.
  */
 #include "config.h"
 
@@ -391,9 +393,12 @@ segment_open(struct dir *dir, const char *name, const struct file_id *id,
 static int
 map_by_name(const struct segment *seg, struct os_map *ret_map)
 {
+	const uint64_t len = min_u64(seg->header.size, seg->file_len);
 	struct os_stat st;
 	int fd, rc;
 
+	if (seg->fd >= 0)
+		return os->map(seg->fd, len, false, false, ret_map);
 	rc = os->open(seg->dir->fd, seg->name, OS_OPEN_READ, 0, &fd);
 	if (rc != 0)
 		return rc;
@@ -401,8 +406,7 @@ map_by_name(const struct segment *seg, struct os_map *ret_map)
 	if (rc == 0 && (st.dev != seg->dev || st.ino != seg->ino))
 		rc = ESTALE;
 	if (rc == 0)
-		rc = os->map(fd, min_u64(seg->header.size, seg->file_len),
-		    false, false, ret_map);
+		rc = os->map(fd, len, false, false, ret_map);
 	os->close(fd);
 	return rc;
 }

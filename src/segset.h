@@ -31,6 +31,7 @@ struct segset {
 	struct segment **segments; /* in order of the tiling; owned */
 	size_t count, cap;
 	uint64_t next_chunk;
+	uint64_t now_ms; /* latest time against which any of them was judged */
 	struct segset_table *_Atomic tables[SEGSET_TABLES];
 };
 
@@ -44,6 +45,21 @@ void segset_destroy(struct segset *set); /* closes all; NULL is fine */
  */
 enum kvlog_status segset_add(
     struct segset *set, struct segment *seg, struct kvlog_error *err);
+
+/*
+ * Give segments that are to replace others their locations, so that
+ * segset_replace() cannot fail.  On failure the set is as it was.
+ */
+enum kvlog_status segset_place(struct segset *set, struct segment *const *segs,
+    size_t count, struct kvlog_error *err);
+
+/*
+ * Put segs, which were given their places last, into the place of
+ * set->segments[first .. first + old_count).  Those are the caller's then, and
+ * are kept for as long as anybody has a location of theirs.
+ */
+void segset_replace(struct segset *set, size_t first, size_t old_count,
+    struct segment *const *segs, size_t count);
 
 /* Take the last one out again (and close it). */
 void segset_drop_last(struct segset *set);

@@ -258,23 +258,44 @@ create_if_absent(struct kvlog *db, enum place place, struct kvlog_error *err)
 
 /* The background thread */
 
+/* With maintain_lock held: sync by interval; false if nothing is due. */
+static bool
+sync_by_interval(struct kvlog *db)
+{
+	uint64_t seq = atomic_load(&db->interval_seq);
+	uint64_t now = os->ticks_ns();
+	uint64_t tick = db->options.interval_ms * UINT64_C(500000); /* half */
+
+	if (atomic_load(&db->log.durable) >= seq ||
+	    now - db->last_tick_ns < tick)
+		return false;
+	db->last_tick_ns = now;
+	return log_sync(&db->log, seq, NULL) == KVLOG_OK;
+}
+
+/* While hints are merged, with maintain_lock held. */
+static bool
+may_go_on(void *arg)
+{
+	struct kvlog *db = arg;
+	bool stop;
+
+	(void)sync_by_interval(db);
+	pthread_mutex_lock(&db->thread_lock);
+	stop = db->thread_stop;
+	pthread_mutex_unlock(&db->thread_lock);
+	return !stop;
+}
+
 bool
 store_maintain_step(struct kvlog *db)
 {
-	uint64_t seq, now, tick;
 	bool did, more = false;
 
 	pthread_mutex_lock(&db->maintain_lock);
 	did = log_prepare_spare(&db->log);
-
-	seq = atomic_load(&db->interval_seq);
-	now = os->ticks_ns();
-	tick = db->options.interval_ms * UINT64_C(500000); /* half of it */
-	if (!did && atomic_load(&db->log.durable) < seq &&
-	    now - db->last_tick_ns >= tick) {
-		db->last_tick_ns = now;
-		did = log_sync(&db->log, seq, NULL) == KVLOG_OK;
-	}
+	if (!did)
+		did = sync_by_interval(db);
 	if (!did)
 		did =
 		    log_sync_sealed(&db->log, &more, NULL) == KVLOG_OK && more;
@@ -355,7 +376,7 @@ wake_thread(struct kvlog *db)
 }
 
 static void
-wake_after_rollover(void *arg)
+wake_for_work(void *arg)
 {
 	(void)wake_thread(arg);
 }
@@ -373,6 +394,7 @@ stop_thread(struct kvlog *db)
 	if (runs)
 		pthread_join(db->thread, NULL);
 	db->thread_runs = false;
+	db->hints.go_on = NULL; /* closing merges little */
 }
 
 /* Opening */
@@ -476,7 +498,7 @@ open_for_writing(struct kvlog *db, struct kvlog_error *err)
 		    &db->index, db->options.segment_size, &db->recovery, err);
 	if (st != KVLOG_OK)
 		return st;
-	db->log.wake = wake_after_rollover;
+	db->log.wake = wake_for_work;
 	db->log.wake_arg = db;
 	/* Without a reserve puts are refused, not the opening. */
 	db->log.reserve_used =
@@ -544,6 +566,8 @@ allocate(const struct kvlog_options *options)
 	if (db->set != NULL &&
 	    hintset_init(&db->hints, db->set, NULL) == KVLOG_OK) {
 		db->hints.verify = options->index_mode != KVLOG_INDEX_HINTS;
+		db->hints.go_on = may_go_on;
+		db->hints.go_on_arg = db;
 		return db;
 	}
 	destroy(db);
@@ -633,11 +657,19 @@ set_place(struct kvlog_info *info, const struct index_ref *ref)
 	info->offset = ref->off;
 }
 
+/* The time: a clock that was set back does not revive what a compaction has
+ * judged. */
+static uint64_t
+now_ms(const struct kvlog *db)
+{
+	return max_u64(os->clock_ms(), db->set->now_ms);
+}
+
 static bool
-is_expired(const struct record *rec)
+is_expired(const struct kvlog *db, const struct record *rec)
 {
 	return (rec->flags & RECORD_EXPIRY) != 0 &&
-	       rec->expiry_ms <= os->clock_ms();
+	       rec->expiry_ms <= now_ms(db);
 }
 
 enum kvlog_status
@@ -650,7 +682,7 @@ store_read(struct kvlog *db, const void *key, size_t key_len, bool with_value,
 	enum kvlog_status st;
 
 	st = index_find(&db->index, hash, key, key_len, &ref);
-	if (st == KVLOG_OK && is_expired(&ref.rec))
+	if (st == KVLOG_OK && is_expired(db, &ref.rec))
 		st = KVLOG_NOTFOUND;
 	if (st == KVLOG_OK && (ref.rec.flags & RECORD_CODEC) != 0 && with_value)
 		st = KVLOG_VERSION;
@@ -674,7 +706,7 @@ store_cursor(struct kvlog *db, const void *prefix, size_t prefix_len,
 
 	if (db->writable)
 		pthread_mutex_lock(&db->log.turn);
-	st = hintset_cover(&db->hints, 0,
+	st = hintset_cover(&db->hints, 0, db->set->count,
 	    segment_end(db->set->segments[db->set->count - 1]), &cover, NULL);
 	if (db->writable)
 		pthread_mutex_unlock(&db->log.turn);
@@ -683,7 +715,7 @@ store_cursor(struct kvlog *db, const void *prefix, size_t prefix_len,
 	st = hint_cover_build(&cover, NULL);
 	if (st == KVLOG_OK)
 		st = cursor_create(cover.hints, cover.count, prefix, prefix_len,
-		    os->clock_ms(), keys_only, ret_cursor);
+		    now_ms(db), keys_only, ret_cursor);
 	hint_cover_fini(&cover);
 	return st;
 }

@@ -223,6 +223,10 @@ typedef void verify_hinted_fn(
 void verify_hinted(
     struct verify *v, const size_t *order, size_t count, verify_hinted_fn *fn);
 
+/* Whether a sound hint covers all of [from, to) of live file i. */
+bool verify_hint_covers(
+    const struct verify *v, size_t i, uint64_t from, uint64_t to);
+
 /* Count bytes read; false if the caller wants to stop. */
 bool verify_progress(struct verify *v, uint64_t bytes);
 

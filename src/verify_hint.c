@@ -577,3 +577,19 @@ verify_hinted(
 		}
 	}
 }
+
+bool
+verify_hint_covers(const struct verify *v, size_t i, uint64_t from, uint64_t to)
+{
+	for (size_t k = 0; k < v->hint_count; k++) {
+		const struct verify_hint *h = &v->hints[k];
+		size_t n;
+
+		if (h->hint == NULL || h->wrong)
+			continue;
+		n = source_at(h, i, from);
+		if (n < h->hint->source_count && to <= h->hint->sources[n].to)
+			return true;
+	}
+	return false;
+}

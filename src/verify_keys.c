@@ -238,6 +238,32 @@ drop_doubles(struct verify *v)
 	v->wanted_count = kept;
 }
 
+/* Damaged places into which no hint points, though one covers them: what
+ * stood there had been replaced.  All this is in order. */
+static void
+find_harmless(struct verify *v, const size_t *order, size_t count)
+{
+	size_t w = 0;
+
+	for (size_t n = 0; n < count; n++) {
+		struct place *p = &v->places[order[n]];
+
+		while (w < v->wanted_count && v->wanted[w].place < order[n])
+			w++;
+		if ((w < v->wanted_count && v->wanted[w].place == order[n]) ||
+		    !verify_hint_covers(v, p->live, p->off, p->off + p->len))
+			continue;
+		p->older = KVLOG_OLDER_REPLACED;
+		p->text = p->unreadable
+			      ? "the medium cannot be read here; hint files "
+				"say that newer records have replaced what "
+				"stood here"
+			      : "bytes are no record; hint files say that "
+				"newer records have replaced what stood here: "
+				"nothing is lost";
+	}
+}
+
 /* What to look for, in the order of the places. */
 static enum kvlog_status
 want_all(struct verify *v)
@@ -265,6 +291,7 @@ want_all(struct verify *v)
 		qsort(v->wanted, v->wanted_count, sizeof *v->wanted,
 		    compare_places);
 	drop_doubles(v);
+	find_harmless(v, order, count);
 	os->free(order);
 	return KVLOG_OK;
 }

@@ -20,6 +20,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #define KEYS 700
@@ -1081,6 +1082,37 @@ START_TEST(hints_change_beside_readers)
 }
 END_TEST
 
+/* The end of a segment gets hints while it grows: who is killed leaves little
+ * that has to be read. */
+START_TEST(the_end_is_hinted_while_it_grows)
+{
+	struct kvlog_options o = KVLOG_OPTIONS_INIT;
+	struct kvlog_stats stats = {.size = sizeof stats};
+	static char value[4096];
+	const struct timespec pause = {0, 1000000};
+	struct kvlog *db;
+
+	o.flags = KVLOG_OPEN_CREATE;
+	ck_assert_int_eq(kvlog_open(api_store, &o, &db, NULL), KVLOG_OK);
+	for (unsigned n = 0; n < 200; n++) {
+		char key[8];
+
+		(void)snprintf(key, sizeof key, "%04u", n);
+		ck_assert_int_eq(
+		    kvlog_put(db, key, 4, value, sizeof value, NULL, NULL),
+		    KVLOG_OK);
+	}
+	for (unsigned i = 0; i < 20000 && stats.hint_count == 0; i++) {
+		stats.quick = true;
+		ck_assert_int_eq(kvlog_stats_get(db, &stats), KVLOG_OK);
+		ck_assert_uint_eq(stats.segment_count, 1);
+		(void)nanosleep(&pause, NULL);
+	}
+	ck_assert_uint_gt(stats.hint_count, 0);
+	api_close(db);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -1109,5 +1141,7 @@ main(void)
 	tcase_set_timeout(threads, 300);
 	tcase_add_test(threads, hints_change_beside_readers);
 	suite_add_tcase(suite, threads);
+	tcase_add_test(
+	    api_case(suite, "growing"), the_end_is_hinted_while_it_grows);
 	return test_main(suite);
 }

@@ -772,6 +772,27 @@ START_TEST(hints_are_rebuilt)
 }
 END_TEST
 
+/* ... and also that nobody misses it. */
+START_TEST(hints_tell_when_lost_records_had_been_replaced)
+{
+	size_t i = 0, k = 0;
+
+	/* One that is written again in the same segment. */
+	for (; k == 0; i++)
+		for (size_t n = i + 1;
+		     n < op_count && k == 0 && ops[n].segment == ops[i].segment;
+		     n++)
+			if (strcmp(ops[n].key, ops[i].key) == 0)
+				k = i + 1;
+	flip_op(api_store, &ops[k - 1], 9);
+	ck_assert_int_eq(verify(api_store, 0), KVLOG_CORRUPT);
+	ck_assert_int_eq(got.all[find_kind(KVLOG_FINDING_RECORD)].older,
+	    KVLOG_OLDER_REPLACED);
+	for (size_t n = 0; n < got.count; n++)
+		ck_assert_int_ne(got.all[n].kind, KVLOG_FINDING_KEY);
+}
+END_TEST
+
 static uint32_t
 crc32c(const uint8_t *p, size_t len)
 {
@@ -1035,6 +1056,7 @@ main(void)
 	tcase_add_test(tc, strict_leaves_out_parts_of_batches);
 	tcase_add_test(tc, a_store_without_damage_is_copied);
 	tcase_add_loop_test(tc, hints_name_the_keys_of_lost_records, 0, 2);
+	tcase_add_test(tc, hints_tell_when_lost_records_had_been_replaced);
 	tcase_add_loop_test(tc, hints_are_rebuilt, 0, 4);
 	tcase_add_test(tc, wrong_entries_of_hints_are_told);
 	tcase_add_test(tc, an_entry_of_an_older_record_is_told);

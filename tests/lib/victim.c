@@ -330,6 +330,29 @@ victim_sync(struct victim *v)
 }
 
 bool
+victim_compact(struct victim *v, unsigned flags)
+{
+	struct kvlog_compact_options o = KVLOG_COMPACT_OPTIONS_INIT;
+	struct kvlog_compact_report report = {.size = sizeof report};
+	struct kvlog_error err = {0};
+	enum kvlog_status st;
+	char text[300];
+
+	if (v->db != NULL)
+		return false;
+	o.flags = flags;
+	o.timeout_ms = 0;
+	st = kvlog_compact_offline(VICTIM_STORE, &o, &report, &err);
+	if (st == KVLOG_OK && (flags & KVLOG_COMPACT_DRY_RUN) == 0 &&
+	    !v->oracle.in_flight)
+		oracle_durable(&v->oracle, UINT64_MAX);
+	if (report.damaged_segments > 0 && !v->read_faults)
+		v->fail("compaction takes something for damage");
+	(void)snprintf(text, sizeof text, "compact (%s)", err.text);
+	return judge(v, text, st);
+}
+
+bool
 victim_maintain(struct victim *v)
 {
 	bool more = true;
@@ -563,6 +586,55 @@ script_reopen(void *arg)
 	(void)victim_close(v);
 }
 
+/* Superseded, deleted, deleted and put again; some of it in batches, some in
+ * the active segment. */
+static void
+script_compact(void *arg)
+{
+	static const struct victim_step steps[] = {
+	    {"c", VICTIM_DELETE}, {"d", 700}, {"a", 300}};
+	struct victim *v = arg;
+
+	(void)victim_open(v, KVLOG_OPEN_CREATE);
+	(void)victim_put(v, "a", 1500, NONE);
+	(void)victim_put(v, "b", 1500, NONE);
+	(void)victim_put(v, "c", 800, NONE);
+	(void)victim_put(v, "a", 1600, NONE);
+	(void)victim_delete(v, "b", NONE);
+	(void)victim_batch(v, steps, 3, NONE);
+	(void)victim_put(v, "e", 2000, COMMIT);
+	(void)victim_close(v);
+	(void)victim_compact(v, KVLOG_COMPACT_ALL);
+	(void)victim_open(v, 0);
+	victim_check(v);
+	(void)victim_put(v, "b", 7, NONE);
+	(void)victim_close(v);
+}
+
+/* What was compacted is compacted again, with what came since, after a
+ * process that did not close the store. */
+static void
+script_recompact(void *arg)
+{
+	struct victim *v = arg;
+
+	(void)victim_open(v, KVLOG_OPEN_CREATE);
+	(void)victim_put(v, "a", 2000, NONE);
+	(void)victim_put(v, "b", 2000, NONE);
+	(void)victim_close(v);
+	(void)victim_compact(v, KVLOG_COMPACT_ALL);
+	(void)victim_open(v, 0);
+	(void)victim_delete(v, "a", NONE);
+	(void)victim_put(v, "c", 3000, NONE);
+	(void)victim_close(v);
+	(void)victim_compact(v, KVLOG_COMPACT_DRY_RUN | KVLOG_COMPACT_ALL);
+	(void)victim_compact(v, KVLOG_COMPACT_ALL);
+	(void)victim_compact(v, 0);
+	(void)victim_open(v, KVLOG_OPEN_READONLY);
+	victim_check(v);
+	(void)victim_close(v);
+}
+
 static void
 script_read(void *arg)
 {
@@ -738,6 +810,10 @@ victim_random_op(struct victim *v)
 	case 11:
 		if (rng_below(rng, 3) == 0) {
 			(void)victim_close(v);
+			if (rng_below(rng, 2) == 0)
+				(void)victim_compact(
+				    v, (unsigned)rng_below(rng, 2) *
+					   KVLOG_COMPACT_ALL);
 			(void)victim_open(v, KVLOG_OPEN_CREATE);
 		}
 		break;
@@ -754,6 +830,10 @@ script_random(void *arg)
 	struct victim *v = arg;
 	uint64_t ops = 5 + rng_below(&v->rng, 30);
 
+	/* What a crash has left is compacted first. */
+	if (v->oracle.created && rng_below(&v->rng, 3) == 0)
+		(void)victim_compact(
+		    v, (unsigned)rng_below(&v->rng, 2) * KVLOG_COMPACT_ALL);
 	(void)victim_open(v, KVLOG_OPEN_CREATE);
 	for (uint64_t i = 0; i < ops; i++)
 		victim_random_op(v);
@@ -774,6 +854,8 @@ const struct script scripts[] = {
     {"big", script_big},
     {"reopen", script_reopen},
     {"read", script_read},
+    {"compact", script_compact},
+    {"recompact", script_recompact},
     {"hints", script_hints},
     {"tails", script_tails},
     {"longtail", script_long_tail},

@@ -46,6 +46,7 @@ enum op_type {
 	OP_SYNC,
 	OP_MAINTAIN,
 	OP_REOPEN,
+	OP_COMPACT,
 	OP_KILL,
 	OP_READER,
 	OP_STATS,
@@ -70,6 +71,7 @@ static const struct {
     [OP_SYNC] = {"sync", 10},
     [OP_MAINTAIN] = {"maintain", 30},
     [OP_REOPEN] = {"reopen", 6},
+    [OP_COMPACT] = {"compact", 6},
     [OP_KILL] = {"kill", 6},
     [OP_READER] = {"reader", 6},
     [OP_STATS] = {"stats", 10},
@@ -221,6 +223,8 @@ open_run(struct run *run, unsigned flags)
 	o.interval_ms = 5;
 	o.segment_size = run->gen->segment_size;
 	o.index_mode = choose_mode(run, 0);
+	if (run->real) /* the simulated machine has one thread */
+		o.load_threads = (uint32_t)(run->op % 4);
 	if (kvlog_open(run->path, &o, &run->db, &err) != KVLOG_OK) {
 		note_wrong(run, "open: %s", err.text);
 		run->db = NULL;
@@ -697,6 +701,34 @@ do_maintain(struct run *run, struct rng *rng)
 }
 
 static void
+do_compact(struct run *run, struct rng *rng)
+{
+	struct kvlog_compact_options o = KVLOG_COMPACT_OPTIONS_INIT;
+	struct kvlog_compact_report forecast = {.size = sizeof forecast};
+	struct kvlog_compact_report report = {.size = sizeof report};
+	enum kvlog_status st;
+
+	o.flags = rng_below(rng, 2) == 0 ? KVLOG_COMPACT_ALL : 0;
+	close_run(run);
+	o.flags |= KVLOG_COMPACT_DRY_RUN;
+	st = kvlog_compact_offline(run->path, &o, &forecast, NULL);
+	expect(run, "forecast", st, KVLOG_OK);
+	o.flags &= ~KVLOG_COMPACT_DRY_RUN;
+	st = kvlog_compact_offline(run->path, &o, &report, NULL);
+	expect(run, "compact", st, KVLOG_OK);
+	if (report.run_count != forecast.run_count ||
+	    report.bytes_after != forecast.bytes_after ||
+	    report.records_kept != forecast.records_kept)
+		note_wrong(run, "compact: not as it was forecast");
+	if (report.bytes_after > report.bytes_before &&
+	    (o.flags & KVLOG_COMPACT_ALL) == 0)
+		note_wrong(run,
+		    "compact: from %" PRIu64 " to %" PRIu64 " bytes",
+		    report.bytes_before, report.bytes_after);
+	open_run(run, 0);
+}
+
+static void
 do_op(struct run *run, const struct op *op)
 {
 	struct rng rng;
@@ -741,6 +773,9 @@ do_op(struct run *run, const struct op *op)
 		close_run(run);
 		open_run(run, 0);
 		break;
+	case OP_COMPACT:
+		do_compact(run, &rng);
+		break;
 	case OP_KILL:
 		do_kill(run, &rng);
 		break;
@@ -762,8 +797,8 @@ do_op(struct run *run, const struct op *op)
 	if (count != run->model.count)
 		note_wrong(run, "count: %" PRIu64 " instead of %zu", count,
 		    run->model.count);
-	if (!run->wrong &&
-	    (op->type == OP_REOPEN || run->op % CHECK_ALL_EVERY == 0))
+	if (!run->wrong && (op->type == OP_REOPEN || op->type == OP_COMPACT ||
+			       run->op % CHECK_ALL_EVERY == 0))
 		check_all(run, run->db);
 }
 

@@ -48,7 +48,7 @@ write_hints(void)
 static void
 make_cover(uint64_t end, struct hint_cover *cover)
 {
-	MAKELOG_OK(hintset_cover(&f.hints, 0, end, cover, NULL));
+	MAKELOG_OK(hintset_cover(&f.hints, 0, f.set->count, end, cover, NULL));
 	MAKELOG_OK(hint_cover_build(cover, NULL));
 }
 

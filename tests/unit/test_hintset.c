@@ -719,6 +719,37 @@ START_TEST(damage_ends_merging)
 }
 END_TEST
 
+static bool
+count_down(void *arg)
+{
+	unsigned *left = arg;
+
+	return (*left)-- > 0;
+}
+
+/* Others have a say while much is merged. */
+START_TEST(merging_can_be_left)
+{
+	unsigned left = 0, files;
+
+	add_segments(2);
+	write_hint(1, 0, 1, -1);
+	write_hint(2, 0, 2, -1);
+	collect();
+	files = count_files(FILE_HINT);
+	hints.go_on = count_down;
+	hints.go_on_arg = &left;
+	ck_assert(!merge_step(UINT64_MAX));
+	expect_list("1-1:0-10 2-2:0-10");
+	ck_assert_uint_eq(count_files(FILE_TMP), 0);
+	ck_assert_uint_eq(count_files(FILE_HINT), files);
+	left = 100;
+	ck_assert(merge_step(UINT64_MAX));
+	ck_assert_uint_lt(left, 100);
+	expect_list("1-2:0-10");
+}
+END_TEST
+
 /* Inputs with damaged blocks make a sound output. */
 START_TEST(damaged_inputs_make_a_sound_output)
 {
@@ -852,13 +883,14 @@ END_TEST
 
 /* As expect_list(); gaps as "[1:0-10]". */
 static void
-expect_cover(size_t first, unsigned end, const char *want)
+expect_part(size_t first, size_t last, unsigned end, const char *want)
 {
 	struct hint_cover cover;
 	char got[600] = "";
 	size_t len = 0;
 
-	MAKELOG_OK(hintset_cover(&hints, first - 1, at(end), &cover, NULL));
+	MAKELOG_OK(
+	    hintset_cover(&hints, first - 1, last, at(end), &cover, NULL));
 	for (size_t i = 0; i < cover.count; i++) {
 		const struct hint *h = cover.hints[i];
 		const struct hint_source *a =
@@ -879,6 +911,12 @@ expect_cover(size_t first, unsigned end, const char *want)
 		ck_assert_ptr_nonnull(cover.hints[i]);
 	hint_cover_fini(&cover);
 	hint_cover_fini(&cover); /* all zeros by now */
+}
+
+static void
+expect_cover(size_t first, unsigned end, const char *want)
+{
+	expect_part(first, set->count, end, want);
 }
 
 START_TEST(covers_are_hints_and_gaps)
@@ -903,6 +941,11 @@ START_TEST(covers_are_hints_and_gaps)
 	expect_cover(2, 5,
 	    "2-3:0-4 3-3:4-8 [3-3:8-10] 4-4:0-10 5-5:0-2 "
 	    "5-5:2-5");
+	/* Up to one in the middle; no hint that goes on behind it. */
+	expect_part(1, 3, 10, "1-1:0-10 2-3:0-4 3-3:4-8 [3-3:8-10]");
+	expect_part(1, 2, 10, "1-1:0-10 [2-2:0-10]");
+	expect_part(2, 2, 10, "[2-2:0-10]");
+	expect_part(4, 4, 10, "4-4:0-10");
 	/* What begins before is of no use, nor what goes on from there. */
 	expect_cover(3, 5, "[3-3:0-10] 4-4:0-10 5-5:0-2 5-5:2-5");
 	expect_cover(4, 5, "4-4:0-10 5-5:0-2 5-5:2-5");
@@ -929,7 +972,7 @@ START_TEST(covering_without_memory)
 		enum kvlog_status st;
 
 		simos_fail(SIMOS_MALLOC, nth, ENOMEM, false);
-		st = hintset_cover(&hints, 0, at(10), &cover, NULL);
+		st = hintset_cover(&hints, 0, set->count, at(10), &cover, NULL);
 		if (st == KVLOG_OK) {
 			st = hint_cover_build(&cover, NULL);
 			hint_cover_fini(&cover);
@@ -1055,6 +1098,36 @@ maintain_store(void *arg)
 	MAKELOG_OK(kvlog_close(db, NULL));
 }
 
+/* After each start of the machine writing goes on in a new segment, even if
+ * there is nothing to write.  Empty ones do not keep hints from being merged.
+ */
+START_TEST(empty_segments_are_no_barrier)
+{
+	struct kvlog_stats stats = {.size = sizeof stats};
+	struct kvlog *db;
+
+	for (unsigned round = 0; round < 20; round++) {
+		open_store(&db, round == 0 ? KVLOG_OPEN_CREATE : 0,
+		    KVLOG_INDEX_MEMORY);
+		for (unsigned i = 0; i < 20 && round % 2 == 0; i++) {
+			char key[8];
+
+			snprintf(key, sizeof key, "k%02u", i);
+			MAKELOG_OK(kvlog_put(
+			    db, key, 3, &round, sizeof round, NULL, NULL));
+		}
+		MAKELOG_OK(kvlog_close(db, NULL));
+		simos_power_loss(SIMOS_LOSS_ALL, round);
+	}
+	open_store(&db, KVLOG_OPEN_READONLY, KVLOG_INDEX_MEMORY);
+	MAKELOG_OK(kvlog_stats_get(db, &stats));
+	ck_assert_uint_gt(stats.segment_count, 15);
+	ck_assert_uint_lt(stats.hint_count, 5);
+	MAKELOG_OK(kvlog_close(db, NULL));
+}
+END_TEST
+
+/* INV-11: stopped at any step, with anything lost, the store is the same. */
 /* What is stopped keeps its locks, of which a sanitizer remembers but a few:
  * every eighth step is a process of its own, and then not all are done. */
 #define TURNS_OF_STEPS 8
@@ -1064,7 +1137,6 @@ maintain_store(void *arg)
 #define STRIDE TURNS_OF_STEPS
 #endif
 
-/* INV-11: stopped at any step, with anything lost, the store is the same. */
 START_TEST(a_crash_while_merging_changes_nothing)
 {
 	static const enum simos_loss losses[] = {SIMOS_LOSS_ALL,
@@ -1284,6 +1356,7 @@ main(void)
 	tcase_add_test(tc, what_must_not_be_merged_is_not);
 	tcase_add_test(tc, parts_of_a_set_are_neighbours);
 	tcase_add_test(tc, damage_ends_merging);
+	tcase_add_test(tc, merging_can_be_left);
 	tcase_add_test(tc, damaged_inputs_make_a_sound_output);
 	tcase_add_test(tc, merging_that_fails_changes_nothing);
 	tcase_add_loop_test(tc, there_are_always_few, 0, 4);
@@ -1291,6 +1364,7 @@ main(void)
 	tcase_add_test(tc, covering_without_memory);
 
 	tc = makelog_case(suite, "stores");
+	tcase_add_test(tc, empty_segments_are_no_barrier);
 	tcase_add_loop_test(
 	    tc, a_crash_while_merging_changes_nothing, 0, TURNS_OF_STEPS);
 	tcase_add_test(tc, a_look_up_in_what_cannot_be_mended_is_corrupt);

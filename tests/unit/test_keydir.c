@@ -772,6 +772,134 @@ find_all_the_time(void *arg)
 	return NULL;
 }
 
+/* ---- parts ---- */
+
+#define PARTS_MAX 8u
+#define PART_KEYS 20000u
+
+static struct epoch *part_epochs[PARTS_MAX];
+static struct keydir *parts[PARTS_MAX];
+
+static uint64_t
+part_hash(uint64_t n)
+{
+	return n * UINT64_C(0x9e3779b97f4a7c15) >> (64 - KEYDIR_HASH_BITS);
+}
+
+/* Tables of 2^bits parts that expect so many entries; 0 or ENOMEM. */
+static int
+make_parts(unsigned bits, uint64_t least, uint64_t most)
+{
+	memset(parts, 0, sizeof parts);
+	memset(part_epochs, 0, sizeof part_epochs);
+	for (unsigned p = 0; p < 1u << bits; p++) {
+		int rc = epoch_create(&part_epochs[p]);
+
+		if (rc == 0)
+			rc = keydir_create_part(&parts[p], part_epochs[p], bits,
+			    p, least >> bits, most >> bits);
+		if (rc != 0)
+			return rc;
+	}
+	return 0;
+}
+
+static int
+fill_parts(unsigned bits, uint64_t count)
+{
+	for (uint64_t n = 0; n < count; n++) {
+		uint64_t hash = part_hash(n);
+		struct keydir *part = parts[hash >> (KEYDIR_HASH_BITS - bits)];
+
+		if (keydir_insert(part, hash, n) != 0)
+			return ENOMEM;
+	}
+	return 0;
+}
+
+static void
+end_parts(unsigned bits)
+{
+	for (unsigned p = 0; p < 1u << bits; p++) {
+		if (parts[p] != NULL)
+			keydir_destroy(parts[p]);
+		if (part_epochs[p] != NULL)
+			epoch_destroy(part_epochs[p]);
+	}
+}
+
+/* Let the parts be the fixture's table. */
+static bool
+join_parts(unsigned bits)
+{
+	struct keydir *whole;
+
+	for (unsigned p = 0; p < 1u << bits; p++) {
+		epoch_reclaim(part_epochs[p]);
+		keydir_check(parts[p]);
+	}
+	whole = keydir_join(parts, bits, epoch);
+	if (whole == NULL)
+		return false;
+	memset(parts, 0, sizeof parts);
+	keydir_destroy(keydir);
+	keydir = whole;
+	return true;
+}
+
+/* _i: bits, and whether what was expected is right, too little or too much. */
+START_TEST(parts_become_one_table)
+{
+	unsigned bits = (unsigned)_i % 4;
+	static const uint64_t expected[3][2] = {
+	    {PART_KEYS, PART_KEYS}, {0, 10}, {PART_KEYS / 2, 10 * PART_KEYS}};
+	const uint64_t *e = expected[_i / 4];
+
+	ck_assert_int_eq(make_parts(bits, e[0], e[1]), 0);
+	ck_assert_int_eq(fill_parts(bits, PART_KEYS), 0);
+	ck_assert(join_parts(bits));
+	end_parts(bits);
+	keydir_check(keydir);
+	ck_assert_uint_eq(keydir_count(keydir), PART_KEYS);
+	for (uint64_t n = 0; n < PART_KEYS; n++)
+		ck_assert_uint_eq(times_found(part_hash(n), n), 1);
+
+	/* It goes on like any other. */
+	for (uint64_t n = 0; n < PART_KEYS; n += 2)
+		ck_assert(keydir_remove(keydir, part_hash(n), n));
+	for (uint64_t n = PART_KEYS; n < 3 * PART_KEYS; n++) {
+		uint64_t hash = part_hash(n);
+
+		ck_assert_int_eq(keydir_reserve(keydir, &hash, 1), 0);
+		ck_assert_int_eq(keydir_insert(keydir, hash, n), 0);
+	}
+	keydir_check(keydir);
+	for (uint64_t n = 0; n < 3 * PART_KEYS; n++)
+		ck_assert_uint_eq(
+		    times_found(part_hash(n), n), n >= PART_KEYS || n % 2 == 1);
+	if (_i / 4 == 0)
+		ck_assert_uint_le(
+		    keydir_bytes(keydir), 16 * keydir_count(keydir) + 65536);
+}
+END_TEST
+
+START_TEST(parts_without_memory_leave_nothing)
+{
+	bool done = false;
+
+	for (long nth = 0; !done; nth++) {
+		fail_after = nth;
+		done = make_parts(1, 500, 2000) == 0 &&
+		       fill_parts(1, 2000) == 0 && join_parts(1);
+		fail_after = -1;
+		end_parts(1);
+		ck_assert_int_lt(nth, 10000);
+	}
+	keydir_check(keydir);
+	ck_assert_uint_eq(keydir_count(keydir), 2000);
+}
+END_TEST
+
 START_TEST(finds_beside_a_writer_never_miss)
 {
 	const uint64_t others = SLOW ? 20000 : 150000;
@@ -844,6 +972,8 @@ main(void)
 	tcase_add_test(tc, failed_inserts_change_nothing);
 	tcase_add_loop_test(tc, failed_reserves_change_nothing, 0, KIND_COUNT);
 	tcase_add_test(tc, destroy_waits_for_readers_of_other_tables);
+	tcase_add_loop_test(tc, parts_become_one_table, 0, 12);
+	tcase_add_test(tc, parts_without_memory_leave_nothing);
 	tcase_add_test(tc, finds_beside_a_writer_never_miss);
 	suite_add_tcase(suite, tc);
 	return test_main(suite);

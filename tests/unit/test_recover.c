@@ -727,6 +727,28 @@ START_TEST(a_warm_page_says_where_the_log_ends)
 }
 END_TEST
 
+/* Nothing on the disk says that segment 2 was durable, but the page, which is
+ * of this boot, says that the log went on behind it: it was removed. */
+START_TEST(a_warm_page_attests_a_missing_segment)
+{
+	struct control_state state;
+
+	begin();
+	puts_to(2);
+	makelog_begin(&m, 2);
+	puts_to(4);
+	makelog_begin(&m, 3);
+	put();
+	state = page_at(3, m.off, m.seg->header.salt);
+	makelog_end(&m);
+	make_page(&state, NULL);
+	ck_assert_int_eq(os->unlink(m.dir.fd, TWO), 0);
+	find();
+	expect_error(2, "segment 2 is missing");
+	finish();
+}
+END_TEST
+
 START_TEST(a_warm_page_with_an_intent_ends_the_segment)
 {
 	struct control_state state;
@@ -1325,6 +1347,7 @@ main(void)
 
 	tc = makelog_case(suite, "page");
 	tcase_add_test(tc, a_warm_page_says_where_the_log_ends);
+	tcase_add_test(tc, a_warm_page_attests_a_missing_segment);
 	tcase_add_test(tc, a_warm_page_with_an_intent_ends_the_segment);
 	tcase_add_test(tc, bad_bytes_below_a_warm_position_are_damage);
 	tcase_add_test(tc, a_page_of_another_boot_is_stale);

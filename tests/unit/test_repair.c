@@ -436,6 +436,48 @@ START_TEST(damage_stays_damage_when_it_is_copied)
 }
 END_TEST
 
+static void
+open_to(const char *name, uint32_t number, uint64_t end, struct segment **ret)
+{
+	const struct file_id id = {number, number, 0, 1, 1};
+
+	MAKELOG_OK(segment_open(&m.dir, name, &id, ret, NULL));
+	atomic_store(&(*ret)->end, end);
+}
+
+/* A hint that covers damage, and serves no more when a part of what it covers
+ * has been copied. */
+START_TEST(damage_below_a_hint_does_not_stop_the_copy)
+{
+	struct segment *one, *two;
+	struct hint *hint;
+
+	make_poisoned(3);
+	open_to(ONE, 1, offs[2] + LEN, &one);
+	open_to(TWO, 2, offs[4] + LEN, &two);
+	const struct hint_source sources[] = {
+	    {.seg = one, .from = SEGMENT_DATA_OFF, .to = offs[2] + LEN},
+	    {.seg = two, .from = SEGMENT_DATA_OFF, .to = offs[4]},
+	};
+	MAKELOG_OK(hint_build(sources, 2, UINT64_MAX, &hint, NULL));
+	MAKELOG_OK(hint_write(hint, &m.dir, NULL));
+	hint_unref(hint);
+	segment_close(one);
+	segment_close(two);
+	makelog_flip(ONE, offs[1]);
+	makelog_flip(TWO, offs[3]);
+
+	found_init(&f, true);
+	MAKELOG_OK(f.st);
+	ck_assert_msg(repair() == KVLOG_OK, "%s", f.err.text);
+	ck_assert_uint_eq(f.set->segments[0]->bad_count, 1);
+	ck_assert_str_eq(f.set->segments[1]->name, OUTPUT);
+	ck_assert_uint_eq(
+	    f.set->segments[1]->header.end, SEGMENT_DATA_OFF + 3 * LEN);
+	finish();
+}
+END_TEST
+
 START_TEST(leftovers_go_after_a_failed_sync_too)
 {
 	make_poisoned(2);
@@ -898,6 +940,7 @@ main(void)
 	tc = makelog_case(suite, "failed sync");
 	tcase_add_test(tc, what_was_not_durable_is_copied_into_one_output);
 	tcase_add_test(tc, damage_stays_damage_when_it_is_copied);
+	tcase_add_test(tc, damage_below_a_hint_does_not_stop_the_copy);
 	tcase_add_test(tc, leftovers_go_after_a_failed_sync_too);
 	tcase_add_test(tc, a_rewrite_is_not_done_twice);
 	tcase_add_test(tc, a_rewrite_may_stop_anywhere);

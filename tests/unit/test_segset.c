@@ -167,6 +167,77 @@ START_TEST(want_of_memory_changes_nothing)
 }
 END_TEST
 
+/* More, as many, fewer: what is around them stays, and so do locations. */
+START_TEST(some_take_the_place_of_others)
+{
+	static const size_t counts[][2] = {{1, 3}, {2, 2}, {3, 1}, {3, 20}};
+	const size_t old_count = counts[_i][0], count = counts[_i][1];
+	struct segment *before = add(8192), *old[3], *new[20], *behind;
+	uint64_t locs[3];
+
+	for (size_t i = 0; i < old_count; i++) {
+		old[i] = add(MIB);
+		locs[i] = segset_loc(old[i], 4608);
+	}
+	behind = add(8192);
+	for (size_t i = 0; i < count; i++)
+		new[i] = segment_of(2 * MIB);
+	ck_assert_int_eq(segset_place(set, new, count, NULL), KVLOG_OK);
+	ck_assert_uint_eq(set->count, old_count + 2);
+	segset_replace(set, 1, old_count, new, count);
+
+	ck_assert_uint_eq(set->count, count + 2);
+	ck_assert_ptr_eq(set->segments[0], before);
+	ck_assert_ptr_eq(set->segments[count + 1], behind);
+	for (size_t i = 0; i < count; i++) {
+		ck_assert_ptr_eq(set->segments[i + 1], new[i]);
+		expect_at(new[i], 2 * MIB - 8);
+	}
+	expect_at(before, 4608);
+	expect_at(behind, 4608);
+	for (size_t i = 0; i < old_count; i++) {
+		ck_assert_uint_eq(segset_loc(old[i], 4608), locs[i]);
+		expect_at(old[i], 4608);
+		segment_close(old[i]);
+	}
+}
+END_TEST
+
+START_TEST(the_latest_time_of_all_is_kept)
+{
+	struct segment *a = segment_of(8192), *b = segment_of(8192);
+
+	a->header.now_ms = 7;
+	ck_assert_int_eq(segset_add(set, a, NULL), KVLOG_OK);
+	ck_assert_uint_eq(set->now_ms, 7);
+	ck_assert_int_eq(segset_place(set, &b, 1, NULL), KVLOG_OK);
+	b->header.now_ms = 9;
+	segset_replace(set, 0, 1, &b, 1);
+	ck_assert_uint_eq(set->now_ms, 9);
+	segment_close(a);
+}
+END_TEST
+
+/* Either all get a place or none. */
+START_TEST(want_of_places_changes_nothing)
+{
+	struct segment *segs[2] = {segment_of(MIB), segment_of(2 * MIB)};
+	struct kvlog_error err;
+
+	simos_fail(SIMOS_MALLOC, (uint64_t)_i, ENOMEM, false);
+	ck_assert_int_eq(segset_place(set, segs, 2, &err), KVLOG_NOMEM);
+	simos_fail_clear();
+	ck_assert_uint_eq(set->next_chunk, 0);
+	ck_assert_uint_eq(set->count, 0);
+	set->next_chunk = CHUNKS - 2;
+	ck_assert_int_eq(segset_place(set, segs, 2, &err), KVLOG_TOOBIG);
+	ck_assert_uint_eq(set->next_chunk, CHUNKS - 2);
+	ck_assert_uint_eq(set->count, 0);
+	segment_close(segs[0]);
+	segment_close(segs[1]);
+}
+END_TEST
+
 START_TEST(a_set_that_cannot_be_made_is_null)
 {
 	simos_fail(SIMOS_MALLOC, 1, ENOMEM, false);
@@ -189,6 +260,9 @@ main(void)
 	tcase_add_test(tc, the_last_one_can_be_taken_out);
 	tcase_add_test(tc, eight_tebibytes_are_the_limit);
 	tcase_add_loop_test(tc, want_of_memory_changes_nothing, 1, 4);
+	tcase_add_loop_test(tc, some_take_the_place_of_others, 0, 4);
+	tcase_add_test(tc, the_latest_time_of_all_is_kept);
+	tcase_add_loop_test(tc, want_of_places_changes_nothing, 1, 3);
 	tcase_add_test(tc, a_set_that_cannot_be_made_is_null);
 	suite_add_tcase(suite, tc);
 	return test_main(suite);

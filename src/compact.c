@@ -1,0 +1,444 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * compact.c - which runs are worth rewriting, and what is done about those that
+ * cannot be.
+ *
+ * Runs are done from the oldest to the newest; what is left is planned anew
+ * when damage was met on the way (compaction.h).  So it is when a run does not
+ * fit on the disk: after other runs have made room, or in smaller ones.
+ */
+#include "config.h"
+
+#include "compact.h"
+
+#include "compact_run.h"
+#include "merge.h"
+#include "repair.h"
+#include "rollover.h"
+#include "sync.h"
+
+#include <string.h>
+
+#define RUN_PARTS 8      /* a run becomes at most so many whole segments ... */
+#define RUN_SHARE 16     /* ... or such a share of all, if that is more */
+#define WORTH_PLANNED 4  /* one part in so many of a run must be garbage */
+#define ACTIVE_MIN 65536 /* bytes of a new active segment, at least */
+
+/* Behind the last part of the set of parts that begins at i. */
+static size_t
+unit_end(const struct compaction *c, size_t i)
+{
+	return i + c->set->segments[i]->header.id.parts;
+}
+
+static bool
+is_damaged(const struct segment *seg)
+{
+	return seg->hurt || seg->damaged || !seg->link_ok;
+}
+
+/* What the opening has found. */
+static void
+bar_damaged(struct compaction *c)
+{
+	for (size_t i = 0; i < c->set->count; i++) {
+		const struct segment *seg = c->set->segments[i];
+
+		if (!is_damaged(seg) || seg->barred)
+			continue;
+		(void)compaction_damage(
+		    c, seg, seg->bad_count > 0 ? seg->bad[0].from : 0);
+	}
+}
+
+/* What records are worth */
+
+/* Bytes of each segment's records that will count after all is done, as far
+ * as can be told in advance. */
+struct tally {
+	struct compaction *c;
+	uint64_t *live; /* by number in the set */
+	bool oldest;    /* tombstones hide nothing in front of the stretch */
+};
+
+static enum kvlog_status
+tally_entry(void *arg, const struct merge_entry *e, struct kvlog_error *err)
+{
+	struct tally *t = arg;
+
+	(void)err;
+	if (t->oldest && compaction_tombstone(t->c, &e->rec))
+		return KVLOG_OK;
+	t->live[compaction_find(t->c->set, e->seg->header.id.first,
+	    e->seg->header.id.part)] += e->rec.size;
+	t->c->live_bytes += e->rec.size;
+	return KVLOG_OK;
+}
+
+static enum kvlog_status
+tally_all(struct compaction *c, uint64_t *live, struct kvlog_error *err)
+{
+	enum kvlog_status st = KVLOG_OK;
+	size_t i = 0;
+
+	memset(live, 0, c->set->count * sizeof *live);
+	c->live_bytes = 0;
+	while (i < c->set->count && st == KVLOG_OK) {
+		struct tally t = {c, live, i == 0};
+		size_t stop = compaction_stretch(c, i);
+
+		if (stop > i)
+			st = compaction_walk(c, i, stop, tally_entry, &t, err);
+		i = stop + 1;
+	}
+	return st;
+}
+
+/* What is left of live bytes of records, in files. */
+static uint64_t
+bytes_left(uint64_t live, size_t unit_count)
+{
+	return live + unit_count * (uint64_t)SEGMENT_DATA_OFF;
+}
+
+/* Whether so many bytes of files are worth rewriting. */
+static bool
+is_worth(const struct compaction *c, uint64_t bytes, uint64_t left)
+{
+	return c->all || left <= bytes - bytes / WORTH_PLANNED;
+}
+
+/* Whether the set of parts that begins at i may be an input. */
+static bool
+is_input(const struct compaction *c, size_t i)
+{
+	return i < c->stop && !c->set->segments[i]->barred &&
+	       compaction_run_of(c, c->set->segments[i]) == NULL;
+}
+
+/*
+ * The run that begins at i: sets that are worth it, and those between them as
+ * long as all together are.  Returns where to look for the next one; without
+ * a run ret_run->last is 0.
+ */
+static size_t
+grow_run(const struct compaction *c, const uint64_t *live, size_t i,
+    struct compact_run *ret_run)
+{
+	uint64_t run_bytes = 0, run_live = 0;
+	size_t next = unit_end(c, i), units = 0;
+
+	memset(ret_run, 0, sizeof *ret_run);
+	for (size_t end; is_input(c, i); i = end) {
+		uint64_t bytes = 0, unit_live = 0;
+		const struct segment *seg = c->set->segments[i];
+		bool worth;
+
+		end = unit_end(c, i);
+		for (size_t k = i; k < end; k++) {
+			bytes += c->set->segments[k]->file_len;
+			unit_live += live[k];
+		}
+		if (units > 0 && run_live + unit_live > c->run_limit)
+			break;
+		worth = is_worth(c, bytes, bytes_left(unit_live, 1));
+		run_bytes += bytes;
+		run_live += unit_live;
+		units++;
+		if (!is_worth(c, run_bytes, bytes_left(run_live, units)))
+			break;
+		if (!worth)
+			continue;
+		if (ret_run->last == 0)
+			ret_run->first = seg->header.id.first;
+		ret_run->last = seg->header.id.last;
+		ret_run->bytes = run_bytes;
+		next = end;
+	}
+	return next;
+}
+
+static enum kvlog_status
+add_run(struct compaction *c, const struct compact_run *run)
+{
+	if (c->run_count == c->run_cap) {
+		size_t cap = c->run_cap > 0 ? 2 * c->run_cap : 16;
+		struct compact_run *runs =
+		    os->realloc(c->runs, cap * sizeof *runs);
+
+		if (runs == NULL)
+			return KVLOG_NOMEM;
+		c->runs = runs;
+		c->run_cap = cap;
+	}
+	c->runs[c->run_count++] = *run;
+	return KVLOG_OK;
+}
+
+/* The run that was asked for, if all of it may be rewritten. */
+static enum kvlog_status
+choose_only(struct compaction *c)
+{
+	struct compact_run run = c->only;
+	size_t i = compaction_find(c->set, run.first, 1);
+	uint32_t last = 0;
+
+	for (; last < run.last && is_input(c, i); i = unit_end(c, i)) {
+		for (size_t k = i; k < unit_end(c, i); k++)
+			run.bytes += c->set->segments[k]->file_len;
+		last = c->set->segments[i]->header.id.last;
+	}
+	c->total_bytes = run.bytes;
+	return last == run.last ? add_run(c, &run) : KVLOG_OK;
+}
+
+/* Behind the runs that are done. */
+static enum kvlog_status
+choose_runs(struct compaction *c, const uint64_t *live)
+{
+	enum kvlog_status st = KVLOG_OK;
+
+	c->run_count = c->done_count;
+	c->total_bytes = c->done_bytes;
+	if (c->only.last != 0)
+		return choose_only(c);
+	if (c->run_limit == 0)
+		c->run_limit =
+		    max_u64(RUN_PARTS * c->max_size, c->live_bytes / RUN_SHARE);
+	for (size_t i = 0; i < c->stop && st == KVLOG_OK;) {
+		struct compact_run run;
+
+		i = grow_run(c, live, i, &run);
+		if (run.last == 0)
+			continue;
+		st = add_run(c, &run);
+		c->total_bytes += run.bytes;
+	}
+	return st;
+}
+
+/* Bytes of records in it that stand for keys. */
+static uint64_t
+keyed_bytes(const struct segment *seg)
+{
+	uint64_t off = SEGMENT_DATA_OFF, bytes = 0;
+	struct record rec;
+	bool bad;
+
+	for (; segment_walk(seg, &off, segment_end(seg), &rec, &bad);
+	     off += rec.size)
+		if (rec.type != RECORD_MARK)
+			bytes += rec.size;
+	return bytes;
+}
+
+/* Of an active segment that is made while so many bytes are live. */
+static uint64_t
+active_size(const struct compaction *c)
+{
+	uint64_t size = max_u64(ACTIVE_MIN, c->live_bytes / 8);
+
+	return round_up(min_u64(size, c->max_size), BLOCK_SIZE);
+}
+
+/* Whether the active segment is to be sealed, so that it can be an input. */
+static bool
+wants_sealing(const struct compaction *c, const uint64_t *live)
+{
+	size_t last = c->set->count - 1;
+	const struct segment *active = c->set->segments[last];
+	uint64_t bytes = keyed_bytes(active), dead;
+
+	if (active->barred || bytes == 0)
+		return false;
+	dead = bytes > live[last] ? bytes - live[last] : 0;
+	return c->all || (dead >= bytes / WORTH_PLANNED &&
+			     dead > active_size(c) + KVLOG_SEGMENT_SIZE_MIN);
+}
+
+/*
+ * Seal it by an empty one, whose size is that of a compacted store.  All that
+ * was written is durable, so the link can say so; then it is durable too,
+ * with its name.
+ */
+static enum kvlog_status
+seal_active(struct compaction *c, struct kvlog_error *err)
+{
+	struct log *log = c->log;
+	struct segment_plan plan = {
+	    .name = DIR_SPARE_NAME,
+	    .store = &log->active->header.store,
+	    .number = segment_number(log->active) + 1,
+	    .max_size = log->segment_size,
+	    .size = active_size(c),
+	};
+	enum kvlog_status st;
+
+	pthread_mutex_lock(&log->turn);
+	log_drop_spare(log);
+	st = repair_new_segment(log->dir, &plan, &log->spare, NULL, err);
+	if (st == KVLOG_OK)
+		st = log_roll_over(log, 0, false, err);
+	/* The end note and the mark of a clean end are of the old one. */
+	log->dirty |= st == KVLOG_OK;
+	pthread_mutex_unlock(&log->turn);
+	return st == KVLOG_OK ? log_sync_mark(log, err) : st;
+}
+
+/* Disk space of a segment; free space of the active one does not count. */
+static uint64_t
+space_of(const struct compaction *c, size_t i)
+{
+	const struct segment *seg = c->set->segments[i];
+
+	return i + 1 < c->set->count ? seg->file_len
+				     : round_up(segment_end(seg), BLOCK_SIZE);
+}
+
+static void
+measure(struct compaction *c)
+{
+	struct kvlog_compact_report *r = &c->report;
+
+	r->segments_before = c->set->count;
+	for (size_t i = 0; i < c->set->count; i++)
+		r->bytes_before += space_of(c, i);
+	r->segments_after = r->segments_before;
+	r->bytes_after = r->bytes_before;
+}
+
+/* Seal the active segment if that is worth it; live as tally_all() has it. */
+static enum kvlog_status
+settle_active(struct compaction *c, const uint64_t *live, bool *ret_settled,
+    struct kvlog_error *err)
+{
+	const struct segment *active = c->set->segments[c->set->count - 1];
+	const uint64_t space = space_of(c, c->set->count - 1);
+	enum kvlog_status st = segment_map(active, err);
+	bool seal;
+
+	if (st != KVLOG_OK)
+		return st;
+	seal = wants_sealing(c, live);
+	if (seal && c->log != NULL)
+		st = seal_active(c, &c->refusal);
+	if (st == KVLOG_NOSPACE) {
+		c->refused_count++;
+		return KVLOG_OK; /* perhaps later */
+	}
+	if (st != KVLOG_OK) {
+		if (err != NULL)
+			*err = c->refusal;
+		return st;
+	}
+	*ret_settled = true;
+	if (!seal)
+		return KVLOG_OK;
+	c->report.temporary_bytes = active_size(c);
+	c->report.bytes_after += active->file_len - space;
+	c->report.bytes_after += KVLOG_SEGMENT_SIZE_MIN; /* an empty one */
+	c->report.segments_after++;
+	c->stop++;
+	return KVLOG_OK;
+}
+
+static enum kvlog_status
+plan(struct compaction *c, bool *active_settled, struct kvlog_error *err)
+{
+	uint64_t *live = os->calloc(c->set->count, sizeof *live);
+	enum kvlog_status st;
+
+	if (live == NULL)
+		return err_set(err, KVLOG_NOMEM, 0, "compact segments");
+	st = tally_all(c, live, err);
+	if (st == KVLOG_OK && c->only.last == 0 && !*active_settled)
+		st = settle_active(c, live, active_settled, err);
+	if (st == KVLOG_OK && choose_runs(c, live) != KVLOG_OK)
+		st = err_set(err, KVLOG_NOMEM, 0, "compact segments");
+	os->free(live);
+	return st;
+}
+
+static enum kvlog_status
+do_runs(struct compaction *c, struct kvlog_error *err)
+{
+	while (c->done_count < c->run_count) {
+		struct compact_run *run = &c->runs[c->done_count];
+		uint64_t done_bytes = c->done_bytes + run->bytes;
+		struct kvlog_error failure = {0};
+		enum kvlog_status st = compaction_ask(c, &failure);
+
+		if (st == KVLOG_OK)
+			st = compact_rewrite(c, run, &failure);
+		if (st == KVLOG_NOSPACE && !run->rewritten) {
+			c->refused_count++;
+			c->refusal = failure;
+		} else if (st != KVLOG_OK) {
+			if (err != NULL)
+				*err = failure;
+			return st;
+		}
+		c->done_bytes = done_bytes;
+		c->done_count++;
+	}
+	return KVLOG_OK;
+}
+
+/*
+ * Whether it makes sense to try again what was refused: now that other runs
+ * have made room, or in smaller runs.
+ */
+static bool
+try_again(struct compaction *c, bool made_room)
+{
+	size_t kept = 0;
+
+	if (!made_room && c->run_limit <= c->max_size)
+		return false;
+	if (!made_room)
+		c->run_limit /= 4;
+	for (size_t i = 0; i < c->done_count; i++)
+		if (c->runs[i].rewritten)
+			c->runs[kept++] = c->runs[i];
+	c->run_count = c->done_count = kept;
+	c->refused_count = 0;
+	return true;
+}
+
+enum kvlog_status
+compact_store(struct compaction *c, struct kvlog_error *err)
+{
+	enum kvlog_status st = KVLOG_OK;
+	bool active_settled = false, again;
+
+	c->now_ms = max_u64(os->clock_ms(), c->set->now_ms);
+	c->stop = c->set->count - 1;
+	measure(c);
+	bar_damaged(c);
+	/* What is decided against must be durable before any output is, and
+	 * what attests it before hints are written. */
+	if (c->log != NULL)
+		st = log_sync_mark(c->log, err);
+	if (st != KVLOG_OK)
+		return st;
+	do {
+		unsigned barred = c->barred_count;
+		uint32_t runs = c->report.run_count;
+
+		st = plan(c, &active_settled, err);
+		if (st == KVLOG_OK)
+			st = do_runs(c, err);
+		/* Damage that was met: plan anew without it. */
+		again = st == KVLOG_CORRUPT && c->barred_count > barred;
+		if (st == KVLOG_OK && c->refused_count > 0)
+			again = try_again(c, c->report.run_count > runs);
+	} while (again);
+	if (st == KVLOG_OK && c->refused_count > 0) {
+		st = KVLOG_NOSPACE;
+		if (err != NULL)
+			*err = c->refusal;
+	}
+	os->free(c->runs);
+	c->runs = NULL;
+	return st;
+}

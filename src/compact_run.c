@@ -1,0 +1,364 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * compact_run.c - which records of a run survive, and their way into an output.
+ *
+ * What counts is decided by a merge over hints, from the run's first segment
+ * to the newest: the newest record of each key counts, and it survives if it
+ * lies in the run.  What lies behind the run only hides (INV-6).  All that is
+ * decided against is durable before (INV-7).
+ *
+ * A tombstone that counts goes only if nothing older can hold its key: the
+ * hints of all segments before the run have no entry with its hash.  A record
+ * that has expired is a tombstone.  Runs are done from the oldest to the
+ * newest, so that a tombstone's key has gone from earlier ones before its turn
+ * comes; those need not be asked again.
+ *
+ * A run is looked at twice, since files are made at their exact size: once to
+ * add up what survives, which is also the forecast, once to copy it.
+ */
+#include "config.h"
+
+#include "compact_run.h"
+
+#include "merge.h"
+#include "output.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#define WORTH_WEIGHED 8 /* one part in so many must go at last */
+
+struct job {
+	struct compaction *c;
+	const struct compact_run *run;
+	size_t first, count; /* of its segments in the set */
+	/* What may hold entries older than the run's. */
+	bool older_unknown;
+	struct hint_cover *older;
+	size_t older_count;
+
+	uint64_t input_count; /* records of the inputs, without marks */
+	struct output_layout layout;
+	uint64_t tombstones, expired; /* that are dropped */
+	uint64_t changed;             /* expired ones that become tombstones */
+	uint64_t latest_ms;           /* of the expiries that were judged */
+	struct output *output;
+	uint64_t copied;
+	uint64_t bytes_before; /* done before it, of progress */
+};
+
+static bool
+is_rewritten(const struct compaction *c, const struct segment *seg)
+{
+	const struct compact_run *run = compaction_run_of(c, seg);
+
+	return run != NULL && run->rewritten;
+}
+
+/*
+ * The hints of what is older than the run, but for runs that were rewritten:
+ * those hold nothing that something newer hides.
+ */
+static enum kvlog_status
+find_older(struct job *j, struct kvlog_error *err)
+{
+	struct compaction *c = j->c;
+	enum kvlog_status st = KVLOG_OK;
+	size_t i = 0;
+
+	j->older_unknown = compaction_stretch(c, 0) < j->first;
+	if (j->older_unknown || j->first == 0)
+		return KVLOG_OK;
+	j->older = os->calloc(j->first, sizeof *j->older);
+	if (j->older == NULL)
+		return err_set(err, KVLOG_NOMEM, 0, "compact segments");
+	while (i < j->first && st == KVLOG_OK) {
+		size_t stop = i;
+
+		while (
+		    stop < j->first && !is_rewritten(c, c->set->segments[stop]))
+			stop++;
+		if (stop > i)
+			st = compaction_cover(
+			    c, i, stop, &j->older[j->older_count], err);
+		if (stop > i && st == KVLOG_OK)
+			j->older_count++;
+		i = stop + 1;
+	}
+	return st;
+}
+
+/* Whether something older than the run may be hidden by a tombstone. */
+static bool
+may_hide(const struct job *j, const struct merge_entry *e)
+{
+	struct hint_key key = hint_key_of(&e->rec);
+
+	if (j->older_unknown)
+		return true;
+	for (size_t i = 0; i < j->older_count; i++)
+		for (size_t h = 0; h < j->older[i].count; h++) {
+			struct hint_probe probe;
+			struct hint_entry found;
+
+			if (hint_find(j->older[i].hints[h], &key, e->hash,
+				&probe, &found) ||
+			    probe.damaged)
+				return true;
+		}
+	return false;
+}
+
+static void
+make_tombstone(struct record *rec)
+{
+	rec->type = RECORD_DELETE;
+	rec->flags &= (uint8_t) ~(RECORD_EXPIRY | RECORD_CODEC);
+	rec->value_len = 0;
+	rec->size = record_size(rec->flags, rec->key_len, 0);
+}
+
+static bool
+is_in_run(const struct job *j, const struct segment *seg)
+{
+	return seg->header.id.first >= j->run->first &&
+	       seg->header.id.last <= j->run->last;
+}
+
+/* Whether something is left of a record that counts: *ret_rec. */
+static bool
+survives(
+    const struct job *j, const struct merge_entry *e, struct record *ret_rec)
+{
+	*ret_rec = e->rec;
+	if (!compaction_tombstone(j->c, &e->rec))
+		return true;
+	if (!may_hide(j, e))
+		return false;
+	if (e->rec.type == RECORD_PUT)
+		make_tombstone(ret_rec);
+	return true;
+}
+
+/* The first look: what will the output be? */
+static enum kvlog_status
+weigh_entry(void *arg, const struct merge_entry *e, struct kvlog_error *err)
+{
+	struct job *j = arg;
+	struct record rec;
+	enum kvlog_status st;
+
+	if (!is_in_run(j, e->seg))
+		return KVLOG_OK;
+	if (compaction_expired(j->c, &e->rec))
+		j->latest_ms = max_u64(j->latest_ms, e->rec.expiry_ms);
+	if (!survives(j, e, &rec)) {
+		if (e->rec.type == RECORD_DELETE)
+			j->tombstones++;
+		else
+			j->expired++;
+		return KVLOG_OK;
+	}
+	j->changed += rec.type != e->rec.type;
+	st = output_layout_add(&j->layout, rec.size, j->c->max_size);
+	if (st != KVLOG_OK)
+		return err_set(err, st, 0, "compact segments");
+	return KVLOG_OK;
+}
+
+/* The second look: make it.  Values are verified on the way. */
+static enum kvlog_status
+copy_entry(void *arg, const struct merge_entry *e, struct kvlog_error *err)
+{
+	struct job *j = arg;
+	struct record rec;
+
+	if (!is_in_run(j, e->seg) || !survives(j, e, &rec))
+		return KVLOG_OK;
+	if (!record_value_ok(&e->rec, segment_seed(e->seg, e->off)))
+		return compaction_damage(j->c, e->seg, e->off);
+	j->copied++;
+	j->c->done_bytes =
+	    j->bytes_before +
+	    (uint64_t)((double)j->run->bytes * (double)j->copied /
+		       (double)j->layout.record_count);
+	return output_add(j->output, &rec, e->hash, err);
+}
+
+/*
+ * Read the inputs from one end to the other: so that they are in memory when
+ * they are copied, in another order; to count their records; and to see that
+ * they can be understood.
+ */
+static enum kvlog_status
+examine_inputs(struct job *j, struct kvlog_error *err)
+{
+	struct compaction *c = j->c;
+	enum kvlog_status st;
+
+	for (size_t i = j->first; i < j->first + j->count; i++) {
+		struct segment *seg = c->set->segments[i];
+		uint64_t off = SEGMENT_DATA_OFF;
+		struct record rec;
+		bool bad;
+
+		st = segment_map(seg, err);
+		if (st != KVLOG_OK)
+			return st;
+		os->advise(&seg->map, 0, segment_end(seg), OS_ADVICE_WILLNEED);
+		for (; segment_walk(seg, &off, segment_end(seg), &rec, &bad);
+		     off += rec.size) {
+			if (rec.type == RECORD_MARK)
+				continue;
+			if (rec.type != RECORD_PUT &&
+			    rec.type != RECORD_DELETE) {
+				/* What is not known is not for us to judge. */
+				compaction_bar(c, seg);
+				return KVLOG_CORRUPT;
+			}
+			j->input_count++;
+			if (j->input_count % COMPACTION_CHECK != 0)
+				continue;
+			st = compaction_ask(c, err);
+			if (st != KVLOG_OK)
+				return st;
+		}
+		if (bad)
+			return compaction_damage(c, seg, off);
+	}
+	return KVLOG_OK;
+}
+
+/* Whether rewriting the run changes enough. */
+static bool
+is_worth_it(const struct job *j)
+{
+	const struct segment *seg = j->c->set->segments[j->first];
+	uint64_t bytes = output_layout_bytes(&j->layout);
+
+	if (j->c->only.last != 0)
+		return true;
+	if (j->c->all)
+		return seg->header.kind != SEGMENT_OUTPUT ||
+		       j->count > seg->header.id.parts || j->changed > 0 ||
+		       j->layout.record_count < j->input_count;
+	return bytes < j->run->bytes &&
+	       j->run->bytes - bytes >= j->run->bytes / WORTH_WEIGHED;
+}
+
+static enum kvlog_status
+write_output(
+    struct job *j, size_t stop, bool *ret_done, struct kvlog_error *err)
+{
+	struct compaction *c = j->c;
+	struct output_plan plan = {
+	    .first = j->first,
+	    .count = j->count,
+	    .round = c->round + 1,
+	    .max_size = c->max_size,
+	    .layout = &j->layout,
+	};
+	enum kvlog_status st;
+
+	if (plan.round > DIR_SEGMENT_MAX)
+		return err_set(err, KVLOG_TOOBIG, 0,
+		    "%s: no round is left for a compaction; dump the store "
+		    "into a new one",
+		    c->dir->path);
+	c->round++;
+	/* What has been judged by time stays judged. */
+	for (size_t i = j->first; i < j->first + j->count; i++)
+		plan.now_ms =
+		    max_u64(plan.now_ms, c->set->segments[i]->header.now_ms);
+	if (j->latest_ms > 0)
+		plan.now_ms = c->now_ms;
+	st = output_create(&j->output, c->log, &plan, err);
+	if (st == KVLOG_OK)
+		st = compaction_walk(c, j->first, stop, copy_entry, j, err);
+	if (st == KVLOG_OK)
+		st = output_publish(j->output, c->hints, ret_done, err);
+	output_destroy(j->output);
+	return st;
+}
+
+static void
+count_run(const struct job *j)
+{
+	const struct compaction *c = j->c;
+	struct kvlog_compact_report *r = &j->c->report;
+	uint64_t bytes = 0;
+
+	if (c->log == NULL)
+		bytes = output_layout_bytes(&j->layout);
+	else
+		for (size_t i = 0; i < j->layout.count; i++)
+			bytes += c->set->segments[j->first + i]->file_len;
+
+	r->run_count++;
+	r->records_kept += j->layout.record_count;
+	r->records_superseded += j->input_count - j->layout.record_count -
+				 j->tombstones - j->expired;
+	r->tombstones_dropped += j->tombstones;
+	r->records_expired += j->expired;
+	r->bytes_written += bytes;
+	r->segments_after += j->layout.count;
+	r->segments_after -= j->count;
+	r->bytes_after += bytes;
+	r->bytes_after -= j->run->bytes;
+}
+
+/* Disk space for an output and its hints, the latter about. */
+static uint64_t
+space_needed(const struct output_layout *l)
+{
+	return output_layout_bytes(l) + 12 * l->record_count +
+	       2 * BLOCK_SIZE * (uint64_t)l->count;
+}
+
+static enum kvlog_status
+weigh(struct job *j, size_t stop, struct kvlog_error *err)
+{
+	struct compaction *c = j->c;
+	enum kvlog_status st = examine_inputs(j, err);
+
+	if (st == KVLOG_OK)
+		st = find_older(j, err);
+	if (st == KVLOG_OK)
+		st = compaction_walk(c, j->first, stop, weigh_entry, j, err);
+	if (st == KVLOG_OK && output_layout_end(&j->layout) != KVLOG_OK)
+		st = err_set(err, KVLOG_NOMEM, 0, "compact segments");
+	return st;
+}
+
+enum kvlog_status
+compact_rewrite(
+    struct compaction *c, struct compact_run *run, struct kvlog_error *err)
+{
+	struct job j = {.c = c, .run = run, .bytes_before = c->done_bytes};
+	enum kvlog_status st;
+	size_t stop;
+
+	j.first = compaction_find(c->set, run->first, 1);
+	while (j.first + j.count < c->stop &&
+	       is_in_run(&j, c->set->segments[j.first + j.count]))
+		j.count++;
+	stop = compaction_stretch(c, j.first);
+	st = weigh(&j, stop, err);
+	if (st == KVLOG_OK && is_worth_it(&j)) {
+		c->report.temporary_bytes =
+		    max_u64(c->report.temporary_bytes, space_needed(&j.layout));
+		run->rewritten = c->log == NULL;
+		if (c->log != NULL)
+			st = write_output(&j, stop, &run->rewritten, err);
+	}
+	if (run->rewritten) {
+		count_run(&j);
+		if (c->log != NULL)
+			c->stop += j.layout.count - j.count;
+	}
+	for (size_t i = 0; i < j.older_count; i++)
+		hint_cover_fini(&j.older[i]);
+	os->free(j.older);
+	output_layout_fini(&j.layout);
+	return st;
+}

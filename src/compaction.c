@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * compaction.c - reading for a compaction: walks over hints, and segments that
+ * are to be left alone.
+ */
+#include "config.h"
+
+#include "compaction.h"
+
+/* Where a file stands in the tiling, as a number. */
+static uint64_t
+order_of(const struct segment *seg)
+{
+	return (uint64_t)seg->header.id.first << 16 | seg->header.id.part;
+}
+
+size_t
+compaction_find(const struct segset *set, uint32_t first, uint32_t part)
+{
+	const uint64_t order = (uint64_t)first << 16 | part;
+	size_t low = 0, high = set->count;
+
+	while (low < high) {
+		size_t mid = low + (high - low) / 2;
+
+		if (order_of(set->segments[mid]) < order)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return low;
+}
+
+/* Nothing of it may be touched from now on, nor of other parts of its set. */
+void
+compaction_bar(struct compaction *c, const struct segment *seg)
+{
+	struct segment **all = c->set->segments;
+	uint32_t first = seg->header.id.first;
+
+	for (size_t i = compaction_find(c->set, first, 1);
+	     i < c->set->count &&
+	     all[i]->header.id.first == seg->header.id.first;
+	     i++)
+		all[i]->barred = true;
+	c->barred_count++;
+}
+
+/* A place of a segment turned out to be damaged. */
+enum kvlog_status
+compaction_damage(struct compaction *c, const struct segment *seg, uint64_t off)
+{
+	size_t i =
+	    compaction_find(c->set, seg->header.id.first, seg->header.id.part);
+
+	if (c->report.damaged_segments == 0) {
+		c->report.damaged_segment = segment_number(seg);
+		c->report.damaged_offset = off;
+	}
+	c->report.damaged_segments++;
+	c->set->segments[i]->damaged = true;
+	compaction_bar(c, seg);
+	return KVLOG_CORRUPT;
+}
+
+/* The first segment from i on that is barred; the set's count if none is. */
+size_t
+compaction_stretch(const struct compaction *c, size_t i)
+{
+	while (i < c->set->count && !c->set->segments[i]->barred)
+		i++;
+	return i;
+}
+
+/* Whether the caller wants more: KVLOG_OK, or KVLOG_CANCELLED. */
+enum kvlog_status
+compaction_ask(struct compaction *c, struct kvlog_error *err)
+{
+	if (c->progress == NULL ||
+	    c->progress(c->arg, c->done_bytes, c->total_bytes))
+		return KVLOG_OK;
+	return err_set(err, KVLOG_CANCELLED, 0,
+	    "compaction of %s was ended; what was done stays", c->dir->path);
+}
+
+/* Hints that cover set->segments[first .. stop) and nothing else. */
+enum kvlog_status
+compaction_cover(struct compaction *c, size_t first, size_t stop,
+    struct hint_cover *cover, struct kvlog_error *err)
+{
+	struct kvlog_error failure = {0};
+	enum kvlog_status st = hintset_cover(c->hints, first, stop,
+	    segment_end(c->set->segments[stop - 1]), cover, err);
+
+	if (st != KVLOG_OK)
+		return st;
+	st = hint_cover_build(cover, &failure);
+	if (st == KVLOG_OK)
+		return st;
+	hint_cover_fini(cover);
+	if (st != KVLOG_CORRUPT) {
+		if (err != NULL)
+			*err = failure;
+		return st;
+	}
+	for (size_t i = first; i < stop; i++)
+		if (segment_number(c->set->segments[i]) == failure.segment)
+			return compaction_damage(
+			    c, c->set->segments[i], failure.offset);
+	return st;
+}
+
+/*
+ * Call fn with the newest record of each key in set->segments[first .. stop).
+ * KVLOG_CORRUPT: damage was met, and noted.
+ */
+enum kvlog_status
+compaction_walk(struct compaction *c, size_t first, size_t stop,
+    compaction_fn *fn, void *arg, struct kvlog_error *err)
+{
+	struct hint_cover cover;
+	struct merge *merge = NULL;
+	enum kvlog_status st = compaction_cover(c, first, stop, &cover, err);
+
+	if (st != KVLOG_OK)
+		return st;
+	st = merge_create(cover.hints, cover.count, &merge);
+	for (uint64_t n = 1; st == KVLOG_OK; n++) {
+		const struct merge_entry *e;
+
+		if (n % COMPACTION_CHECK == 0)
+			st = compaction_ask(c, err);
+		if (st == KVLOG_OK)
+			st = merge_next(merge);
+		e = merge_entry(merge);
+		if (st == KVLOG_CORRUPT && e->damaged)
+			st = compaction_damage(c, e->seg, e->off);
+		if (st == KVLOG_OK)
+			st = fn(arg, e, err);
+	}
+	merge_destroy(merge);
+	hint_cover_fini(&cover);
+	if (st == KVLOG_NOMEM)
+		return err_set(err, st, 0, "compact segments");
+	return st == KVLOG_NOTFOUND ? KVLOG_OK : st;
+}
+
+bool
+compaction_expired(const struct compaction *c, const struct record *rec)
+{
+	return (rec->flags & RECORD_EXPIRY) != 0 && rec->expiry_ms <= c->now_ms;
+}
+
+/* Whether a record that counts says no more than that its key is gone. */
+bool
+compaction_tombstone(const struct compaction *c, const struct record *rec)
+{
+	return rec->type == RECORD_DELETE ||
+	       (rec->type == RECORD_PUT && compaction_expired(c, rec));
+}
+
+/* The run behind us that a segment was or is in; NULL if there is none. */
+const struct compact_run *
+compaction_run_of(const struct compaction *c, const struct segment *seg)
+{
+	for (size_t i = 0; i < c->done_count; i++)
+		if (c->runs[i].first <= seg->header.id.first &&
+		    seg->header.id.last <= c->runs[i].last)
+			return &c->runs[i];
+	return NULL;
+}

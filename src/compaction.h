@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * compaction.h - the state of a compaction, and how it reads: by walks over
+ * hints that note the damage they meet.
+ *
+ * Damage parts the log into stretches.  A damaged segment is left alone, as
+ * are the keys it may hold: it hides nothing, and behind it tombstones stay.
+ * Each stretch is compacted as if the log ended with it.  Damage that is met
+ * on the way is noted, and what is left is planned anew.
+ */
+#ifndef COMPACTION_H
+#define COMPACTION_H
+
+#include "base.h"
+#include "hintset.h"
+#include "log.h"
+#include "merge.h"
+
+#define COMPACTION_CHECK 1024 /* records between two looks at the caller */
+
+/* A run that was or is to be compacted: numbers of segments. */
+struct compact_run {
+	uint32_t first, last;
+	uint64_t bytes; /* of its files */
+	bool rewritten; /* it was worth it */
+};
+
+struct compaction {
+	/* Set by the caller, the rest being zero. */
+	struct dir *dir;
+	struct segset *set;
+	struct hintset *hints;
+	struct log *log;   /* NULL: look, but change nothing */
+	uint32_t round;    /* greatest one seen */
+	uint64_t max_size; /* upper bound of a segment, in bytes */
+	bool all;          /* whatever it is worth */
+	/* If only.last is not 0: this run and no other, whatever it is worth;
+	 * its bytes need not be set. */
+	struct compact_run only;
+	kvlog_progress_fn *progress; /* or NULL */
+	void *arg;
+
+	/* Filled in; complete also after a failure. */
+	struct kvlog_compact_report report;
+
+	/* In between. */
+	uint64_t now_ms;
+	uint64_t live_bytes;      /* of all records that count */
+	size_t stop;              /* segments from here on are not inputs */
+	struct compact_run *runs; /* chosen, in the order of the log */
+	size_t run_count, run_cap;
+	size_t done_count;     /* of the runs: behind us */
+	uint64_t run_limit;    /* live bytes of a run, at most; 0: not set */
+	unsigned barred_count; /* segments found to be none to touch */
+	/* Since the last plan: for want of space, and why. */
+	unsigned refused_count;
+	struct kvlog_error refusal;
+	uint64_t total_bytes, done_bytes; /* of progress */
+};
+
+/* The number in the set of the first file whose range does not begin before
+ * this one, and part. */
+size_t compaction_find(const struct segset *set, uint32_t first, uint32_t part);
+
+/* Let nothing touch the set of parts that seg is of, from now on. */
+void compaction_bar(struct compaction *c, const struct segment *seg);
+
+/* A place in seg turned out to be damaged: bar it.  Returns KVLOG_CORRUPT. */
+enum kvlog_status compaction_damage(
+    struct compaction *c, const struct segment *seg, uint64_t off);
+
+/* The first segment from i on that is barred; the set's count if none is. */
+size_t compaction_stretch(const struct compaction *c, size_t i);
+
+/* Whether the caller wants more: KVLOG_OK, or KVLOG_CANCELLED. */
+enum kvlog_status compaction_ask(struct compaction *c, struct kvlog_error *err);
+
+/* Hints that cover set->segments[first .. stop) and nothing else; free with
+ * hint_cover_fini().  KVLOG_CORRUPT: damage was met, and noted. */
+enum kvlog_status compaction_cover(struct compaction *c, size_t first,
+    size_t stop, struct hint_cover *cover, struct kvlog_error *err);
+
+typedef enum kvlog_status compaction_fn(
+    void *arg, const struct merge_entry *e, struct kvlog_error *err);
+
+/* Call fn with the newest record of each key in set->segments[first .. stop).
+ * KVLOG_CORRUPT: damage was met, and noted. */
+enum kvlog_status compaction_walk(struct compaction *c, size_t first,
+    size_t stop, compaction_fn *fn, void *arg, struct kvlog_error *err);
+
+bool compaction_expired(const struct compaction *c, const struct record *rec);
+
+/* Whether a record that counts says no more than that its key is gone. */
+bool compaction_tombstone(const struct compaction *c, const struct record *rec);
+
+/* The run behind us that a segment was or is in; NULL if there is none. */
+const struct compact_run *compaction_run_of(
+    const struct compaction *c, const struct segment *seg);
+
+#endif

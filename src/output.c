@@ -1,0 +1,565 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * output.c - writing the parts of an output, and the exchange.
+ *
+ * Each part is written under a name that does not count, at its exact size,
+ * and synced.  Then, in this order:
+ *
+ *     rename all parts       until the last one is named, the set is not
+ *                            complete, and the inputs are live (INV-5)
+ *     sync the directory     from here on no crash brings the inputs back
+ *     move the generation    readers that are listing look again
+ *     unlink the inputs      INV-8
+ *     sync the directory     before anything else is published
+ *
+ * Stopped anywhere, the next opening finds the inputs or all of the parts,
+ * which say the same, and removes the others.
+ */
+#include "config.h"
+
+#include "output.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+#define BUFFER_LEN 65536u /* bytes that are stored at once */
+
+/* Layout */
+
+static enum kvlog_status
+add_part(struct output_layout *l)
+{
+	if (l->count == UINT16_MAX)
+		return KVLOG_TOOBIG;
+	if (l->count == l->cap) {
+		size_t cap = l->cap > 0 ? 2 * l->cap : 8;
+		uint64_t *ends = os->realloc(l->ends, cap * sizeof *ends);
+
+		if (ends == NULL)
+			return KVLOG_NOMEM;
+		l->ends = ends;
+		l->cap = cap;
+	}
+	l->ends[l->count++] = SEGMENT_DATA_OFF;
+	return KVLOG_OK;
+}
+
+enum kvlog_status
+output_layout_add(struct output_layout *l, uint64_t size, uint64_t max_size)
+{
+	uint64_t end = l->count > 0 ? l->ends[l->count - 1] : max_size;
+
+	if (l->count == 0 || (end > SEGMENT_DATA_OFF &&
+				 (end > max_size || size > max_size - end))) {
+		enum kvlog_status st = add_part(l);
+
+		if (st != KVLOG_OK)
+			return st;
+	}
+	l->ends[l->count - 1] += size;
+	l->record_count++;
+	return KVLOG_OK;
+}
+
+enum kvlog_status
+output_layout_end(struct output_layout *l)
+{
+	return l->count == 0 ? add_part(l) : KVLOG_OK;
+}
+
+void
+output_layout_fini(struct output_layout *l)
+{
+	os->free(l->ends);
+	memset(l, 0, sizeof *l);
+}
+
+static uint64_t
+file_size(uint64_t end)
+{
+	return max_u64(KVLOG_SEGMENT_SIZE_MIN, round_up(end, BLOCK_SIZE));
+}
+
+uint64_t
+output_layout_bytes(const struct output_layout *l)
+{
+	uint64_t bytes = 0;
+
+	for (size_t i = 0; i < l->count; i++)
+		bytes += file_size(l->ends[i]);
+	return bytes;
+}
+
+/* Parts */
+
+struct output {
+	struct log *log;
+	struct output_plan plan;
+	struct segment_header header; /* of all parts; id.part is the next's */
+	struct segment_link link;
+
+	struct segment **parts; /* that are complete, read-only */
+	size_t part_count;
+	char (*hint_names)[DIR_NAME_LEN]; /* of them; empty: no hint file */
+
+	/* The part being written, if any. */
+	struct segment *seg;
+	uint64_t off;             /* of the next record */
+	struct hint_writer *hint; /* NULL: it failed, and is only a cache */
+	struct hint_source source;
+	uint8_t *buffer; /* BUFFER_LEN bytes, to be stored at stored */
+	size_t buffered;
+	uint64_t stored;
+};
+
+static struct segment *const *
+inputs_of(const struct output *o)
+{
+	return o->log->set->segments + o->plan.first;
+}
+
+/* What an output hands on of its last input. */
+static void
+fill_last(struct segment_header *h, const struct segment *last)
+{
+	bool plain = last->header.kind == SEGMENT_PLAIN;
+
+	h->last_salt = segment_last_salt(last);
+	h->last_end = plain ? segment_end(last) : last->header.last_end;
+	h->last_seq = last->last_seq;
+}
+
+enum kvlog_status
+output_create(struct output **ret_output, struct log *log,
+    const struct output_plan *plan, struct kvlog_error *err)
+{
+	struct output *o = os->calloc(1, sizeof *o);
+	const struct segment *first, *last;
+	size_t parts = plan->layout->count;
+	int rc;
+
+	if (o == NULL)
+		return err_set(err, KVLOG_NOMEM, 0, "compact segments");
+	o->log = log;
+	o->plan = *plan;
+	o->parts = os->calloc(parts, sizeof(*o->parts));
+	o->hint_names = os->calloc(parts, sizeof *o->hint_names);
+	o->buffer = os->malloc(BUFFER_LEN);
+	if (o->parts == NULL || o->hint_names == NULL || o->buffer == NULL) {
+		output_destroy(o);
+		return err_set(err, KVLOG_NOMEM, 0, "compact segments");
+	}
+	first = inputs_of(o)[0];
+	last = inputs_of(o)[plan->count - 1];
+	assert(first->link_ok);
+	o->link = first->link;
+	o->header = (struct segment_header){
+	    .store = first->header.store,
+	    .kind = SEGMENT_OUTPUT,
+	    .id = {first->header.id.first, last->header.id.last, plan->round, 1,
+		(uint16_t)parts},
+	    .max_size = plan->max_size,
+	    .now_ms = plan->now_ms,
+	};
+	fill_last(&o->header, last);
+	rc = os->random(&o->header.set_id, sizeof o->header.set_id);
+	if (rc != 0) {
+		output_destroy(o);
+		return err_sys(err, rc, "draw random numbers");
+	}
+	*ret_output = o;
+	return KVLOG_OK;
+}
+
+static enum kvlog_status
+write_failed(struct output *o, int rc, struct kvlog_error *err)
+{
+	return err_sys(err, rc, "write %s/%s", o->log->dir->path, o->seg->name);
+}
+
+/* A hint is a cache: without it, one is made later. */
+static void
+begin_hint(struct output *o)
+{
+	o->source = (struct hint_source){.seg = o->seg,
+	    .id = o->seg->header.id,
+	    .salt = o->seg->header.salt,
+	    .from = SEGMENT_DATA_OFF,
+	    .to = o->seg->header.end,
+	    .last_seq = o->seg->header.last_seq};
+	if (o->source.to > o->source.from &&
+	    hint_writer_create(&o->hint, o->log->dir, &o->source, 1, NULL) !=
+		KVLOG_OK)
+		o->hint = NULL;
+}
+
+/* The records are not those of the layout: a disk may say now this, now
+ * that. */
+static enum kvlog_status
+does_not_fit(const struct output *o, struct kvlog_error *err)
+{
+	return err_set(err, KVLOG_IO, 0,
+	    "segments %" PRIu32 " to %" PRIu32
+	    " of %s changed while they were compacted; check the disk",
+	    o->header.id.first, o->header.id.last, o->log->dir->path);
+}
+
+/*
+ * On a full disk an output of one part may be made of the reserve, if it fits:
+ * more space comes back than is used.
+ */
+static bool
+take_reserve(struct output *o, const char *name)
+{
+	struct dir *dir = o->log->dir;
+	struct os_stat st;
+	uint64_t size;
+
+	if (o->header.id.parts > 1 ||
+	    os->stat_name(dir->fd, DIR_RESERVE_NAME, &st) != 0)
+		return false;
+	size = st.size & ~(uint64_t)(BLOCK_SIZE - 1);
+	if (o->header.size > size || st.allocated < size ||
+	    os->rename(dir->fd, DIR_RESERVE_NAME, name) != 0)
+		return false;
+	o->header.size = size;
+	o->log->reserve_used = true;
+	return true;
+}
+
+static enum kvlog_status
+begin_part(struct output *o, struct kvlog_error *err)
+{
+	struct dir *dir = o->log->dir;
+	char name[DIR_NAME_LEN];
+	enum kvlog_status st;
+	int rc;
+
+	if (o->part_count == o->plan.layout->count)
+		return does_not_fit(o, err);
+	o->header.end = o->plan.layout->ends[o->part_count];
+	o->header.size = file_size(o->header.end);
+	dir_make_name(name, &o->header.id, "seg.tmp");
+	st = segment_create(dir, name, &o->header, false, &o->seg, err);
+	if (st == KVLOG_NOSPACE && take_reserve(o, name))
+		st = segment_create(dir, name, &o->header, true, &o->seg, err);
+	if (st == KVLOG_NOSPACE)
+		return err_set(err, st, ENOSPC,
+		    "%s: to compact segments %" PRIu32 " to %" PRIu32
+		    " %" PRIu64 " bytes are needed beside them for a while; "
+		    "free some space and try again",
+		    dir->path, o->header.id.first, o->header.id.last,
+		    output_layout_bytes(o->plan.layout));
+	if (st != KVLOG_OK)
+		return st;
+	o->off = o->stored = SEGMENT_DATA_OFF;
+	o->buffered = 0;
+	rc = segment_store_link(o->seg, &o->link);
+	if (rc != 0)
+		return write_failed(o, rc, err);
+	begin_hint(o);
+	return KVLOG_OK;
+}
+
+static int
+flush(struct output *o)
+{
+	int rc = 0;
+
+	if (o->buffered > 0)
+		rc = os->store(&o->seg->map, o->stored, o->buffer, o->buffered);
+	o->stored += o->buffered;
+	o->buffered = 0;
+	return rc;
+}
+
+static int
+put_bytes(struct output *o, const void *bytes, size_t len)
+{
+	int rc;
+
+	if (len > BUFFER_LEN - o->buffered) {
+		rc = flush(o);
+		if (rc != 0)
+			return rc;
+	}
+	if (len > BUFFER_LEN) {
+		rc = os->store(&o->seg->map, o->stored, bytes, len);
+		o->stored += len;
+		return rc;
+	}
+	if (len > 0)
+		memcpy(o->buffer + o->buffered, bytes, len);
+	o->buffered += len;
+	return 0;
+}
+
+static int
+put_record(struct output *o, const struct record *rec)
+{
+	static const uint8_t zeros[RECORD_ALIGN];
+	uint8_t head[RECORD_HEADER_SIZE + RECORD_EXT_MAX];
+	unsigned len = record_encode(head, rec, segment_seed(o->seg, o->off));
+	uint64_t pad = rec->size - len - rec->key_len - rec->value_len;
+	int rc = put_bytes(o, head, len);
+
+	assert(pad < RECORD_ALIGN);
+	if (rc == 0)
+		rc = put_bytes(o, rec->key, rec->key_len);
+	if (rc == 0)
+		rc = put_bytes(o, rec->value, rec->value_len);
+	if (rc == 0)
+		rc = put_bytes(o, zeros, (size_t)pad);
+	return rc;
+}
+
+static void
+drop_hint(struct output *o)
+{
+	hint_writer_destroy(o->hint);
+	o->hint = NULL;
+}
+
+static void
+add_to_hint(struct output *o, const struct record *rec, uint64_t hash)
+{
+	struct hint_key key = hint_key_of(rec);
+	struct hint_entry e = {.hash = hash,
+	    .type = rec->type,
+	    .expiry = (rec->flags & RECORD_EXPIRY) != 0,
+	    .off = o->off};
+
+	if (o->hint != NULL &&
+	    hint_writer_add(o->hint, &key, &e, NULL) != KVLOG_OK)
+		drop_hint(o);
+}
+
+/*
+ * The part is whole: sync it, and open it again as a reader would, which
+ * leaves nothing that can fail once it has its name.
+ */
+static enum kvlog_status
+end_part(struct output *o, struct kvlog_error *err)
+{
+	struct dir *dir = o->log->dir;
+	struct segment *part;
+	enum kvlog_status st;
+	int rc;
+
+	if (o->off != o->seg->header.end)
+		return does_not_fit(o, err);
+	rc = flush(o);
+	if (rc == 0)
+		rc = os->sync(o->seg->fd);
+	if (rc != 0)
+		return write_failed(o, rc, err);
+	if (o->hint != NULL) {
+		hint_make_name(o->hint_names[o->part_count], &o->source, 1);
+		if (hint_writer_finish(o->hint, NULL) != KVLOG_OK)
+			o->hint_names[o->part_count][0] = '\0';
+		drop_hint(o);
+	}
+	st = segment_open(dir, o->seg->name, &o->header.id, &part, err);
+	if (st != KVLOG_OK)
+		return st;
+	segment_close_fd(part);
+	part->synced = true;
+	part->evidence = part->header.last_seq;
+	o->parts[o->part_count++] = part;
+	segment_close(o->seg);
+	o->seg = NULL;
+	o->header.id.part++;
+	return KVLOG_OK;
+}
+
+enum kvlog_status
+output_add(struct output *o, const struct record *rec, uint64_t hash,
+    struct kvlog_error *err)
+{
+	struct record copy = *rec;
+	enum kvlog_status st = KVLOG_OK;
+	int rc;
+
+	copy.flags &= (uint8_t) ~(RECORD_MORE | RECORD_CONT);
+	if (o->seg != NULL && o->off == o->seg->header.end)
+		st = end_part(o, err);
+	if (st == KVLOG_OK && o->seg == NULL)
+		st = begin_part(o, err);
+	if (st != KVLOG_OK)
+		return st;
+	if (copy.size > o->seg->header.end - o->off)
+		return does_not_fit(o, err);
+	add_to_hint(o, &copy, hash);
+	rc = put_record(o, &copy);
+	if (rc != 0)
+		return write_failed(o, rc, err);
+	o->off += copy.size;
+	return KVLOG_OK;
+}
+
+/* The exchange */
+
+/* Remove the parts, named or not, and their hints. */
+static void
+remove_parts(struct output *o)
+{
+	struct dir *dir = o->log->dir;
+
+	for (size_t i = 0; i < o->part_count; i++) {
+		os->unlink(dir->fd, o->parts[i]->name);
+		if (o->hint_names[i][0] != '\0')
+			os->unlink(dir->fd, o->hint_names[i]);
+		segment_close(o->parts[i]);
+	}
+	o->part_count = 0;
+}
+
+static enum kvlog_status
+name_parts(struct output *o, struct kvlog_error *err)
+{
+	struct log *log = o->log;
+	int rc = 0;
+
+	for (size_t i = 0; i < o->part_count && rc == 0; i++)
+		rc = segment_take_name(o->parts[i], log->dir);
+	if (rc != 0)
+		return err_sys(err, rc, "name the compacted segments of %s",
+		    log->dir->path);
+	rc = os->sync_dir(log->dir->fd);
+	if (rc != 0) {
+		log_break(log);
+		return err_set(err, KVLOG_BROKEN, rc,
+		    "sync of directory %s failed; close the store, see to the "
+		    "disk, and open it again",
+		    log->dir->path);
+	}
+	return KVLOG_OK;
+}
+
+/* Unlink the inputs, and the hint files that serve no more. */
+static int
+remove_inputs(struct output *o, struct hintset *hints,
+    struct segment *const *inputs, const struct file_list *files)
+{
+	struct dir *dir = o->log->dir;
+	int first_rc = 0, rc;
+
+	for (size_t i = 0; i < o->plan.count; i++) {
+		rc = os->unlink(dir->fd, inputs[i]->name);
+		if (rc != 0 && rc != ENOENT && first_rc == 0)
+			first_rc = rc;
+	}
+	for (size_t i = 0; i < files->count; i++)
+		if (files->files[i].kind == FILE_HINT &&
+		    !hintset_uses(hints, files->files[i].name))
+			os->unlink(dir->fd, files->files[i].name);
+	return first_rc;
+}
+
+/* The parts are in the set: the inputs go. */
+static enum kvlog_status
+retire_inputs(struct output *o, struct hintset *hints, struct segment **inputs,
+    struct kvlog_error *err)
+{
+	struct log *log = o->log;
+	struct file_list files = {0};
+	enum kvlog_status st = dir_list(log->dir, &files, err);
+	int rc;
+
+	if (st == KVLOG_OK)
+		st = hintset_collect(hints, log->dir, &files, NULL, err);
+	if (st != KVLOG_OK) {
+		/* Nothing is in doubt on disk, but hints of segments that are
+		 * gone must not be used. */
+		atomic_store(&log->broken, true);
+	} else {
+		rc = remove_inputs(o, hints, inputs, &files);
+		if (rc != 0)
+			st = err_sys(err, rc, "remove compacted segments of %s",
+			    log->dir->path);
+		rc = os->sync_dir(log->dir->fd);
+		if (rc != 0) {
+			log_break(log);
+			st = err_set(err, KVLOG_BROKEN, rc,
+			    "sync of directory %s failed; close the store, "
+			    "see to the disk, and open it again",
+			    log->dir->path);
+		}
+	}
+	file_list_fini(&files);
+	return st;
+}
+
+enum kvlog_status
+output_publish(struct output *o, struct hintset *hints, bool *ret_done,
+    struct kvlog_error *err)
+{
+	struct log *log = o->log;
+	struct segment **inputs;
+	enum kvlog_status st = KVLOG_OK;
+	size_t input_count = o->plan.count;
+	int rc;
+
+	*ret_done = false;
+	if (o->seg == NULL && o->part_count == 0)
+		st = begin_part(o, err); /* an empty one */
+	if (st == KVLOG_OK && o->seg != NULL)
+		st = end_part(o, err);
+	if (st != KVLOG_OK)
+		return st;
+	if (o->part_count != o->plan.layout->count)
+		return does_not_fit(o, err);
+	inputs = os->calloc(input_count, sizeof(*inputs));
+	if (inputs == NULL)
+		return err_set(err, KVLOG_NOMEM, 0, "compact segments");
+	memcpy(inputs, inputs_of(o), input_count * sizeof(*inputs));
+	st = segset_place(log->set, o->parts, o->part_count, err);
+	if (st == KVLOG_OK)
+		st = name_parts(o, err);
+	if (st != KVLOG_OK) {
+		os->free(inputs);
+		return st;
+	}
+
+	*ret_done = true;
+	rc = control_next_generation(log->control);
+	if (rc != 0) {
+		/* The inputs stay for those who do not know of the parts; the
+		 * next opening removes them. */
+		log_break(log);
+		st = err_sys(err, rc, "write the control page");
+	}
+	pthread_mutex_lock(&log->sync_lock);
+	pthread_mutex_lock(&log->turn);
+	segset_replace(
+	    log->set, o->plan.first, input_count, o->parts, o->part_count);
+	/* An output attests what it stands for. */
+	log->evidence_synced =
+	    max_u64(log->evidence_synced, o->header.last_seq);
+	pthread_mutex_unlock(&log->turn);
+	pthread_mutex_unlock(&log->sync_lock);
+	o->part_count = 0; /* the set's now */
+	if (st == KVLOG_OK)
+		st = retire_inputs(o, hints, inputs, err);
+	for (size_t i = 0; i < input_count; i++)
+		segment_close(inputs[i]);
+	os->free(inputs);
+	return st;
+}
+
+void
+output_destroy(struct output *o)
+{
+	if (o == NULL)
+		return;
+	drop_hint(o);
+	if (o->seg != NULL)
+		os->unlink(o->log->dir->fd, o->seg->name);
+	segment_close(o->seg);
+	remove_parts(o);
+	os->free(o->parts);
+	os->free(o->hint_names);
+	os->free(o->buffer);
+	os->free(o);
+}

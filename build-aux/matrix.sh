@@ -96,16 +96,23 @@ prepare_row()
 	s390x)
 		use_architecture s390x-linux-gnu
 		qemu='qemu-s390x -L /usr/s390x-linux-gnu'
-		cat >run-kvlog <<-END
-			#!/bin/sh
-			exec $qemu '$PWD/kvlog' "\$@"
-		END
-		chmod +x run-kvlog
+		mkdir run
+		run=
+		for program in kvlog kvlog-compact kvlog-verify; do
+			cat >"run/$program" <<-END
+				#!/bin/sh
+				exec $qemu '$PWD/$program' "\$@"
+			END
+			chmod +x "run/$program"
+			variable=$(echo "$program" | tr a-z- A-Z_)
+			run="$run $variable='$PWD/run/$program'; export $variable;"
+		done
 		CK_TIMEOUT_MULTIPLIER=20
 		KVLOG_PLACE_UNKNOWN=1
 		CXX=no
 		export CK_TIMEOUT_MULTIPLIER KVLOG_PLACE_UNKNOWN CXX
-		tests='$(CLI_TESTS)'
+		# The bench starts programs itself.
+		tests=$(cd "$srcdir" && ls tests/cli/*.test | grep -v /bench)
 		;;
 	esac
 }
@@ -121,7 +128,7 @@ run_row()
 		note='; by scripts alone, without Check'
 	elif [ "$name" = s390x ]; then
 		# Those of crashes would take hours.
-		tests='$(UNIT_TESTS) $(MODEL_TESTS) $(API_TESTS) '$tests
+		tests="\$(UNIT_TESTS) \$(MODEL_TESTS) \$(API_TESTS) $tests"
 		note='; without the crash tests'
 	fi
 	step=make
@@ -130,7 +137,7 @@ run_row()
 	set -- ${tests:+"TESTS=$tests"}
 	[ "$name" != s390x ] ||
 		set -- "$@" "LOG_COMPILER=$qemu" \
-		    "TESTS_ENVIRONMENT=KVLOG='$PWD/run-kvlog'; export KVLOG;"
+		    "TESTS_ENVIRONMENT=$run"
 	$MAKE check "$@" >check.out 2>&1 || return
 	step=
 }

@@ -23,10 +23,12 @@
  *
  * Where the system has no boot id, a page that another process left behind
  * could be of an earlier boot, its log gone from the page cache since.  So it
- * is believed in one case alone: that it says "closed", which a handle stores
- * when all of the log is durable and so are the other words.  Who opens for
- * writing takes this back, durably, before anything else changes: a page that
- * says "closed" is true in every boot.  After a kill it is stale.
+ * is believed in two cases alone.  One is that its writer lives: it holds a
+ * lock on a byte whose number is the page's nonce, and locks outlive no boot.
+ * The other is that it says "closed", which a handle stores when all of the
+ * log is durable and so are the other words.  Who opens for writing takes this
+ * back, durably, before anything else changes: a page that says "closed" is
+ * true in every boot.  After a kill the page is stale.
  */
 #include "config.h"
 
@@ -214,6 +216,29 @@ unlock_byte(struct control *control, enum control_byte byte)
 	os->try_lock(control->fd, LOCK_BASE + byte, OS_LOCK_NONE);
 }
 
+/* The byte that the writer of a page with this nonce locks: far behind the
+ * others, and nobody else's. */
+static uint64_t
+nonce_byte(uint64_t nonce)
+{
+	return UINT64_C(1) << 60 | nonce >> 4;
+}
+
+/* Without a boot id: let others see that the writer of the page with this
+ * nonce lives, or with 0 that none does. */
+static void
+show_life(struct control *control, uint64_t nonce)
+{
+	uint64_t old = registry_nonce(control->registered);
+
+	if (old != 0)
+		os->try_lock(control->fd, nonce_byte(old), OS_LOCK_NONE);
+	registry_set_nonce(control->registered, nonce);
+	if (nonce != 0)
+		(void)os->try_lock(
+		    control->fd, nonce_byte(nonce), OS_LOCK_EXCLUSIVE);
+}
+
 void
 control_close(struct control *control)
 {
@@ -221,6 +246,7 @@ control_close(struct control *control)
 	if (control->writer) {
 		/* Closing may have to wait for other handles; unlocking not. */
 		control_opened(control);
+		show_life(control, 0);
 		unlock_byte(control, CONTROL_WRITER);
 		registry_drop_writer(control->registered);
 		control->writer = false;
@@ -315,6 +341,15 @@ lock_failed(const struct control *control, const struct dir *dir, int rc,
 	    dir->path, pid, timeout_ms);
 }
 
+static bool
+nonce_lives(const struct control *control)
+{
+	uint64_t nonce = load_word(control, WORD_NONCE);
+
+	return (nonce != 0 && registry_nonce(control->registered) == nonce) ||
+	       os->is_locked(control->fd, nonce_byte(nonce));
+}
+
 /* The parts of the page that say whether the rest can be believed. */
 static bool
 page_fits(const struct control *control)
@@ -333,7 +368,8 @@ page_fits(const struct control *control)
 	/* One more thing is believed for ever: that a sync failed.  That
 	 * costs a copy too many at worst. */
 	return valid == PAGE_CLOSED ||
-	       (valid == PAGE_VALID && load_word(control, WORD_POISON) != 0);
+	       (valid == PAGE_VALID && (load_word(control, WORD_POISON) != 0 ||
+					   nonce_lives(control)));
 }
 
 /*
@@ -458,6 +494,8 @@ control_format(struct control *control, const struct control_state *state,
 	if (rc != 0)
 		return err_sys(err, rc, "write the control page");
 	control->trusted = true;
+	if (!has_boot_id(control))
+		show_life(control, nonce);
 	return KVLOG_OK;
 }
 

@@ -32,7 +32,8 @@ struct registry_entry {
 	struct descriptor *descriptors;
 	unsigned handles;
 	bool writer;
-	bool added; /* uthash found the memory */
+	uint64_t nonce; /* of the writer's page; 0: it has none yet */
+	bool added;     /* uthash found the memory */
 	UT_hash_handle hh;
 };
 
@@ -150,6 +151,25 @@ registry_has_writer(struct registry_entry *entry)
 	has = entry->writer;
 	pthread_mutex_unlock(&registry_lock);
 	return has;
+}
+
+void
+registry_set_nonce(struct registry_entry *entry, uint64_t nonce)
+{
+	pthread_mutex_lock(&registry_lock);
+	entry->nonce = nonce;
+	pthread_mutex_unlock(&registry_lock);
+}
+
+uint64_t
+registry_nonce(struct registry_entry *entry)
+{
+	uint64_t nonce;
+
+	pthread_mutex_lock(&registry_lock);
+	nonce = entry->nonce;
+	pthread_mutex_unlock(&registry_lock);
+	return nonce;
 }
 
 void

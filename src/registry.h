@@ -34,6 +34,9 @@ bool registry_claim_writer(struct registry_entry *entry);
 void registry_drop_writer(struct registry_entry *entry);
 /* Whether there is one: classic locks do not tell the process that has them. */
 bool registry_has_writer(struct registry_entry *entry);
+/* Likewise, the nonce of the control page that it has formatted; 0: none. */
+void registry_set_nonce(struct registry_entry *entry, uint64_t nonce);
+uint64_t registry_nonce(struct registry_entry *entry);
 
 /* For tests that end a simulated process in the midst of anything: the next
  * one begins with an empty registry. */

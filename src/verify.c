@@ -286,7 +286,7 @@ judge_end(struct verify *v)
 
 	while (i > 0 && v->live[i - 1]->seg == NULL)
 		i--;
-	v->end_live = i > 0 ? i - 1 : VERIFY_NONE;
+	v->end_live = i > 0 ? i - 1 : VERIFY_NO_FILE;
 	if (i == 0)
 		return;
 	v->end_off = v->live[i - 1]->end;
@@ -398,7 +398,7 @@ static void
 add_other(struct verify *v, enum kvlog_finding_kind kind, const char *name,
     const char *text)
 {
-	struct place *p = verify_add(v, kind, VERIFY_NONE, 0, 0);
+	struct place *p = verify_add(v, kind, VERIFY_NO_FILE, 0, 0);
 
 	if (p == NULL)
 		return;
@@ -452,7 +452,7 @@ check_lock_file(struct verify *v)
 	}
 	if (text == NULL)
 		return;
-	p = verify_add(v, KVLOG_FINDING_LOCK, VERIFY_NONE, off, len);
+	p = verify_add(v, KVLOG_FINDING_LOCK, VERIFY_NO_FILE, off, len);
 	if (p == NULL)
 		return;
 	p->name = DIR_LOCK_NAME;
@@ -519,7 +519,7 @@ fill_report(struct verify *v)
 	r->segment_count = v->live_count;
 	r->last_seq = v->s;
 	r->attested_seq = v->attested;
-	if (v->end_live != VERIFY_NONE) {
+	if (v->end_live != VERIFY_NO_FILE) {
 		r->end_segment = v->live[v->end_live]->id.last;
 		r->end_offset = v->end_off;
 	}
@@ -599,7 +599,7 @@ verify_init(struct verify *v, const char *path,
 	v->report = report;
 	v->err = err;
 	v->control.fd = v->dir.fd = -1;
-	v->end_live = VERIFY_NONE;
+	v->end_live = VERIFY_NO_FILE;
 	st = dir_open(&v->dir, path, 0666, err);
 	if (st != KVLOG_OK)
 		return st;
@@ -653,8 +653,8 @@ tell(const struct verify *v, const struct place *p)
 	    .kind = p->kind,
 	    .damage = p->damage,
 	    .segment = p->segment,
-	    .file =
-		p->live != VERIFY_NONE ? v->live[p->live]->file.name : p->name,
+	    .file = p->live != VERIFY_NO_FILE ? v->live[p->live]->file.name
+					      : p->name,
 	    .offset = p->off,
 	    .length = p->len,
 	    .first_seq = p->first_seq,

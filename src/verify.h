@@ -16,7 +16,8 @@
 #include "dir.h"
 #include "segment.h"
 
-#define VERIFY_NONE UINT64_MAX /* no such sequence number, or file */
+#define VERIFY_NONE UINT64_MAX  /* no such sequence number, or offset */
+#define VERIFY_NO_FILE SIZE_MAX /* no such file */
 
 /* Why nothing, or not all, of a segment file can be used. */
 enum verify_fault {
@@ -63,7 +64,7 @@ struct place {
 	bool unreadable;
 	bool dropped;     /* it is behind the end of the log */
 	bool stays;       /* it counts even there */
-	size_t live;      /* index into verify.live, or VERIFY_NONE: name */
+	size_t live;      /* index into verify.live, or VERIFY_NO_FILE: name */
 	const char *name; /* of a file that is not live; not owned */
 	uint32_t segment;
 	uint64_t off, len;
@@ -144,7 +145,7 @@ struct verify {
 	size_t wanted_count, wanted_cap;
 
 	/* The verdict: where the log ends. */
-	size_t end_live; /* VERIFY_NONE: nothing is live */
+	size_t end_live; /* VERIFY_NO_FILE: nothing is live */
 	uint64_t end_off;
 	bool ended; /* before its last record */
 
@@ -204,7 +205,7 @@ enum kvlog_status verify_open_fd(struct verify *v, size_t i, bool *ret_opened);
 /* verify_walk.c: read all live files; fills places. */
 enum kvlog_status verify_walk(struct verify *v);
 
-/* Add a place of live file i (VERIFY_NONE: of none); NULL if there is no
+/* Add a place of live file i (VERIFY_NO_FILE: of none); NULL if there is no
  * room, which is counted. */
 struct place *verify_add(struct verify *v, enum kvlog_finding_kind kind,
     size_t i, uint64_t off, uint64_t len);

@@ -40,7 +40,7 @@ say_wrong(struct verify *v, struct verify_hint *h, uint64_t off, uint64_t len,
 	if (h->wrong)
 		return; /* once is enough: it is made anew as a whole */
 	h->wrong = true;
-	p = verify_add(v, KVLOG_FINDING_HINT, VERIFY_NONE, off, len);
+	p = verify_add(v, KVLOG_FINDING_HINT, VERIFY_NO_FILE, off, len);
 	if (p == NULL)
 		return;
 	p->name = h->file->file.name;
@@ -55,7 +55,7 @@ say_stale(struct verify *v, const struct verify_file *f, const char *text)
 	/* A writer may have made it just now, of what is not looked at. */
 	if (v->report->live)
 		return;
-	p = verify_add(v, KVLOG_FINDING_STALE_HINT, VERIFY_NONE, 0, 0);
+	p = verify_add(v, KVLOG_FINDING_STALE_HINT, VERIFY_NO_FILE, 0, 0);
 	if (p == NULL)
 		return;
 	p->name = f->file.name;

@@ -276,7 +276,7 @@ want_all(struct verify *v)
 	for (size_t n = 0; n < v->place_count; n++) {
 		const struct place *p = &v->places[n];
 
-		if (p->dropped || p->live == VERIFY_NONE ||
+		if (p->dropped || p->live == VERIFY_NO_FILE ||
 		    v->live[p->live]->seg == NULL)
 			continue;
 		if (p->kind == KVLOG_FINDING_VALUE)

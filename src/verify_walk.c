@@ -49,7 +49,7 @@ verify_add(struct verify *v, enum kvlog_finding_kind kind, size_t i,
 	p->live = p->end_live = i;
 	p->off = p->end_off = off;
 	p->len = len;
-	if (i != VERIFY_NONE)
+	if (i != VERIFY_NO_FILE)
 		p->segment = v->live[i]->id.last;
 	p->s = v->s;
 	p->reached = max_u64(v->s, v->base);

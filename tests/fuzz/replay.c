@@ -42,7 +42,7 @@ change(struct rng *rng, uint8_t *bytes, size_t len)
 	static const uint8_t edges[] = {0, 1, 7, 8, 127, 128, 254, 255};
 
 	for (uint64_t n = 1 + rng_below(rng, CHANGES); n > 0 && len > 0; n--) {
-		size_t at = rng_below(rng, len);
+		size_t at = (size_t)rng_below(rng, len);
 
 		switch (rng_below(rng, 5)) {
 		case 0:
@@ -56,7 +56,7 @@ change(struct rng *rng, uint8_t *bytes, size_t len)
 			break;
 		case 3: /* something from elsewhere */
 			memmove(bytes + at, bytes + rng_below(rng, at + 1),
-			    rng_below(rng, len - at));
+			    (size_t)rng_below(rng, len - at));
 			break;
 		default:
 			if (rng_below(rng, 8) == 0)

@@ -233,7 +233,6 @@ START_TEST(without_a_boot_id_poison_is_believed)
 	state.poison = 0;
 	ck_assert_int_eq(control_format(&c, &state, NULL), KVLOG_OK);
 	ck_assert(control_read(&c, &state));
-	ck_assert(!page_is_valid());
 	control_close(&c);
 	ck_assert(!page_is_valid());
 	ck_assert(!writer_believes());
@@ -264,6 +263,67 @@ make_closed_page(void)
 	control_close(&c);
 	return rc;
 }
+
+static bool
+nobody_locks(int fd, uint64_t byte)
+{
+	(void)fd;
+	(void)byte;
+	return false;
+}
+
+static bool
+child_believes(void)
+{
+	struct control_state state;
+	pid_t pid = fork();
+	int status;
+
+	ck_assert_int_ne(pid, -1);
+	if (pid == 0) {
+		struct control c = open_control(false);
+
+		_exit(control_read(&c, &state) ? 1 : 0);
+	}
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert(WIFEXITED(status));
+	return WEXITSTATUS(status) == 1;
+}
+
+/* And for as long as its writer lives, in whatever process. */
+START_TEST(without_a_boot_id_a_living_writers_page_is_believed)
+{
+	struct control_state state, want = sample;
+	struct control writer, reader;
+
+	want.poison = 0;
+	ck_assert_int_eq(control_create(&dir, NULL), KVLOG_OK);
+	forget_the_boot_id();
+	writer = lock_writer();
+	reader = open_control(false);
+	ck_assert(!control_read(&reader, &state));
+	for (unsigned i = 0; i < 2; i++) { /* each with a nonce of its own */
+		ck_assert_int_eq(
+		    control_format(&writer, &want, NULL), KVLOG_OK);
+		ck_assert(control_read(&reader, &state));
+		check_state(&state, &want);
+		ck_assert(child_believes());
+	}
+	table.is_locked = nobody_locks; /* as classic locks tell this process */
+	ck_assert(control_read(&reader, &state));
+	table.is_locked = os_real.is_locked;
+	control_close(&writer);
+	ck_assert(!control_read(&reader, &state));
+	ck_assert(!child_believes());
+
+	/* Another writer that has not formatted it is not its writer. */
+	writer = lock_writer();
+	ck_assert(!control_read(&reader, &state));
+	ck_assert(!child_believes());
+	control_close(&writer);
+	control_close(&reader);
+}
+END_TEST
 
 /* And that it was closed, until somebody opens it for writing. */
 START_TEST(without_a_boot_id_a_closed_page_is_believed_once)
@@ -347,14 +407,6 @@ START_TEST(with_a_boot_id_the_page_is_never_synced)
 	control_close(&c);
 }
 END_TEST
-
-static bool
-nobody_locks(int fd, uint64_t byte)
-{
-	(void)fd;
-	(void)byte;
-	return false;
-}
 
 /* Classic locks do not tell a process that it has them itself. */
 START_TEST(a_writer_of_this_process_is_seen_to_live)
@@ -636,6 +688,7 @@ main(void)
 	tcase_add_test(tc, the_page_is_stale_where_its_head_differs);
 	tcase_add_test(tc, the_page_is_stale_in_another_boot);
 	tcase_add_test(tc, without_a_boot_id_poison_is_believed);
+	tcase_add_test(tc, without_a_boot_id_a_living_writers_page_is_believed);
 	tcase_add_test(tc, without_a_boot_id_a_closed_page_is_believed_once);
 	tcase_add_test(tc, without_a_boot_id_closing_and_opening_sync_the_page);
 	tcase_add_test(tc, with_a_boot_id_the_page_is_never_synced);

@@ -678,7 +678,7 @@ make_short(struct rng *rng, unsigned count)
 		struct segment *seg = segs[rng_below(rng, SEGS_MAX)];
 		unsigned type = rng_below(rng, 5) ? RECORD_PUT : RECORD_DELETE;
 		uint8_t key[24];
-		size_t len = 1 + rng_below(rng, sizeof key);
+		size_t len = 1 + (size_t)rng_below(rng, sizeof key);
 
 		for (size_t k = 0; k < len; k++)
 			key[k] = bytes[rng_below(rng, sizeof bytes)];

@@ -313,8 +313,8 @@ random_commit(struct rng *rng)
 	snprintf(key, sizeof key, "k%u", (unsigned)rng_below(rng, 20));
 	switch (rng_below(rng, 8)) {
 	case 0:
-		(void)makelog_batch(
-		    &m, 2 + (unsigned)rng_below(rng, 3), rng_below(rng, 90));
+		(void)makelog_batch(&m, 2 + (unsigned)rng_below(rng, 3),
+		    (size_t)rng_below(rng, 90));
 		break;
 	case 1:
 		(void)makelog_delete(&m, key);
@@ -324,7 +324,7 @@ random_commit(struct rng *rng)
 		(void)makelog_mark(&m, rng_below(rng, 4) == 0);
 		break;
 	default:
-		(void)makelog_put(&m, key, rng_below(rng, 120));
+		(void)makelog_put(&m, key, (size_t)rng_below(rng, 120));
 	}
 	if (rng_below(rng, 12) == 0)
 		m.durable = m.seq;

@@ -111,7 +111,8 @@ oneshots_create(const struct engine *engine, const struct options *options,
 	if (o->value == NULL)
 		goto no_memory;
 	for (i = 0; i < RUNNER_COUNT; i++) {
-		o->times[i] = calloc(options->oneshot_num, sizeof(uint64_t));
+		o->times[i] =
+		    calloc((size_t)options->oneshot_num, sizeof(uint64_t));
 		if (o->times[i] == NULL)
 			goto no_memory;
 	}

@@ -81,12 +81,14 @@ static void
 decide_in_flight(struct victim *v)
 {
 	struct oracle *o = &v->oracle;
-	struct model found = {0};
+	/* Reading may be stopped: what it leaves goes at the next time. */
+	static struct model found;
 	char why[MODEL_WHY_LEN];
 	size_t k;
 
 	if (!o->in_flight)
 		return;
+	model_fini(&found);
 	if (!model_read(&found, v->db, why))
 		v->fail(why);
 	k = oracle_find(o, &found, o->count - 2, o->count - 1, why);
@@ -374,11 +376,13 @@ victim_check(struct victim *v)
 {
 	const struct oracle *o = &v->oracle;
 	const struct model *wanted = &o->states[o->count - 1 - o->in_flight];
-	struct model found = {0};
+	/* Reading may be stopped: what it leaves goes at the next time. */
+	static struct model found;
 	char why[MODEL_WHY_LEN], text[MODEL_WHY_LEN + 50];
 
 	if (v->db == NULL)
 		return;
+	model_fini(&found);
 	if (!model_read(&found, v->db, why)) {
 		/* The walk needs memory, which may be what fails. */
 		if (!v->faults)

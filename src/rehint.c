@@ -201,8 +201,7 @@ merge_hints(struct verify *v)
 	enum kvlog_status st;
 
 	if (set == NULL)
-		return err_set(
-		    v->err, KVLOG_NOMEM, 0, "merge hints of %s", v->dir.path);
+		return err_set(v->err, KVLOG_NOMEM, 0, "check %s", v->dir.path);
 	st = fill_set(v, set);
 	if (st == KVLOG_OK)
 		st = hintset_init(&hints, set, v->err);

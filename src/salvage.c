@@ -277,7 +277,7 @@ check_not_inside(
 		return KVLOG_OK; /* verify tells that better */
 	parent = os->malloc(len + 3 * DEPTH_MAX + 5);
 	if (parent == NULL)
-		return err_set(err, KVLOG_NOMEM, 0, "salvage %s", path);
+		return err_set(err, KVLOG_NOMEM, 0, "check %s", path);
 	if (stat_dir(new_path, &st) != 0) {
 		/* It is not there: the last name is taken off. */
 		while (len > 1 && new_path[len - 1] == '/')

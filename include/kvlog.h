@@ -670,7 +670,8 @@ KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_verify(const char *path,
  * kvlog_salvage - write every record of the store in directory path that can
  * be proven whole into a new store at new_path.
  *
- * new_path     Nothing, or an empty directory; its parent must exist.
+ * new_path     Nothing, or an empty directory, outside of path; its parent must
+ *              exist.
  * options, ret_report, err   as for kvlog_verify(), which it does first.
  *
  * Of each key the newest record that is left counts, deletes too.  What
@@ -683,8 +684,9 @@ KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_verify(const char *path,
  *
  * Results: KVLOG_OK (nothing was damaged: it is a copy), _CORRUPT (saved
  * what could be; the findings say what could not), _CONFLICT (something is
- * at new_path), _NOSPACE, and those of kvlog_verify().  After any but the
- * first two the new store is incomplete and should be removed.
+ * at new_path, or it is inside of path), _NOSPACE, and those of kvlog_verify().
+ * After any but the first two the new store is incomplete and should be
+ * removed.
  */
 KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_salvage(const char *path,
     const char *new_path, const struct kvlog_verify_options *options,

@@ -4,7 +4,8 @@
  *
  * Verify has found out which are wrong or of no use, and that nothing else is
  * damaged.  Under the writer lock these are removed, and what no hint covers
- * then gets one for each segment; whoever writes next puts them together.
+ * then gets one for each segment.  Then they are put together as a writer does,
+ * so that there are few.
  *
  * A hint covers only what durable evidence attests, or its presence would
  * decide what recovery takes for damage: so all segments are synced first,
@@ -17,6 +18,8 @@
 #include "verify.h"
 
 #include "hint.h"
+#include "hintset.h"
+#include "segset.h"
 
 #include <errno.h>
 
@@ -41,6 +44,20 @@ is_damaged_elsewhere(const struct verify *v)
 	return false;
 }
 
+/* As verify has told; what is no file is the user's. */
+static enum kvlog_status
+fail_removal(struct verify *v, const char *name, int rc)
+{
+	struct os_stat st;
+
+	if (os->stat_name(v->dir.fd, name, &st) == 0 && st.is_dir)
+		return err_set(v->err, KVLOG_IO, EISDIR,
+		    "%s/%s is a directory and should be a hint file; remove "
+		    "it, then rebuild the hints",
+		    v->dir.path, name);
+	return err_sys(v->err, rc, "remove %s/%s", v->dir.path, name);
+}
+
 static enum kvlog_status
 remove_useless(struct verify *v)
 {
@@ -52,8 +69,7 @@ remove_useless(struct verify *v)
 			continue;
 		rc = os->unlink(v->dir.fd, p->name);
 		if (rc != 0 && rc != ENOENT)
-			return err_sys(
-			    v->err, rc, "remove %s/%s", v->dir.path, p->name);
+			return fail_removal(v, p->name, rc);
 		v->report->removed_hints++;
 	}
 	return KVLOG_OK;
@@ -154,6 +170,54 @@ make_missing(struct verify *v)
 	return st;
 }
 
+/* All live segments, as an open store has them. */
+static enum kvlog_status
+fill_set(struct verify *v, struct segset *set)
+{
+	enum kvlog_status st = KVLOG_OK;
+
+	for (size_t i = 0; i < v->live_count && st == KVLOG_OK; i++) {
+		const struct verify_file *f = v->live[i];
+		struct segment *seg;
+
+		st = segment_open(&v->dir, f->file.name, &f->id, &seg, v->err);
+		if (st != KVLOG_OK)
+			break;
+		segment_close_fd(seg);
+		atomic_store(&seg->end, f->end);
+		st = segset_add(set, seg, v->err);
+		if (st != KVLOG_OK)
+			segment_close(seg);
+	}
+	return st;
+}
+
+static enum kvlog_status
+merge_hints(struct verify *v)
+{
+	struct segset *set = segset_create();
+	struct hintset hints = {0};
+	struct file_list files = {0};
+	enum kvlog_status st;
+
+	if (set == NULL)
+		return err_set(v->err, KVLOG_NOMEM, 0, "check %s", v->dir.path);
+	st = fill_set(v, set);
+	if (st == KVLOG_OK)
+		st = hintset_init(&hints, set, v->err);
+	if (st == KVLOG_OK)
+		st = dir_list(&v->dir, &files, v->err);
+	if (st == KVLOG_OK)
+		st = hintset_collect(&hints, &v->dir, &files, NULL, v->err);
+	while (
+	    st == KVLOG_OK && hintset_merge_step(&hints, &v->dir, UINT64_MAX))
+		;
+	file_list_fini(&files);
+	hintset_fini(&hints);
+	segset_destroy(set);
+	return st;
+}
+
 static enum kvlog_status
 rebuild(struct verify *v)
 {
@@ -170,6 +234,8 @@ rebuild(struct verify *v)
 		st = sync_all(v, &control);
 	if (st == KVLOG_OK)
 		st = make_missing(v);
+	if (st == KVLOG_OK)
+		st = merge_hints(v);
 	control_close(&control);
 	if (st == KVLOG_BUSY && v->err->status != KVLOG_BUSY)
 		st = err_set(

@@ -19,7 +19,8 @@
 #include <unistd.h>
 
 static const char usage_text[] =
-    "usage: kvlog-verify [--quick] [--rebuild-hints] [--json] [-q] [-v] "
+    "usage: kvlog-verify [--quick] [--json] [-q] [-v] STORE\n"
+    "       kvlog-verify --rebuild-hints [--timeout=TIME] [--json] [-q] [-v] "
     "STORE\n"
     "       kvlog-verify --salvage=NEWSTORE [--strict] [--json] [-q] [-v] "
     "STORE\n"
@@ -228,31 +229,38 @@ json_report(
 	json_end(&json);
 }
 
+static const char *
+s_of(uint64_t count)
+{
+	return count == 1 ? "" : "s";
+}
+
 static void
 text_salvaged(const struct cli *cli, const struct kvlog_verify_report *r)
 {
 	char size[TEXT_SIZE_LEN];
 
-	printf("saved %" PRIu64 " records (%s) in ", r->saved_records,
-	    text_size(size, r->saved_bytes));
+	printf("saved %" PRIu64 " record%s (%s) in ", r->saved_records,
+	    s_of(r->saved_records), text_size(size, r->saved_bytes));
 	text_message(stdout, cli_option(cli, OPT_SALVAGE));
 	putchar('\n');
 	if (r->single_records > 0)
-		printf("    %" PRIu64 " of them are of batches that are not "
+		printf("    %" PRIu64 " of them %s of batches that are not "
 		       "whole\n",
-		    r->single_records);
+		    r->single_records, r->single_records == 1 ? "is" : "are");
 	if (r->beyond_records > 0)
 		printf("    %" PRIu64 " of them stood behind the end of the "
 		       "log\n",
 		    r->beyond_records);
 	if (r->hidden_keys > 0)
-		printf("    %" PRIu64 " keys are deleted, as their newest "
-		       "value is lost\n",
-		    r->hidden_keys);
+		printf("    %" PRIu64 " key%s deleted, as the newest value is "
+		       "lost\n",
+		    r->hidden_keys, r->hidden_keys == 1 ? " is" : "s are");
 	if (r->unsaved_records > 0)
-		printf("    %" PRIu64 " records are of a kind that this "
-		       "version cannot write\n",
-		    r->unsaved_records);
+		printf("    %" PRIu64 " record%s of a kind that this version "
+		       "cannot write\n",
+		    r->unsaved_records,
+		    r->unsaved_records == 1 ? " is" : "s are");
 	if (r->damage_count > 0)
 		fputs("A key that was written or deleted in a damaged place "
 		      "may be back in an older state.\n"
@@ -270,14 +278,16 @@ text_report(
 	text_message(stdout, cli->store);
 	if (damaged)
 		printf(": damaged in %" PRIu64 " place%s", r->damage_count,
-		    r->damage_count == 1 ? "" : "s");
+		    s_of(r->damage_count));
 	else
 		printf(": nothing is damaged%s",
 		    quick ? " as far as a quick look can tell" : "");
-	printf("\n%" PRIu64 " segments", r->segment_count);
+	printf("\n%" PRIu64 " segment%s", r->segment_count,
+	    s_of(r->segment_count));
 	if (!quick)
-		printf(", %" PRIu64 " records, %" PRIu64 " commits",
-		    r->record_count, r->commit_count);
+		printf(", %" PRIu64 " record%s, %" PRIu64 " commit%s",
+		    r->record_count, s_of(r->record_count), r->commit_count,
+		    s_of(r->commit_count));
 	printf(", %s read", text_size(size, r->byte_count));
 	if (!quick)
 		printf("; the log ends with commit %" PRIu64 " in segment "
@@ -287,15 +297,28 @@ text_report(
 	if (r->live)
 		puts("a writer is at work: checked what it had published");
 	if (r->left_out_count > 0)
-		printf("%" PRIu64 " more findings are left out\n",
-		    r->left_out_count);
+		printf("%" PRIu64 " more finding%s left out\n",
+		    r->left_out_count,
+		    r->left_out_count == 1 ? " is" : "s are");
 	if (cli_option(cli, OPT_REBUILD_HINTS) != NULL && damaged)
 		puts("hints were not rebuilt: salvage the store first");
 	else if (cli_option(cli, OPT_REBUILD_HINTS) != NULL)
-		printf("hints are rebuilt; %" PRIu64 " files were removed\n",
-		    r->removed_hints);
+		printf("hints are rebuilt; %" PRIu64 " file%s removed\n",
+		    r->removed_hints,
+		    r->removed_hints == 1 ? " was" : "s were");
 	if (cli_option(cli, OPT_SALVAGE) != NULL)
 		text_salvaged(cli, r);
+}
+
+/* A failure that names the new store is not the old one's. */
+static enum cli_exit
+fail(struct cli *cli, enum kvlog_status st)
+{
+	const char *new_path = cli_option(cli, OPT_SALVAGE);
+
+	if (new_path != NULL && strstr(cli->error.text, new_path) != NULL)
+		cli->store = new_path;
+	return cli_fail_open(cli, st);
 }
 
 static enum cli_exit
@@ -325,7 +348,7 @@ verify(struct cli *cli)
 		st = kvlog_verify(cli->store, &o, &report, &cli->error);
 	progress_end();
 	if (st != KVLOG_OK && st != KVLOG_CORRUPT)
-		return cli_fail_open(cli, st);
+		return fail(cli, st);
 	if (cli->json)
 		json_report(cli, &report, st == KVLOG_CORRUPT);
 	else if (!cli->quiet)
@@ -401,6 +424,12 @@ check(struct cli *cli, int argc, char **argv)
 	}
 	if (argc - optind > 1)
 		return cli_usage(cli, "only one store can be checked");
+	if (*argv[optind] == '\0')
+		return cli_usage(cli, "STORE is empty; it is a directory");
+	if (salvage && *cli_option(cli, OPT_SALVAGE) == '\0')
+		return cli_usage(cli,
+		    "NEWSTORE is empty; name a directory that is not there "
+		    "yet");
 	cli->store = argv[optind];
 	return CLI_DONE;
 }

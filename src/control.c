@@ -139,6 +139,8 @@ map_lock_file(struct control *control)
 	rc = os->stat(control->fd, &st);
 	if (rc != 0)
 		return rc;
+	if (!st.is_regular)
+		return EISDIR;
 	control->dev = st.dev;
 	control->ino = st.ino;
 	rc = registry_join(st.dev, st.ino, control->fd, &control->registered);
@@ -167,6 +169,28 @@ open_lock_file(struct control *control, struct dir *dir)
 	    control->writable ? OS_OPEN_WRITE : OS_OPEN_READ, 0, &control->fd);
 }
 
+static enum kvlog_status
+open_failed(const struct dir *dir, int rc, struct kvlog_error *err)
+{
+	switch (rc) {
+	case EISDIR:
+	case ENXIO: /* a socket */
+		return err_set(err, KVLOG_NOTSTORE, 0,
+		    "%s/%s is not a file; move it out of the directory, and "
+		    "the next writer makes a new one",
+		    dir->path, DIR_LOCK_NAME);
+	case EACCES:
+	case EPERM:
+	case EROFS:
+		return err_sys(err, rc,
+		    "open %s/%s for writing (the store can still be opened "
+		    "read-only)",
+		    dir->path, DIR_LOCK_NAME);
+	default:
+		return err_sys(err, rc, "open %s/%s", dir->path, DIR_LOCK_NAME);
+	}
+}
+
 enum kvlog_status
 control_open(struct control *ret_control, struct dir *dir, bool writable,
     struct kvlog_error *err)
@@ -193,19 +217,16 @@ control_open(struct control *ret_control, struct dir *dir, bool writable,
 		control->fd = -1;
 		if (rc == ENOENT && !writable)
 			return KVLOG_OK;
-		if (rc == EACCES && !writable)
+		if ((rc == EACCES || rc == ENXIO) && !writable)
 			return KVLOG_OK;
-		return err_sys(err, rc,
-		    rc == EACCES || rc == EPERM || rc == EROFS
-			? "open %s/%s for writing (the store can still be "
-			  "opened read-only)"
-			: "open %s/%s, which should be a file",
-		    dir->path, DIR_LOCK_NAME);
+		return open_failed(dir, rc, err);
 	}
 	rc = map_lock_file(control);
 	if (rc != 0) {
 		control_close(control);
-		return err_sys(err, rc, "open %s/%s", dir->path, DIR_LOCK_NAME);
+		if (rc == EISDIR && !writable)
+			return KVLOG_OK; /* as good as none */
+		return open_failed(dir, rc, err);
 	}
 	return KVLOG_OK;
 }

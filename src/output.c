@@ -530,7 +530,8 @@ output_publish(struct output *o, struct hintset *hints, bool *ret_done,
 		/* The inputs stay for those who do not know of the parts; the
 		 * next opening removes them. */
 		err_sys(&cause, rc,
-		    "write the control page of %s failed; close the store, see to "
+		    "write the control page of %s failed; close the store, see "
+		    "to "
 		    "the disk, and open it again",
 		    log->dir->path);
 		st = log_break(log, &cause, err);

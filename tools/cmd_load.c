@@ -150,6 +150,10 @@ open_input(struct load *load, const char *path)
 	struct stat st;
 	uint64_t total = 0;
 
+	if (path != NULL && path[0] == '\0')
+		return cli_usage(load->cli,
+		    "the name of the FILE to load is empty; '-' is standard "
+		    "input");
 	reader->name = "standard input";
 	reader->fd = STDIN_FILENO;
 	if (path != NULL && strcmp(path, "-") != 0) {
@@ -159,7 +163,12 @@ open_input(struct load *load, const char *path)
 			return cli_fail(load->cli, CLI_USAGE,
 			    "cannot open %s: %s", path, strerror(errno));
 	}
-	if (fstat(reader->fd, &st) == 0 && S_ISREG(st.st_mode))
+	if (fstat(reader->fd, &st) != 0)
+		st.st_mode = 0; /* reading will tell */
+	if (S_ISDIR(st.st_mode))
+		return cli_fail(load->cli, CLI_USAGE, "cannot open %s: %s",
+		    reader->name, strerror(EISDIR));
+	if (S_ISREG(st.st_mode))
 		total = (uint64_t)st.st_size;
 	if (isatty(reader->fd) == 1 && !load->cli->quiet)
 		fprintf(stderr, "Type %s; Ctrl-D ends.\n",

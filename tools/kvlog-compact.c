@@ -299,10 +299,10 @@ parse(struct request *r, int argc, char **argv, enum cli_exit *ret_status)
 		if (*ret_status != CLI_DONE)
 			return false;
 	}
-	if (argc - optind != 1) {
-		*ret_status =
-		    cli_usage(&r->cli, argc == optind ? "the store is missing"
-						      : "one store at a time");
+	if (argc - optind != 1 || argv[optind][0] == '\0') {
+		*ret_status = cli_usage(&r->cli, argc - optind > 1
+						     ? "one store at a time"
+						     : "the store is missing");
 		return false;
 	}
 	r->cli.store = argv[optind];

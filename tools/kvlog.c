@@ -239,7 +239,7 @@ apply_common(struct cli *cli)
 		return cli_usage(cli,
 		    "'%s' is no durability; it is commit, interval or none",
 		    durability);
-	if (!cli->command->writes)
+	if (cli->command != NULL && !cli->command->writes)
 		return cli_usage(
 		    cli, "--durability is for commands that write");
 	return apply_index(cli, cli_option(cli, OPT_INDEX));
@@ -271,6 +271,9 @@ run_command(struct cli *cli, int argc, char **argv)
 	if (arg_count > command->arg_max)
 		return cli_usage(
 		    cli, "%s does not take so many arguments", command->name);
+	if (args[0][0] == '\0')
+		return cli_usage(cli,
+		    "STORE is empty; it is the path of a store's directory");
 	cli->store = args[0];
 	return command->exec(cli, arg_count, args);
 }
@@ -316,6 +319,11 @@ run(struct cli *cli, int argc, char **argv)
 		printf("kvlog %s\n", kvlog_version());
 		return CLI_DONE;
 	}
+	/* Before the command: an option that took it for its argument says
+	 * more than the command that is missing then. */
+	status = apply_common(cli);
+	if (status != CLI_DONE)
+		return status;
 	if (argc == 0) {
 		fputs(usage_text, stderr);
 		return cli_usage(cli, "a command is missing");

@@ -25,6 +25,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 
 #define POLYNOMIAL UINT32_C(0x82f63b78)
@@ -55,7 +56,7 @@ verify_is_irregular(const struct verify *v, const char *name)
 		return rc == ELOOP || rc == ENOTDIR;
 	/* A link to nothing is listed still; what a writer has removed or
 	 * renamed is not, as it takes no name twice. */
-	memcpy(copy, name, sizeof copy);
+	(void)snprintf(copy, sizeof copy, "%s", name);
 	return os->list(v->dir.fd, compare_name, copy) == EEXIST;
 }
 

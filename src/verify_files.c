@@ -24,8 +24,8 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <stdlib.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define POLYNOMIAL UINT32_C(0x82f63b78)

@@ -53,6 +53,7 @@ struct log {
 	struct kvlog_error cause;  /* of broken: the first one */
 	pthread_cond_t synced;     /* durable moved, or broken */
 	uint64_t evidence_synced;  /* under sync_lock: durable evidence */
+	uint64_t synced_pos;       /* likewise: all before it is durable */
 };
 
 enum kvlog_status log_init(struct log *log, struct dir *dir,

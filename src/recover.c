@@ -320,6 +320,7 @@ find_files(struct recoverer *rec, bool page_valid,
 	    page_fits_files(rec, &after)) {
 		rec->r->state = after;
 		rec->r->warm = true;
+		rec->r->doubtful = after.syncing != 0;
 		return KVLOG_OK;
 	}
 	*ret_settled = rec->control->writer; /* then it is stale */

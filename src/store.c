@@ -437,7 +437,12 @@ static enum kvlog_status
 repair(struct kvlog *db, struct kvlog_error *err)
 {
 	const struct recovery *r = &db->recovery;
-	enum kvlog_status st = repair_log(
+	enum kvlog_status st;
+
+	/* As around every sync; it is over when the page is made anew. */
+	if (r->warm && r->unclean)
+		(void)control_set_syncing(&db->control, true);
+	st = repair_log(
 	    &db->dir, &db->hints, &db->recovery, db->options.segment_size, err);
 
 	/* A sync that failed here must not be tried again on the same pages

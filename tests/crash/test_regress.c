@@ -241,6 +241,65 @@ START_TEST(a_sync_that_failed_in_a_repair_is_not_tried_again)
 }
 END_TEST
 
+static unsigned failed_sync_puts;
+
+static void
+failing_sync_script(void *arg)
+{
+	(void)arg;
+	must_open(KVLOG_OPEN_CREATE);
+	for (unsigned i = 0; i < failed_sync_puts; i++)
+		MAKELOG_OK(put_number(i, KVLOG_DURABILITY_NONE));
+	simos_fail(SIMOS_SYNC, 1, EIO, false);
+	ck_assert_int_eq(kvlog_sync(db), KVLOG_BROKEN);
+}
+
+/*
+ * A writer was killed between a sync that failed and the word that tells
+ * others: nobody knew.  The next opening synced the same pages, which the
+ * kernel by then took for clean, and called them durable; a power loss then
+ * took them.  _i: with one segment or several; with a boot id or without, where
+ * the next opening recovers as after a crash.
+ */
+START_TEST(a_writer_killed_behind_a_failed_sync_leaves_a_doubt)
+{
+	const bool boot_id = _i / 2 == 0;
+
+	failed_sync_puts = _i % 2 == 0 ? 3 : 20;
+	for (uint64_t seed = 1; seed <= 30; seed++) {
+		uint64_t step;
+
+		simos_fini();
+		simos_init(seed);
+		simos_set_boot_id(boot_id);
+
+		struct simos_state *base = simos_save();
+		ck_assert(!simos_run(failing_sync_script, NULL));
+		for (step = simos_steps(); simos_step_kind(step) != SIMOS_SYNC;)
+			ck_assert_uint_gt(step--, 1);
+		simos_restore(base);
+		simos_stop_at(step + 1, 0);
+		ck_assert(simos_run(failing_sync_script, NULL));
+		simos_fail_clear();
+		kill_process();
+
+		must_open(0);
+		ck_assert_uint_eq(
+		    count_numbers(failed_sync_puts), failed_sync_puts);
+		MAKELOG_OK(kvlog_sync(db));
+		ck_assert_uint_ge(kvlog_durable_seq(db), failed_sync_puts);
+		kill_process();
+		simos_power_loss(SIMOS_LOSS_NONE, 1);
+		must_open(0);
+		ck_assert_msg(
+		    count_numbers(failed_sync_puts) == failed_sync_puts,
+		    "seed %" PRIu64 ": %s", seed, get_stats().recovery_text);
+		close_store();
+		simos_state_free(base);
+	}
+}
+END_TEST
+
 /*
  * A close was killed between the store of its mark and the sync of it; the
  * segment was sealed, and the process killed again.  The next opening took
@@ -1022,6 +1081,8 @@ main(void)
 	    repair, a_rewrite_killed_behind_its_rename_loses_nothing);
 	tcase_add_test(
 	    repair, a_sync_that_failed_in_a_repair_is_not_tried_again);
+	tcase_add_loop_test(
+	    repair, a_writer_killed_behind_a_failed_sync_leaves_a_doubt, 0, 4);
 	tcase_add_test(repair, a_mark_without_a_sync_ends_nothing_later);
 	tcase_add_test(
 	    full, a_full_disk_does_not_keep_a_closed_store_from_opening);

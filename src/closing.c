@@ -140,6 +140,23 @@ attest_end(struct log *log, struct kvlog_error *err)
 	return control_write_note(log->control, &note, err);
 }
 
+bool
+log_attest(struct log *log)
+{
+	bool due;
+
+	atomic_store(&log->unattested, false);
+	pthread_mutex_lock(&log->turn);
+	/* A segment that is full will be attested by the next one's link. */
+	due = !atomic_load(&log->broken) &&
+	      log->evidence < atomic_load(&log->last_seq) &&
+	      atomic_load(&log->durable) >= atomic_load(&log->last_seq) &&
+	      log_room(log->active) >= record_size(0, 0, 0);
+	pthread_mutex_unlock(&log->turn);
+	return due && log_mark(log, false, NULL) == KVLOG_OK &&
+	       log_sync_mark(log, NULL) == KVLOG_OK;
+}
+
 enum kvlog_status
 log_close(struct log *log, struct kvlog_error *err)
 {

@@ -28,8 +28,8 @@ struct log {
 	struct hintset *hints;
 	struct index *index;
 	uint64_t segment_size; /* upper bound, bytes */
-	/* Called with the turn held when background work may have come up;
-	 * may be NULL. */
+	/* Called when background work may have come up, perhaps with the turn
+	 * held; may be NULL. */
 	void (*wake)(void *arg);
 	void *wake_arg;
 
@@ -47,6 +47,8 @@ struct log {
 	_Atomic uint64_t last_seq;
 	_Atomic uint64_t durable; /* all up to it, and its names, are */
 	_Atomic bool broken;      /* a sync or a store failed: no more writes */
+	/* A sync has made commits durable, and nothing may say so yet. */
+	_Atomic bool unattested;
 
 	pthread_mutex_t sync_lock; /* one sync at a time */
 	pthread_mutex_t wait_lock; /* held for no time: guards the next two */

@@ -26,6 +26,9 @@
 #include <time.h>
 
 #define DEFAULT_FILE_MODE 0666u
+#define IDLE_NS                                                                \
+	UINT64_C(1000000000) /* without a commit, to attest the last           \
+			      */
 #define FIRST_NAME "first.tmp"
 
 /* What a directory looks like before it is opened. */
@@ -287,6 +290,23 @@ may_go_on(void *arg)
 	return !stop;
 }
 
+/* With maintain_lock held.  That a commit is durable is attested by the next
+ * one; if none follows soon, by a mark (INV-10). */
+static bool
+attest_when_idle(struct kvlog *db)
+{
+	uint64_t last = atomic_load(&db->log.last_seq), now;
+
+	if (!atomic_load(&db->log.unattested))
+		return false;
+	now = os->ticks_ns();
+	if (last != db->idle_seq || db->idle_since_ns == 0) {
+		db->idle_seq = last;
+		db->idle_since_ns = now;
+	}
+	return now - db->idle_since_ns >= IDLE_NS && log_attest(&db->log);
+}
+
 bool
 store_maintain_step(struct kvlog *db)
 {
@@ -303,6 +323,8 @@ store_maintain_step(struct kvlog *db)
 		did = log_write_hint(&db->log, false);
 	if (!did)
 		did = hintset_merge_step(&db->hints, &db->dir, UINT64_MAX);
+	if (!did)
+		did = attest_when_idle(db);
 	pthread_mutex_unlock(&db->maintain_lock);
 	return did;
 }
@@ -313,7 +335,11 @@ wait_for_work(struct kvlog *db)
 	struct timespec until;
 	uint64_t ns = db->options.interval_ms * UINT64_C(500000);
 
-	if (atomic_load(&db->interval_seq) <= atomic_load(&db->log.durable)) {
+	if (atomic_load(&db->interval_seq) > atomic_load(&db->log.durable)) {
+		/* a sync by interval is due */
+	} else if (atomic_load(&db->log.unattested)) {
+		ns = IDLE_NS;
+	} else {
 		while (!db->thread_work && !db->thread_stop)
 			pthread_cond_wait(&db->thread_wake, &db->thread_lock);
 		return;

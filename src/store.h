@@ -47,7 +47,9 @@ struct kvlog {
 	bool thread_work; /* something may be due */
 	/* The newest commit that must be durable within the interval. */
 	_Atomic uint64_t interval_seq;
-	uint64_t last_tick_ns; /* under maintain_lock */
+	uint64_t last_tick_ns;  /* under maintain_lock, as what follows */
+	uint64_t idle_seq;      /* no commit has followed this one ... */
+	uint64_t idle_since_ns; /* ... from then on */
 };
 
 struct kvlog_iter {

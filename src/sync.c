@@ -122,6 +122,9 @@ run_sync(struct log *log, const struct sync_plan *plan, struct kvlog_error *err)
 		atomic_store(&log->durable, plan->seq);
 		(void)control_set_durable(log->control, plan->seq);
 		log_wake_waiters(log);
+		if (!atomic_exchange(&log->unattested, true) &&
+		    log->wake != NULL)
+			log->wake(log->wake_arg);
 	}
 	(void)control_set_syncing(log->control, false);
 	return KVLOG_OK;

@@ -1066,6 +1066,45 @@ START_TEST(a_store_being_made_is_no_store_yet)
 }
 END_TEST
 
+/*
+ * The last commits of a process that then did nothing for hours were attested
+ * by nothing: when they were damaged, they counted as torn and were cut off.
+ * _i 0: there is time for a mark; 1: there is none, and they count as torn
+ * indeed.
+ */
+START_TEST(damage_after_a_pause_is_no_torn_end)
+{
+	static const uint8_t rot[64] = {1, 2, 3};
+	struct kvlog_info info;
+	struct kvlog_stats stats;
+	uint64_t syncs;
+
+	must_open(KVLOG_OPEN_CREATE);
+	for (unsigned i = 0; i < 3; i++)
+		MAKELOG_OK(put_number(i, KVLOG_DURABILITY_COMMIT));
+	MAKELOG_OK(kvlog_lookup(db, "key2", 4, &info));
+	maintain_all();
+	if (_i == 0) {
+		os->sleep_ns(UINT64_C(1100000000));
+		syncs = simos_count(SIMOS_SYNC);
+		maintain_all();
+		ck_assert_uint_eq(simos_count(SIMOS_SYNC), syncs + 1);
+		os->sleep_ns(UINT64_C(1100000000));
+		maintain_all();
+		ck_assert_uint_eq(simos_count(SIMOS_SYNC), syncs + 1);
+	}
+	simos_power_loss(SIMOS_LOSS_NONE, 1);
+	simos_forget();
+	simos_poke(STORE "/" ONE, info.offset, rot, sizeof rot);
+	must_open(0);
+	stats = get_stats();
+	ck_assert_uint_eq(stats.recovery & (BAD_BITS | KVLOG_RECOVERY_TORN),
+	    _i == 0 ? BAD_BITS : KVLOG_RECOVERY_TORN);
+	ck_assert_uint_eq(count_numbers(3), 2);
+	close_store();
+}
+END_TEST
+
 int
 main(void)
 {
@@ -1090,6 +1129,7 @@ main(void)
 	tcase_add_test(damage, want_of_memory_ends_a_walk_over_damage);
 	tcase_add_test(
 	    damage, a_key_whose_header_is_damaged_can_be_put_but_not_deleted);
+	tcase_add_loop_test(damage, damage_after_a_pause_is_no_torn_end, 0, 2);
 	tcase_set_timeout(many, 30);
 	tcase_add_loop_test(many, many_bad_places_cost_their_number_only, 0, 2);
 	tcase_add_test(hostile, a_hint_of_2_to_the_64_entries_is_left_alone);

@@ -20,7 +20,6 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -377,24 +376,15 @@ run_thread(void *arg)
 static bool
 wake_thread(struct kvlog *db)
 {
-	sigset_t all, old;
 	bool runs;
 
 	if (wants(db, KVLOG_OPEN_NOTHREAD))
 		return true; /* kvlog_maintain() will see to it */
 	pthread_mutex_lock(&db->thread_lock);
 	db->thread_work = true;
-	if (!db->thread_runs && !db->thread_stop) {
-		sigfillset(&all);
-		pthread_sigmask(SIG_SETMASK, &all, &old);
+	if (!db->thread_runs && !db->thread_stop)
 		db->thread_runs =
-		    pthread_create(&db->thread, NULL, run_thread, db) == 0;
-		pthread_sigmask(SIG_SETMASK, &old, NULL);
-#if KVLOG_LINUX
-		if (db->thread_runs)
-			pthread_setname_np(db->thread, "kvlog");
-#endif
-	}
+		    os->thread_start(&db->thread, "kvlog", run_thread, db) == 0;
 	runs = db->thread_runs;
 	pthread_cond_signal(&db->thread_wake);
 	pthread_mutex_unlock(&db->thread_lock);
@@ -418,7 +408,7 @@ stop_thread(struct kvlog *db)
 	pthread_cond_signal(&db->thread_wake);
 	pthread_mutex_unlock(&db->thread_lock);
 	if (runs)
-		pthread_join(db->thread, NULL);
+		os->thread_join(db->thread);
 	db->thread_runs = false;
 	db->hints.go_on = NULL; /* closing merges little */
 }
@@ -671,8 +661,11 @@ store_write(struct kvlog *db, const struct commit_op *ops, size_t op_count,
 		       !atomic_compare_exchange_weak(
 			   &db->interval_seq, &before, ret_receipt->seq))
 			;
-		/* If something was due before this, the thread knows. */
-		if (before <= atomic_load(&db->log.durable) && !wake_thread(db))
+		/* If something was due before this, the thread knows; who
+		 * found no thread then syncs up to his own commit. */
+		if ((before <= atomic_load(&db->log.durable) ||
+			!atomic_load(&db->thread_runs)) &&
+		    !wake_thread(db))
 			return log_sync(&db->log, ret_receipt->seq, err);
 	}
 	return KVLOG_OK;

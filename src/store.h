@@ -42,7 +42,7 @@ struct kvlog {
 	pthread_mutex_t thread_lock;   /* guards what follows */
 	pthread_cond_t thread_wake;
 	pthread_t thread;
-	bool thread_runs;
+	_Atomic bool thread_runs;
 	bool thread_stop;
 	bool thread_work; /* something may be due */
 	/* The newest commit that must be durable within the interval. */

@@ -840,6 +840,29 @@ sim_pid(void)
 	return sim.world.pid;
 }
 
+/* A thread has one turn, from its start to its end.  One that waits for work
+ * has none: it cannot be started here. */
+static int
+sim_thread_start(
+    pthread_t *ret_thread, const char *name, void *(*fn)(void *arg), void *arg)
+{
+	int error = ENTER(SIMOS_THREAD, "%s", name);
+
+	if (error != 0)
+		return error;
+	if (strcmp(name, "kvlog") == 0)
+		disk_bug("the background thread: open with NOTHREAD");
+	*ret_thread = pthread_self();
+	(void)fn(arg);
+	return 0;
+}
+
+static void
+sim_thread_join(pthread_t thread)
+{
+	(void)thread;
+}
+
 const struct os_table os_sim = {
     .mkdir = sim_mkdir,
     .open_dir = sim_open_dir,
@@ -880,6 +903,9 @@ const struct os_table os_sim = {
     .boot_id = sim_boot_id,
     .pid = sim_pid,
     .cpu_count = sim_cpu_count,
+
+    .thread_start = sim_thread_start,
+    .thread_join = sim_thread_join,
 
     .malloc = sim_malloc,
     .calloc = sim_calloc,

@@ -18,6 +18,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -157,6 +158,39 @@ void
 os_sys_populate(void *addr, size_t len)
 {
 	(void)madvise(addr, len, MADV_POPULATE_WRITE); /* Linux 5.14 */
+}
+
+/*
+ * tmpfs gives a hole a page as soon as a mapping of it is read, and raises
+ * SIGBUS if it has none left.  Pages of zeros that belong to no file take the
+ * place of holes there.
+ */
+void
+os_sys_cover_holes(int fd, uint8_t *addr, size_t len)
+{
+	const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	struct statfs fs;
+	struct stat st;
+	off_t off = 0, end = (off_t)len;
+
+	if (fstat(fd, &st) != 0 || st.st_blocks * 512 >= st.st_size ||
+	    fstatfs(fd, &fs) != 0 || (uint32_t)fs.f_type != 0x01021994)
+		return;
+	while (off < end) {
+		off_t hole = lseek(fd, off, SEEK_HOLE);
+		size_t size;
+
+		if (hole < 0 || hole >= end)
+			return;
+		off = lseek(fd, hole, SEEK_DATA);
+		if (off < 0 || off > end)
+			off = end;
+		size = ((size_t)(off - hole) + page - 1) / page * page;
+		if (mmap(addr + hole, size, PROT_READ,
+			MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+			-1, 0) == MAP_FAILED)
+			return;
+	}
 }
 
 /*

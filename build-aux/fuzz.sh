@@ -36,7 +36,7 @@ command -v "$FUZZ_CC" >/dev/null || {
 }
 mkdir -p "$dir/obj"
 cd "$dir"
-flags="-std=c11 -g -O1 -pthread -fno-sanitize-recover=undefined
+flags="-std=c11 -g -O2 -pthread -fno-sanitize-recover=undefined
     -fsanitize=address,undefined -I.. -I$src/include -I$src/src
     -I$src/tests/lib $XXHASH_CFLAGS $JANSSON_CFLAGS"
 

@@ -467,6 +467,7 @@ do_fault(void)
 	if (!it.faults)
 		return;
 	it.v.faults = true;
+	simos_fail_clear();
 	simos_fail(kind, 1 + (byte >> 4),
 	    kind == SIMOS_ALLOCATE ? ENOSPC
 	    : kind == SIMOS_MALLOC ? ENOMEM

@@ -298,7 +298,7 @@ judge_end(struct verify *v)
 }
 
 /* The live file that has the segment of this number, as far as the log goes;
- * VERIFY_NONE if there is none. */
+ * VERIFY_NO_FILE if there is none. */
 static size_t
 find_number(const struct verify *v, uint32_t number)
 {
@@ -306,7 +306,7 @@ find_number(const struct verify *v, uint32_t number)
 		if (v->live[i]->id.first <= number &&
 		    number <= v->live[i]->id.last)
 			return i;
-	return VERIFY_NONE;
+	return VERIFY_NO_FILE;
 }
 
 static bool
@@ -370,11 +370,11 @@ check_note(struct verify *v)
 	uint64_t end, last_seq;
 	size_t i;
 
-	if (!v->has_note || v->end_live == VERIFY_NONE ||
+	if (!v->has_note || v->end_live == VERIFY_NO_FILE ||
 	    (v->report->live && !v->warm))
 		return;
 	i = find_number(v, v->note.segment);
-	if (i == VERIFY_NONE) {
+	if (i == VERIFY_NO_FILE) {
 		add_missing_note(
 		    v, v->end_live, v->end_off, "which is not there", 0);
 		return;

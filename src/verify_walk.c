@@ -178,8 +178,6 @@ find_nonzero(struct verify *v, const struct segment *seg, uint64_t from,
 				*ret_first = from + skip;
 			*ret_last = from + end;
 		}
-		if (got < len)
-			break;
 		from += len;
 		if (!verify_progress(v, got)) {
 			os->free(chunk);
@@ -641,8 +639,6 @@ walk_seam(struct verify *v, size_t i, bool quick)
 	const struct segment_link *link = &f->seg->link;
 	struct place *p;
 
-	if (verify_same_set(v, i))
-		return;
 	if (f->seg->link_ok && prev->seg != NULL &&
 	    verify_seal(v, i - 1) == NULL && !prev->made_up) {
 		p = verify_add(v, KVLOG_FINDING_HISTORY, i, SEGMENT_LINK_OFF,

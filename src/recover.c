@@ -218,12 +218,12 @@ close_files(struct recoverer *rec)
 	file_list_fini(&rec->r->files);
 }
 
-/* Whether segments a and b, neighbours in the set, are parts of one output. */
+/* Whether a segment goes on with the output of the one before it in the set:
+ * only whole outputs are there. */
 static bool
-same_set(const struct segment *a, const struct segment *b)
+is_further_part(const struct segment *seg)
 {
-	return b->header.id.part > 1 &&
-	       a->header.id.first == b->header.id.first;
+	return seg->header.id.part > 1;
 }
 
 /* Whether the log went on behind a position: the page has no checksum, but
@@ -345,7 +345,7 @@ follow_links(struct recoverer *rec, bool *ret_gone)
 		const struct segment *next =
 		    i + 1 < rec->tiled ? set->segments[i + 1] : NULL;
 
-		if (next != NULL && next->link_ok && !same_set(seg, next)) {
+		if (next != NULL && next->link_ok && !is_further_part(next)) {
 			if (next->link.prev_salt != segment_last_salt(seg))
 				return err_set_at(rec->err, KVLOG_CORRUPT,
 				    segment_number(next), 0,
@@ -512,12 +512,7 @@ static uint64_t
 valid_at(const struct recoverer *rec, size_t i, size_t p)
 {
 	const struct survey *sv = &rec->surveys[i];
-	const struct segment *seg = rec->set->segments[i];
 
-	if (p == 0 && seg->link_ok &&
-	    (!sv->done || sv->count == 0 ||
-		survey_from(rec, i) != SEGMENT_DATA_OFF))
-		return seg->link.prev_last_seq;
 	if (p < sv->count)
 		return sv->pieces[p].kind != PIECE_BAD &&
 			       sv->pieces[p].first_seq != 0
@@ -668,7 +663,7 @@ judge_link(struct recoverer *rec, struct verdict *v, size_t i)
 	struct segment *prev = rec->set->segments[i - 1];
 	uint64_t expected;
 
-	if (same_set(prev, seg))
+	if (is_further_part(seg))
 		return KVLOG_OK;
 	if (seg->link_ok) {
 		expected = seg->link.prev_last_seq;
@@ -748,7 +743,7 @@ judge_segment(struct recoverer *rec, struct verdict *v, size_t i)
  * off.
  */
 static enum kvlog_status
-judge_unreadable_end(struct recoverer *rec, const struct verdict *v)
+judge_unreadable_end(struct recoverer *rec, struct verdict *v)
 {
 	struct segment *seg = rec->set->segments[v->segment];
 
@@ -759,6 +754,7 @@ judge_unreadable_end(struct recoverer *rec, const struct verdict *v)
 		    " on; open the store read-only to save what can be read, "
 		    "or copy it to a good disk",
 		    rec->dir->path, seg->name, v->off);
+	v->torn = false;
 	note_damage(rec, seg, v->off, 0);
 	rec->r->flags |= KVLOG_RECOVERY_DEGRADED;
 	return KVLOG_OK;

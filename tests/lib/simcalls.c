@@ -84,7 +84,24 @@ desc_close(uint32_t at)
 
 /* Paths lead from "/"; there is no other working directory. */
 
-/* The node of path's directory, and its last name (DISK_NONE for "/"). */
+/* The directory that this one is in; the root is in itself. */
+static uint32_t
+parent_of(uint32_t dir)
+{
+	for (uint32_t i = 0; i < sim.disk.node_count; i++) {
+		const struct names *names = node_at(i)->seen;
+
+		if (node_at(i)->kind != NODE_DIR || names == NULL)
+			continue;
+		for (uint32_t j = 0; j < names->count; j++)
+			if (names->entry[j].node == dir)
+				return i;
+	}
+	return DISK_ROOT;
+}
+
+/* The node of path's directory, and its last name (DISK_NONE for "/", and
+ * where the path ends in ".."). */
 static int
 walk(const char *path, uint32_t *ret_dir, uint32_t *ret_name)
 {
@@ -99,8 +116,6 @@ walk(const char *path, uint32_t *ret_dir, uint32_t *ret_name)
 		memcpy(name, path, len);
 		name[len] = '\0';
 		path += len + strspn(path + len, "/");
-		if (strcmp(name, "..") == 0)
-			disk_bug("\"..\" in a path is not simulated");
 		if (len == 0 || strcmp(name, ".") == 0)
 			continue;
 		if (next != DISK_NONE)
@@ -109,7 +124,11 @@ walk(const char *path, uint32_t *ret_dir, uint32_t *ret_name)
 			return ENOENT;
 		if (node_at(dir)->kind != NODE_DIR)
 			return ENOTDIR;
-		next = disk_name(name);
+		next = DISK_NONE;
+		if (strcmp(name, "..") == 0)
+			dir = parent_of(dir);
+		else
+			next = disk_name(name);
 	}
 	*ret_dir = dir;
 	*ret_name = next;

@@ -276,7 +276,17 @@ fail:
 	    dir->path, name, header->size, want_of_room(rc));
 }
 
-/* Read both copies of the fixed part, and believe the first good one. */
+/* Whether the header that was read is that of a file of this name. */
+static bool
+is_of(const struct segment *seg, const struct file_id *id)
+{
+	return file_id_equal(&seg->header.id, id);
+}
+
+/*
+ * Read the fixed part, or its copy where it is bad, or is one of another
+ * segment, which a disk has written to the wrong place: the name decides.
+ */
 static enum kvlog_status
 read_headers(struct segment *seg, struct dir *dir, const struct file_id *id,
     struct kvlog_error *err)
@@ -290,10 +300,19 @@ read_headers(struct segment *seg, struct dir *dir, const struct file_id *id,
 	/* Unreadable media count as bad bytes here: there is a copy. */
 	rc = os->pread(seg->fd, first, sizeof first, 0, &len);
 	state = rc == 0 ? decode_fixed(first, &seg->header) : FIXED_BAD;
-	if (state == FIXED_BAD) {
-		seg->header_damaged = true;
+	if (state == FIXED_BAD || (state == FIXED_OK && !is_of(seg, id))) {
+		const struct segment_header header = seg->header;
+		enum fixed_state second;
+
 		rc = os->pread(seg->fd, copy, sizeof copy, COPY_OFF, &len);
-		state = rc == 0 ? decode_fixed(copy, &seg->header) : FIXED_BAD;
+		second = rc == 0 ? decode_fixed(copy, &seg->header) : FIXED_BAD;
+		if (state == FIXED_BAD ||
+		    (second == FIXED_OK && is_of(seg, id))) {
+			seg->header_damaged = true;
+			state = second;
+		} else {
+			seg->header = header;
+		}
 	}
 	if (state == FIXED_NEWER)
 		return err_set_at(err, KVLOG_VERSION, id->last, 0,
@@ -305,7 +324,7 @@ read_headers(struct segment *seg, struct dir *dir, const struct file_id *id,
 		    "%s/%s: both copies of the segment's header are damaged; "
 		    "restore the file from a backup",
 		    dir->path, seg->name);
-	if (!file_id_equal(&seg->header.id, id))
+	if (!is_of(seg, id))
 		return err_set_at(err, KVLOG_CORRUPT, id->last, 0,
 		    "%s/%s is another segment's file by its header: it was "
 		    "renamed or copied; put the right file in its place",

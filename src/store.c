@@ -728,7 +728,7 @@ store_count(struct kvlog *db, uint64_t *ret_count)
 	enum kvlog_status st;
 
 	if (db->index.hints == NULL) {
-		*ret_count = keydir_count(db->index.keydir);
+		*ret_count = index_count(&db->index);
 		return KVLOG_OK;
 	}
 	st = store_cursor(db, NULL, 0, true, &cursor);

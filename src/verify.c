@@ -413,48 +413,58 @@ has_irregular_lock(const struct verify *v)
 	return false;
 }
 
-/* The end note, and the bytes around it that nobody uses. */
 static void
-check_lock_file(struct verify *v)
+add_lock(struct verify *v, uint64_t off, uint64_t len, const char *text)
 {
-	static const uint8_t zeros[NOTE_SIZE];
-	const uint8_t *bytes = v->control.map.addr;
-	const char *text = NULL;
-	struct place *p;
-	uint64_t off = NOTE_OFF, len = NOTE_SIZE;
+	struct place *p =
+	    verify_add(v, KVLOG_FINDING_LOCK, VERIFY_NO_FILE, off, len);
 
-	if (has_irregular_lock(v)) {
-		text = "something else has the name of the lock file, so that "
-		       "no writer can open the store; remove it, and a writer "
-		       "makes it anew";
-		off = len = 0;
-	} else if (v->control.fd < 0) {
-		text = "the lock file is missing or cannot be read; a writer "
-		       "makes it anew";
-		off = len = 0;
-	} else if (bytes == NULL) {
-		text = "the lock file is shorter than it should be; a writer "
-		       "makes it whole";
-		off = len = 0;
-	} else if (!v->has_note &&
-		   memcmp(bytes + NOTE_OFF, zeros, NOTE_SIZE) != 0) {
-		text = "the note of the end is damaged or another store's; it "
-		       "says nothing";
-	} else {
-		off = NOTE_OFF + NOTE_SIZE;
-		while (off < LOCK_SIZE && bytes[off] == 0)
-			off++;
-		len = LOCK_SIZE - off;
-		if (len > 0)
-			text = "bytes that should be zero are not";
-	}
-	if (text == NULL)
-		return;
-	p = verify_add(v, KVLOG_FINDING_LOCK, VERIFY_NO_FILE, off, len);
 	if (p == NULL)
 		return;
 	p->name = DIR_LOCK_NAME;
 	p->text = text;
+}
+
+/* The end note, and the bytes around it that nobody uses. */
+static void
+check_note_bytes(struct verify *v, const uint8_t *bytes)
+{
+	static const uint8_t zeros[NOTE_SIZE];
+	uint64_t off = NOTE_OFF + NOTE_SIZE, end = LOCK_SIZE;
+
+	if (!v->has_note && memcmp(bytes + NOTE_OFF, zeros, NOTE_SIZE) != 0)
+		add_lock(v, NOTE_OFF, NOTE_SIZE,
+		    "the note of the end is damaged or another store's; it "
+		    "says nothing");
+	while (off < end && bytes[off] == 0)
+		off++;
+	while (end > off && bytes[end - 1] == 0)
+		end--;
+	if (off < end)
+		add_lock(
+		    v, off, end - off, "bytes that should be zero are not");
+}
+
+static void
+check_lock_file(struct verify *v)
+{
+	const uint8_t *bytes = v->control.map.addr;
+
+	if (has_irregular_lock(v))
+		add_lock(v, 0, 0,
+		    "something else has the name of the lock file, so that "
+		    "no writer can open the store; remove it, and a writer "
+		    "makes it anew");
+	else if (v->control.fd < 0)
+		add_lock(v, 0, 0,
+		    "the lock file is missing or cannot be read; a writer "
+		    "makes it anew");
+	else if (bytes == NULL)
+		add_lock(v, 0, 0,
+		    "the lock file is shorter than it should be; a writer "
+		    "makes it whole");
+	else
+		check_note_bytes(v, bytes);
 }
 
 static void

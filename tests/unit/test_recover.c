@@ -691,6 +691,27 @@ START_TEST(a_renamed_segment_is_refused)
 }
 END_TEST
 
+/* A disk has written the first sector of another segment here: the copy is of
+ * the right one.  The store was refused. */
+START_TEST(a_header_in_a_wrong_place_is_not_believed)
+{
+	const uint8_t *bytes;
+	uint64_t size;
+	uint8_t fixed[SEGMENT_FIXED_LEN];
+
+	make_two(3);
+	ck_assert(simos_peek(makelog_path(ONE), &bytes, &size));
+	memcpy(fixed, bytes, sizeof fixed);
+	makelog_poke(TWO, _i == 0 ? 0 : 4096, fixed, sizeof fixed);
+	find();
+	ck_assert_int_eq(f.st, KVLOG_OK);
+	ck_assert_uint_eq(f.r.last_seq, m.seq);
+	ck_assert_uint_eq(f.r.flags & KVLOG_RECOVERY_DAMAGE,
+	    _i == 0 ? KVLOG_RECOVERY_DAMAGE : 0);
+	finish();
+}
+END_TEST
+
 /* The control page. */
 
 /* Write a page that says so; the lock file is made. */
@@ -1448,6 +1469,8 @@ main(void)
 	tcase_add_test(tc, a_newer_format_is_refused);
 	tcase_add_test(tc, a_newer_record_is_refused);
 	tcase_add_test(tc, a_renamed_segment_is_refused);
+	tcase_add_loop_test(
+	    tc, a_header_in_a_wrong_place_is_not_believed, 0, 2);
 
 	tc = makelog_case(suite, "page");
 	tcase_add_test(tc, a_warm_page_says_where_the_log_ends);

@@ -863,6 +863,26 @@ START_TEST(a_file_of_another_size_is_told)
 }
 END_TEST
 
+/* Whichever of its headers are left; its content was said to be wrong. */
+START_TEST(a_file_without_its_first_record_is_told)
+{
+	int fd;
+
+	make_three();
+	ck_assert_int_eq(os->open(m.dir.fd, TWO, OS_OPEN_WRITE, 0, &fd), 0);
+	for (uint64_t len = SEGMENT_DATA_OFF - 1; len < MAKELOG_SIZE;
+	     len -= len < 500 ? len : 500) {
+		ck_assert_int_eq(os->truncate(fd, len), 0);
+		verify();
+		(void)expect_one(KVLOG_FINDING_SIZE, TWO, 0);
+		if (len == 0)
+			break;
+	}
+	os->close(fd);
+	makelog_fini(&m);
+}
+END_TEST
+
 /* Lost headers hide no record: the salt follows from the sums. */
 START_TEST(records_are_read_without_any_header)
 {
@@ -1057,6 +1077,36 @@ START_TEST(two_whole_headers_that_differ_are_told)
 	verify();
 	(void)expect_one(KVLOG_FINDING_CONTENT, TWO, 0);
 	makelog_fini(&m);
+}
+END_TEST
+
+/* Of one that is of another segment it is known that it is wrong. */
+static void
+copy_header_of_three(uint64_t off)
+{
+	const uint8_t *bytes;
+	uint64_t size;
+	uint8_t fixed[SEGMENT_FIXED_LEN];
+
+	make_three();
+	ck_assert(simos_peek(makelog_path(THREE), &bytes, &size));
+	memcpy(fixed, bytes, sizeof fixed);
+	makelog_poke(TWO, off, fixed, sizeof fixed);
+	verify();
+	(void)expect_one(KVLOG_FINDING_HEADER, TWO, off);
+	ck_assert_uint_eq(got.report.record_count, 9);
+	makelog_fini(&m);
+}
+
+START_TEST(one_header_in_a_wrong_place_is_told)
+{
+	copy_header_of_three(0);
+}
+END_TEST
+
+START_TEST(one_copy_in_a_wrong_place_is_told)
+{
+	copy_header_of_three(4096);
 }
 END_TEST
 
@@ -2443,6 +2493,7 @@ main(void)
 	tcase_add_test(tc, a_lost_end_is_told);
 	tcase_add_test(tc, a_torn_end_is_no_damage);
 	tcase_add_loop_test(tc, a_file_of_another_size_is_told, 0, 3);
+	tcase_add_test(tc, a_file_without_its_first_record_is_told);
 	tcase_add_loop_test(tc, records_are_read_without_any_header, 0, 3);
 	tcase_add_test(tc, without_headers_and_records_a_file_is_lost);
 	tcase_add_loop_test(
@@ -2455,6 +2506,8 @@ main(void)
 	tcase_add_loop_test(
 	    tc, records_that_contradict_themselves_are_told, 0, 4);
 	tcase_add_test(tc, two_whole_headers_that_differ_are_told);
+	tcase_add_test(tc, one_header_in_a_wrong_place_is_told);
+	tcase_add_test(tc, one_copy_in_a_wrong_place_is_told);
 	tcase_add_test(
 	    tc, outputs_in_order_are_clean_and_their_inputs_left_over);
 	tcase_add_loop_test(tc, keys_out_of_order_in_an_output_are_told, 0, 2);

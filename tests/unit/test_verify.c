@@ -2473,6 +2473,143 @@ START_TEST(nobody_need_listen)
 }
 END_TEST
 
+/* Salvage */
+
+static void
+salvage_to(const char *path)
+{
+	struct kvlog_verify_options o = KVLOG_VERIFY_OPTIONS_INIT;
+	const unsigned flags = got.flags;
+	const uint64_t cancel_at = got.cancel_at;
+
+	memset(&got, 0, sizeof got);
+	got.cancel_at = cancel_at;
+	got.report.size = sizeof got.report;
+	o.flags = flags;
+	o.finding = note;
+	o.progress = progress;
+	got.st = kvlog_salvage(MAKELOG_STORE, path, &o, &got.report, &got.err);
+}
+
+static uint64_t
+count_keys(const char *path)
+{
+	struct kvlog *db;
+	uint64_t count;
+	struct kvlog_options o = KVLOG_OPTIONS_INIT;
+
+	o.flags = KVLOG_OPEN_READONLY | KVLOG_OPEN_NOTHREAD;
+	MAKELOG_OK(kvlog_open(path, &o, &db, NULL));
+	MAKELOG_OK(kvlog_count(db, &count));
+	MAKELOG_OK(kvlog_close(db, NULL));
+	return count;
+}
+
+/* Records that this version does not write are no loss that is not told. */
+START_TEST(records_of_other_kinds_are_counted_by_salvage)
+{
+	static const unsigned flags[] = {
+	    RECORD_BUCKET, RECORD_EXPIRY, RECORD_CODEC};
+
+	makelog_init(&m);
+	makelog_begin(&m, 1);
+	put("aa");
+	for (size_t i = 0; i < 3; i++) {
+		m.seq++;
+		(void)add(RECORD_PUT, "kk", flags[i]);
+	}
+	m.seq++;
+	(void)add(RECORD_BUCKET_CREATE, "bucket", RECORD_BUCKET);
+	put("bb");
+	end_attested();
+	salvage_to("/new//");
+	ck_assert_int_eq(got.st, KVLOG_OK);
+	ck_assert_uint_eq(got.report.unsaved_records, 4);
+	ck_assert_uint_eq(got.report.saved_records, 2);
+	ck_assert_uint_eq(count_keys("/new"), 2);
+	makelog_fini(&m);
+}
+END_TEST
+
+/* Commits behind a lost end, and what is left of a batch, are told and saved;
+ * 1: strictly, they are not. */
+START_TEST(what_is_behind_the_end_is_saved_if_wanted)
+{
+	uint64_t batch;
+
+	makelog_init(&m);
+	makelog_begin(&m, 1);
+	put("aa");
+	batch = makelog_batch(&m, 3, VALUE);
+	m.durable = m.seq;
+	put("bb");
+	put("cc");
+	put("dd");
+	makelog_end(&m);
+	makelog_flip(ONE, batch + LEN + 2); /* attested, thus damage */
+	makelog_flip(ONE, offs[4] + 1);     /* not: the log ends there */
+	got.flags = _i == 1 ? KVLOG_SALVAGE_STRICT : 0;
+	salvage_to("new"); /* in the working directory */
+	ck_assert_int_eq(got.st, KVLOG_CORRUPT);
+	ck_assert_uint_eq(got.report.last_seq, 3);
+	ck_assert_uint_eq(got.report.single_records, _i == 1 ? 0 : 2);
+	ck_assert_uint_eq(got.report.beyond_records, _i == 1 ? 0 : 1);
+	ck_assert_uint_eq(got.report.saved_records, _i == 1 ? 2 : 5);
+	ck_assert_uint_eq(count_keys("/new"), _i == 1 ? 2 : 5);
+	makelog_fini(&m);
+}
+END_TEST
+
+START_TEST(salvage_may_be_stopped_anywhere)
+{
+	uint64_t calls;
+
+	make_three();
+	salvage_to("/new");
+	ck_assert_int_eq(got.st, KVLOG_OK);
+	calls = got.calls;
+	for (uint64_t at = 1; at <= calls; at++) {
+		char path[20];
+
+		snprintf(path, sizeof path, "/new%u", (unsigned)at);
+		got.cancel_at = at;
+		salvage_to(path);
+		ck_assert_int_eq(got.st, KVLOG_CANCELLED);
+		ck_assert_int_eq(got.err.status, KVLOG_CANCELLED);
+	}
+	makelog_fini(&m);
+}
+END_TEST
+
+/* More than a batch of bytes, and a value that is longer than one. */
+START_TEST(long_values_are_saved)
+{
+	static uint8_t value[3u << 20];
+	const uint32_t lens[] = {700000, 700000, sizeof value, 10};
+
+	makelog_init(&m);
+	m.size = 8u << 20;
+	makelog_begin(&m, 1);
+	for (size_t i = 0; i < 4; i++) {
+		char key[3] = {'k', (char)('0' + i), '\0'};
+		struct record rec;
+
+		m.seq++;
+		memset(value, (int)m.seq, sizeof value);
+		rec = makelog_record(&m, RECORD_PUT, key, 0, 0);
+		rec.value = value;
+		rec.value_len = lens[i];
+		(void)makelog_add(&m, &rec);
+	}
+	end_attested();
+	salvage_to("/new");
+	ck_assert_int_eq(got.st, KVLOG_OK);
+	ck_assert_uint_eq(got.report.saved_bytes, 8 + 1400010 + sizeof value);
+	ck_assert_uint_eq(count_keys("/new"), 4);
+	makelog_fini(&m);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -2565,6 +2702,13 @@ main(void)
 	tcase_add_test(tc, records_are_read_without_any_header_from_far_on);
 	tcase_add_test(tc, a_quick_look_does_not_ask_for_commits_at_the_end);
 	tcase_add_test(tc, nobody_need_listen);
+
+	tc = makelog_case(suite, "salvage");
+	tcase_add_test(tc, records_of_other_kinds_are_counted_by_salvage);
+	tcase_add_loop_test(
+	    tc, what_is_behind_the_end_is_saved_if_wanted, 0, 2);
+	tcase_add_test(tc, salvage_may_be_stopped_anywhere);
+	tcase_add_test(tc, long_values_are_saved);
 
 	tc = tcase_create("agreement");
 	tcase_set_timeout(tc, 300);

@@ -663,8 +663,12 @@ judge_link(struct recoverer *rec, struct verdict *v, size_t i)
 	struct segment *prev = rec->set->segments[i - 1];
 	uint64_t expected;
 
-	if (is_further_part(seg))
+	if (is_further_part(seg)) {
+		if (!seg->link_ok) /* it says what the first part's does */
+			note_damage(
+			    rec, seg, SEGMENT_LINK_OFF, SEGMENT_LINK_LEN);
 		return KVLOG_OK;
+	}
 	if (seg->link_ok) {
 		expected = seg->link.prev_last_seq;
 		if (expected <= reached(v))

@@ -229,8 +229,13 @@ check_link(struct verify *v, size_t i)
 	const struct segment *prev = i > 0 ? v->live[i - 1]->seg : NULL;
 	const char *wrong = NULL;
 
-	if (!seg->link_ok)
+	if (!seg->link_ok) {
+		/* A further part's is at no seam that would tell it. */
+		if (verify_same_set(v, i))
+			(void)verify_add(v, KVLOG_FINDING_LINK, i,
+			    SEGMENT_LINK_OFF, SEGMENT_LINK_LEN);
 		return;
+	}
 	if (link->first_seq != link->prev_last_seq + 1 &&
 	    (link->first_seq % RECORD_RANGE != 0 ||
 		link->first_seq <= link->prev_last_seq))

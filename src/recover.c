@@ -395,9 +395,11 @@ is_covered(const struct recoverer *rec, size_t i)
 	if (seg->header.kind == SEGMENT_PLAIN &&
 	    (i + 1 >= rec->tiled || !rec->set->segments[i + 1]->link_ok))
 		return false;
+	if (seg->header.kind == SEGMENT_OUTPUT &&
+	    seg->header.end == SEGMENT_DATA_OFF)
+		return true; /* an empty one */
 	return survey_from(rec, i) == segment_end(seg) &&
-	       (atomic_load(&seg->hinted_to) != 0 ||
-		   seg->header.kind == SEGMENT_OUTPUT); /* an empty one */
+	       atomic_load(&seg->hinted_to) != 0;
 }
 
 static enum kvlog_status

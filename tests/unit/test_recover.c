@@ -1327,6 +1327,24 @@ START_TEST(damage_in_an_output_is_a_known_range)
 }
 END_TEST
 
+/* Cut exactly before its first record it was taken for one without records. */
+START_TEST(an_output_that_has_lost_its_records_is_damaged)
+{
+	const char *name = "00000001-00000002.r3.1of1.seg";
+	int fd;
+
+	make_three(one_output);
+	ck_assert_int_eq(os->open(m.dir.fd, name, OS_OPEN_WRITE, 0, &fd), 0);
+	ck_assert_int_eq(os->truncate(fd, SEGMENT_DATA_OFF), 0);
+	os->close(fd);
+	find();
+	ck_assert_int_eq(f.st, KVLOG_OK);
+	ck_assert_uint_eq(f.r.flags & (DAMAGE | DEGRADED), DAMAGE | DEGRADED);
+	ck_assert_uint_eq(f.set->segments[0]->bad_count, 1);
+	finish();
+}
+END_TEST
+
 /* Hints. */
 
 START_TEST(a_segment_with_its_hint_is_not_read)
@@ -1508,6 +1526,7 @@ main(void)
 	tcase_add_test(tc, parts_of_two_sets_are_none);
 	tcase_add_test(tc, a_part_that_cannot_be_read_makes_its_set_incomplete);
 	tcase_add_test(tc, damage_in_an_output_is_a_known_range);
+	tcase_add_test(tc, an_output_that_has_lost_its_records_is_damaged);
 	tcase_add_test(tc, a_segment_with_its_hint_is_not_read);
 	tcase_add_test(tc, what_was_found_is_said);
 	tcase_add_test(tc, want_of_memory_is_said);

@@ -158,8 +158,11 @@ map_lock_file(struct control *control)
 	rc = os->fs_type(control->fd, &fs);
 	if (rc != 0)
 		return rc;
-	return os->map(control->fd, FILE_SIZE, control->writable,
-	    fs == OS_FS_COW, &control->map);
+	rc = os->map(control->fd, FILE_SIZE, control->writable, fs == OS_FS_COW,
+	    &control->map);
+	if (rc == 0 && !control->writable)
+		os->advise(&control->map, 0, FILE_SIZE, OS_ADVICE_DENSE);
+	return rc;
 }
 
 static int

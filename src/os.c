@@ -505,6 +505,10 @@ real_advise(
 	case OS_ADVICE_RANDOM:
 		(void)posix_madvise(addr, size, POSIX_MADV_RANDOM);
 		break;
+	case OS_ADVICE_DENSE:
+		assert(off == 0 && !map->writable);
+		os_sys_cover_holes(map->fd, addr, size);
+		break;
 	}
 }
 

@@ -54,7 +54,9 @@ enum os_advice {
 	OS_ADVICE_POPULATE,   /* fault pages in for writing */
 	OS_ADVICE_WILLNEED,   /* read ahead */
 	OS_ADVICE_SEQUENTIAL, /* about to be scanned */
-	OS_ADVICE_RANDOM      /* as it is normally used */
+	OS_ADVICE_RANDOM,     /* as it is normally used */
+	OS_ADVICE_DENSE       /* to be read, and nobody stores there: holes
+				 must not need disk space when they are */
 };
 
 enum os_fs {
@@ -161,6 +163,8 @@ int os_sys_allocate(int fd, uint64_t size,
 int os_sys_punch(int fd, uint64_t off, uint64_t len);
 int os_sys_sync(int fd);
 void os_sys_populate(void *addr, size_t len); /* whole pages from addr */
+void os_sys_cover_holes(
+    int fd, uint8_t *addr, size_t len); /* of a mapping of fd, read-only */
 int os_sys_fs_type(int fd, enum os_fs *ret_fs);
 int os_sys_random(void *buf, size_t len);
 void os_sys_boot_id(uint8_t ret_id[16]);

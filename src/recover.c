@@ -66,6 +66,7 @@ struct recoverer {
 	struct survey *surveys; /* one for each segment of set */
 	size_t survey_count;
 	size_t tiled;      /* segments before the gap, if any */
+	uint32_t last;     /* number of the last segment before it */
 	uint32_t gap;      /* number of the first missing segment, or 0 */
 	uint64_t attested; /* A */
 	/* As it was before any file was read: what a writer says of a later
@@ -119,10 +120,11 @@ hold(struct recoverer *rec, struct segment *seg)
 {
 	enum kvlog_status st = KVLOG_OK;
 
-	if (!rec->control->writer && rec->set->count < HELD_OPEN)
+	if (!rec->control->writer &&
+	    (rec->set->count < HELD_OPEN || segment_number(seg) >= rec->last))
 		return KVLOG_OK;
 	if (!rec->control->writer)
-		st = segment_map(seg, rec->err);
+		st = segment_map_sealed(seg, rec->err);
 	segment_close_fd(seg);
 	return st;
 }
@@ -171,7 +173,6 @@ static enum kvlog_status
 open_files(struct recoverer *rec)
 {
 	struct file_list *files = &rec->r->files;
-	uint32_t last;
 	bool any = false;
 	enum kvlog_status st;
 
@@ -180,7 +181,7 @@ open_files(struct recoverer *rec)
 		st = fill_set_ids(rec);
 	if (st != KVLOG_OK)
 		return st;
-	dir_tile(files, &last, &rec->gap);
+	dir_tile(files, &rec->last, &rec->gap);
 	for (size_t i = 0; i < files->count && st == KVLOG_OK; i++) {
 		any |= files->files[i].kind == FILE_SEGMENT;
 		if (files->files[i].live)

@@ -75,6 +75,22 @@ reason(int sys_errno, char *buf, size_t cap)
 #endif
 }
 
+/* What to do about it, where that is the same whatever failed. */
+static const char *
+advice(int sys_errno)
+{
+	switch (sys_errno) {
+	case ENOSPC:
+		return "; make room on the disk";
+	case EDQUOT:
+		return "; make room within the quota";
+	case EFBIG:
+		return "; raise the limit of file sizes (ulimit -f)";
+	default:
+		return "";
+	}
+}
+
 /* Whether this byte is one of a UTF-8 character, but not its first. */
 static bool
 is_inside(char byte)
@@ -105,8 +121,9 @@ fill(struct kvlog_error *err, enum kvlog_status status, int sys_errno,
     const char *format, va_list args)
 {
 	const size_t cap = sizeof err->text;
-	char why[128] = "", whole[WHOLE_LEN];
+	char why[160] = "", whole[WHOLE_LEN];
 	size_t room, len, head, tail;
+	const char *what_to_do = advice(sys_errno);
 
 	err->status = status;
 	err->sys_errno = sys_errno;
@@ -117,7 +134,8 @@ fill(struct kvlog_error *err, enum kvlog_status status, int sys_errno,
 		sys_errno = ENOMEM; /* for its text */
 	if (sys_errno != 0) {
 		memcpy(why, ": ", 3);
-		reason(sys_errno, why + 2, sizeof why - 2);
+		reason(sys_errno, why + 2, sizeof why - 2 - strlen(what_to_do));
+		strcat(why, what_to_do);
 	}
 	room = cap - 1 - strlen(why);
 	if (vsnprintf(whole, sizeof whole, format, args) < 0)

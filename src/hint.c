@@ -188,6 +188,7 @@ hint_open(struct dir *dir, const char *name, const struct segment_store *store)
 		goto fail;
 	hint->data = hint->map.addr;
 	hint->len = st.size;
+	os->advise(&hint->map, 0, hint->len, OS_ADVICE_DENSE);
 	/* A look-up wants a block here and there, and nothing around it. */
 	os->advise(&hint->map, 0, hint->len, OS_ADVICE_RANDOM);
 	if (!hint_decode(hint) ||

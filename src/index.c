@@ -8,7 +8,9 @@
  * "corrupt", not "absent", unless another candidate matches.
  *
  * In memory mode a key without a value has no entry: loading goes from the
- * oldest segment to the newest, and a tombstone removes what it finds.
+ * oldest segment to the newest, and a tombstone removes what it finds.  But
+ * where it finds a damaged candidate it stays: that one cannot go, as it may
+ * be another key's, and must not be taken for this key's (INV-11).
  */
 #include "config.h"
 
@@ -226,6 +228,52 @@ index_reserve(struct index *index, const uint64_t *hashes, size_t count,
 	return KVLOG_OK;
 }
 
+/* Whether a candidate for key is damaged. */
+static bool
+has_damaged(
+    const struct index *index, uint64_t hash, const void *key, size_t key_len)
+{
+	struct keydir_probe probe;
+	struct index_ref ref;
+
+	for (ref.loc = keydir_first(index->keydir, hash, &probe);
+	     ref.loc != KEYDIR_NONE; ref.loc = keydir_next(&probe)) {
+		ref.seg = segset_at(index->segs, ref.loc, &ref.off);
+		if (examine(index, key, key_len, &ref) == CANDIDATE_DAMAGED)
+			return true;
+	}
+	return false;
+}
+
+static void
+count_tombstones(struct index *index, bool gone, bool come)
+{
+	if (index->hints != NULL || gone == come)
+		return;
+	if (come)
+		atomic_fetch_add_explicit(
+		    &index->tombstones, 1, memory_order_relaxed);
+	else
+		atomic_fetch_sub_explicit(
+		    &index->tombstones, 1, memory_order_relaxed);
+}
+
+bool
+index_remove(struct index *index, uint64_t hash, uint64_t loc)
+{
+	uint64_t off;
+	const struct segment *seg = segset_at(index->segs, loc, &off);
+	struct record rec;
+	bool tombstone =
+	    segment_parse(seg, off, &rec) && rec.type == RECORD_DELETE &&
+	    record_header_ok(seg->map.addr + off, &rec, segment_seed(seg, off));
+
+	if (!keydir_remove(index->keydir, hash, loc))
+		return false;
+	count_tombstones(index, tombstone, false);
+	return true;
+}
+
 enum kvlog_status
 index_set(struct index *index, uint64_t hash, const void *key, size_t key_len,
     uint64_t loc, bool tombstone)
@@ -233,8 +281,10 @@ index_set(struct index *index, uint64_t hash, const void *key, size_t key_len,
 	struct index_ref ref;
 	bool there =
 	    find_in_keydir(index, hash, key, key_len, &ref) == KVLOG_OK;
+	bool gone = there && ref.rec.type == RECORD_DELETE;
 	/* Where hints are searched too, a tombstone has to hide them. */
-	bool wanted = !tombstone || index->hints != NULL;
+	bool wanted = !tombstone || index->hints != NULL ||
+		      has_damaged(index, hash, key, key_len);
 	bool done = true;
 
 	if (there && wanted)
@@ -245,5 +295,6 @@ index_set(struct index *index, uint64_t hash, const void *key, size_t key_len,
 		return KVLOG_NOMEM;
 	assert(done); /* nobody else changes the index */
 	(void)done;
+	count_tombstones(index, gone, tombstone && wanted);
 	return KVLOG_OK;
 }

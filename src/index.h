@@ -28,6 +28,9 @@ struct index {
 	/* Odd while a batch is being applied: finds that begin then wait, so
 	 * that no reader sees half of a commit. */
 	_Atomic uint32_t applying;
+	/* Memory mode: tombstones in the table, each before a damaged record
+	 * that may be its key's. */
+	_Atomic uint64_t tombstones;
 };
 
 /* Where a key's newest record is. */
@@ -68,6 +71,18 @@ enum kvlog_status index_find(struct index *index, uint64_t hash,
  * keydir_reserve(). */
 enum kvlog_status index_reserve(struct index *index, const uint64_t *hashes,
     size_t count, struct kvlog_error *err);
+
+/* Memory mode: keys that have a value, and damaged records that may be. */
+static inline uint64_t
+index_count(const struct index *index)
+{
+	return keydir_count(index->keydir) -
+	       atomic_load_explicit(&index->tombstones, memory_order_relaxed);
+}
+
+/* Take loc, which is in the table under hash, out of it; false if it is not
+ * there. */
+bool index_remove(struct index *index, uint64_t hash, uint64_t loc);
 
 /*
  * Let loc be key's newest record: a put, or a tombstone.  Never fails after

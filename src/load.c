@@ -76,7 +76,7 @@ enter_damaged(struct index *index, uint64_t hash, uint64_t loc)
 	uint64_t old;
 
 	while ((old = keydir_first(index->keydir, hash, &probe)) != KEYDIR_NONE)
-		if (!keydir_remove(index->keydir, hash, old))
+		if (!index_remove(index, hash, old))
 			break;
 	return keydir_insert(index->keydir, hash, loc) == 0 ? KVLOG_OK
 							    : KVLOG_NOMEM;
@@ -293,6 +293,7 @@ share_init(struct share *share, const struct index *index,
 	share->index = *index;
 	share->index.epoch = NULL;
 	share->index.keydir = NULL;
+	atomic_init(&share->index.tombstones, 0);
 	share->cover = cover;
 	share->bits = bits;
 	share->number = number;
@@ -332,14 +333,14 @@ static void
 run(struct share *shares, unsigned count)
 {
 	for (unsigned i = 1; i < count; i++)
-		shares[i].runs = pthread_create(&shares[i].thread, NULL,
-				     load_share, &shares[i]) == 0;
+		shares[i].runs = os->thread_start(&shares[i].thread,
+				     "kvlog load", load_share, &shares[i]) == 0;
 	for (unsigned i = 0; i < count; i++)
 		if (!shares[i].runs)
 			(void)load_share(&shares[i]);
 	for (unsigned i = 1; i < count; i++)
 		if (shares[i].runs)
-			pthread_join(shares[i].thread, NULL);
+			os->thread_join(shares[i].thread);
 }
 
 /* Make the tables one, in the place of the index's empty one. */
@@ -357,8 +358,11 @@ join(struct index *index, struct share *shares, unsigned bits,
 	whole = keydir_join(parts, bits, index->epoch);
 	if (whole == NULL)
 		return err_set(err, KVLOG_NOMEM, 0, "load the index");
-	for (unsigned i = 0; i < 1u << bits; i++)
+	for (unsigned i = 0; i < 1u << bits; i++) {
 		shares[i].index.keydir = NULL;
+		atomic_fetch_add(
+		    &index->tombstones, shares[i].index.tombstones);
+	}
 	keydir_destroy(index->keydir);
 	index->keydir = whole;
 	return KVLOG_OK;

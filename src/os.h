@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * os.h - the one door to the system: every call that touches the disk, the
- * clock, random numbers, memory of unbounded size or locks, and every store
- * into a mapping.
+ * clock, random numbers, memory of unbounded size, locks or threads, and every
+ * store into a mapping.
  *
  * The calls go through a table, so that tests can put a simulated disk in its
  * place, stop at any step, and fail or crash there (tests/lib/simos.h).
@@ -16,6 +16,7 @@
 #define OS_H
 
 #include "base.h"
+#include <pthread.h>
 #include <stdatomic.h>
 
 #define OS_NAME_MAX 255 /* bytes of a file name, without its NUL */
@@ -54,7 +55,9 @@ enum os_advice {
 	OS_ADVICE_POPULATE,   /* fault pages in for writing */
 	OS_ADVICE_WILLNEED,   /* read ahead */
 	OS_ADVICE_SEQUENTIAL, /* about to be scanned */
-	OS_ADVICE_RANDOM      /* as it is normally used */
+	OS_ADVICE_RANDOM,     /* as it is normally used */
+	OS_ADVICE_DENSE       /* to be read, and nobody stores there: holes
+				 must not need disk space when they are */
 };
 
 enum os_fs {
@@ -136,6 +139,11 @@ struct os_table {
 	uint32_t (*pid)(void);
 	unsigned (*cpu_count)(void); /* processors to run on; at least 1 */
 
+	/* Threads, with all signals blocked and a name of at most 15 bytes. */
+	int (*thread_start)(pthread_t *ret_thread, const char *name,
+	    void *(*fn)(void *arg), void *arg);
+	void (*thread_join)(pthread_t thread);
+
 	/* Memory; as the C library's, and aligned_alloc. */
 	void *(*malloc)(size_t size);
 	void *(*calloc)(size_t count, size_t size);
@@ -161,6 +169,8 @@ int os_sys_allocate(int fd, uint64_t size,
 int os_sys_punch(int fd, uint64_t off, uint64_t len);
 int os_sys_sync(int fd);
 void os_sys_populate(void *addr, size_t len); /* whole pages from addr */
+void os_sys_cover_holes(
+    int fd, uint8_t *addr, size_t len); /* of a mapping of fd, read-only */
 int os_sys_fs_type(int fd, enum os_fs *ret_fs);
 int os_sys_random(void *buf, size_t len);
 void os_sys_boot_id(uint8_t ret_id[16]);

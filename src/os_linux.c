@@ -15,8 +15,10 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -65,23 +67,78 @@ fallocate_whole(int fd, int mode, uint64_t off, uint64_t len)
 	return error;
 }
 
+/* FIEMAP, as the kernel has it; its headers are not everywhere. */
+struct fiemap_extent {
+	uint64_t logical, physical, len; /* bytes */
+	uint64_t reserved[2];
+	uint32_t flags;
+	uint32_t reserved2[3];
+};
+struct fiemap {
+	uint64_t start, len;
+	uint32_t flags, mapped_extents, extent_count, reserved;
+	struct fiemap_extent extents[32];
+};
+#define FIEMAP_HEADER 32 /* bytes before the extents */
+#define FIEMAP_IOCTL _IOWR('f', 11, uint8_t[FIEMAP_HEADER])
+#define FIEMAP_FLAG_SYNC 0x1u
+/* An extent that is only written to where it is: not UNKNOWN, DELALLOC,
+ * ENCODED, ENCRYPTED, INLINE, TAIL, SHARED. */
+#define FIEMAP_NOT_IN_PLACE                                                    \
+	(0x2u | 0x4u | 0x8u | 0x80u | 0x200u | 0x400u | 0x2000u)
+static_assert(offsetof(struct fiemap, extents) == FIEMAP_HEADER, "fiemap");
+static_assert(sizeof(struct fiemap_extent) == 56, "fiemap");
+
+/* Whether all of [0, size) has blocks of its own.  False if the file system
+ * does not tell. */
+static bool
+has_blocks(int fd, uint64_t size)
+{
+	uint64_t off = 0;
+
+	while (off < size) {
+		struct fiemap map = {.start = off,
+		    .len = size - off,
+		    .flags = FIEMAP_FLAG_SYNC,
+		    .extent_count = ARRAY_LEN(map.extents)};
+
+		if (ioctl(fd, FIEMAP_IOCTL, &map) != 0 ||
+		    map.mapped_extents == 0 ||
+		    map.mapped_extents > ARRAY_LEN(map.extents))
+			return false;
+		for (uint32_t i = 0; i < map.mapped_extents; i++) {
+			const struct fiemap_extent *e = &map.extents[i];
+
+			if (e->logical > off || e->len == 0 ||
+			    (e->flags & FIEMAP_NOT_IN_PLACE) != 0)
+				return false;
+			off = max_u64(off, e->logical + e->len);
+		}
+	}
+	return true;
+}
+
 int
 os_sys_allocate(int fd, uint64_t size, uint64_t old_size)
 {
 	int error;
 
 	error = fallocate_whole(fd, 0, 0, size);
-	if (error != 0 || old_size == 0)
-		return error;
 
 	/* What was there may share its blocks with a copy (cp does so on XFS);
 	 * a store into such a block needs a new one, which a full disk does
 	 * not have.  File systems that share nothing refuse this call. */
-	error = fallocate_whole(
-	    fd, FALLOC_FL_UNSHARE_RANGE, 0, min_u64(size, old_size));
-	if (error == ENOSPC || error == EDQUOT || error == EIO)
-		return error;
-	return 0;
+	if (error == 0 && old_size > 0) {
+		error = fallocate_whole(
+		    fd, FALLOC_FL_UNSHARE_RANGE, 0, min_u64(size, old_size));
+		if (error != ENOSPC && error != EDQUOT && error != EIO)
+			error = 0;
+	}
+	/* On a full disk XFS refuses also what is there already. */
+	if ((error == ENOSPC || error == EDQUOT) && size <= old_size &&
+	    has_blocks(fd, size))
+		error = 0;
+	return error;
 }
 
 int
@@ -101,6 +158,39 @@ void
 os_sys_populate(void *addr, size_t len)
 {
 	(void)madvise(addr, len, MADV_POPULATE_WRITE); /* Linux 5.14 */
+}
+
+/*
+ * tmpfs gives a hole a page as soon as a mapping of it is read, and raises
+ * SIGBUS if it has none left.  Pages of zeros that belong to no file take the
+ * place of holes there.
+ */
+void
+os_sys_cover_holes(int fd, uint8_t *addr, size_t len)
+{
+	const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	struct statfs fs;
+	struct stat st;
+	off_t off = 0, end = (off_t)len;
+
+	if (fstat(fd, &st) != 0 || st.st_blocks * 512 >= st.st_size ||
+	    fstatfs(fd, &fs) != 0 || (uint32_t)fs.f_type != 0x01021994)
+		return;
+	while (off < end) {
+		off_t hole = lseek(fd, off, SEEK_HOLE);
+		size_t size;
+
+		if (hole < 0 || hole >= end)
+			return;
+		off = lseek(fd, hole, SEEK_DATA);
+		if (off < 0 || off > end)
+			off = end;
+		size = ((size_t)(off - hole) + page - 1) / page * page;
+		if (mmap(addr + hole, size, PROT_READ,
+			MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+			-1, 0) == MAP_FAILED)
+			return;
+	}
 }
 
 /*

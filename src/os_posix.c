@@ -49,6 +49,14 @@ os_sys_allocate(int fd, uint64_t size, uint64_t old_size)
 	return EOPNOTSUPP;
 }
 
+void
+os_sys_cover_holes(int fd, uint8_t *addr, size_t len)
+{
+	(void)fd;
+	(void)addr;
+	(void)len;
+}
+
 int
 os_sys_punch(int fd, uint64_t off, uint64_t len)
 {

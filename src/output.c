@@ -247,8 +247,7 @@ begin_part(struct output *o, struct kvlog_error *err)
 	if (st == KVLOG_NOSPACE)
 		return err_set(err, st, ENOSPC,
 		    "%s: to compact segments %" PRIu32 " to %" PRIu32
-		    " %" PRIu64 " bytes are needed beside them for a while; "
-		    "free some space and try again",
+		    " %" PRIu64 " bytes are needed beside them for a while",
 		    dir->path, o->header.id.first, o->header.id.last,
 		    output_layout_bytes(o->plan.layout));
 	if (st != KVLOG_OK)

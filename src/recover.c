@@ -66,6 +66,7 @@ struct recoverer {
 	struct survey *surveys; /* one for each segment of set */
 	size_t survey_count;
 	size_t tiled;      /* segments before the gap, if any */
+	uint32_t last;     /* number of the last segment before it */
 	uint32_t gap;      /* number of the first missing segment, or 0 */
 	uint64_t attested; /* A */
 	/* As it was before any file was read: what a writer says of a later
@@ -119,10 +120,11 @@ hold(struct recoverer *rec, struct segment *seg)
 {
 	enum kvlog_status st = KVLOG_OK;
 
-	if (!rec->control->writer && rec->set->count < HELD_OPEN)
+	if (!rec->control->writer &&
+	    (rec->set->count < HELD_OPEN || segment_number(seg) >= rec->last))
 		return KVLOG_OK;
 	if (!rec->control->writer)
-		st = segment_map(seg, rec->err);
+		st = segment_map_sealed(seg, rec->err);
 	segment_close_fd(seg);
 	return st;
 }
@@ -171,7 +173,6 @@ static enum kvlog_status
 open_files(struct recoverer *rec)
 {
 	struct file_list *files = &rec->r->files;
-	uint32_t last;
 	bool any = false;
 	enum kvlog_status st;
 
@@ -180,7 +181,7 @@ open_files(struct recoverer *rec)
 		st = fill_set_ids(rec);
 	if (st != KVLOG_OK)
 		return st;
-	dir_tile(files, &last, &rec->gap);
+	dir_tile(files, &rec->last, &rec->gap);
 	for (size_t i = 0; i < files->count && st == KVLOG_OK; i++) {
 		any |= files->files[i].kind == FILE_SEGMENT;
 		if (files->files[i].live)
@@ -218,12 +219,12 @@ close_files(struct recoverer *rec)
 	file_list_fini(&rec->r->files);
 }
 
-/* Whether segments a and b, neighbours in the set, are parts of one output. */
+/* Whether a segment goes on with the output of the one before it in the set:
+ * only whole outputs are there. */
 static bool
-same_set(const struct segment *a, const struct segment *b)
+is_further_part(const struct segment *seg)
 {
-	return b->header.id.part > 1 &&
-	       a->header.id.first == b->header.id.first;
+	return seg->header.id.part > 1;
 }
 
 /* Whether the log went on behind a position: the page has no checksum, but
@@ -320,6 +321,7 @@ find_files(struct recoverer *rec, bool page_valid,
 	    page_fits_files(rec, &after)) {
 		rec->r->state = after;
 		rec->r->warm = true;
+		rec->r->doubtful = after.syncing != 0;
 		return KVLOG_OK;
 	}
 	*ret_settled = rec->control->writer; /* then it is stale */
@@ -345,7 +347,7 @@ follow_links(struct recoverer *rec, bool *ret_gone)
 		const struct segment *next =
 		    i + 1 < rec->tiled ? set->segments[i + 1] : NULL;
 
-		if (next != NULL && next->link_ok && !same_set(seg, next)) {
+		if (next != NULL && next->link_ok && !is_further_part(next)) {
 			if (next->link.prev_salt != segment_last_salt(seg))
 				return err_set_at(rec->err, KVLOG_CORRUPT,
 				    segment_number(next), 0,
@@ -395,9 +397,11 @@ is_covered(const struct recoverer *rec, size_t i)
 	if (seg->header.kind == SEGMENT_PLAIN &&
 	    (i + 1 >= rec->tiled || !rec->set->segments[i + 1]->link_ok))
 		return false;
+	if (seg->header.kind == SEGMENT_OUTPUT &&
+	    seg->header.end == SEGMENT_DATA_OFF)
+		return true; /* an empty one */
 	return survey_from(rec, i) == segment_end(seg) &&
-	       (atomic_load(&seg->hinted_to) != 0 ||
-		   seg->header.kind == SEGMENT_OUTPUT); /* an empty one */
+	       atomic_load(&seg->hinted_to) != 0;
 }
 
 static enum kvlog_status
@@ -512,12 +516,7 @@ static uint64_t
 valid_at(const struct recoverer *rec, size_t i, size_t p)
 {
 	const struct survey *sv = &rec->surveys[i];
-	const struct segment *seg = rec->set->segments[i];
 
-	if (p == 0 && seg->link_ok &&
-	    (!sv->done || sv->count == 0 ||
-		survey_from(rec, i) != SEGMENT_DATA_OFF))
-		return seg->link.prev_last_seq;
 	if (p < sv->count)
 		return sv->pieces[p].kind != PIECE_BAD &&
 			       sv->pieces[p].first_seq != 0
@@ -668,8 +667,12 @@ judge_link(struct recoverer *rec, struct verdict *v, size_t i)
 	struct segment *prev = rec->set->segments[i - 1];
 	uint64_t expected;
 
-	if (same_set(prev, seg))
+	if (is_further_part(seg)) {
+		if (!seg->link_ok) /* it says what the first part's does */
+			note_damage(
+			    rec, seg, SEGMENT_LINK_OFF, SEGMENT_LINK_LEN);
 		return KVLOG_OK;
+	}
 	if (seg->link_ok) {
 		expected = seg->link.prev_last_seq;
 		if (expected <= reached(v))
@@ -748,7 +751,7 @@ judge_segment(struct recoverer *rec, struct verdict *v, size_t i)
  * off.
  */
 static enum kvlog_status
-judge_unreadable_end(struct recoverer *rec, const struct verdict *v)
+judge_unreadable_end(struct recoverer *rec, struct verdict *v)
 {
 	struct segment *seg = rec->set->segments[v->segment];
 
@@ -759,6 +762,7 @@ judge_unreadable_end(struct recoverer *rec, const struct verdict *v)
 		    " on; open the store read-only to save what can be read, "
 		    "or copy it to a good disk",
 		    rec->dir->path, seg->name, v->off);
+	v->torn = false;
 	note_damage(rec, seg, v->off, 0);
 	rec->r->flags |= KVLOG_RECOVERY_DEGRADED;
 	return KVLOG_OK;

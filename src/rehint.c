@@ -160,11 +160,12 @@ make_missing(struct verify *v)
 	enum kvlog_status st = KVLOG_OK;
 
 	for (size_t i = 0; i < v->live_count && st == KVLOG_OK; i++) {
-		uint64_t from = covered_to(v, i);
+		uint64_t from = covered_to(v, i), end = v->live[i]->end;
 		bool last = i + 1 == v->live_count;
 
-		/* The end of the active one is read faster than its hint. */
-		if (v->live[i]->end - from > (last ? TAIL : 0))
+		/* The end of the active one is read faster than its hint.  It
+		 * may be nearer than hints reach, where records are lost. */
+		if (from < end && end - from > (last ? TAIL : 0))
 			st = make_hint(v, i, from);
 	}
 	return st;

@@ -13,6 +13,11 @@
  * nothing.  Then every record from the first segment that is not wholly
  * durable up to the last is copied, as it is and in order, into one new file
  * that stands for all of them; naming it replaces them in one step.
+ *
+ * A process that was killed between a sync that failed and the word that says
+ * so leaves a doubt: the page says that a sync was under way.  Then the bytes
+ * that no sync has covered are stored once more where they are: pages that the
+ * kernel took for clean are dirty again, and the next sync writes them.
  */
 #include "config.h"
 
@@ -188,6 +193,50 @@ remove_stale_hints(
 	}
 }
 
+/* Store [from, to) of an open file again.  What cannot be read is not in
+ * memory, so there is nothing to write. */
+static int
+store_again(int fd, uint64_t from, uint64_t to)
+{
+	uint8_t page[BLOCK_SIZE];
+	int rc = 0;
+
+	while (from < to && rc == 0) {
+		size_t len = (size_t)min_u64(
+			   to - from, BLOCK_SIZE - from % BLOCK_SIZE),
+		       got = 0;
+
+		if (os->pread(fd, page, len, from, &got) == 0)
+			rc = os->pwrite(fd, page, got, from);
+		from += len;
+	}
+	return rc;
+}
+
+/* All of a segment that lies behind the position that is known durable. */
+static int
+store_unsynced_again(
+    struct dir *dir, const struct segment *seg, uint64_t synced)
+{
+	uint64_t from = SEGMENT_DATA_OFF;
+	int fd, rc;
+
+	if (segment_number(seg) < control_pos_segment(synced))
+		return 0;
+	rc = os->open(dir->fd, seg->name, OS_OPEN_WRITE, 0, &fd);
+	if (rc != 0)
+		return rc;
+	if (segment_number(seg) == control_pos_segment(synced))
+		from = max_u64(from, control_pos_off(synced));
+	else /* the fixed part was durable before the name */
+		rc = store_again(
+		    fd, SEGMENT_LINK_OFF, SEGMENT_LINK_OFF + SEGMENT_LINK_LEN);
+	if (rc == 0)
+		rc = store_again(fd, from, segment_end(seg));
+	os->close(fd);
+	return rc;
+}
+
 static enum kvlog_status
 sync_kept(struct dir *dir, struct segset *set, struct recovery *r,
     struct kvlog_error *err)
@@ -197,6 +246,8 @@ sync_kept(struct dir *dir, struct segset *set, struct recovery *r,
 		bool opened;
 		int rc = segment_open_fd(seg, dir, &opened);
 
+		if (rc == 0 && r->doubtful)
+			rc = store_unsynced_again(dir, seg, r->state.synced);
 		if (rc == 0) {
 			rc = os->sync(seg->fd);
 			r->sync_failed = rc != 0;
@@ -206,8 +257,11 @@ sync_kept(struct dir *dir, struct segset *set, struct recovery *r,
 		if (rc != 0)
 			return err_sys(
 			    err, rc, "sync %s/%s", dir->path, seg->name);
-		seg->synced = true;
+		/* The last one will be written to, unless it ends here. */
+		seg->synced = r->unclean || i + 1 < set->count;
 	}
+	r->state.durable = max_u64(r->state.durable, r->last_seq);
+	r->state.synced = r->state.position;
 	return KVLOG_OK;
 }
 
@@ -429,13 +483,13 @@ repair_log(struct dir *dir, struct hintset *hints, struct recovery *r,
 
 	/* A name that makes others superfluous may not be durable yet: an
 	 * earlier repair was stopped behind its rename. */
-	if (has_leftovers(set, r) || r->unclean)
+	if (has_leftovers(set, r) || r->unclean || r->doubtful)
 		st = dir_sync(dir, err);
 	if (st == KVLOG_OK && r->poisoned) {
 		st = rewrite_unsynced(dir, set, r, err);
 		if (st == KVLOG_OK) /* some may cover what is replaced */
 			st = hintset_collect(hints, dir, &r->files, NULL, err);
-	} else if (st == KVLOG_OK && r->unclean)
+	} else if (st == KVLOG_OK && (r->unclean || r->doubtful))
 		st = sync_kept(dir, set, r, err);
 	if (st == KVLOG_OK)
 		st = remove_leftovers(dir, set, r, err);

@@ -45,6 +45,7 @@ flush(struct salvage *s)
 	struct kvlog_write how = KVLOG_WRITE_INIT;
 	enum kvlog_status st;
 	size_t failed;
+	bool more;
 
 	if (s->op_count == 0)
 		return KVLOG_OK;
@@ -56,6 +57,9 @@ flush(struct salvage *s)
 	st = kvlog_apply(s->db, s->ops, s->op_count, &how, NULL, &failed);
 	s->op_count = 0;
 	s->len = 0;
+	/* The next segment and hints; if it fails, a write or closing does. */
+	if (st == KVLOG_OK)
+		(void)!kvlog_maintain(s->db, 0, &more);
 	return st;
 }
 
@@ -327,7 +331,8 @@ open_new(struct salvage *s)
 {
 	struct kvlog_options o = KVLOG_OPTIONS_INIT;
 
-	o.flags = KVLOG_OPEN_CREATE | KVLOG_OPEN_EXCLUSIVE;
+	o.flags = KVLOG_OPEN_CREATE | KVLOG_OPEN_EXCLUSIVE |
+		  KVLOG_OPEN_NOTHREAD; /* flush() maintains it */
 	o.durability = KVLOG_DURABILITY_NONE;
 	for (size_t i = 0; i < s->v.live_count; i++) {
 		const struct segment *seg = s->v.live[i]->seg;

@@ -276,7 +276,17 @@ fail:
 	    dir->path, name, header->size, want_of_room(rc));
 }
 
-/* Read both copies of the fixed part, and believe the first good one. */
+/* Whether the header that was read is that of a file of this name. */
+static bool
+is_of(const struct segment *seg, const struct file_id *id)
+{
+	return file_id_equal(&seg->header.id, id);
+}
+
+/*
+ * Read the fixed part, or its copy where it is bad, or is one of another
+ * segment, which a disk has written to the wrong place: the name decides.
+ */
 static enum kvlog_status
 read_headers(struct segment *seg, struct dir *dir, const struct file_id *id,
     struct kvlog_error *err)
@@ -290,10 +300,19 @@ read_headers(struct segment *seg, struct dir *dir, const struct file_id *id,
 	/* Unreadable media count as bad bytes here: there is a copy. */
 	rc = os->pread(seg->fd, first, sizeof first, 0, &len);
 	state = rc == 0 ? decode_fixed(first, &seg->header) : FIXED_BAD;
-	if (state == FIXED_BAD) {
-		seg->header_damaged = true;
+	if (state == FIXED_BAD || (state == FIXED_OK && !is_of(seg, id))) {
+		const struct segment_header header = seg->header;
+		enum fixed_state second;
+
 		rc = os->pread(seg->fd, copy, sizeof copy, COPY_OFF, &len);
-		state = rc == 0 ? decode_fixed(copy, &seg->header) : FIXED_BAD;
+		second = rc == 0 ? decode_fixed(copy, &seg->header) : FIXED_BAD;
+		if (state == FIXED_BAD ||
+		    (second == FIXED_OK && is_of(seg, id))) {
+			seg->header_damaged = true;
+			state = second;
+		} else {
+			seg->header = header;
+		}
 	}
 	if (state == FIXED_NEWER)
 		return err_set_at(err, KVLOG_VERSION, id->last, 0,
@@ -305,7 +324,7 @@ read_headers(struct segment *seg, struct dir *dir, const struct file_id *id,
 		    "%s/%s: both copies of the segment's header are damaged; "
 		    "restore the file from a backup",
 		    dir->path, seg->name);
-	if (!file_id_equal(&seg->header.id, id))
+	if (!is_of(seg, id))
 		return err_set_at(err, KVLOG_CORRUPT, id->last, 0,
 		    "%s/%s is another segment's file by its header: it was "
 		    "renamed or copied; put the right file in its place",
@@ -389,16 +408,30 @@ segment_open(struct dir *dir, const char *name, const struct file_id *id,
 	return st;
 }
 
-/* A mapping of a segment's file, if it is still the one that was opened. */
+/* A mapping whose bytes before dense_to are to be read. */
 static int
-map_by_name(const struct segment *seg, struct os_map *ret_map)
+map_dense(const struct segment *seg, int fd, uint64_t dense_to,
+    struct os_map *ret_map)
 {
 	const uint64_t len = min_u64(seg->header.size, seg->file_len);
+	int rc = os->map(fd, len, false, false, ret_map);
+
+	/* A copy may be sparse. */
+	if (rc == 0)
+		os->advise(ret_map, 0, min_u64(len, dense_to), OS_ADVICE_DENSE);
+	return rc;
+}
+
+/* A mapping of a segment's file, if it is still the one that was opened. */
+static int
+map_by_name(
+    const struct segment *seg, uint64_t dense_to, struct os_map *ret_map)
+{
 	struct os_stat st;
 	int fd, rc;
 
 	if (seg->fd >= 0)
-		return os->map(seg->fd, len, false, false, ret_map);
+		return map_dense(seg, seg->fd, dense_to, ret_map);
 	rc = os->open(seg->dir->fd, seg->name, OS_OPEN_READ, 0, &fd);
 	if (rc != 0)
 		return rc;
@@ -406,19 +439,20 @@ map_by_name(const struct segment *seg, struct os_map *ret_map)
 	if (rc == 0 && (st.dev != seg->dev || st.ino != seg->ino))
 		rc = ESTALE;
 	if (rc == 0)
-		rc = os->map(fd, len, false, false, ret_map);
+		rc = map_dense(seg, fd, dense_to, ret_map);
 	os->close(fd);
 	return rc;
 }
 
-enum kvlog_status
-segment_map_now(const struct segment *segment, struct kvlog_error *err)
+static enum kvlog_status
+map_to_read(
+    const struct segment *segment, uint64_t dense_to, struct kvlog_error *err)
 {
 	/* Whoever reads records cannot tell when they were mapped. */
 	struct segment *seg = (struct segment *)(uintptr_t)segment;
 	enum segment_mapped none = SEGMENT_UNMAPPED;
 	struct os_map map;
-	int rc = map_by_name(seg, &map);
+	int rc = map_by_name(seg, dense_to, &map);
 
 	if (rc != 0)
 		return err_sys(err, rc, "map %s/%s%s", seg->dir->path,
@@ -437,6 +471,18 @@ segment_map_now(const struct segment *segment, struct kvlog_error *err)
 	       SEGMENT_MAPPED)
 		;
 	return KVLOG_OK;
+}
+
+enum kvlog_status
+segment_map_now(const struct segment *seg, struct kvlog_error *err)
+{
+	return map_to_read(seg, segment_end(seg), err);
+}
+
+enum kvlog_status
+segment_map_sealed(const struct segment *seg, struct kvlog_error *err)
+{
+	return map_to_read(seg, UINT64_MAX, err);
 }
 
 enum kvlog_status

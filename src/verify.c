@@ -98,28 +98,27 @@
 	X(STRANGER, "stranger", "not a file of the store")                     \
 	X(SPARE, "spare", "space kept for what comes")
 
+static const struct {
+	const char *name, *text;
+} kinds[] = {
+#define KIND(id, name, text) [KVLOG_FINDING_##id] = {name, text},
+    KINDS(KIND)
+#undef KIND
+};
+
 const char *
 verify_kind_name(enum kvlog_finding_kind kind)
 {
-	switch (kind) {
-#define KIND_NAME(id, name, text)                                              \
-	case KVLOG_FINDING_##id:                                               \
-		return name;
-		KINDS(KIND_NAME)
-	}
-	return "unknown";
+	if ((size_t)kind >= sizeof kinds / sizeof kinds[0] ||
+	    kinds[kind].name == NULL)
+		return "unknown";
+	return kinds[kind].name;
 }
 
 static const char *
-kind_text(enum kvlog_finding_kind kind)
+text_of(const struct place *p)
 {
-	switch (kind) {
-#define KIND_TEXT(id, name, text)                                              \
-	case KVLOG_FINDING_##id:                                               \
-		return text;
-		KINDS(KIND_TEXT)
-	}
-	return "unknown";
+	return p->text != NULL ? p->text : kinds[p->kind].text;
 }
 
 bool
@@ -239,7 +238,7 @@ judge(struct verify *v)
 	const uint64_t attested = v->warm ? VERIFY_NONE : v->attested;
 	uint64_t raised = 0;
 
-	for (size_t n = 0; n < v->place_count && !v->ended; n++) {
+	for (size_t n = 0; n < v->place_count; n++) {
 		struct place *p = &v->places[n];
 		uint64_t s = max_u64(p->s, raised);
 		uint64_t reached = max_u64(p->reached, raised);
@@ -298,7 +297,7 @@ judge_end(struct verify *v)
 }
 
 /* The live file that has the segment of this number, as far as the log goes;
- * VERIFY_NONE if there is none. */
+ * VERIFY_NO_FILE if there is none. */
 static size_t
 find_number(const struct verify *v, uint32_t number)
 {
@@ -306,7 +305,7 @@ find_number(const struct verify *v, uint32_t number)
 		if (v->live[i]->id.first <= number &&
 		    number <= v->live[i]->id.last)
 			return i;
-	return VERIFY_NONE;
+	return VERIFY_NO_FILE;
 }
 
 static bool
@@ -339,8 +338,7 @@ add_missing_note(struct verify *v, size_t i, uint64_t end, const char *what,
 	struct place *p;
 
 	for (size_t n = 0; n < v->place_count; n++)
-		if (v->places[n].kind == KVLOG_FINDING_END &&
-		    v->places[n].damage && !v->places[n].dropped)
+		if (v->places[n].kind == KVLOG_FINDING_END)
 			return; /* that the log is too short is told */
 	p = verify_add(v, KVLOG_FINDING_END, i, end, 0);
 	if (p == NULL)
@@ -370,11 +368,11 @@ check_note(struct verify *v)
 	uint64_t end, last_seq;
 	size_t i;
 
-	if (!v->has_note || v->end_live == VERIFY_NONE ||
+	if (!v->has_note || v->end_live == VERIFY_NO_FILE ||
 	    (v->report->live && !v->warm))
 		return;
 	i = find_number(v, v->note.segment);
-	if (i == VERIFY_NONE) {
+	if (i == VERIFY_NO_FILE) {
 		add_missing_note(
 		    v, v->end_live, v->end_off, "which is not there", 0);
 		return;
@@ -415,48 +413,58 @@ has_irregular_lock(const struct verify *v)
 	return false;
 }
 
-/* The end note, and the bytes around it that nobody uses. */
 static void
-check_lock_file(struct verify *v)
+add_lock(struct verify *v, uint64_t off, uint64_t len, const char *text)
 {
-	static const uint8_t zeros[NOTE_SIZE];
-	const uint8_t *bytes = v->control.map.addr;
-	const char *text = NULL;
-	struct place *p;
-	uint64_t off = NOTE_OFF, len = NOTE_SIZE;
+	struct place *p =
+	    verify_add(v, KVLOG_FINDING_LOCK, VERIFY_NO_FILE, off, len);
 
-	if (has_irregular_lock(v)) {
-		text = "something else has the name of the lock file, so that "
-		       "no writer can open the store; remove it, and a writer "
-		       "makes it anew";
-		off = len = 0;
-	} else if (v->control.fd < 0) {
-		text = "the lock file is missing or cannot be read; a writer "
-		       "makes it anew";
-		off = len = 0;
-	} else if (bytes == NULL) {
-		text = "the lock file is shorter than it should be; a writer "
-		       "makes it whole";
-		off = len = 0;
-	} else if (!v->has_note &&
-		   memcmp(bytes + NOTE_OFF, zeros, NOTE_SIZE) != 0) {
-		text = "the note of the end is damaged or another store's; it "
-		       "says nothing";
-	} else {
-		off = NOTE_OFF + NOTE_SIZE;
-		while (off < LOCK_SIZE && bytes[off] == 0)
-			off++;
-		len = LOCK_SIZE - off;
-		if (len > 0)
-			text = "bytes that should be zero are not";
-	}
-	if (text == NULL)
-		return;
-	p = verify_add(v, KVLOG_FINDING_LOCK, VERIFY_NO_FILE, off, len);
 	if (p == NULL)
 		return;
 	p->name = DIR_LOCK_NAME;
 	p->text = text;
+}
+
+/* The end note, and the bytes around it that nobody uses. */
+static void
+check_note_bytes(struct verify *v, const uint8_t *bytes)
+{
+	static const uint8_t zeros[NOTE_SIZE];
+	uint64_t off = NOTE_OFF + NOTE_SIZE, end = LOCK_SIZE;
+
+	if (!v->has_note && memcmp(bytes + NOTE_OFF, zeros, NOTE_SIZE) != 0)
+		add_lock(v, NOTE_OFF, NOTE_SIZE,
+		    "the note of the end is damaged or another store's; it "
+		    "says nothing");
+	while (off < end && bytes[off] == 0)
+		off++;
+	while (end > off && bytes[end - 1] == 0)
+		end--;
+	if (off < end)
+		add_lock(
+		    v, off, end - off, "bytes that should be zero are not");
+}
+
+static void
+check_lock_file(struct verify *v)
+{
+	const uint8_t *bytes = v->control.map.addr;
+
+	if (has_irregular_lock(v))
+		add_lock(v, 0, 0,
+		    "something else has the name of the lock file, so that "
+		    "no writer can open the store; remove it, and a writer "
+		    "makes it anew");
+	else if (v->control.fd < 0)
+		add_lock(v, 0, 0,
+		    "the lock file is missing or cannot be read; a writer "
+		    "makes it anew");
+	else if (bytes == NULL)
+		add_lock(v, 0, 0,
+		    "the lock file is shorter than it should be; a writer "
+		    "makes it whole");
+	else
+		check_note_bytes(v, bytes);
 }
 
 static void
@@ -662,7 +670,7 @@ tell(const struct verify *v, const struct place *p)
 	    .key = p->key,
 	    .key_len = p->key_len,
 	    .older = p->older,
-	    .text = p->text != NULL ? p->text : kind_text(p->kind),
+	    .text = text_of(p),
 	};
 
 	if (p->kind == KVLOG_FINDING_SEGMENT)
@@ -724,8 +732,7 @@ verify_tell(struct verify *v)
 		return KVLOG_OK;
 	return err_set_at(v->err, KVLOG_CORRUPT, first->segment, first->off,
 	    "%s is damaged; of %" PRIu64 " findings the first: %s", v->dir.path,
-	    v->report->damage_count,
-	    first->text != NULL ? first->text : kind_text(first->kind));
+	    v->report->damage_count, text_of(first));
 }
 
 enum kvlog_status

@@ -187,8 +187,9 @@ void verify_unlist(struct verify *v);
  * to nothing, or the like. */
 bool verify_is_irregular(const struct verify *v, const char *name);
 
-/* Whether a copy of the fixed part is as it was written. */
+/* Whether a copy of the fixed part is as it was written; whose it is. */
 bool verify_fixed_ok(const uint8_t *p);
+void verify_fixed_id(const uint8_t *p, struct file_id *ret_id);
 
 /* Where records of live file i may reach; exact: they do. */
 uint64_t verify_limit(const struct verify *v, size_t i, bool *ret_exact);

@@ -67,14 +67,34 @@ verify_fixed_ok(const uint8_t *p)
 	       get_u32(p + 8) == sum_crc(p + 12, SEGMENT_FIXED_LEN - 12);
 }
 
-static void
-fixed_id(const uint8_t *p, struct file_id *id)
+void
+verify_fixed_id(const uint8_t *p, struct file_id *id)
 {
 	id->first = get_u32(p + 40);
 	id->last = get_u32(p + 44);
 	id->round = get_u32(p + 48);
 	id->part = get_u16(p + 52);
 	id->parts = get_u16(p + 54);
+}
+
+/* The id that a file's header says: that of the name, if one of the copies
+ * says so.  False if none is whole. */
+static bool
+header_id(const uint8_t *first, const uint8_t *copy, const struct file_id *name,
+    struct file_id *ret_id)
+{
+	struct file_id id;
+	bool known = verify_fixed_ok(first);
+
+	if (known)
+		verify_fixed_id(first, ret_id);
+	if (verify_fixed_ok(copy)) {
+		verify_fixed_id(copy, &id);
+		if (!known || file_id_equal(&id, name))
+			*ret_id = id;
+		known = true;
+	}
+	return known;
 }
 
 /* The register from which len bytes of zero lead to reg. */
@@ -219,14 +239,11 @@ read_fixed(struct verify *v, struct verify_file *f)
 
 		unreadable |=
 		    os->pread(fd, copy, sizeof copy, COPY_OFF, &len) != 0;
-		if (verify_fixed_ok(first))
-			fixed_id(first, &f->id);
-		else if (verify_fixed_ok(copy))
-			fixed_id(copy, &f->id);
-		else
-			f->fault = st.size <= SEGMENT_DATA_OFF ? FAULT_SHORT
-				   : unreadable ? FAULT_UNREADABLE
-						: FAULT_HEADERS;
+		if (!header_id(first, copy, &f->file.id, &f->id))
+			f->fault =
+			    unreadable ? FAULT_UNREADABLE : FAULT_HEADERS;
+		if (st.size <= SEGMENT_DATA_OFF)
+			f->fault = FAULT_SHORT;
 	}
 	os->close(fd);
 	return KVLOG_OK;

@@ -178,8 +178,6 @@ find_nonzero(struct verify *v, const struct segment *seg, uint64_t from,
 				*ret_first = from + skip;
 			*ret_last = from + end;
 		}
-		if (got < len)
-			break;
 		from += len;
 		if (!verify_progress(v, got)) {
 			os->free(chunk);
@@ -192,22 +190,34 @@ find_nonzero(struct verify *v, const struct segment *seg, uint64_t from,
 
 /* The beginning of a file */
 
+/* Whether a copy of the fixed part is whole, and of the file. */
+static bool
+fixed_fits(const struct verify_file *f, const uint8_t *p)
+{
+	struct file_id id;
+
+	if (!verify_fixed_ok(p))
+		return false;
+	verify_fixed_id(p, &id);
+	return file_id_equal(&id, &f->id);
+}
+
 /* At least one of the two is whole. */
 static void
 check_fixed(
     struct verify *v, size_t i, const uint8_t *first, const uint8_t *copy)
 {
-	bool first_ok = verify_fixed_ok(first);
+	const bool first_fits = fixed_fits(v->live[i], first);
 
-	if (first_ok && verify_fixed_ok(copy)) {
-		if (memcmp(first, copy, SEGMENT_FIXED_LEN) != 0)
-			add_content(v, i, 0, SEGMENT_FIXED_LEN,
-			    "the two copies of the header are whole and "
-			    "differ; salvage the store");
+	if (memcmp(first, copy, SEGMENT_FIXED_LEN) == 0)
 		return;
-	}
-	(void)verify_add(v, KVLOG_FINDING_HEADER, i, first_ok ? COPY_OFF : 0,
-	    SEGMENT_FIXED_LEN);
+	if (first_fits && fixed_fits(v->live[i], copy))
+		add_content(v, i, 0, SEGMENT_FIXED_LEN,
+		    "the two copies of the header are whole and differ; "
+		    "salvage the store");
+	else
+		(void)verify_add(v, KVLOG_FINDING_HEADER, i,
+		    first_fits ? COPY_OFF : 0, SEGMENT_FIXED_LEN);
 }
 
 /* What a link says, against the rules and the segment before. */
@@ -219,8 +229,13 @@ check_link(struct verify *v, size_t i)
 	const struct segment *prev = i > 0 ? v->live[i - 1]->seg : NULL;
 	const char *wrong = NULL;
 
-	if (!seg->link_ok)
+	if (!seg->link_ok) {
+		/* A further part's is at no seam that would tell it. */
+		if (verify_same_set(v, i))
+			(void)verify_add(v, KVLOG_FINDING_LINK, i,
+			    SEGMENT_LINK_OFF, SEGMENT_LINK_LEN);
 		return;
+	}
 	if (link->first_seq != link->prev_last_seq + 1 &&
 	    (link->first_seq % RECORD_RANGE != 0 ||
 		link->first_seq <= link->prev_last_seq))
@@ -641,8 +656,6 @@ walk_seam(struct verify *v, size_t i, bool quick)
 	const struct segment_link *link = &f->seg->link;
 	struct place *p;
 
-	if (verify_same_set(v, i))
-		return;
 	if (f->seg->link_ok && prev->seg != NULL &&
 	    verify_seal(v, i - 1) == NULL && !prev->made_up) {
 		p = verify_add(v, KVLOG_FINDING_HISTORY, i, SEGMENT_LINK_OFF,

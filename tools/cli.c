@@ -241,7 +241,7 @@ exit_of_status(enum kvlog_status status)
 
 /* What the user of this program can do, where the library cannot know. */
 static const char *
-hint_of_error(enum kvlog_status status, int sys_errno)
+hint_of_error(enum kvlog_status status)
 {
 	if (status == KVLOG_NOSTORE)
 		return "; 'kvlog create' makes a store";
@@ -249,10 +249,6 @@ hint_of_error(enum kvlog_status status, int sys_errno)
 		return "; --timeout waits longer";
 	if (status == KVLOG_CORRUPT)
 		return "; kvlog-recovery(7) says more";
-	if (status == KVLOG_NOSPACE && sys_errno == EFBIG)
-		return "; raise the limit of file sizes (ulimit -f)";
-	if (status == KVLOG_NOSPACE)
-		return "; make room on the disk";
 	return "";
 }
 
@@ -262,8 +258,7 @@ cli_fail_status(
 {
 	bool told = cli->error.status == status && cli->error.text[0] != '\0';
 	const char *text = told ? cli->error.text : kvlog_status_text(status);
-	const char *hint =
-	    hint_of_error(status, told ? cli->error.sys_errno : 0);
+	const char *hint = hint_of_error(status);
 
 	if (strstr(text, cli->store) != NULL) /* it says where */
 		return cli_fail(

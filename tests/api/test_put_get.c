@@ -4,31 +4,8 @@
  */
 #include "config.h"
 
-#include "api.h"
+#include "api_db.h"
 #include "rng.h"
-
-static struct kvlog *db;
-
-static void
-setup(void)
-{
-	api_setup();
-	db = api_open(api_store, KVLOG_OPEN_CREATE);
-}
-
-static void
-teardown(void)
-{
-	api_close(db);
-	api_teardown();
-}
-
-static void
-reopen(void)
-{
-	api_close(db);
-	db = api_open(api_store, 0);
-}
 
 START_TEST(what_was_put_can_be_got)
 {
@@ -39,7 +16,7 @@ START_TEST(what_was_put_can_be_got)
 	api_put(db, "apple", "yellow");
 	api_expect(db, "apple", "yellow");
 	ck_assert_uint_eq(api_count(db), 2);
-	reopen();
+	api_db_reopen();
 	api_expect(db, "apple", "yellow");
 	api_expect(db, "pear", "green");
 	api_expect(db, "app", NULL);
@@ -87,7 +64,7 @@ START_TEST(an_empty_value_is_a_value)
 		kvlog_free(value);
 		api_expect(db, "k", "");
 		ck_assert_uint_eq(api_count(db), 1);
-		reopen();
+		api_db_reopen();
 	}
 }
 END_TEST
@@ -118,7 +95,7 @@ START_TEST(keys_and_values_hold_any_bytes)
 			ck_assert_int_eq(
 			    kvlog_exists(db, key, 2), KVLOG_NOTFOUND);
 		}
-		reopen();
+		api_db_reopen();
 	}
 }
 END_TEST
@@ -176,7 +153,7 @@ START_TEST(all_lengths_are_kept)
 		for (unsigned i = 0; i < count; i++)
 			check_len(lens[i][0], lens[i][1], i);
 		ck_assert_uint_eq(api_count(db), count);
-		reopen();
+		api_db_reopen();
 	}
 }
 END_TEST
@@ -188,7 +165,7 @@ START_TEST(lengths_around_the_staging_buffer)
 		put_len(len / 7, len, (unsigned)len);
 	for (size_t len = 960; len < 1040; len++)
 		check_len(len / 7, len, (unsigned)len);
-	reopen();
+	api_db_reopen();
 	for (size_t len = 960; len < 1040; len++)
 		check_len(len / 7, len, (unsigned)len);
 }
@@ -283,7 +260,7 @@ START_TEST(receipts_tell_number_and_place)
 		ck_assert_uint_eq(info.value_len, 34);
 	}
 	ck_assert_uint_gt(r.segment, 3);
-	reopen();
+	api_db_reopen();
 	ck_assert_uint_eq(kvlog_last_seq(db), seq);
 	ck_assert_uint_gt(api_put(db, "next", "x").seq, seq);
 }
@@ -328,7 +305,7 @@ START_TEST(many_keys)
 			(void)snprintf(value, sizeof value, "value-%u", k);
 			api_put(db, key, value);
 		}
-		reopen();
+		api_db_reopen();
 		for (unsigned k = 0; k < count; k++) {
 			char buf[64];
 			size_t len;
@@ -405,6 +382,35 @@ START_TEST(null_handles_are_refused)
 	ck_assert_int_eq(kvlog_stats_get(db, &stats), KVLOG_INVAL);
 	ck_assert_uint_eq(kvlog_last_seq(NULL), 0);
 	ck_assert_uint_eq(kvlog_durable_seq(NULL), 0);
+	memset(&info, 1, sizeof info);
+	kvlog_iter_info(NULL, &info);
+	ck_assert_uint_eq(info.seq, 0);
+	ck_assert_uint_eq(info.segment, 0);
+	ck_assert_int_eq(kvlog_exists(db, NULL, 1), KVLOG_INVAL);
+	ck_assert_int_eq(
+	    kvlog_salvage(api_store, NULL, NULL, NULL, NULL), KVLOG_INVAL);
+}
+END_TEST
+
+/* Lengths that nobody wants to know. */
+START_TEST(lengths_need_not_be_asked_for)
+{
+	struct kvlog_iter *iter;
+	void *value;
+
+	api_put(db, "key", "value");
+	ck_assert_int_eq(kvlog_get_alloc(db, "key", 3, &value, NULL), KVLOG_OK);
+	ck_assert_mem_eq(value, "value", 5);
+	kvlog_free(value);
+	ck_assert_int_eq(kvlog_iter_create(db, NULL, 0, &iter), KVLOG_OK);
+	ck_assert_int_eq(kvlog_iter_next(iter), KVLOG_OK);
+	ck_assert_mem_eq(kvlog_iter_key(iter, NULL), "key", 3);
+	ck_assert_mem_eq(kvlog_iter_value(iter, NULL), "value", 5);
+	ck_assert_int_eq(kvlog_iter_seek(iter, NULL, 0), KVLOG_OK);
+	ck_assert_ptr_null(kvlog_iter_key(iter, NULL));
+	ck_assert_int_eq(kvlog_iter_next(iter), KVLOG_OK);
+	ck_assert_mem_eq(kvlog_iter_key(iter, NULL), "key", 3);
+	kvlog_iter_destroy(iter);
 }
 END_TEST
 
@@ -414,7 +420,7 @@ make_suite(void)
 	Suite *suite = suite_create("put_get");
 	TCase *tc = tcase_create("put_get");
 
-	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_add_checked_fixture(tc, api_db_setup, api_db_teardown);
 	tcase_set_timeout(tc, 120);
 	tcase_add_test(tc, what_was_put_can_be_got);
 	tcase_add_test(tc, get_says_how_much_room_it_needs);
@@ -431,6 +437,7 @@ make_suite(void)
 	tcase_add_test(tc, many_keys);
 	tcase_add_test(tc, texts_and_versions);
 	tcase_add_test(tc, null_handles_are_refused);
+	tcase_add_test(tc, lengths_need_not_be_asked_for);
 	suite_add_tcase(suite, tc);
 	return suite;
 }

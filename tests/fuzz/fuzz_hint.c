@@ -16,6 +16,7 @@
 #include "hint.h"
 #include "hint_format.h"
 #include "merge.h"
+#include "repair.h"
 
 #include <string.h>
 
@@ -107,20 +108,11 @@ apply_changes(const uint8_t *data, size_t size, size_t *ret_len)
 static void
 repair(uint8_t *p, size_t len, bool ids)
 {
-	uint64_t blocks_off, header_len;
 	uint32_t sources;
 
 	if (len < HINT_HEADER_LEN)
 		return;
-	memcpy(p, HINT_MAGIC, 8);
-	blocks_off = get_u64(p + 64);
-	for (uint64_t b = 0; b < get_u32(p + 56); b++) {
-		uint64_t off = blocks_off + b * BLOCK_SIZE;
-
-		if (off > len || len - off < BLOCK_SIZE)
-			break;
-		put_u32(p + off, sum_crc(p + off + 4, BLOCK_SIZE - 4));
-	}
+	repair_hint_blocks(p, len);
 	sources = get_u32(p + 44);
 	for (uint32_t i = 0; ids && i < sources && i < 100; i++) {
 		uint8_t *s = p + HINT_HEADER_LEN + HINT_SOURCE_LEN * i;
@@ -134,9 +126,7 @@ repair(uint8_t *p, size_t len, bool ids)
 		put_u16(s + 14, 1);
 		put_u64(s + 16, i % SEGS + 1);
 	}
-	header_len = get_u32(p + 20);
-	if (header_len >= HINT_HEADER_LEN && header_len <= len)
-		put_u32(p + 8, sum_crc(p + 12, (size_t)header_len - 12));
+	repair_hint_head(p, len);
 }
 
 static void

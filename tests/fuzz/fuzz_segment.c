@@ -15,6 +15,7 @@
 #include "fuzz.h"
 
 #include "bytes.h"
+#include "repair.h"
 #include "segment.h"
 
 #include <errno.h>
@@ -113,49 +114,6 @@ make_system(void)
 	os = &system_table;
 }
 
-static void
-repair_headers(uint8_t *p, size_t len)
-{
-	uint8_t salt[8];
-
-	if (len < SEGMENT_DATA_OFF)
-		return;
-	memcpy(p, "kvlogseg", 8);
-	put_u32(p + 8, sum_crc(p + 12, SEGMENT_FIXED_LEN - 12));
-	memcpy(salt, p + 64, 8);
-	put_u32(p + SEGMENT_LINK_OFF,
-	    ~sum_update(sum_update(UINT32_MAX, salt, 8),
-		p + SEGMENT_LINK_OFF + 4, SEGMENT_LINK_LEN - 4));
-}
-
-static void
-repair_records(uint8_t *p, size_t len)
-{
-	uint64_t off = SEGMENT_DATA_OFF;
-	uint32_t salt_sum;
-	struct record rec;
-
-	if (len < SEGMENT_DATA_OFF)
-		return;
-	salt_sum = sum_salt(get_u64(p + 64));
-	while (len - off >= RECORD_HEADER_SIZE + RECORD_EXT_MAX &&
-	       record_parse(p + off, UINT64_MAX, &rec)) {
-		uint32_t seed = sum_seed(salt_sum, off);
-		size_t covered = (size_t)(rec.key - (p + off)) + rec.key_len;
-		bool fits = rec.size <= len - off;
-
-		if (fits)
-			put_u32(p + off + 4,
-			    sum_from(seed, rec.value, rec.value_len));
-		if (covered <= len - off)
-			put_u32(
-			    p + off, sum_from(seed, p + off + 4, covered - 4));
-		if (!fits)
-			break;
-		off += rec.size;
-	}
-}
-
 /* What a scan says is also what the mapping says. */
 static void
 compare(const struct segment *seg, uint64_t off, const struct record *a,
@@ -248,9 +206,9 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		id = (struct file_id){get_u32(copy + 40), get_u32(copy + 44),
 		    get_u32(copy + 48), get_u16(copy + 52), get_u16(copy + 54)};
 	if ((data[0] & 1) != 0)
-		repair_headers(copy, file_len);
+		repair_segment_head(copy, file_len);
 	if ((data[0] & 2) != 0)
-		repair_records(copy, file_len);
+		repair_segment_records(copy, file_len);
 	if (segment_open(&dir, "00000001.seg", &id, &seg, NULL) == KVLOG_OK) {
 		FUZZ_CHECK(segment_limit(seg) <= seg->map.len);
 		FUZZ_CHECK(segment_end(seg) <= seg->map.len);

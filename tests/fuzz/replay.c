@@ -11,13 +11,19 @@
 
 #include "fuzz.h"
 
+#include "base.h"
 #include "files.h"
 #include "rng.h"
 
 #include <signal.h>
 
-#define CHANGED 300 /* versions of each file */
-#define CHANGES 6   /* at most, in each of them */
+#if defined __SANITIZE_ADDRESS__ || defined __SANITIZE_THREAD__
+#define CHANGED_ALL 1500 /* versions of all files together, about */
+#else
+#define CHANGED_ALL 9000
+#endif
+#define CHANGED_MAX 300 /* of one */
+#define CHANGES 6       /* at most, in each of them */
 
 static const char *current = "nothing";
 static unsigned version;
@@ -68,7 +74,7 @@ change(struct rng *rng, uint8_t *bytes, size_t len)
 }
 
 static void
-replay(const char *path)
+replay(const char *path, unsigned changed_count)
 {
 	struct rng rng;
 	size_t len;
@@ -80,7 +86,7 @@ replay(const char *path)
 	version = 0;
 	(void)LLVMFuzzerTestOneInput(bytes, len);
 	rng_init(&rng, len);
-	for (version = 1; version <= CHANGED; version++) {
+	for (version = 1; version <= changed_count; version++) {
 		memcpy(changed, bytes, len);
 		(void)LLVMFuzzerTestOneInput(
 		    changed, change(&rng, changed, len));
@@ -96,6 +102,7 @@ replay_corpus(const char *program)
 	const char *name = strstr(program, "fuzz_");
 	struct tree tree;
 	char dir[1024];
+	unsigned changed;
 
 	/* The last one: directories may be called so too. */
 	for (const char *next = name; next != NULL;
@@ -106,10 +113,11 @@ replay_corpus(const char *program)
 	    src != NULL ? src : ".", name + 5);
 	tree_read(dir, &tree);
 	FUZZ_CHECK(tree.count > 0);
+	changed = (unsigned)min_u64(CHANGED_MAX, CHANGED_ALL / tree.count);
 	for (size_t i = 0; i < tree.count; i++) {
 		char *path = files_path(dir, tree.files[i].name);
 
-		replay(path);
+		replay(path, changed);
 		free(path);
 	}
 	tree_fini(&tree);
@@ -122,7 +130,7 @@ main(int argc, char **argv)
 	(void)signal(SIGSEGV, say_where);
 	(void)signal(SIGBUS, say_where);
 	for (int i = 1; i < argc; i++)
-		replay(argv[i]);
+		replay(argv[i], CHANGED_MAX);
 	if (argc == 1)
 		replay_corpus(argv[0]);
 	return 0;

@@ -84,7 +84,24 @@ desc_close(uint32_t at)
 
 /* Paths lead from "/"; there is no other working directory. */
 
-/* The node of path's directory, and its last name (DISK_NONE for "/"). */
+/* The directory that this one is in; the root is in itself. */
+static uint32_t
+parent_of(uint32_t dir)
+{
+	for (uint32_t i = 0; i < sim.disk.node_count; i++) {
+		const struct names *names = node_at(i)->seen;
+
+		if (node_at(i)->kind != NODE_DIR || names == NULL)
+			continue;
+		for (uint32_t j = 0; j < names->count; j++)
+			if (names->entry[j].node == dir)
+				return i;
+	}
+	return DISK_ROOT;
+}
+
+/* The node of path's directory, and its last name (DISK_NONE for "/", and
+ * where the path ends in ".."). */
 static int
 walk(const char *path, uint32_t *ret_dir, uint32_t *ret_name)
 {
@@ -99,8 +116,6 @@ walk(const char *path, uint32_t *ret_dir, uint32_t *ret_name)
 		memcpy(name, path, len);
 		name[len] = '\0';
 		path += len + strspn(path + len, "/");
-		if (strcmp(name, "..") == 0)
-			disk_bug("\"..\" in a path is not simulated");
 		if (len == 0 || strcmp(name, ".") == 0)
 			continue;
 		if (next != DISK_NONE)
@@ -109,7 +124,11 @@ walk(const char *path, uint32_t *ret_dir, uint32_t *ret_name)
 			return ENOENT;
 		if (node_at(dir)->kind != NODE_DIR)
 			return ENOTDIR;
-		next = disk_name(name);
+		next = DISK_NONE;
+		if (strcmp(name, "..") == 0)
+			dir = parent_of(dir);
+		else
+			next = disk_name(name);
 	}
 	*ret_dir = dir;
 	*ret_name = next;
@@ -840,6 +859,29 @@ sim_pid(void)
 	return sim.world.pid;
 }
 
+/* A thread has one turn, from its start to its end.  One that waits for work
+ * has none: it cannot be started here. */
+static int
+sim_thread_start(
+    pthread_t *ret_thread, const char *name, void *(*fn)(void *arg), void *arg)
+{
+	int error = ENTER(SIMOS_THREAD, "%s", name);
+
+	if (error != 0)
+		return error;
+	if (strcmp(name, "kvlog") == 0)
+		disk_bug("the background thread: open with NOTHREAD");
+	*ret_thread = pthread_self();
+	(void)fn(arg);
+	return 0;
+}
+
+static void
+sim_thread_join(pthread_t thread)
+{
+	(void)thread;
+}
+
 const struct os_table os_sim = {
     .mkdir = sim_mkdir,
     .open_dir = sim_open_dir,
@@ -880,6 +922,9 @@ const struct os_table os_sim = {
     .boot_id = sim_boot_id,
     .pid = sim_pid,
     .cpu_count = sim_cpu_count,
+
+    .thread_start = sim_thread_start,
+    .thread_join = sim_thread_join,
 
     .malloc = sim_malloc,
     .calloc = sim_calloc,

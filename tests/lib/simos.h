@@ -128,6 +128,7 @@
 	X(TICKS, "ticks", false, false)                                        \
 	X(BOOT_ID, "boot_id", false, false)                                    \
 	X(PID, "pid", false, false)                                            \
+	X(THREAD, "thread", false, false)                                      \
 	X(MALLOC, "malloc", false, false)
 
 enum simos_kind {

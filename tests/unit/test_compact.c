@@ -784,7 +784,7 @@ START_TEST(want_of_space_changes_nothing)
 		    (int)st, err.text);
 		if (st == KVLOG_NOSPACE) {
 			refused++;
-			ck_assert_ptr_nonnull(strstr(err.text, "free some"));
+			ck_assert_ptr_nonnull(strstr(err.text, "make room"));
 			ck_assert_uint_eq(report.run_count, 0);
 			ck_assert_uint_eq(
 			    report.bytes_after, report.bytes_before);

@@ -85,9 +85,12 @@ START_TEST(sys_chooses_the_status)
 	ck_assert_int_eq(err_sys(&err, ENOSPC, "a"), KVLOG_NOSPACE);
 	ck_assert_int_eq(err.status, KVLOG_NOSPACE);
 	ck_assert_int_eq(err.sys_errno, ENOSPC);
-	ck_assert_str_eq(err.text, "a: No space left on device");
+	ck_assert_str_eq(
+	    err.text, "a: No space left on device; make room on the disk");
 	ck_assert_int_eq(err_sys(&err, EDQUOT, "a"), KVLOG_NOSPACE);
+	ck_assert_ptr_nonnull(strstr(err.text, "; make room within the quota"));
 	ck_assert_int_eq(err_sys(&err, EFBIG, "a"), KVLOG_NOSPACE);
+	ck_assert_ptr_nonnull(strstr(err.text, "(ulimit -f)"));
 	ck_assert_int_eq(err_sys(&err, ENOMEM, "a"), KVLOG_NOMEM);
 	ck_assert_int_eq(err_sys(&err, EIO, "a"), KVLOG_IO);
 	ck_assert_int_eq(err_sys(&err, EACCES, "a"), KVLOG_IO);

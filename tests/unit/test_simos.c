@@ -151,6 +151,18 @@ end_at_once(void *arg, const char *name)
 	return 42;
 }
 
+static uint64_t
+inode_of(const char *path)
+{
+	struct os_stat st;
+	int fd;
+
+	ck_assert_int_eq(os->open_dir(path, &fd), 0);
+	ck_assert_int_eq(os->stat(fd, &st), 0);
+	ck_assert_int_eq(os->close(fd), 0);
+	return st.ino;
+}
+
 START_TEST(names_behave_as_the_systems_do)
 {
 	struct os_stat st;
@@ -187,6 +199,12 @@ START_TEST(names_behave_as_the_systems_do)
 	ck_assert_int_eq(os->stat(other, &st), 0);
 	ck_assert(st.is_dir && !st.is_regular);
 	ck_assert_int_eq(os->close(other), 0);
+	ck_assert_uint_eq(inode_of("/store/sub/.."), inode_of("/store"));
+	ck_assert_uint_eq(inode_of("store/sub/../.."), inode_of("/"));
+	ck_assert_uint_eq(inode_of("/.."), inode_of("/"));
+	ck_assert_uint_eq(
+	    inode_of("/store/../store/sub"), inode_of("store/sub"));
+	ck_assert_int_eq(os->open_dir("/none/../store", &other), ENOENT);
 	ck_assert_int_eq(os->rename(dir, "c", "sub"), EISDIR);
 	ck_assert_int_eq(os->link(dir, "sub", "x"), EPERM);
 	ck_assert_int_eq(os->unlink(dir, "sub"), EISDIR);

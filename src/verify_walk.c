@@ -653,8 +653,13 @@ walk_seam(struct verify *v, size_t i, bool quick)
 	const struct segment_link *link = &f->seg->link;
 	struct place *p;
 
-	if (verify_same_set(v, i))
+	if (verify_same_set(v, i)) {
+		/* Nobody needs it: all parts have the same. */
+		if (!f->seg->link_ok && !f->made_up)
+			(void)verify_add(v, KVLOG_FINDING_LINK, i,
+			    SEGMENT_LINK_OFF, SEGMENT_LINK_LEN);
 		return;
+	}
 	if (f->seg->link_ok && prev->seg != NULL &&
 	    verify_seal(v, i - 1) == NULL && !prev->made_up) {
 		p = verify_add(v, KVLOG_FINDING_HISTORY, i, SEGMENT_LINK_OFF,
@@ -777,7 +782,8 @@ walk_file(struct verify *v, size_t i)
 	walk_set(v, i);
 	if (seg == NULL)
 		return KVLOG_OK;
-	if (i > 0 && (v->live[i - 1]->id.last + 1 == f->id.first))
+	if (i > 0 && (v->live[i - 1]->id.last + 1 == f->id.first ||
+			 verify_same_set(v, i)))
 		walk_seam(v, i, quick);
 	else if (i == 0 && !seg->link_ok && !f->made_up)
 		(void)verify_add(v, KVLOG_FINDING_LINK, i, SEGMENT_LINK_OFF,

@@ -490,6 +490,40 @@ START_TEST(want_of_memory_ends_a_walk_over_damage)
 END_TEST
 
 /*
+ * Of the last batch a part was left, behind which the log ended in damage.
+ * The hint that the next writer made of the segment had the number of that
+ * batch, as if all of it were there, and no later opening said that the store
+ * is degraded.
+ */
+START_TEST(a_store_stays_degraded_when_its_damaged_end_gets_a_hint)
+{
+	static const uint8_t zeros[1000];
+	struct kvlog_receipt receipt;
+	struct kvlog_op ops[2];
+
+	memset(ops, 0, sizeof ops);
+	for (unsigned i = 0; i < 2; i++) {
+		ops[i].type = KVLOG_OP_PUT;
+		ops[i].key = i == 0 ? "a" : "b";
+		ops[i].key_len = 1;
+	}
+	must_open(KVLOG_OPEN_CREATE);
+	MAKELOG_OK(put_number(0, KVLOG_DURABILITY_COMMIT));
+	MAKELOG_OK(kvlog_apply(db, ops, 2, NULL, &receipt, NULL));
+	close_store();
+	simos_power_loss(SIMOS_LOSS_ALL, 1);
+	makelog_poke(ONE, receipt.offset + (RECORD_HEADER_SIZE + 1 + 7) / 8 * 8,
+	    zeros, sizeof zeros);
+	for (unsigned i = 0; i < 3; i++) {
+		must_open(0);
+		ck_assert_uint_eq(get_stats().recovery & BAD_BITS, BAD_BITS);
+		maintain_all();
+		close_store();
+	}
+}
+END_TEST
+
+/*
  * Where the header of a key's record is damaged it may be another key's: the
  * interface said that only writes with a condition fail for that, and deletes
  * did too.
@@ -515,8 +549,8 @@ START_TEST(a_key_whose_header_is_damaged_can_be_put_but_not_deleted)
 	ck_assert_uint_eq(count_numbers(30), 30);
 	MAKELOG_OK(kvlog_delete(db, "key0", 4, NULL, NULL));
 
-	/* What is damaged may still be of this key, but the delete is newer,
-	 * also when it is found again. */
+	/* The newest record is whole, and says so, also when it is found
+	 * again; whatever the damaged one was. */
 	for (int i = 0; i < 2; i++) {
 		ck_assert_int_eq(
 		    kvlog_lookup(db, "key0", 4, &info), KVLOG_NOTFOUND);
@@ -1151,6 +1185,8 @@ main(void)
 	tcase_add_test(
 	    damage, a_key_whose_header_is_damaged_can_be_put_but_not_deleted);
 	tcase_add_loop_test(damage, damage_after_a_pause_is_no_torn_end, 0, 2);
+	tcase_add_test(
+	    damage, a_store_stays_degraded_when_its_damaged_end_gets_a_hint);
 	tcase_set_timeout(many, 30);
 	tcase_add_loop_test(many, many_bad_places_cost_their_number_only, 0, 2);
 	tcase_add_test(hostile, a_hint_of_2_to_the_64_entries_is_left_alone);

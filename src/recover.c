@@ -219,12 +219,12 @@ close_files(struct recoverer *rec)
 	file_list_fini(&rec->r->files);
 }
 
-/* Whether segments a and b, neighbours in the set, are parts of one output. */
+/* Whether a segment goes on with the output of the one before it in the set:
+ * only whole outputs are there. */
 static bool
-same_set(const struct segment *a, const struct segment *b)
+is_further_part(const struct segment *seg)
 {
-	return b->header.id.part > 1 &&
-	       a->header.id.first == b->header.id.first;
+	return seg->header.id.part > 1;
 }
 
 /* Whether the log went on behind a position: the page has no checksum, but
@@ -347,7 +347,7 @@ follow_links(struct recoverer *rec, bool *ret_gone)
 		const struct segment *next =
 		    i + 1 < rec->tiled ? set->segments[i + 1] : NULL;
 
-		if (next != NULL && next->link_ok && !same_set(seg, next)) {
+		if (next != NULL && next->link_ok && !is_further_part(next)) {
 			if (next->link.prev_salt != segment_last_salt(seg))
 				return err_set_at(rec->err, KVLOG_CORRUPT,
 				    segment_number(next), 0,
@@ -397,9 +397,11 @@ is_covered(const struct recoverer *rec, size_t i)
 	if (seg->header.kind == SEGMENT_PLAIN &&
 	    (i + 1 >= rec->tiled || !rec->set->segments[i + 1]->link_ok))
 		return false;
+	if (seg->header.kind == SEGMENT_OUTPUT &&
+	    seg->header.end == SEGMENT_DATA_OFF)
+		return true; /* an empty one */
 	return survey_from(rec, i) == segment_end(seg) &&
-	       (atomic_load(&seg->hinted_to) != 0 ||
-		   seg->header.kind == SEGMENT_OUTPUT); /* an empty one */
+	       atomic_load(&seg->hinted_to) != 0;
 }
 
 static enum kvlog_status
@@ -514,12 +516,7 @@ static uint64_t
 valid_at(const struct recoverer *rec, size_t i, size_t p)
 {
 	const struct survey *sv = &rec->surveys[i];
-	const struct segment *seg = rec->set->segments[i];
 
-	if (p == 0 && seg->link_ok &&
-	    (!sv->done || sv->count == 0 ||
-		survey_from(rec, i) != SEGMENT_DATA_OFF))
-		return seg->link.prev_last_seq;
 	if (p < sv->count)
 		return sv->pieces[p].kind != PIECE_BAD &&
 			       sv->pieces[p].first_seq != 0
@@ -670,8 +667,12 @@ judge_link(struct recoverer *rec, struct verdict *v, size_t i)
 	struct segment *prev = rec->set->segments[i - 1];
 	uint64_t expected;
 
-	if (same_set(prev, seg))
+	if (is_further_part(seg)) {
+		if (!seg->link_ok) /* it says what the first part's does */
+			note_damage(
+			    rec, seg, SEGMENT_LINK_OFF, SEGMENT_LINK_LEN);
 		return KVLOG_OK;
+	}
 	if (seg->link_ok) {
 		expected = seg->link.prev_last_seq;
 		if (expected <= reached(v))
@@ -750,7 +751,7 @@ judge_segment(struct recoverer *rec, struct verdict *v, size_t i)
  * off.
  */
 static enum kvlog_status
-judge_unreadable_end(struct recoverer *rec, const struct verdict *v)
+judge_unreadable_end(struct recoverer *rec, struct verdict *v)
 {
 	struct segment *seg = rec->set->segments[v->segment];
 
@@ -761,6 +762,7 @@ judge_unreadable_end(struct recoverer *rec, const struct verdict *v)
 		    " on; open the store read-only to save what can be read, "
 		    "or copy it to a good disk",
 		    rec->dir->path, seg->name, v->off);
+	v->torn = false;
 	note_damage(rec, seg, v->off, 0);
 	rec->r->flags |= KVLOG_RECOVERY_DEGRADED;
 	return KVLOG_OK;

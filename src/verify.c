@@ -98,28 +98,27 @@
 	X(STRANGER, "stranger", "not a file of the store")                     \
 	X(SPARE, "spare", "space kept for what comes")
 
+static const struct {
+	const char *name, *text;
+} kinds[] = {
+#define KIND(id, name, text) [KVLOG_FINDING_##id] = {name, text},
+    KINDS(KIND)
+#undef KIND
+};
+
 const char *
 verify_kind_name(enum kvlog_finding_kind kind)
 {
-	switch (kind) {
-#define KIND_NAME(id, name, text)                                              \
-	case KVLOG_FINDING_##id:                                               \
-		return name;
-		KINDS(KIND_NAME)
-	}
-	return "unknown";
+	if ((size_t)kind >= sizeof kinds / sizeof kinds[0] ||
+	    kinds[kind].name == NULL)
+		return "unknown";
+	return kinds[kind].name;
 }
 
 static const char *
-kind_text(enum kvlog_finding_kind kind)
+text_of(const struct place *p)
 {
-	switch (kind) {
-#define KIND_TEXT(id, name, text)                                              \
-	case KVLOG_FINDING_##id:                                               \
-		return text;
-		KINDS(KIND_TEXT)
-	}
-	return "unknown";
+	return p->text != NULL ? p->text : kinds[p->kind].text;
 }
 
 bool
@@ -239,7 +238,7 @@ judge(struct verify *v)
 	const uint64_t attested = v->warm ? VERIFY_NONE : v->attested;
 	uint64_t raised = 0;
 
-	for (size_t n = 0; n < v->place_count && !v->ended; n++) {
+	for (size_t n = 0; n < v->place_count; n++) {
 		struct place *p = &v->places[n];
 		uint64_t s = max_u64(p->s, raised);
 		uint64_t reached = max_u64(p->reached, raised);
@@ -339,8 +338,7 @@ add_missing_note(struct verify *v, size_t i, uint64_t end, const char *what,
 	struct place *p;
 
 	for (size_t n = 0; n < v->place_count; n++)
-		if (v->places[n].kind == KVLOG_FINDING_END &&
-		    v->places[n].damage && !v->places[n].dropped)
+		if (v->places[n].kind == KVLOG_FINDING_END)
 			return; /* that the log is too short is told */
 	p = verify_add(v, KVLOG_FINDING_END, i, end, 0);
 	if (p == NULL)
@@ -672,7 +670,7 @@ tell(const struct verify *v, const struct place *p)
 	    .key = p->key,
 	    .key_len = p->key_len,
 	    .older = p->older,
-	    .text = p->text != NULL ? p->text : kind_text(p->kind),
+	    .text = text_of(p),
 	};
 
 	if (p->kind == KVLOG_FINDING_SEGMENT)
@@ -734,8 +732,7 @@ verify_tell(struct verify *v)
 		return KVLOG_OK;
 	return err_set_at(v->err, KVLOG_CORRUPT, first->segment, first->off,
 	    "%s is damaged; of %" PRIu64 " findings the first: %s", v->dir.path,
-	    v->report->damage_count,
-	    first->text != NULL ? first->text : kind_text(first->kind));
+	    v->report->damage_count, text_of(first));
 }
 
 enum kvlog_status

@@ -22,6 +22,7 @@
 #include "hint.h"
 #include "hint_format.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <string.h>
 
@@ -37,8 +38,7 @@ say_wrong(struct verify *v, struct verify_hint *h, uint64_t off, uint64_t len,
 {
 	struct place *p;
 
-	if (h->wrong)
-		return; /* once is enough: it is made anew as a whole */
+	assert(!h->wrong); /* once is enough: it is made anew as a whole */
 	h->wrong = true;
 	p = verify_add(v, KVLOG_FINDING_HINT, VERIFY_NO_FILE, off, len);
 	if (p == NULL)

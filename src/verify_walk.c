@@ -178,8 +178,6 @@ find_nonzero(struct verify *v, const struct segment *seg, uint64_t from,
 				*ret_first = from + skip;
 			*ret_last = from + end;
 		}
-		if (got < len)
-			break;
 		from += len;
 		if (!verify_progress(v, got)) {
 			os->free(chunk);
@@ -231,8 +229,13 @@ check_link(struct verify *v, size_t i)
 	const struct segment *prev = i > 0 ? v->live[i - 1]->seg : NULL;
 	const char *wrong = NULL;
 
-	if (!seg->link_ok)
+	if (!seg->link_ok) {
+		/* A further part's is at no seam that would tell it. */
+		if (verify_same_set(v, i))
+			(void)verify_add(v, KVLOG_FINDING_LINK, i,
+			    SEGMENT_LINK_OFF, SEGMENT_LINK_LEN);
 		return;
+	}
 	if (link->first_seq != link->prev_last_seq + 1 &&
 	    (link->first_seq % RECORD_RANGE != 0 ||
 		link->first_seq <= link->prev_last_seq))
@@ -653,8 +656,6 @@ walk_seam(struct verify *v, size_t i, bool quick)
 	const struct segment_link *link = &f->seg->link;
 	struct place *p;
 
-	if (verify_same_set(v, i))
-		return;
 	if (f->seg->link_ok && prev->seg != NULL &&
 	    verify_seal(v, i - 1) == NULL && !prev->made_up) {
 		p = verify_add(v, KVLOG_FINDING_HISTORY, i, SEGMENT_LINK_OFF,

@@ -189,6 +189,9 @@ START_TEST(wrong_steps_are_named)
 		TRY(2, ops[2].value_len = (size_t)KVLOG_VALUE_MAX + 1,
 		    KVLOG_TOOBIG);
 #undef TRY
+	ops[0].key_len = 0;
+	ck_assert_int_eq(
+	    kvlog_apply(db, ops, 3, NULL, NULL, NULL), KVLOG_INVAL);
 	ck_assert_uint_eq(api_count(db), 0);
 	ck_assert_uint_eq(kvlog_last_seq(db), 0);
 }
@@ -204,6 +207,9 @@ START_TEST(refuses_nothing_to_do_and_a_condition_of_its_own)
 	    kvlog_apply(db, &op, 0, NULL, NULL, &failed), KVLOG_INVAL);
 	ck_assert_int_eq(
 	    kvlog_apply(db, NULL, 1, NULL, NULL, &failed), KVLOG_INVAL);
+	/* More than fit into memory: none is looked at. */
+	ck_assert_int_eq(
+	    kvlog_apply(db, &op, SIZE_MAX, NULL, NULL, &failed), KVLOG_NOMEM);
 	how.condition = KVLOG_IF_ABSENT;
 	ck_assert_int_eq(
 	    kvlog_apply(db, &op, 1, &how, NULL, &failed), KVLOG_INVAL);

@@ -192,6 +192,7 @@ START_TEST(refuses_options_out_of_range)
 	TRY(o.durability = KVLOG_DURABILITY_INTERVAL; o.interval_ms = 0);
 	TRY(o.segment_size = KVLOG_SEGMENT_SIZE_MIN - 1);
 	TRY(o.segment_size = 1);
+	TRY(o.index_mode = (enum kvlog_index_mode)77);
 	TRY(o.segment_size = KVLOG_SEGMENT_SIZE_MAX + 1);
 #undef TRY
 	ck_assert_int_eq(open_status("", &good, &err), KVLOG_INVAL);

@@ -382,6 +382,35 @@ START_TEST(null_handles_are_refused)
 	ck_assert_int_eq(kvlog_stats_get(db, &stats), KVLOG_INVAL);
 	ck_assert_uint_eq(kvlog_last_seq(NULL), 0);
 	ck_assert_uint_eq(kvlog_durable_seq(NULL), 0);
+	memset(&info, 1, sizeof info);
+	kvlog_iter_info(NULL, &info);
+	ck_assert_uint_eq(info.seq, 0);
+	ck_assert_uint_eq(info.segment, 0);
+	ck_assert_int_eq(kvlog_exists(db, NULL, 1), KVLOG_INVAL);
+	ck_assert_int_eq(
+	    kvlog_salvage(api_store, NULL, NULL, NULL, NULL), KVLOG_INVAL);
+}
+END_TEST
+
+/* Lengths that nobody wants to know. */
+START_TEST(lengths_need_not_be_asked_for)
+{
+	struct kvlog_iter *iter;
+	void *value;
+
+	api_put(db, "key", "value");
+	ck_assert_int_eq(kvlog_get_alloc(db, "key", 3, &value, NULL), KVLOG_OK);
+	ck_assert_mem_eq(value, "value", 5);
+	kvlog_free(value);
+	ck_assert_int_eq(kvlog_iter_create(db, NULL, 0, &iter), KVLOG_OK);
+	ck_assert_int_eq(kvlog_iter_next(iter), KVLOG_OK);
+	ck_assert_mem_eq(kvlog_iter_key(iter, NULL), "key", 3);
+	ck_assert_mem_eq(kvlog_iter_value(iter, NULL), "value", 5);
+	ck_assert_int_eq(kvlog_iter_seek(iter, NULL, 0), KVLOG_OK);
+	ck_assert_ptr_null(kvlog_iter_key(iter, NULL));
+	ck_assert_int_eq(kvlog_iter_next(iter), KVLOG_OK);
+	ck_assert_mem_eq(kvlog_iter_key(iter, NULL), "key", 3);
+	kvlog_iter_destroy(iter);
 }
 END_TEST
 
@@ -408,6 +437,7 @@ make_suite(void)
 	tcase_add_test(tc, many_keys);
 	tcase_add_test(tc, texts_and_versions);
 	tcase_add_test(tc, null_handles_are_refused);
+	tcase_add_test(tc, lengths_need_not_be_asked_for);
 	suite_add_tcase(suite, tc);
 	return suite;
 }

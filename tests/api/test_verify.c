@@ -666,6 +666,8 @@ START_TEST(a_store_without_damage_is_copied)
 	o.size = sizeof o;
 	o.flags = 0x80;
 	ck_assert_int_eq(kvlog_verify(api_store, &o, NULL, NULL), KVLOG_INVAL);
+	o.flags = KVLOG_VERIFY_QUICK | KVLOG_VERIFY_REBUILD_HINTS;
+	ck_assert_int_eq(kvlog_verify(api_store, &o, NULL, NULL), KVLOG_INVAL);
 	o.flags = KVLOG_VERIFY_QUICK;
 	ck_assert_int_eq(
 	    kvlog_salvage(api_store, api_new, &o, NULL, NULL), KVLOG_INVAL);

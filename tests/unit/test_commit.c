@@ -490,6 +490,28 @@ START_TEST(no_thread_sees_half_of_a_batch)
 END_TEST
 
 /* Bytes that a size_t cannot count are not allocated modulo its range. */
+/* A delete is a type, never a value. */
+START_TEST(an_empty_value_is_a_value)
+{
+	static const enum kvlog_index_mode modes[] = {
+	    KVLOG_INDEX_MEMORY, KVLOG_INDEX_HINTS};
+	struct kvlog_options o = KVLOG_OPTIONS_INIT;
+
+	open_store();
+	MAKELOG_OK(put("empty", 1));
+	MAKELOG_OK(put("empty", 0));
+	ck_assert_uint_eq(seq_of("empty"), 2);
+	close_store();
+	o.flags = KVLOG_OPEN_READONLY;
+	for (size_t i = 0; i < ARRAY_LEN(modes); i++) {
+		o.index_mode = modes[i];
+		MAKELOG_OK(kvlog_open(MAKELOG_STORE, &o, &db, &err));
+		ck_assert_uint_eq(seq_of("empty"), 2);
+		close_store();
+	}
+}
+END_TEST
+
 START_TEST(a_batch_may_have_more_steps_than_bytes_to_count_them)
 {
 	struct commit_op op;
@@ -588,6 +610,45 @@ START_TEST(a_rollover_seals_by_the_link)
 	close_store();
 	ck_assert(simos_peek(makelog_path(ONE), &bytes, &size));
 	ck_assert_uint_eq(sum_crc(bytes, (size_t)size), hash);
+}
+END_TEST
+
+/* A record ends where the segment does; with 8 bytes more it gets another. */
+START_TEST(a_segment_is_used_to_its_last_byte)
+{
+	for (size_t more = 0; more <= 8; more += 8) {
+		const struct segment *old;
+		uint64_t room;
+
+		open_store();
+		(void)fill_to(1);
+		old = lg->active;
+		room = log_room(old);
+		MAKELOG_OK(
+		    put("k", (size_t)room - RECORD_HEADER_SIZE - 1 + more));
+		ck_assert_uint_eq(receipt.segment, more == 0 ? 1 : 3);
+		ck_assert_uint_eq(log_room(old), more == 0 ? 0 : room);
+		ck_assert_uint_ge(
+		    lg->active->allocated, segment_end(lg->active));
+		(void)fill_to(2);
+		close_store();
+	}
+}
+END_TEST
+
+/* SEG-4, where writing began with some of the space only. */
+START_TEST(nothing_is_stored_behind_what_is_allocated)
+{
+	const uint64_t size = record_size(0, 1, 100);
+
+	open_store();
+	for (uint64_t less = 0; less <= 8; less += 8) {
+		lg->active->allocated = segment_end(lg->active) + size - less;
+		MAKELOG_OK(put("k", 100));
+		ck_assert_uint_eq(lg->active->allocated,
+		    less == 0 ? segment_end(lg->active) : MAKELOG_SIZE);
+	}
+	close_store();
 }
 END_TEST
 
@@ -1056,8 +1117,85 @@ START_TEST(a_hint_waits_for_durable_evidence)
 }
 END_TEST
 
+static const struct hint *
+last_hint(void)
+{
+	struct hint_list *list = hint_list_get(&db->hints);
+	const struct hint *hint = list->hints[list->count - 1];
+
+	hint_list_put(list);
+	return hint; /* nobody merges meanwhile */
+}
+
+/* A step of background work must not keep a sync waiting: it sorts a part of
+ * a large segment, up to some commit's beginning. */
+START_TEST(hints_of_a_large_segment_are_made_in_steps)
+{
+	const uint32_t much = 40000000; /* of which an eighth is a segment */
+	struct commit_op ops[3];
+	char keys[3][16];
+	struct record rec;
+	uint64_t to, big;
+
+	ck_assert_int_eq(open_at(MAKELOG_STORE, UINT64_C(8) << 20), KVLOG_OK);
+	ops[0] = op_of(RECORD_PUT, "much", much);
+	ops[0].value = calloc(much, 1);
+	ck_assert_ptr_nonnull(ops[0].value);
+	MAKELOG_OK(commit(ops, 1, false));
+	free((void *)(uintptr_t)ops[0].value);
+	MAKELOG_OK(put("a", 5000)); /* begins a segment */
+	MAKELOG_OK(put("b", 1));
+	big = segment_number(lg->active);
+	for (unsigned i = 0; i < 30000; i++) {
+		for (unsigned n = 0; n < 3; n++) {
+			snprintf(keys[n], sizeof keys[n], "%u-%u", i, n);
+			ops[n] = op_of(RECORD_PUT, keys[n], 0);
+		}
+		MAKELOG_OK(commit(ops, 3, false));
+	}
+	for (unsigned i = 0; i < 2; i++) { /* the second attests the first */
+		MAKELOG_OK(put("a", 1));
+		MAKELOG_OK(log_sync(lg, receipt.seq, &err));
+	}
+	ck_assert_uint_eq(segment_number(lg->active), big);
+	while (atomic_load(&lg->active->hinted_to) == 0)
+		ck_assert(log_write_hint(lg, false));
+	to = atomic_load(&lg->active->hinted_to);
+	ck_assert_uint_eq(last_hint()->entry_count, 2 + 3 * 21845);
+	ck_assert(segment_parse(lg->active, to, &rec));
+	ck_assert_uint_eq(rec.flags & (RECORD_CONT | RECORD_MORE), RECORD_MORE);
+	while (log_write_hint(lg, false))
+		;
+	ck_assert_uint_gt(atomic_load(&lg->active->hinted_to), to);
+	ck_assert_uint_lt(last_hint()->entry_count, 90000 - 65000);
+	close_store();
+}
+END_TEST
+
 /* That the next segment attests the sealed one is worth nothing before it is
  * synced itself. */
+/* Of what stands in the active segment a file covers no more than that. */
+START_TEST(a_hint_ends_where_durable_evidence_does)
+{
+	const size_t len = MAKELOG_VALUE_MAX;
+
+	simos_set_shadow(false);
+	MAKELOG_OK(open_at(MAKELOG_STORE, UINT64_C(2) << 20));
+	for (unsigned i = 0; i < 200; i++) {
+		MAKELOG_OK(put("k", len));
+		if (i == 99 || i == 100)
+			MAKELOG_OK(log_sync(lg, receipt.seq, &err));
+	}
+	ck_assert_uint_eq(segment_number(lg->active), 1);
+	ck_assert_uint_eq(lg->evidence_synced, 100);
+	while (log_write_hint(lg, false))
+		;
+	ck_assert_ptr_nonnull(makelog_hint());
+	ck_assert_uint_eq(lg->active->hinted_seq, 100);
+	close_store();
+}
+END_TEST
+
 START_TEST(a_sealed_segment_is_no_evidence_of_itself)
 {
 	bool more;
@@ -1165,6 +1303,107 @@ START_TEST(a_delete_that_is_lost_brings_its_value_back)
 }
 END_TEST
 
+/* Errors */
+
+static bool
+is_free(pthread_mutex_t *lock)
+{
+	if (pthread_mutex_trylock(lock) != 0)
+		return false;
+	pthread_mutex_unlock(lock);
+	return true;
+}
+
+static void
+expect_no_lock_held(const char *after)
+{
+	ck_assert_msg(is_free(&db->maintain_lock), "%s", after);
+	ck_assert_msg(is_free(&db->thread_lock), "%s", after);
+	ck_assert_msg(is_free(&lg->sync_lock), "%s", after);
+	ck_assert_msg(is_free(&lg->turn), "%s", after);
+	ck_assert_msg(is_free(&lg->wait_lock), "%s", after);
+	ck_assert_msg(is_free(&db->hints.lock), "%s", after);
+}
+
+START_TEST(a_refusal_keeps_no_lock)
+{
+	struct commit_op op, batch[2];
+	struct cursor *cursor;
+
+	open_store();
+	MAKELOG_OK(put("a", 1));
+	op = op_of(RECORD_PUT, "a", 1);
+	op.condition = KVLOG_IF_ABSENT;
+	ck_assert_int_eq(commit(&op, 1, false), KVLOG_CONFLICT);
+	expect_no_lock_held("a condition that does not hold");
+	op = op_of(RECORD_DELETE, "b", 0);
+	ck_assert_int_eq(commit(&op, 1, true), KVLOG_NOTFOUND);
+	expect_no_lock_held("a delete of nothing");
+	batch[0] = batch[1] = op;
+	for (uint64_t nth = 1; nth <= 2; nth++) {
+		simos_fail(SIMOS_MALLOC, nth, ENOMEM, false);
+		ck_assert_int_eq(commit(batch, 2, false), KVLOG_NOMEM);
+		expect_no_lock_held("a batch without memory");
+	}
+	for (uint64_t nth = 1; nth <= 4; nth++) {
+		simos_fail(SIMOS_MALLOC, nth, ENOMEM, false);
+		ck_assert_int_eq(
+		    store_cursor(db, NULL, 0, false, &cursor), KVLOG_NOMEM);
+		expect_no_lock_held("a walk without memory");
+	}
+	simos_fail_clear();
+	close_store();
+}
+END_TEST
+
+START_TEST(a_full_disk_keeps_no_lock)
+{
+	open_store();
+	ck_assert_int_eq(os->unlink(db->dir.fd, DIR_RESERVE_NAME), 0);
+	simos_set_capacity(simos_used());
+	MAKELOG_OK(put("a", (size_t)log_room(lg->active) - 29));
+	ck_assert_int_eq(put("b", 1), KVLOG_NOSPACE);
+	expect_no_lock_held("a put");
+	ck_assert_int_eq(log_mark(lg, false, &err), KVLOG_NOSPACE);
+	expect_no_lock_held("a mark");
+	(void)store_maintain_step(db);
+	expect_no_lock_held("maintenance");
+	simos_set_capacity(UINT64_MAX);
+	MAKELOG_OK(put("b", 1));
+	close_store();
+}
+END_TEST
+
+/* _i: which of the ways to sync meets the failure. */
+START_TEST(a_failed_sync_keeps_no_lock)
+{
+	bool more;
+	enum kvlog_status st;
+
+	open_store();
+	(void)fill_to(3);
+	simos_fail(SIMOS_SYNC, 1, EIO, true);
+	st = _i == 0   ? log_sync(lg, receipt.seq, &err)
+	     : _i == 1 ? log_sync_sealed(lg, &more, &err)
+		       : log_sync_mark(lg, &err);
+	ck_assert_int_eq(st, KVLOG_BROKEN);
+	expect_no_lock_held("the sync that failed");
+	ck_assert_int_eq(log_sync(lg, receipt.seq, &err), KVLOG_BROKEN);
+	expect_no_lock_held("a sync after it");
+	ck_assert_int_eq(put("a", 1), KVLOG_BROKEN);
+	expect_no_lock_held("a put after it");
+	ck_assert_int_eq(log_mark(lg, false, &err), KVLOG_BROKEN);
+	expect_no_lock_held("a mark after it");
+	ck_assert_int_eq(log_wait(lg, receipt.seq, 1), KVLOG_BROKEN);
+	expect_no_lock_held("waiting after it");
+	while (store_maintain_step(db))
+		;
+	expect_no_lock_held("maintenance after it");
+	simos_fail_clear();
+	ck_assert_int_eq(kvlog_close(db, &err), KVLOG_BROKEN);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -1183,9 +1422,12 @@ main(void)
 	tcase_add_test(tc, want_of_memory_writes_nothing);
 	tcase_add_test(
 	    tc, a_batch_may_have_more_steps_than_bytes_to_count_them);
+	tcase_add_test(tc, an_empty_value_is_a_value);
 
 	tc = makelog_case(suite, "rollover");
 	tcase_add_test(tc, a_rollover_seals_by_the_link);
+	tcase_add_test(tc, a_segment_is_used_to_its_last_byte);
+	tcase_add_test(tc, nothing_is_stored_behind_what_is_allocated);
 	tcase_add_test(tc, a_batch_never_spans_segments);
 	tcase_add_test(tc, a_spare_is_ready_when_it_is_wanted);
 	tcase_add_loop_test(
@@ -1202,9 +1444,11 @@ main(void)
 	tcase_add_test(tc, a_failed_store_breaks_the_log);
 	tcase_add_test(tc, waiting_ends_when_it_is_durable_or_too_late);
 
-	tc = makelog_case(suite, "marks and hints");
+	tc = makelog_case(suite, "marks_and_hints");
 	tcase_add_test(tc, a_mark_says_what_is_durable);
 	tcase_add_test(tc, a_hint_waits_for_durable_evidence);
+	tcase_add_test(tc, hints_of_a_large_segment_are_made_in_steps);
+	tcase_add_test(tc, a_hint_ends_where_durable_evidence_does);
 	tcase_add_test(tc, a_sealed_segment_is_no_evidence_of_itself);
 	tcase_add_test(tc, a_link_is_evidence_when_it_is_durable);
 	tcase_add_test(tc, a_hint_that_fails_is_not_tried_again);
@@ -1217,6 +1461,11 @@ main(void)
 	tcase_add_test(tc, no_thread_sees_half_of_a_batch);
 	tcase_add_test(tc, waiting_threads_are_woken);
 	suite_add_tcase(suite, tc);
+
+	tc = makelog_case(suite, "errors");
+	tcase_add_test(tc, a_refusal_keeps_no_lock);
+	tcase_add_test(tc, a_full_disk_keeps_no_lock);
+	tcase_add_loop_test(tc, a_failed_sync_keeps_no_lock, 0, 3);
 
 	tc = makelog_case(suite, "misuse");
 	tcase_add_test(tc, a_condition_on_a_damaged_record_is_corrupt);

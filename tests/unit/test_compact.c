@@ -388,6 +388,21 @@ START_TEST(a_tombstone_stays_while_it_hides_something)
 }
 END_TEST
 
+START_TEST(an_empty_value_is_no_tombstone)
+{
+	struct model model = {0};
+	struct kvlog *db = open_store(KVLOG_OPEN_CREATE, KVLOG_INDEX_MEMORY);
+
+	put(db, &model, "empty", 10);
+	put(db, &model, "empty", 0);
+	seal(db);
+	close_store(db);
+	tombstones_after(1, 1, 0);
+	expect(&model, "compacted");
+	model_fini(&model);
+}
+END_TEST
+
 /* Space and choice */
 
 /* Segments: three of dead records, four of live ones, three dead, one live. */
@@ -615,6 +630,8 @@ START_TEST(inputs_go_when_the_outputs_are_durable)
 		"store_word kvlog.lock", "unlink 00000001.seg",
 		"unlink 00000002.seg", "unlink 00000003.seg", "sync_dir",
 		NULL});
+	/* Then, and never before. */
+	ck_assert_uint_eq(calls_count(&calls, "unlink 00000001.seg"), 1);
 	ck_assert(!makelog_exists("00000001.seg"));
 	calls_fini(&calls);
 	expect(&model, "compacted");
@@ -786,6 +803,98 @@ START_TEST(want_of_space_changes_nothing)
 }
 END_TEST
 
+/* Where the active segment is to be sealed and no other can be made, nothing
+ * stays locked. */
+START_TEST(want_of_space_keeps_no_lock)
+{
+	struct model model = {0};
+	struct kvlog *db = open_store(KVLOG_OPEN_CREATE, KVLOG_INDEX_HINTS);
+	struct compaction c = {.dir = &db->dir,
+	    .set = db->set,
+	    .hints = &db->hints,
+	    .log = &db->log,
+	    .max_size = db->options.segment_size,
+	    .all = true};
+
+	put(db, &model, "a", 10);
+	simos_set_capacity(simos_used());
+	ck_assert_int_eq(compact_store(&c, &err), KVLOG_NOSPACE);
+	ck_assert_int_eq(pthread_mutex_trylock(&db->log.turn), 0);
+	pthread_mutex_unlock(&db->log.turn);
+	ck_assert_int_eq(pthread_mutex_trylock(&db->log.sync_lock), 0);
+	pthread_mutex_unlock(&db->log.sync_lock);
+	close_store(db);
+	expect(&model, "not compacted");
+	model_fini(&model);
+}
+END_TEST
+
+/*
+ * A run that is left because the disk is too full for it still holds what a
+ * tombstone of a later run hides.  Segments: three that shrink to two parts,
+ * four that are full, three that shrink to one.
+ */
+static void
+make_unequal_runs(struct model *model)
+{
+	struct kvlog *db = open_store(KVLOG_OPEN_CREATE, KVLOG_INDEX_MEMORY);
+
+	put(db, model, "a", 100);
+	for (unsigned i = 0; i < 7; i++) {
+		char key[] = "keep ?";
+
+		key[5] = (char)('a' + i);
+		put(db, model, key, i < 3 ? 1400 : 3400);
+		if (i < 3)
+			put(db, model, "x", 1700);
+		seal(db);
+	}
+	delete (db, model, "a");
+	for (unsigned i = 0; i < 3; i++) {
+		put(db, model, "x", 3300);
+		seal(db);
+	}
+	put(db, model, "x", 10);
+	close_store(db);
+}
+
+START_TEST(a_tombstone_stays_when_the_older_run_is_refused)
+{
+	struct model model = {0};
+	struct simos_state *base;
+	struct dir dir;
+	unsigned overtaken = 0;
+	uint64_t used;
+	enum kvlog_status st = KVLOG_NOSPACE;
+
+	make_unequal_runs(&model);
+	MAKELOG_OK(dir_open(&dir, STORE, 0644, NULL));
+	ck_assert_int_eq(os->unlink(dir.fd, "reserve"), 0);
+	dir_close(&dir);
+	base = simos_save();
+	used = simos_used();
+	for (uint64_t room = 0; st != KVLOG_OK || room < 65536; room += 4096) {
+		struct calls calls;
+		const char *later;
+
+		simos_restore(base);
+		simos_set_capacity(used + room);
+		calls_begin(&calls);
+		st = compact(0);
+		calls_end(&calls);
+		later = calls_find(calls.text, "rename 00000008-00000010.r");
+		overtaken +=
+		    later != NULL &&
+		    calls_find(later, "rename 00000001-00000003.r") != NULL;
+		calls_fini(&calls);
+		expect(&model, "on a full disk");
+	}
+	ck_assert_uint_ge(overtaken, 1);
+	simos_state_free(base);
+	model_fini(&model);
+}
+END_TEST
+
 /* Records that no interface writes yet */
 
 static struct makelog m;
@@ -937,7 +1046,10 @@ START_TEST(what_has_expired_goes)
 	rec.expiry_ms = 7001;
 	(void)makelog_add(&m, &rec);
 	makelog_begin(&m, 3);
-	(void)makelog_put(&m, "active", 10);
+	m.seq++;
+	rec = makelog_record(&m, RECORD_PUT, "active", 5, RECORD_EXPIRY);
+	rec.expiry_ms = 6500;
+	(void)makelog_add(&m, &rec);
 	makelog_end(&m);
 	makelog_fini(&m);
 
@@ -958,6 +1070,7 @@ START_TEST(what_has_expired_goes)
 	ck_assert_uint_lt(db->set->now_ms, 7001);
 	MAKELOG_OK(kvlog_get(db, "later", 5, buf, sizeof buf, &len));
 	ck_assert_int_eq(kvlog_exists(db, "old", 3), KVLOG_NOTFOUND);
+	ck_assert_int_eq(kvlog_exists(db, "active", 6), KVLOG_NOTFOUND);
 	close_store(db);
 	simos_set_clock_ms(8000);
 	must_compact(KVLOG_COMPACT_ALL);
@@ -1196,6 +1309,7 @@ main(void)
 	tcase_add_test(tc, no_run_in_any_order_changes_a_key);
 	tcase_add_test(tc, nothing_but_what_counts_is_left);
 	tcase_add_test(tc, a_tombstone_stays_while_it_hides_something);
+	tcase_add_test(tc, an_empty_value_is_no_tombstone);
 
 	tc = makelog_case(suite, "choice");
 	tcase_add_test(tc, what_is_worth_it_is_chosen);
@@ -1212,6 +1326,11 @@ main(void)
 	tcase_add_test(tc, the_caller_can_end_it_any_time);
 	tcase_add_test(tc, a_full_disk_can_be_compacted);
 	tcase_add_test(tc, want_of_space_changes_nothing);
+	tcase_add_test(tc, a_tombstone_stays_when_the_older_run_is_refused);
+
+	tc = makelog_case(suite, "locks");
+	tcase_set_timeout(tc, 10); /* it would wait for itself */
+	tcase_add_test(tc, want_of_space_keeps_no_lock);
 
 	tc = makelog_case(suite, "records");
 	tcase_add_test(tc, records_keep_all_they_have);

@@ -608,6 +608,38 @@ START_TEST(one_writer_of_all_processes)
 }
 END_TEST
 
+/* A byte that somebody else has. */
+static uint64_t taken;
+
+static int
+try_lock_but_taken(int fd, uint64_t off, enum os_lock kind)
+{
+	if (off == taken && kind != OS_LOCK_NONE)
+		return EAGAIN;
+	return os_real.try_lock(fd, off, kind);
+}
+
+/* Who does not become the writer keeps nobody from it: neither this process's
+ * other handles nor other processes. */
+START_TEST(who_cannot_lock_holds_nothing)
+{
+	struct control c, other;
+
+	make_page();
+	c = open_control(true);
+	taken = (UINT64_C(1) << 30) + (_i == 0 ? CONTROL_WRITER : CONTROL_OPEN);
+	table.try_lock = try_lock_but_taken;
+	ck_assert_int_eq(control_lock_writer(&c, &dir, 0, NULL), KVLOG_BUSY);
+	table.try_lock = os_real.try_lock;
+	ck_assert(!c.writer);
+	ck_assert_int_eq(lock_elsewhere(0), KVLOG_OK);
+	other = open_control(true);
+	ck_assert_int_eq(control_lock_writer(&other, &dir, 0, NULL), KVLOG_OK);
+	control_close(&other);
+	control_close(&c);
+}
+END_TEST
+
 START_TEST(no_writer_gets_in_while_another_process_opens)
 {
 	int fd;
@@ -716,6 +748,7 @@ main(void)
 	tcase_add_test(tc, one_writer_in_a_process);
 	tcase_add_test(tc, one_writer_of_all_processes);
 	tcase_add_test(tc, no_writer_gets_in_while_another_process_opens);
+	tcase_add_loop_test(tc, who_cannot_lock_holds_nothing, 0, 2);
 	tcase_add_test(tc, the_note_is_kept_and_checked);
 	tcase_add_test(tc, positions_are_packed);
 	suite_add_tcase(suite, tc);

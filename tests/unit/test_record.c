@@ -407,6 +407,7 @@ START_TEST(lag_attests_what_was_durable)
 	ck_assert_uint_eq(record_lag(UINT32_MAX, 0), RECORD_LAG_MAX);
 	ck_assert_uint_eq(record_lag(UINT64_C(1) << 39, 0), RECORD_LAG_MAX);
 	ck_assert_uint_eq(record_attests(UINT32_MAX, RECORD_LAG_MAX), 0);
+	ck_assert_uint_eq(record_attests(UINT64_C(1) << 39, RECORD_LAG_MAX), 0);
 	/* Before the first commit of a range everything is made durable. */
 	ck_assert_uint_eq(record_attests(r, RECORD_LAG_MAX), r - 1);
 	ck_assert_uint_eq(record_attests(r + 5, 100), r - 1);

@@ -104,6 +104,17 @@ finish(void)
 	makelog_fini(&m);
 }
 
+/* A medium that cannot be read from there on. */
+static int (*good_pread)(int, void *, size_t, uint64_t, size_t *);
+static uint64_t bad_from;
+
+static int
+bad_pread(int fd, void *buf, size_t len, uint64_t off, size_t *ret_len)
+{
+	return off + len > bad_from ? EIO
+				    : good_pread(fd, buf, len, off, ret_len);
+}
+
 /* The verdict within one segment. */
 
 START_TEST(a_whole_log_ends_where_its_records_end)
@@ -749,7 +760,8 @@ START_TEST(a_warm_page_says_where_the_log_ends)
 END_TEST
 
 /* Nothing on the disk says that segment 2 was durable, but the page, which is
- * of this boot, says that the log went on behind it: it was removed. */
+ * of this boot, says that the log went on behind it: it was removed.  1: not
+ * if the page is of another segment 3. */
 START_TEST(a_warm_page_attests_a_missing_segment)
 {
 	struct control_state state;
@@ -760,12 +772,15 @@ START_TEST(a_warm_page_attests_a_missing_segment)
 	puts_to(4);
 	makelog_begin(&m, 3);
 	put();
-	state = page_at(3, m.off, m.seg->header.salt);
+	state = page_at(3, m.off, m.seg->header.salt + (_i == 1));
 	makelog_end(&m);
 	make_page(&state, NULL);
 	ck_assert_int_eq(os->unlink(m.dir.fd, TWO), 0);
-	find();
-	expect_error(2, "segment 2 is missing");
+	found_init(&f, true);
+	if (_i == 0)
+		expect_error(2, "segment 2 is missing");
+	else
+		expect_log(1, offs[2] + LEN, 2, CRASH | DISCARDED);
 	finish();
 }
 END_TEST
@@ -908,6 +923,9 @@ START_TEST(a_page_that_does_not_fit_the_files_is_stale)
 	puts_to(3);
 	state = page_at(1, offs[3], m.seg->header.salt);
 	switch (_i) {
+	case 5: /* that before the first one */
+		state.position = control_pos(0, offs[3]);
+		break;
 	case 0:
 		state.active_salt++;
 		break;
@@ -961,20 +979,74 @@ START_TEST(a_segment_named_but_not_published_is_adopted)
 }
 END_TEST
 
-/* A record in it was never published: not that of the page. */
-START_TEST(a_next_segment_of_another_end_is_not_adopted)
+/* 0: a record before it was never published; 1: the page is of a third one. */
+START_TEST(a_next_segment_that_the_page_cannot_mean_is_not_adopted)
 {
 	struct control_state state;
 
 	begin();
 	puts_to(2);
-	state = page_at(1, offs[2], m.seg->header.salt);
+	state = page_at(1, _i == 0 ? offs[2] : m.off, m.seg->header.salt);
+	if (_i == 1)
+		state.active_salt++;
 	makelog_begin(&m, 2);
 	makelog_end(&m);
 	make_page(&state, NULL);
 	found_init(&f, true);
 	expect_log(2, SEGMENT_DATA_OFF, 2, CRASH | SCANNED);
 	ck_assert(!f.r.warm);
+	finish();
+}
+END_TEST
+
+/* Its link says nothing any more, and so nothing is known of segment 1. */
+START_TEST(a_next_segment_without_a_link_is_not_adopted)
+{
+	struct control_state state;
+
+	begin();
+	puts_to(2);
+	state = page_at(1, m.off, m.seg->header.salt);
+	makelog_begin(&m, 2);
+	makelog_end(&m);
+	makelog_flip(TWO, LINK_OFF + 9);
+	make_page(&state, NULL);
+	found_init(&f, true);
+	ck_assert_int_eq(f.st, KVLOG_OK);
+	ck_assert(!f.r.warm);
+	ck_assert_uint_eq(f.r.last_seq, 2);
+	finish();
+}
+END_TEST
+
+/* What cannot be read may be commits, and be readable tomorrow: no torn end
+ * that a writer may cut off. */
+START_TEST(an_end_that_cannot_be_read_is_left_to_the_user)
+{
+	static struct os_table table;
+	const struct os_table *good = os;
+
+	makelog_init(&m);
+	m.size = 4 * 4096;
+	makelog_begin(&m, 1);
+	puts_to(50); /* the 45th reaches into the next block */
+	makelog_end(&m);
+	table = *os;
+	table.pread = bad_pread;
+	good_pread = os->pread;
+	bad_from = 8192;
+	os = &table;
+	found_init(&f, _i == 1);
+	os = good;
+	if (_i == 1) {
+		ck_assert_int_eq(f.st, KVLOG_IO);
+		ck_assert_uint_eq(f.err.segment, 1);
+		ck_assert_uint_eq(f.err.offset, offs[45]);
+		ck_assert_ptr_nonnull(strstr(f.err.text, "read-only"));
+	} else {
+		expect_log(1, offs[45], 44, CRASH | DAMAGE | DEGRADED);
+		expect_damage(1, 0);
+	}
 	finish();
 }
 END_TEST
@@ -1193,6 +1265,12 @@ START_TEST(a_complete_set_of_parts_counts)
 	expect_log(3, m.off, 6, CRASH | SCANNED);
 	ck_assert_uint_eq(f.set->segments[1]->header.id.part, 2);
 	found_fini(&f);
+	/* The link of the second part is at no seam, but damage all the same. */
+	makelog_flip("00000001-00000002.r3.2of2.seg", LINK_OFF + 9);
+	find();
+	expect_log(3, m.off, 6, CRASH | SCANNED | DAMAGE);
+	expect_damage(1, LINK_LEN);
+	found_fini(&f);
 	/* Without the second part the inputs do. */
 	ck_assert_int_eq(
 	    os->unlink(m.dir.fd, "00000001-00000002.r3.2of2.seg"), 0);
@@ -1244,6 +1322,24 @@ START_TEST(damage_in_an_output_is_a_known_range)
 	find();
 	expect_log(2, m.off, 6, DAMAGE | DEGRADED | CRASH | SCANNED);
 	expect_damage(1, LEN);
+	ck_assert_uint_eq(f.set->segments[0]->bad_count, 1);
+	finish();
+}
+END_TEST
+
+/* Cut exactly before its first record it was taken for one without records. */
+START_TEST(an_output_that_has_lost_its_records_is_damaged)
+{
+	const char *name = "00000001-00000002.r3.1of1.seg";
+	int fd;
+
+	make_three(one_output);
+	ck_assert_int_eq(os->open(m.dir.fd, name, OS_OPEN_WRITE, 0, &fd), 0);
+	ck_assert_int_eq(os->truncate(fd, SEGMENT_DATA_OFF), 0);
+	os->close(fd);
+	find();
+	ck_assert_int_eq(f.st, KVLOG_OK);
+	ck_assert_uint_eq(f.r.flags & (DAMAGE | DEGRADED), DAMAGE | DEGRADED);
 	ck_assert_uint_eq(f.set->segments[0]->bad_count, 1);
 	finish();
 }
@@ -1402,17 +1498,21 @@ main(void)
 
 	tc = makelog_case(suite, "page");
 	tcase_add_test(tc, a_warm_page_says_where_the_log_ends);
-	tcase_add_test(tc, a_warm_page_attests_a_missing_segment);
+	tcase_add_loop_test(tc, a_warm_page_attests_a_missing_segment, 0, 2);
 	tcase_add_test(tc, a_warm_page_with_an_intent_ends_the_segment);
 	tcase_add_test(tc, bad_bytes_below_a_warm_position_are_damage);
 	tcase_add_test(tc, a_page_of_another_boot_is_stale);
 	tcase_add_test(tc, a_note_of_later_is_not_held_against_a_reader);
 	tcase_add_test(tc, beside_a_writer_there_was_no_crash);
 	tcase_add_loop_test(
-	    tc, a_page_that_does_not_fit_the_files_is_stale, 0, 5);
+	    tc, a_page_that_does_not_fit_the_files_is_stale, 0, 6);
 	tcase_add_loop_test(
 	    tc, a_segment_named_but_not_published_is_adopted, 0, 2);
-	tcase_add_test(tc, a_next_segment_of_another_end_is_not_adopted);
+	tcase_add_loop_test(
+	    tc, a_next_segment_that_the_page_cannot_mean_is_not_adopted, 0, 2);
+	tcase_add_test(tc, a_next_segment_without_a_link_is_not_adopted);
+	tcase_add_loop_test(
+	    tc, an_end_that_cannot_be_read_is_left_to_the_user, 0, 2);
 	tcase_add_test(tc, a_poisoned_page_is_noticed);
 	tcase_add_loop_test(
 	    tc, a_log_that_ends_before_its_note_is_damaged, 0, 2);
@@ -1426,6 +1526,7 @@ main(void)
 	tcase_add_test(tc, parts_of_two_sets_are_none);
 	tcase_add_test(tc, a_part_that_cannot_be_read_makes_its_set_incomplete);
 	tcase_add_test(tc, damage_in_an_output_is_a_known_range);
+	tcase_add_test(tc, an_output_that_has_lost_its_records_is_damaged);
 	tcase_add_test(tc, a_segment_with_its_hint_is_not_read);
 	tcase_add_test(tc, what_was_found_is_said);
 	tcase_add_test(tc, want_of_memory_is_said);

@@ -236,6 +236,39 @@ START_TEST(numbers_that_damage_took_do_not_come_again)
 }
 END_TEST
 
+/* The first of two parts, and no second one. */
+static void
+make_lone_part(uint32_t round, uint8_t uuid)
+{
+	struct segment_header header = {.kind = SEGMENT_OUTPUT,
+	    .id = {1, 2, round, 1, 2},
+	    .size = MAKELOG_SIZE,
+	    .end = SEGMENT_DATA_OFF};
+	struct makelog part;
+	char name[DIR_NAME_LEN];
+
+	makelog_init(&part);
+	part.store.uuid[0] ^= uuid;
+	header.store = part.store;
+	dir_make_name(name, &header.id, "seg");
+	makelog_begin_as(&part, &header, name);
+	makelog_fini(&part);
+}
+
+START_TEST(what_is_of_another_store_stays)
+{
+	begin();
+	puts_to(2);
+	makelog_end(&m);
+	make_lone_part(1, 0);
+	make_lone_part(2, 1);
+	find_and_repair();
+	ck_assert(!makelog_exists("00000001-00000002.r1.1of2.seg"));
+	ck_assert(makelog_exists("00000001-00000002.r2.1of2.seg"));
+	finish();
+}
+END_TEST
+
 START_TEST(leftovers_go_and_the_rest_stays)
 {
 	begin();
@@ -773,6 +806,7 @@ size_of(const char *name)
 START_TEST(a_full_disk_takes_the_reserve_if_it_may)
 {
 	struct segment_plan plan;
+	struct os_stat before, after;
 	struct segment *seg;
 	bool reserve = true;
 
@@ -794,10 +828,14 @@ START_TEST(a_full_disk_takes_the_reserve_if_it_may)
 	ck_assert(makelog_exists("reserve"));
 	ck_assert(!makelog_exists("spare"));
 
+	/* The very file: what is freed first, others may take. */
+	ck_assert_int_eq(os->stat_name(m.dir.fd, "reserve", &before), 0);
 	plan = plan_of(100, true);
 	plan.size = 4 * MAKELOG_SIZE;
 	MAKELOG_OK(repair_new_segment(&m.dir, &plan, &seg, &reserve, NULL));
 	ck_assert(reserve);
+	ck_assert_int_eq(os->stat_name(m.dir.fd, "spare", &after), 0);
+	ck_assert_uint_eq(after.ino, before.ino);
 	ck_assert(!makelog_exists("reserve"));
 	ck_assert_uint_eq(size_of("spare"), MAKELOG_SIZE);
 	ck_assert_uint_eq(seg->header.size, MAKELOG_SIZE);
@@ -934,10 +972,11 @@ main(void)
 	tcase_add_test(tc, a_new_range_is_above_all_numbers_seen);
 	tcase_add_test(tc, numbers_that_damage_took_do_not_come_again);
 	tcase_add_test(tc, leftovers_go_and_the_rest_stays);
+	tcase_add_test(tc, what_is_of_another_store_stays);
 	tcase_add_test(tc, repair_may_stop_anywhere);
 	tcase_add_loop_test(tc, repair_may_fail_anywhere, 0, 9);
 
-	tc = makelog_case(suite, "failed sync");
+	tc = makelog_case(suite, "failed_sync");
 	tcase_add_test(tc, what_was_not_durable_is_copied_into_one_output);
 	tcase_add_test(tc, damage_stays_damage_when_it_is_copied);
 	tcase_add_test(tc, damage_below_a_hint_does_not_stop_the_copy);

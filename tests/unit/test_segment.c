@@ -855,8 +855,27 @@ START_TEST(resync_finds_the_next_record)
 }
 END_TEST
 
-/* A value may hold anything, the bytes of other records of this very segment
- * among it: moved, they do not pass. */
+START_TEST(resync_finds_a_record_at_the_very_end)
+{
+	static const uint8_t value[4096];
+	const uint64_t last_size = record_size(0, 1, 0);
+	struct segment *seg = segtest_create(1, 8192);
+	struct segment_scan scan;
+	uint64_t one, last;
+
+	one = segtest_record(seg, RECORD_PUT, 1, "long", 4, value,
+	    8192 - last_size - SEGMENT_DATA_OFF - RECORD_HEADER_SIZE - 4);
+	last = segtest_delete(seg, 2, "k");
+	ck_assert_uint_eq(last + last_size, 8192);
+	segtest_flip(seg, one + 1);
+	ck_assert_int_eq(segment_scan_init(&scan, seg, one, 8192), 0);
+	ck_assert(segment_scan_resync(&scan));
+	ck_assert_uint_eq(scan.off, last);
+	segment_scan_fini(&scan);
+	segment_close(seg);
+}
+END_TEST
+
 /* A value that looks like a header with the longest key at every place, of
  * many windows: what stands behind it is found, and soon. */
 START_TEST(resync_is_not_held_up_by_what_looks_like_headers)
@@ -896,6 +915,8 @@ START_TEST(resync_is_not_held_up_by_what_looks_like_headers)
 }
 END_TEST
 
+/* A value may hold anything, the bytes of other records of this very segment
+ * among it: moved, they do not pass. */
 START_TEST(resync_does_not_fall_for_records_in_values)
 {
 	struct segment *seg = segtest_create(1, SEGTEST_SIZE);
@@ -1016,6 +1037,7 @@ main(void)
 	tcase_add_test(tc, a_newer_record_is_told);
 	tcase_add_test(tc, resync_finds_the_next_record);
 	tcase_add_test(tc, resync_is_not_held_up_by_what_looks_like_headers);
+	tcase_add_test(tc, resync_finds_a_record_at_the_very_end);
 	tcase_add_test(tc, resync_does_not_fall_for_records_in_values);
 	tcase_add_test(tc, unreadable_blocks_are_bad_bytes);
 	suite_add_tcase(suite, tc);

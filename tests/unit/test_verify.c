@@ -16,6 +16,7 @@
 #include "victim.h"
 
 #include <errno.h>
+#include <stdlib.h>
 
 #define ONE "00000001.seg"
 #define TWO "00000002.seg"
@@ -1517,6 +1518,1095 @@ START_TEST(want_of_memory_is_said)
 }
 END_TEST
 
+/* What is rare */
+
+static const struct one *
+expect_some(enum kvlog_finding_kind kind, const char *file, uint64_t off)
+{
+	for (size_t i = 0; i < got.count; i++)
+		if (got.all[i].kind == kind && got.all[i].off == off &&
+		    strcmp(got.all[i].file, file) == 0)
+			return &got.all[i];
+	print_found();
+	ck_abort_msg(
+	    "wanted %s in %s at %" PRIu64, kvlog_finding_name(kind), file, off);
+}
+
+static void
+expect_no(enum kvlog_finding_kind kind)
+{
+	if (find_kind(kind) != NULL) {
+		print_found();
+		ck_abort_msg("no %s was wanted", kvlog_finding_name(kind));
+	}
+}
+
+START_TEST(kinds_have_names_of_their_own)
+{
+	unsigned named = 0;
+
+	for (unsigned a = 0; a < 100; a++) {
+		const char *name =
+		    kvlog_finding_name((enum kvlog_finding_kind)a);
+
+		if (strcmp(name, "unknown") == 0)
+			continue;
+		named++;
+		for (unsigned b = 0; b < a; b++)
+			ck_assert_str_ne(name,
+			    kvlog_finding_name((enum kvlog_finding_kind)b));
+	}
+	ck_assert_uint_eq(named, 26);
+	ck_assert_str_eq(
+	    kvlog_finding_name(KVLOG_FINDING_STALE_HINT), "stale-hint");
+	ck_assert_str_eq(
+	    kvlog_finding_name((enum kvlog_finding_kind) - 1), "unknown");
+}
+END_TEST
+
+/* A record of these flags, kept as it is. */
+static uint64_t
+add(unsigned type, const char *key, unsigned flags)
+{
+	struct record rec = makelog_record(
+	    &m, type, key, type == RECORD_PUT ? VALUE : 0, flags);
+
+	return makelog_add(&m, &rec);
+}
+
+static void
+end_attested(void)
+{
+	m.durable = m.seq;
+	(void)makelog_mark(&m, true);
+	makelog_end(&m);
+}
+
+START_TEST(a_lag_that_says_nothing_contradicts_nothing)
+{
+	struct record rec;
+
+	makelog_init(&m);
+	makelog_begin(&m, 1);
+	m.seq++;
+	rec = makelog_record(&m, RECORD_PUT, "kk", VALUE, 0);
+	rec.lag = RECORD_LAG_MAX;
+	(void)makelog_add(&m, &rec);
+	end_attested();
+	verify();
+	expect_clean();
+	ck_assert_uint_eq(got.report.attested_seq, 1);
+	makelog_fini(&m);
+}
+END_TEST
+
+/* 0: a mark with a bucket; 1: one of a commit that is nowhere. */
+START_TEST(wrong_marks_are_told)
+{
+	uint64_t off;
+
+	makelog_init(&m);
+	makelog_begin(&m, 1);
+	put("aa");
+	if (_i == 0) {
+		off = add(RECORD_MARK, "", RECORD_BUCKET);
+	} else {
+		m.seq = 7;
+		off = add(RECORD_MARK, "", 0);
+		m.seq = 1;
+	}
+	end_attested();
+	verify();
+	(void)expect_one(KVLOG_FINDING_CONTENT, ONE, off);
+	ck_assert_uint_eq(got.report.last_seq, 1);
+	makelog_fini(&m);
+}
+END_TEST
+
+START_TEST(a_number_that_is_there_twice_is_told)
+{
+	uint64_t off;
+
+	makelog_init(&m);
+	makelog_begin(&m, 1);
+	put("aa");
+	put("bb");
+	off = m.off;
+	m.seq--;
+	put("cc");
+	put("dd");
+	end_attested();
+	verify();
+	(void)expect_one(KVLOG_FINDING_CONTENT, ONE, off);
+	ck_assert_uint_eq(got.report.last_seq, 3);
+	ck_assert_uint_eq(got.report.commit_count, 3);
+	makelog_fini(&m);
+}
+END_TEST
+
+/* 0: the next commit begins; 1: another one goes on, whose beginning is not
+ * there; 2: commits before it are missing, too. */
+START_TEST(a_batch_that_does_not_go_on_is_told)
+{
+	uint64_t off;
+
+	makelog_init(&m);
+	makelog_begin(&m, 1);
+	put("aa");
+	m.seq += _i == 2 ? 4 : 1;
+	off = add(RECORD_PUT, "bb", RECORD_MORE);
+	m.seq++;
+	(void)add(RECORD_PUT, "cc", _i == 1 ? RECORD_CONT : 0);
+	put("dd");
+	end_attested();
+	verify();
+	ck_assert_int_eq(got.st, KVLOG_CORRUPT);
+	(void)expect_some(KVLOG_FINDING_COMMIT, ONE, off);
+	ck_assert_uint_eq(
+	    expect_some(KVLOG_FINDING_COMMIT, ONE, off)->first_seq,
+	    _i == 2 ? 5 : 2);
+	if (_i == 1)
+		(void)expect_some(KVLOG_FINDING_COMMIT, ONE, off + LEN);
+	if (_i == 2) {
+		ck_assert_uint_eq(
+		    expect_some(KVLOG_FINDING_MISSING, ONE, off)->first_seq, 2);
+		ck_assert_uint_eq(
+		    expect_some(KVLOG_FINDING_MISSING, ONE, off)->last_seq, 4);
+	}
+	ck_assert_uint_eq(got.report.last_seq, m.seq);
+	makelog_fini(&m);
+}
+END_TEST
+
+/* Their sums are right, and nobody writes them. */
+START_TEST(links_that_contradict_the_log_are_told)
+{
+	static const struct {
+		unsigned segment;
+		int64_t salt, end, last_seq, first_seq; /* added */
+	} wrong[] = {
+	    {1, 5, 0, 0, 0}, {1, 0, 4608, 0, 0}, {1, 0, 0, 3, 3},
+	    {2, 0, 0, 0, 9},                /* the numbers go on elsewhere */
+	    {2, 0, 0, 0, -4},               /* nowhere */
+	    {2, 0, -4000, 0, 0},            /* in the header */
+	    {2, 0, 2 * MAKELOG_SIZE, 0, 0}, /* behind the file */
+	};
+
+	makelog_init(&m);
+	for (unsigned n = 1; n <= 2; n++) {
+		makelog_begin(&m, n);
+		if (n == wrong[_i].segment) {
+			m.link.prev_salt += (uint64_t)wrong[_i].salt;
+			m.link.prev_end += (uint64_t)wrong[_i].end;
+			m.link.prev_last_seq += (uint64_t)wrong[_i].last_seq;
+			m.link.first_seq += (uint64_t)wrong[_i].first_seq;
+			ck_assert_int_eq(segment_store_link(m.seg, &m.link), 0);
+		}
+		put("aa");
+		put("bb");
+		put("cc");
+	}
+	end_attested();
+	verify();
+	ck_assert_int_eq(got.st, KVLOG_CORRUPT);
+	(void)expect_some(KVLOG_FINDING_CONTENT,
+	    wrong[_i].segment == 1 ? ONE : TWO, SEGMENT_LINK_OFF);
+	makelog_fini(&m);
+}
+END_TEST
+
+/* A medium that does not give [bad_from, bad_to) of any file. */
+static const struct os_table *good;
+static struct os_table bad_medium;
+static uint64_t bad_from, bad_to;
+
+static int
+bad_pread(int fd, void *buf, size_t len, uint64_t off, size_t *ret_len)
+{
+	if (off < bad_to && off + len > bad_from)
+		return EIO;
+	return good->pread(fd, buf, len, off, ret_len);
+}
+
+static void
+verify_with_bad(uint64_t from, uint64_t to)
+{
+	good = os;
+	bad_medium = *os;
+	bad_medium.pread = bad_pread;
+	bad_from = from;
+	bad_to = to;
+	os = &bad_medium;
+	verify();
+	os = good;
+}
+
+/* The value is longer than what is read ahead. */
+START_TEST(all_of_a_long_value_is_looked_at)
+{
+	static uint8_t value[400001];
+	struct record rec;
+	const struct one *one;
+	uint64_t off, end;
+
+	makelog_init(&m);
+	m.size = 1u << 20;
+	makelog_begin(&m, 1);
+	m.seq++;
+	rec = makelog_record(&m, RECORD_PUT, "kk", 0, 0);
+	rec.value = value;
+	rec.value_len = sizeof value;
+	off = makelog_add(&m, &rec);
+	end = off + HEAD + sizeof value;
+	end_attested();
+	verify();
+	expect_clean();
+	makelog_flip(ONE, end); /* the padding */
+	verify();
+	ck_assert_uint_eq(expect_one(KVLOG_FINDING_ZEROS, ONE, end)->len, 1);
+	makelog_flip(ONE, end);
+
+	verify_with_bad(off + 300000, off + 300001);
+	one = expect_one(KVLOG_FINDING_VALUE, ONE, off);
+	ck_assert_str_eq(one->key, "kk");
+	ck_assert_ptr_nonnull(strstr(one->text, "medium"));
+	makelog_fini(&m);
+}
+END_TEST
+
+/* More findings than are kept: the others are counted, and the last one covers
+ * all that is wrong behind it. */
+START_TEST(findings_beyond_count_are_left_out)
+{
+	const unsigned count = 60000, more = 10, size = 48;
+	uint8_t *bytes = calloc(count + more, size);
+	uint64_t from;
+
+	ck_assert_ptr_nonnull(bytes);
+	makelog_init(&m);
+	m.size = 8u << 20;
+	makelog_begin(&m, 1);
+	from = m.off;
+	for (unsigned i = 0; i < count + more; i++) {
+		uint8_t *p = bytes + (size_t)i * size;
+		struct record rec;
+		char key[8];
+		unsigned len;
+
+		m.seq++;
+		snprintf(key, sizeof key, "k%06u", i);
+		rec = makelog_record(&m, RECORD_PUT, key, 8, 0);
+		len = record_encode(p, &rec, segment_seed(m.seg, m.off));
+		memcpy(p + len, key, 7); /* the value is of zeros */
+		if (i >= count)
+			p[0] ^= 1; /* nothing of the last ones is left */
+		m.off += size;
+	}
+	ck_assert_int_eq(
+	    os->store(&m.seg->map, from, bytes, (size_t)(count + more) * size),
+	    0);
+	free(bytes);
+	(void)makelog_put(&m, "zz", VALUE);
+	end_attested();
+	makelog_flip(ONE, 1000); /* the first finding */
+	verify();
+	ck_assert_int_eq(got.st, KVLOG_CORRUPT);
+	/* 100000 are kept; a damaged value takes two of them. */
+	ck_assert_uint_eq(got.report.damage_count, 50001);
+	ck_assert_uint_gt(got.report.left_out_count, 10000);
+	ck_assert_uint_eq(got.report.record_count, count + 1);
+	ck_assert_uint_eq(got.report.last_seq, count + more + 1);
+	makelog_fini(&m);
+}
+END_TEST
+
+/* Keys of buckets are in order by bucket first. */
+START_TEST(keys_of_buckets_have_their_order)
+{
+	static const struct {
+		uint64_t seq[2];
+		uint32_t ordinal[2];
+		const char *keys[2];
+		bool ordered;
+	} pairs[] = {
+	    {{1, 2}, {0, 0}, {"zz", "aa"}, true},
+	    {{2, 1}, {0, 0}, {"aa", "zz"}, false},
+	    {{1, 1}, {0, 1}, {"zz", "aa"}, true},
+	    {{1, 1}, {1, 0}, {"aa", "zz"}, false},
+	    {{1, 1}, {0, 0}, {"aa", "aaa"}, true},
+	    {{1, 1}, {0, 0}, {"aaa", "aa"}, false},
+	    {{1, 1}, {0, 0}, {"aa", "aa"}, false},
+	};
+	struct segment_header header = {
+	    .kind = SEGMENT_OUTPUT,
+	    .id = {1, 1, 1, 1, 1},
+	    .size = MAKELOG_SIZE,
+	    .set_id = 9,
+	    .last_salt = 5,
+	    .last_end = 6000,
+	    .last_seq = 9,
+	};
+	uint64_t off = 0;
+
+	makelog_init(&m);
+	header.store = m.store;
+	header.end = SEGMENT_DATA_OFF;
+	for (unsigned n = 0; n < 2; n++)
+		header.end += record_size(
+		    RECORD_BUCKET, strlen(pairs[_i].keys[n]), VALUE);
+	m.link = (struct segment_link){.first_seq = 1, .durable = true};
+	makelog_begin_as(&m, &header, "00000001-00000001.r1.1of1.seg");
+	for (unsigned n = 0; n < 2; n++) {
+		struct record rec;
+
+		m.seq++;
+		rec = makelog_record(
+		    &m, RECORD_PUT, pairs[_i].keys[n], VALUE, RECORD_BUCKET);
+		rec.bucket_seq = pairs[_i].seq[n];
+		rec.bucket_ordinal = pairs[_i].ordinal[n];
+		off = makelog_add(&m, &rec);
+	}
+	m.seq = 9;
+	m.seg->header.last_seq = 9;
+	makelog_end(&m);
+	verify();
+	if (pairs[_i].ordered)
+		expect_clean();
+	else
+		(void)expect_one(KVLOG_FINDING_CONTENT,
+		    "00000001-00000001.r1.1of1.seg", off);
+	makelog_fini(&m);
+}
+END_TEST
+
+/* A key of a bucket is looked for there, not among those of no bucket. */
+START_TEST(a_damaged_value_of_a_bucket_finds_its_older_one)
+{
+	const struct one *one;
+	uint64_t off = 0;
+
+	makelog_init(&m);
+	makelog_begin(&m, 1);
+	for (unsigned i = 0; i < 3; i++) {
+		struct record rec;
+
+		m.seq++;
+		/* The middle one is of another bucket. */
+		rec =
+		    makelog_record(&m, RECORD_PUT, "kk", VALUE, RECORD_BUCKET);
+		rec.bucket_seq = i == 1 && _i == 0 ? 2 : 1;
+		if (i == 0 && _i == 1)
+			rec.bucket_ordinal = 3;
+		if (i == 1 && _i == 1)
+			rec.flags = 0;
+		off = makelog_add(&m, &rec);
+	}
+	end_attested();
+	makelog_flip(ONE, off + HEAD + RECORD_EXT_MAX);
+	verify();
+	one = expect_one(KVLOG_FINDING_VALUE, ONE, off);
+	ck_assert_str_eq(one->key, "kk");
+	ck_assert_int_eq(
+	    one->older, _i == 0 ? KVLOG_OLDER_SURVIVES : KVLOG_OLDER_NONE);
+	makelog_fini(&m);
+}
+END_TEST
+
+#define OUTPUT_1 "00000001-00000002.r3.1of1.seg"
+
+/* 0: a mark among them; 1: a record of a commit behind the last. */
+START_TEST(records_that_no_output_has_are_told)
+{
+	struct makelog out;
+	struct segment_header header = {
+	    .kind = SEGMENT_OUTPUT,
+	    .id = {1, 2, 3, 1, 1},
+	    .size = MAKELOG_SIZE,
+	    .set_id = 9,
+	    .last_salt = 5,
+	    .last_end = 6000,
+	    .last_seq = 4,
+	};
+	uint64_t off;
+
+	makelog_init(&m);
+	out = m;
+	header.store = m.store;
+	header.end = SEGMENT_DATA_OFF + (_i == 0 ? 32 : LEN);
+	out.link = (struct segment_link){.first_seq = 1, .durable = true};
+	makelog_begin_as(&out, &header, OUTPUT_1);
+	out.seq = _i == 0 ? 2 : 4;
+	off = _i == 0 ? makelog_mark(&out, false)
+		      : makelog_put(&out, "kk", VALUE);
+	makelog_end(&out);
+	verify();
+	(void)expect_one(KVLOG_FINDING_CONTENT, OUTPUT_1, off);
+	makelog_fini(&m);
+}
+END_TEST
+
+/* An output in the order of commits may have any order of keys, and marks. */
+START_TEST(an_output_in_order_of_commits_is_clean)
+{
+	struct makelog out;
+	struct segment_header header = {
+	    .kind = SEGMENT_VERBATIM,
+	    .id = {1, 2, 3, 1, 1},
+	    .size = 300u << 10,
+	    .set_id = 9,
+	    .last_salt = 5,
+	    .last_end = 6000,
+	    .last_seq = 2,
+	};
+
+	makelog_init(&m);
+	out = m;
+	header.store = m.store;
+	header.end = SEGMENT_DATA_OFF + 2 * LEN + 32;
+	out.link = (struct segment_link){.first_seq = 1, .durable = true};
+	makelog_begin_as(&out, &header, OUTPUT_1);
+	(void)makelog_put(&out, "zz", VALUE);
+	(void)makelog_put(&out, "aa", VALUE);
+	(void)makelog_mark(&out, false);
+	ck_assert_uint_eq(out.off, header.end);
+	makelog_end(&out);
+	verify();
+	expect_clean();
+	ck_assert_uint_eq(got.report.record_count, 2);
+	ck_assert_uint_eq(got.report.last_seq, 2);
+
+	/* What lies behind its end, near and far, is one place. */
+	makelog_flip(OUTPUT_1, 70000);
+	makelog_flip(OUTPUT_1, 200000);
+	verify();
+	ck_assert_uint_eq(
+	    expect_one(KVLOG_FINDING_ZEROS, OUTPUT_1, 70000)->len, 130001);
+	makelog_fini(&m);
+}
+END_TEST
+
+/* The first part is lost with the inputs: the second one is all there is. */
+START_TEST(a_second_part_is_read_without_the_first)
+{
+	make_outputs(keys_ab, keys_cd);
+	remove_file(PART_1);
+	remove_file(ONE);
+	remove_file(TWO);
+	verify();
+	(void)expect_one(KVLOG_FINDING_SET, PART_2, 0);
+	ck_assert_uint_eq(got.report.record_count, 3);
+	makelog_fini(&m);
+}
+END_TEST
+
+/* Parts carry the link of the first input, all of them. */
+START_TEST(parts_with_other_links_or_none_are_told)
+{
+	struct segment *seg;
+	struct segment_link link;
+
+	make_outputs(keys_ab, keys_cd);
+	MAKELOG_OK(segment_open(
+	    &m.dir, PART_2, &(struct file_id){1, 2, 3, 2, 2}, &seg, NULL));
+	link = seg->link;
+	link.durable = false;
+	segment_close(seg);
+	{
+		int fd;
+		struct os_map map;
+
+		ck_assert_int_eq(
+		    os->open(m.dir.fd, PART_2, OS_OPEN_WRITE, 0, &fd), 0);
+		ck_assert_int_eq(
+		    os->map(fd, MAKELOG_SIZE, true, false, &map), 0);
+		MAKELOG_OK(segment_open(&m.dir, PART_2,
+		    &(struct file_id){1, 2, 3, 2, 2}, &seg, NULL));
+		os->unmap(&seg->map);
+		seg->map = map;
+		if (_i == 0)
+			ck_assert_int_eq(segment_store_link(seg, &link), 0);
+		else
+			ck_assert_int_eq(
+			    os->store(&map, SEGMENT_LINK_OFF, "?", 1), 0);
+		ck_assert_int_eq(os->sync(fd), 0);
+		segment_close(seg);
+		os->close(fd);
+	}
+	verify();
+	(void)expect_one(_i == 0 ? KVLOG_FINDING_CONTENT : KVLOG_FINDING_LINK,
+	    PART_2, SEGMENT_LINK_OFF);
+	makelog_fini(&m);
+}
+END_TEST
+
+/* A gap, and then a file of which nothing is left. */
+START_TEST(a_lost_file_behind_a_missing_one_is_told)
+{
+	make_three();
+	remove_file(TWO);
+	remove_file(THREE);
+	ck_assert_int_eq(os->mkdir(makelog_path(THREE), 0755), 0);
+	verify();
+	(void)expect_some(KVLOG_FINDING_FILE, THREE, 0);
+	ck_assert_uint_eq(got.report.record_count, 3);
+	ck_assert_uint_eq(got.report.last_seq, 3);
+	makelog_fini(&m);
+}
+END_TEST
+
+/* The value is damaged, and what could tell of its key is lost or behind the
+ * end. */
+START_TEST(keys_are_looked_for_in_what_is_left)
+{
+	const struct one *one;
+
+	makelog_init(&m);
+	for (uint32_t n = 1; n <= 3; n++) {
+		makelog_begin(&m, n);
+		put("kk");
+		put("ll");
+		m.durable = m.seq;
+	}
+	makelog_end(&m);
+	makelog_flip(ONE, offs[1] + HEAD);
+	if (_i == 0) { /* in the second there is no other one to be read */
+		remove_file(TWO);
+		ck_assert_int_eq(os->mkdir(makelog_path(TWO), 0755), 0);
+	}
+	verify();
+	ck_assert_int_eq(got.st, KVLOG_CORRUPT);
+	one = expect_some(KVLOG_FINDING_VALUE, ONE, offs[1]);
+	ck_assert_int_eq(one->older, KVLOG_OLDER_REPLACED);
+	makelog_fini(&m);
+}
+END_TEST
+
+/* The end note */
+
+START_TEST(the_note_of_a_segment_that_was_compacted_says_nothing)
+{
+	make_outputs(keys_ab, keys_cd);
+	write_note(2, 77, 9999, 4);
+	verify();
+	expect_clean();
+	ck_assert_uint_eq(got.report.segment_count, 3);
+	makelog_fini(&m);
+}
+END_TEST
+
+START_TEST(the_note_of_a_segment_that_is_lost_says_no_more)
+{
+	uint64_t salt, end;
+
+	makelog_init(&m);
+	makelog_begin(&m, 1);
+	put("aa");
+	salt = m.seg->header.salt;
+	end = m.off;
+	makelog_begin(&m, 2);
+	put("bb");
+	end_attested();
+	write_note(1, salt, end, 1);
+	remove_file(ONE);
+	if (_i == 0) /* something else has its name */
+		ck_assert_int_eq(os->mkdir(makelog_path(ONE), 0755), 0);
+	verify();
+	ck_assert_int_eq(got.st, KVLOG_CORRUPT);
+	if (_i == 0)
+		expect_no(KVLOG_FINDING_END);
+	else
+		ck_assert_ptr_nonnull(strstr(
+		    find_kind(KVLOG_FINDING_END)->text, "which is not there"));
+	makelog_fini(&m);
+}
+END_TEST
+
+/* Without a link that speaks of it, a segment ends where its bytes do. */
+START_TEST(a_note_is_compared_with_bytes_where_no_link_is_left)
+{
+	uint64_t salt, end;
+
+	makelog_init(&m);
+	makelog_begin(&m, 1);
+	put("aa");
+	salt = m.seg->header.salt;
+	end = m.off;
+	makelog_begin(&m, 2);
+	put("bb");
+	end_attested();
+	makelog_flip(TWO, SEGMENT_LINK_OFF + 9);
+	write_note(1, salt, _i == 0 ? end : end + LEN, 1);
+	verify();
+	ck_assert_int_eq(got.st, KVLOG_CORRUPT);
+	(void)expect_some(KVLOG_FINDING_LINK, TWO, SEGMENT_LINK_OFF);
+	if (_i == 0)
+		expect_no(KVLOG_FINDING_END);
+	else
+		(void)expect_some(KVLOG_FINDING_END, ONE, end);
+	makelog_fini(&m);
+}
+END_TEST
+
+/* A quick look does not know where the last segment ends; it does know of the
+ * others. */
+START_TEST(a_quick_look_at_the_end_note)
+{
+	uint64_t salt[3], end[3];
+
+	makelog_init(&m);
+	for (uint32_t n = 1; n <= 2; n++) {
+		makelog_begin(&m, n);
+		put("aa");
+		salt[n] = m.seg->header.salt;
+		end[n] = m.off;
+	}
+	end_attested();
+	got.flags = KVLOG_VERIFY_QUICK;
+	if (_i == 0) {
+		write_note(2, salt[2], end[2] + LEN, 7);
+		verify();
+		expect_clean();
+	} else {
+		/* The number of the link is not behind that of the note. */
+		write_note(1, salt[1], end[1] + LEN, 1);
+		verify();
+		ck_assert_uint_eq(
+		    expect_one(KVLOG_FINDING_END, ONE, end[1])->last_seq, 0);
+	}
+	makelog_fini(&m);
+}
+END_TEST
+
+START_TEST(a_short_lock_file_is_told)
+{
+	int fd;
+
+	make_three();
+	ck_assert_int_eq(
+	    os->open(m.dir.fd, DIR_LOCK_NAME, OS_OPEN_CREATE, 0644, &fd), 0);
+	ck_assert_int_eq(os->pwrite(fd, "12345678", 8, 0), 0);
+	os->close(fd);
+	verify();
+	(void)expect_one(KVLOG_FINDING_LOCK, DIR_LOCK_NAME, 0);
+	ck_assert_ptr_nonnull(
+	    strstr(find_kind(KVLOG_FINDING_LOCK)->text, "shorter"));
+	makelog_fini(&m);
+}
+END_TEST
+
+/* Somebody holds the lock, but his page never gets valid: after a while what
+ * is there is looked at all the same. */
+START_TEST(a_writer_without_a_page_is_not_waited_for_for_ever)
+{
+	struct control control;
+
+	make_three();
+	MAKELOG_OK(control_open(&control, &m.dir, true, NULL));
+	MAKELOG_OK(control_lock_writer(&control, &m.dir, 0, NULL));
+	write_note(3, 1, 5000, 9); /* not compared: he may be ahead of it */
+	verify();
+	ck_assert(got.report.live);
+	expect_clean();
+	ck_assert_uint_eq(got.report.record_count, 9);
+	if (_i == 1) { /* and there is nothing */
+		remove_file(ONE);
+		remove_file(TWO);
+		remove_file(THREE);
+		verify();
+		ck_assert_int_eq(got.st, KVLOG_BUSY);
+	}
+	control_close(&control);
+	makelog_fini(&m);
+}
+END_TEST
+
+/* Files that vanish each time when they are opened. */
+START_TEST(files_that_vanish_are_busy)
+{
+	unsigned busy = 0;
+
+	make_three();
+	MAKELOG_OK(control_create(&m.dir, NULL));
+	for (uint64_t nth = 1; nth < 9; nth++) {
+		simos_fail(SIMOS_OPEN, nth, ENOENT, true);
+		verify();
+		simos_fail_clear();
+		busy += got.st == KVLOG_BUSY;
+		ck_assert_int_ne(got.st, KVLOG_NOSTORE);
+	}
+	ck_assert_uint_gt(busy, 4);
+	makelog_fini(&m);
+}
+END_TEST
+
+/* Which page is believed: a table of what does not fit. */
+START_TEST(pages_that_do_not_fit_are_not_believed)
+{
+	struct control control;
+	struct control_state state = {.generation = 5};
+	uint64_t salt[3], end[3];
+	bool fits = _i == 0 || _i == 1;
+
+	makelog_init(&m);
+	for (uint32_t n = 1; n <= 2; n++) {
+		makelog_begin(&m, n);
+		if (n == 2 && _i == 5) {
+			m.link.prev_salt ^= 1;
+			ck_assert_int_eq(segment_store_link(m.seg, &m.link), 0);
+		}
+		if (n == 1)
+			put("aa");
+		salt[n] = m.seg->header.salt;
+		end[n] = m.off;
+	}
+	/* Behind the end: what a writer stored and did not publish. */
+	put("bb");
+	makelog_end(&m);
+	state.active_salt = salt[2];
+	state.position = control_pos(2, end[2]);
+	switch (_i) {
+	case 0: /* it fits */
+		break;
+	case 1: /* the second one has its name and is not published */
+		state.active_salt = salt[1];
+		state.position = control_pos(1, end[1]);
+		break;
+	case 2: /* of another segment */
+		state.active_salt ^= 1;
+		break;
+	case 3: /* in the header */
+		state.position = control_pos(2, 512);
+		break;
+	case 4: /* behind the file */
+		state.position = control_pos(2, 2 * MAKELOG_SIZE);
+		break;
+	case 5: /* the link is another history's */
+		state.active_salt = salt[1];
+		state.position = control_pos(1, end[1]);
+		break;
+	case 6: /* elsewhere in the first */
+		state.active_salt = salt[1];
+		state.position = control_pos(1, end[1] - 8);
+		break;
+	case 7: /* the salt of neither */
+		state.active_salt = 3;
+		state.position = control_pos(1, end[1]);
+		break;
+	case 8: /* a number that is not there */
+		state.position = control_pos(4, end[2]);
+		break;
+	case 9: /* the first, and there is no second */
+		state.active_salt = salt[1];
+		state.position = control_pos(0, end[1]);
+		remove_file(TWO);
+		break;
+	case 10: /* the last one is lost */
+		remove_file(TWO);
+		ck_assert_int_eq(os->mkdir(makelog_path(TWO), 0755), 0);
+		break;
+	case 11: /* a sync failed */
+		state.poison = 1;
+		break;
+	case 12: /* the note is behind it */
+		write_note(2, salt[2], end[2] + LEN, 2);
+		break;
+	default: /* a link that cannot be read */
+		state.active_salt = salt[1];
+		state.position = control_pos(1, end[1]);
+		makelog_flip(TWO, SEGMENT_LINK_OFF + 9);
+		break;
+	}
+	MAKELOG_OK(control_open(&control, &m.dir, true, NULL));
+	MAKELOG_OK(control_lock_writer(&control, &m.dir, 0, NULL));
+	MAKELOG_OK(control_format(&control, &state, NULL));
+	control_close(&control);
+	verify();
+	/* What is believed ends the log at its position, whatever is there. */
+	if (fits)
+		ck_assert_uint_eq(got.report.end_offset, SEGMENT_DATA_OFF);
+	else
+		ck_assert(got.report.end_offset != SEGMENT_DATA_OFF ||
+			  got.report.end_segment != 2);
+	ck_assert_int_eq(
+	    find_kind(KVLOG_FINDING_TORN) != NULL &&
+		find_kind(KVLOG_FINDING_TORN)->off == SEGMENT_DATA_OFF,
+	    fits);
+	makelog_fini(&m);
+}
+END_TEST
+
+/* Which files are live */
+
+/* Another store's part of an output, and other rounds: none is live. */
+START_TEST(files_beside_the_tiling_are_told)
+{
+	make_outputs(keys_ab, keys_cd);
+	if (_i == 0) {
+		/* Of the same range. */
+		make_file("00000001-00000002.r2.1of1.seg");
+		make_file("00000001-00000002.r3.1of3.seg");
+		verify();
+		expect_clean();
+		(void)expect_some(
+		    KVLOG_FINDING_LEFTOVER, "00000001-00000002.r2.1of1.seg", 0);
+		(void)expect_some(
+		    KVLOG_FINDING_LEFTOVER, "00000001-00000002.r3.1of3.seg", 0);
+	} else {
+		static const char *const keys[] = {"aa", NULL};
+		struct segment seg = {.header.salt = 5};
+
+		remove_file(PART_1);
+		remove_file(PART_2);
+		m.store.uuid[0] ^= 1;
+		make_output(1, 2, keys, &seg, 6000);
+		m.store.uuid[0] ^= 1;
+		verify();
+		(void)expect_some(KVLOG_FINDING_FOREIGN, PART_1, 0);
+	}
+	ck_assert_uint_eq(got.report.record_count, 5);
+	makelog_fini(&m);
+}
+END_TEST
+
+/* Parts of two attempts are no set. */
+START_TEST(parts_of_different_sets_are_no_output)
+{
+	uint8_t fixed[SEGMENT_FIXED_LEN];
+	const uint8_t *bytes;
+	uint64_t size;
+
+	make_outputs(keys_ab, keys_cd);
+	ck_assert(simos_peek(makelog_path(PART_2), &bytes, &size));
+	memcpy(fixed, bytes, sizeof fixed);
+	fixed[72] ^= 1; /* the set id */
+	put_u32(fixed + 8, sum_crc(fixed + 12, sizeof fixed - 12));
+	makelog_poke(PART_2, 0, fixed, sizeof fixed);
+	makelog_poke(PART_2, 4096, fixed, sizeof fixed);
+	verify();
+	expect_clean();
+	(void)expect_some(KVLOG_FINDING_LEFTOVER, PART_1, 0);
+	(void)expect_some(KVLOG_FINDING_LEFTOVER, PART_2, 0);
+	ck_assert_uint_eq(got.report.record_count, 5);
+	makelog_fini(&m);
+}
+END_TEST
+
+/* Three files that say to be the same one. */
+START_TEST(further_copies_of_a_segment_are_told)
+{
+	make_three();
+	ck_assert_int_eq(os->link(m.dir.fd, TWO, "00000007.seg"), 0);
+	ck_assert_int_eq(os->link(m.dir.fd, TWO, "00000008.seg"), 0);
+	verify();
+	(void)expect_some(KVLOG_FINDING_NAME, "00000007.seg", 0);
+	(void)expect_some(KVLOG_FINDING_NAME, "00000008.seg", 0);
+	ck_assert_uint_eq(got.report.record_count, 9);
+	ck_assert_uint_eq(got.report.damage_count, 2);
+	makelog_fini(&m);
+}
+END_TEST
+
+/* The salt is found though the first record that proves one is far away. */
+START_TEST(records_are_read_without_any_header_from_far_on)
+{
+	static uint8_t value[200000];
+	struct record rec;
+
+	makelog_init(&m);
+	m.size = 512u << 10;
+	makelog_begin(&m, 1);
+	m.seq++;
+	rec = makelog_record(&m, RECORD_PUT, "aa", 0, 0);
+	rec.value = value;
+	rec.value_len = sizeof value;
+	(void)makelog_add(&m, &rec);
+	put("bb");
+	end_attested();
+	makelog_flip(ONE, 100);
+	makelog_flip(ONE, 4096 + 100);
+	makelog_flip(ONE, SEGMENT_DATA_OFF + 1);
+	verify();
+	ck_assert_int_eq(got.st, KVLOG_CORRUPT);
+	(void)expect_some(KVLOG_FINDING_HEADERS, ONE, 0);
+	(void)expect_some(KVLOG_FINDING_RECORD, ONE, SEGMENT_DATA_OFF);
+	ck_assert_uint_eq(got.report.record_count, 1);
+	ck_assert_uint_eq(got.report.last_seq, 2);
+	makelog_fini(&m);
+}
+END_TEST
+
+START_TEST(a_quick_look_does_not_ask_for_commits_at_the_end)
+{
+	uint64_t salt, end;
+
+	makelog_init(&m);
+	makelog_begin(&m, 1);
+	put("aa");
+	salt = m.seg->header.salt;
+	end = m.off;
+	makelog_end(&m);
+	write_note(1, salt, end, 7);
+	got.flags = KVLOG_VERIFY_QUICK;
+	verify();
+	expect_clean();
+	got.flags = 0;
+	verify();
+	ck_assert_uint_eq(expect_one(KVLOG_FINDING_END, ONE, end)->last_seq, 7);
+	makelog_fini(&m);
+}
+END_TEST
+
+START_TEST(nobody_need_listen)
+{
+	struct kvlog_error err = {0};
+
+	make_three();
+	makelog_flip(TWO, offs[5] + HEAD);
+	ck_assert_int_eq(
+	    kvlog_verify(MAKELOG_STORE, NULL, NULL, &err), KVLOG_CORRUPT);
+	ck_assert_uint_eq(err.segment, 2);
+	ck_assert_uint_eq(err.offset, offs[5]);
+	makelog_fini(&m);
+}
+END_TEST
+
+/* Salvage */
+
+static void
+salvage_to(const char *path)
+{
+	struct kvlog_verify_options o = KVLOG_VERIFY_OPTIONS_INIT;
+	const unsigned flags = got.flags;
+	const uint64_t cancel_at = got.cancel_at;
+
+	memset(&got, 0, sizeof got);
+	got.cancel_at = cancel_at;
+	got.report.size = sizeof got.report;
+	o.flags = flags;
+	o.finding = note;
+	o.progress = progress;
+	got.st = kvlog_salvage(MAKELOG_STORE, path, &o, &got.report, &got.err);
+}
+
+static uint64_t
+count_keys(const char *path)
+{
+	struct kvlog *db;
+	uint64_t count;
+	struct kvlog_options o = KVLOG_OPTIONS_INIT;
+
+	o.flags = KVLOG_OPEN_READONLY | KVLOG_OPEN_NOTHREAD;
+	MAKELOG_OK(kvlog_open(path, &o, &db, NULL));
+	MAKELOG_OK(kvlog_count(db, &count));
+	MAKELOG_OK(kvlog_close(db, NULL));
+	return count;
+}
+
+/* Records that this version does not write are no loss that is not told. */
+START_TEST(records_of_other_kinds_are_counted_by_salvage)
+{
+	static const unsigned flags[] = {
+	    RECORD_BUCKET, RECORD_EXPIRY, RECORD_CODEC};
+
+	makelog_init(&m);
+	makelog_begin(&m, 1);
+	put("aa");
+	for (size_t i = 0; i < 3; i++) {
+		m.seq++;
+		(void)add(RECORD_PUT, "kk", flags[i]);
+	}
+	m.seq++;
+	(void)add(RECORD_BUCKET_CREATE, "bucket", RECORD_BUCKET);
+	put("bb");
+	end_attested();
+	salvage_to("/new//");
+	ck_assert_int_eq(got.st, KVLOG_OK);
+	ck_assert_uint_eq(got.report.unsaved_records, 4);
+	ck_assert_uint_eq(got.report.saved_records, 2);
+	ck_assert_uint_eq(count_keys("/new"), 2);
+	makelog_fini(&m);
+}
+END_TEST
+
+/* Commits behind a lost end, and what is left of a batch, are told and saved;
+ * 1: strictly, they are not. */
+START_TEST(what_is_behind_the_end_is_saved_if_wanted)
+{
+	uint64_t batch;
+
+	makelog_init(&m);
+	makelog_begin(&m, 1);
+	put("aa");
+	batch = makelog_batch(&m, 3, VALUE);
+	m.durable = m.seq;
+	put("bb");
+	put("cc");
+	put("dd");
+	makelog_end(&m);
+	makelog_flip(ONE, batch + LEN + 2); /* attested, thus damage */
+	makelog_flip(ONE, offs[4] + 1);     /* not: the log ends there */
+	got.flags = _i == 1 ? KVLOG_SALVAGE_STRICT : 0;
+	salvage_to("new"); /* in the working directory */
+	ck_assert_int_eq(got.st, KVLOG_CORRUPT);
+	ck_assert_uint_eq(got.report.last_seq, 3);
+	ck_assert_uint_eq(got.report.single_records, _i == 1 ? 0 : 2);
+	ck_assert_uint_eq(got.report.beyond_records, _i == 1 ? 0 : 1);
+	ck_assert_uint_eq(got.report.saved_records, _i == 1 ? 2 : 5);
+	ck_assert_uint_eq(count_keys("/new"), _i == 1 ? 2 : 5);
+	makelog_fini(&m);
+}
+END_TEST
+
+START_TEST(salvage_may_be_stopped_anywhere)
+{
+	uint64_t calls;
+
+	make_three();
+	salvage_to("/new");
+	ck_assert_int_eq(got.st, KVLOG_OK);
+	calls = got.calls;
+	for (uint64_t at = 1; at <= calls; at++) {
+		char path[20];
+
+		snprintf(path, sizeof path, "/new%u", (unsigned)at);
+		got.cancel_at = at;
+		salvage_to(path);
+		ck_assert_int_eq(got.st, KVLOG_CANCELLED);
+		ck_assert_int_eq(got.err.status, KVLOG_CANCELLED);
+	}
+	makelog_fini(&m);
+}
+END_TEST
+
+/* More than a batch of bytes, and a value that is longer than one. */
+START_TEST(long_values_are_saved)
+{
+	static uint8_t value[3u << 20];
+	const uint32_t lens[] = {700000, 700000, sizeof value, 10};
+
+	makelog_init(&m);
+	m.size = 8u << 20;
+	makelog_begin(&m, 1);
+	for (size_t i = 0; i < 4; i++) {
+		char key[3] = {'k', (char)('0' + i), '\0'};
+		struct record rec;
+
+		m.seq++;
+		memset(value, (int)m.seq, sizeof value);
+		rec = makelog_record(&m, RECORD_PUT, key, 0, 0);
+		rec.value = value;
+		rec.value_len = lens[i];
+		(void)makelog_add(&m, &rec);
+	}
+	end_attested();
+	salvage_to("/new");
+	ck_assert_int_eq(got.st, KVLOG_OK);
+	ck_assert_uint_eq(got.report.saved_bytes, 8 + 1400010 + sizeof value);
+	ck_assert_uint_eq(count_keys("/new"), 4);
+	makelog_fini(&m);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -1572,6 +2662,50 @@ main(void)
 	    tc, a_quick_look_leaves_open_what_a_full_one_must_tell, 0, 2);
 	tcase_add_test(tc, progress_may_stop_it_anywhere);
 	tcase_add_test(tc, want_of_memory_is_said);
+
+	tc = makelog_case(suite, "rare");
+	tcase_add_test(tc, kinds_have_names_of_their_own);
+	tcase_add_test(tc, a_lag_that_says_nothing_contradicts_nothing);
+	tcase_add_loop_test(tc, wrong_marks_are_told, 0, 2);
+	tcase_add_test(tc, a_number_that_is_there_twice_is_told);
+	tcase_add_loop_test(tc, a_batch_that_does_not_go_on_is_told, 0, 3);
+	tcase_add_loop_test(tc, links_that_contradict_the_log_are_told, 0, 7);
+	tcase_add_test(tc, all_of_a_long_value_is_looked_at);
+	tcase_add_test(tc, findings_beyond_count_are_left_out);
+	tcase_add_loop_test(tc, keys_of_buckets_have_their_order, 0, 7);
+	tcase_add_loop_test(
+	    tc, a_damaged_value_of_a_bucket_finds_its_older_one, 0, 2);
+	tcase_add_loop_test(tc, records_that_no_output_has_are_told, 0, 2);
+	tcase_add_test(tc, an_output_in_order_of_commits_is_clean);
+	tcase_add_test(tc, a_second_part_is_read_without_the_first);
+	tcase_add_loop_test(tc, parts_with_other_links_or_none_are_told, 0, 2);
+	tcase_add_test(tc, a_lost_file_behind_a_missing_one_is_told);
+	tcase_add_loop_test(tc, keys_are_looked_for_in_what_is_left, 0, 2);
+	tcase_add_test(
+	    tc, the_note_of_a_segment_that_was_compacted_says_nothing);
+	tcase_add_loop_test(
+	    tc, the_note_of_a_segment_that_is_lost_says_no_more, 0, 2);
+	tcase_add_loop_test(
+	    tc, a_note_is_compared_with_bytes_where_no_link_is_left, 0, 2);
+	tcase_add_loop_test(tc, a_quick_look_at_the_end_note, 0, 2);
+	tcase_add_test(tc, a_short_lock_file_is_told);
+	tcase_add_loop_test(
+	    tc, a_writer_without_a_page_is_not_waited_for_for_ever, 0, 2);
+	tcase_add_test(tc, files_that_vanish_are_busy);
+	tcase_add_loop_test(tc, pages_that_do_not_fit_are_not_believed, 0, 14);
+	tcase_add_loop_test(tc, files_beside_the_tiling_are_told, 0, 2);
+	tcase_add_test(tc, parts_of_different_sets_are_no_output);
+	tcase_add_test(tc, further_copies_of_a_segment_are_told);
+	tcase_add_test(tc, records_are_read_without_any_header_from_far_on);
+	tcase_add_test(tc, a_quick_look_does_not_ask_for_commits_at_the_end);
+	tcase_add_test(tc, nobody_need_listen);
+
+	tc = makelog_case(suite, "salvage");
+	tcase_add_test(tc, records_of_other_kinds_are_counted_by_salvage);
+	tcase_add_loop_test(
+	    tc, what_is_behind_the_end_is_saved_if_wanted, 0, 2);
+	tcase_add_test(tc, salvage_may_be_stopped_anywhere);
+	tcase_add_test(tc, long_values_are_saved);
 
 	tc = tcase_create("agreement");
 	tcase_set_timeout(tc, 300);

@@ -876,6 +876,45 @@ START_TEST(resync_finds_a_record_at_the_very_end)
 }
 END_TEST
 
+/* A value that looks like a header with the longest key at every place, of
+ * many windows: what stands behind it is found, and soon. */
+START_TEST(resync_is_not_held_up_by_what_looks_like_headers)
+{
+	static const uint8_t header[8] = {RECORD_PUT, 0, 0xff, 0xff};
+	const uint64_t size = UINT64_C(3) << 20;
+	struct segment *seg = segtest_create(1, size);
+	size_t value_len = (size_t)size - 200000;
+	uint8_t *value = malloc(value_len), *key = malloc(KVLOG_KEY_MAX);
+	struct segment_scan scan;
+	struct record rec;
+	uint64_t one, two, three;
+	bool value_ok;
+
+	ck_assert(value != NULL && key != NULL);
+	for (size_t i = 0; i < value_len; i++)
+		value[i] = header[i % sizeof header];
+	memset(key, 'k', KVLOG_KEY_MAX);
+	one = segtest_record(seg, RECORD_PUT, 1, "four", 4, value, value_len);
+	two =
+	    segtest_record(seg, RECORD_PUT, 2, key, KVLOG_KEY_MAX, "value", 5);
+	three = segtest_put(seg, 3, "key", "value");
+	segtest_flip(seg, one + 1);
+	ck_assert_int_eq(segment_scan_init(&scan, seg, one, size), 0);
+	ck_assert_int_eq(look(&scan, &rec, &value_ok), SCAN_BAD);
+	ck_assert(segment_scan_resync(&scan));
+	ck_assert_uint_eq(scan.off, two);
+	ck_assert_ptr_nonnull(scan.search.spans);
+	ck_assert_int_eq(look(&scan, &rec, &value_ok), SCAN_RECORD);
+	ck_assert_uint_eq(rec.key_len, KVLOG_KEY_MAX);
+	ck_assert(segment_scan_resync(&scan));
+	ck_assert_uint_eq(scan.off, three);
+	segment_scan_fini(&scan);
+	segment_close(seg);
+	free(value);
+	free(key);
+}
+END_TEST
+
 /* A value may hold anything, records among it: of this very segment, but moved
  * (_i == 0), or from this very place of another one. */
 START_TEST(resync_does_not_fall_for_records_in_values)
@@ -1005,6 +1044,7 @@ main(void)
 	tcase_add_test(tc, a_damaged_value_is_told_apart);
 	tcase_add_test(tc, a_newer_record_is_told);
 	tcase_add_test(tc, resync_finds_the_next_record);
+	tcase_add_test(tc, resync_is_not_held_up_by_what_looks_like_headers);
 	tcase_add_test(tc, resync_finds_a_record_at_the_very_end);
 	tcase_add_loop_test(
 	    tc, resync_does_not_fall_for_records_in_values, 0, 2);

@@ -984,6 +984,18 @@ START_TEST(a_failed_sync_is_never_tried_again)
 }
 END_TEST
 
+START_TEST(a_network_file_system_is_refused)
+{
+	simos_set_fs(OS_FS_NETWORK);
+	ck_assert_int_eq(
+	    open_at(MAKELOG_STORE, MAKELOG_SIZE), KVLOG_UNSUPPORTED);
+	ck_assert_ptr_nonnull(strstr(err.text, "network file system"));
+	simos_set_fs(OS_FS_PLAIN);
+	open_store();
+	close_store();
+}
+END_TEST
+
 /* On file systems where stores go through pwrite, they can fail. */
 START_TEST(a_failed_store_breaks_the_log)
 {
@@ -1441,6 +1453,7 @@ main(void)
 	tcase_add_test(tc, sealed_segments_are_synced_one_at_a_time);
 	tcase_add_loop_test(tc, a_commit_during_a_sync_is_not_covered, 0, 2);
 	tcase_add_loop_test(tc, a_failed_sync_is_never_tried_again, 0, 2);
+	tcase_add_test(tc, a_network_file_system_is_refused);
 	tcase_add_test(tc, a_failed_store_breaks_the_log);
 	tcase_add_test(tc, waiting_ends_when_it_is_durable_or_too_late);
 

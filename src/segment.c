@@ -550,7 +550,7 @@ segment_take_name(struct segment *seg, struct dir *dir)
 	if (rc == 0)
 		return EEXIST;
 	if (rc == ENOENT)
-		rc = os->rename(dir->fd, seg->name, name);
+		rc = dir_rename(dir, seg->name, name);
 	if (rc == 0)
 		memcpy(seg->name, name, sizeof name);
 	return rc;

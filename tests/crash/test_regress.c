@@ -417,6 +417,7 @@ START_TEST(a_reserve_that_was_cut_is_not_used)
 	MAKELOG_OK(put_number(0, KVLOG_DURABILITY_COMMIT));
 	kill_process();
 	ck_assert_int_eq(os->open_dir(STORE, &dir), 0);
+	ck_assert_int_eq(os->unlink(dir, "reserve.open"), 0);
 	ck_assert_int_eq(os->open(dir, "reserve", OS_OPEN_WRITE, 0, &fd), 0);
 	ck_assert_int_eq(os->truncate(fd, size), 0);
 	ck_assert_int_eq(os->sync(fd), 0);

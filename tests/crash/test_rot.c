@@ -1479,6 +1479,13 @@ is_believed(const struct rot_damage *d)
 	       rot_type_at(&map.files[d->file], d->off) == ROT_PAGE_;
 }
 
+static bool
+has_magic(const struct rot_file *f, uint64_t off)
+{
+	return off + 8 <= f->now_len &&
+	       memcmp(f->now + off, "kvlogseg", 8) == 0;
+}
+
 /* One copy of a header is lost and the other one another segment's: then the
  * file is taken for that one's, as if it had been renamed. */
 static bool
@@ -1487,9 +1494,8 @@ has_wrong_header(void)
 	for (size_t i = 0; i < live_count(); i++) {
 		const struct rot_file *f = &map.files[i];
 
-		if (fixed_hit(f) && copy_hit(f) && !is_short(f) &&
-		    (memcmp(f->now, "kvlogseg", 8) == 0 ||
-			memcmp(f->now + COPY_OFF, "kvlogseg", 8) == 0))
+		if (fixed_hit(f) && copy_hit(f) &&
+		    (has_magic(f, 0) || has_magic(f, COPY_OFF)))
 			return true;
 	}
 	return false;

@@ -40,11 +40,15 @@ stop()
 	running=
 }
 
-# The first failure that a log of Check tells, in one line.
+# The first failure that a log of Check tells, or a violation that the crash
+# tests find, in one line.
 first_failure()
 {
-	sed -n 's/^[^ ]*:[0-9]*:[FE]:\([^:]*\):\([^:]*\):\([0-9]*\): */\2: /p' \
-	    "$scratch/log" | head -n 1 | cut -c 1-120
+	{
+		sed -n 's/^[^ ]*:[0-9]*:[FE]:[^:]*:\([^:]*\):[0-9]*: */\1: /p' \
+		    "$scratch/log"
+		sed -n 's/^VIOLATION: //p' "$scratch/out"
+	} | head -n 1 | cut -c 1-120
 }
 
 # run PROGRAM [VARIABLE=VALUE...]: 0: it passed; 1: it failed, as $failure
@@ -54,7 +58,7 @@ run()
 {
 	program=$1
 	shift
-	: >"$scratch/log"
+	: >"$scratch/log" >"$scratch/out"
 	(
 		cd "$scratch" || exit 1
 		exec env CK_LOG_FILE_NAME="$scratch/log" "$@" \

@@ -241,7 +241,7 @@ START_TEST(a_sync_that_failed_in_a_repair_is_not_tried_again)
 }
 END_TEST
 
-static unsigned failed_sync_puts;
+static unsigned failed_sync_puts, failed_sync_nth;
 
 static void
 failing_sync_script(void *arg)
@@ -250,7 +250,7 @@ failing_sync_script(void *arg)
 	must_open(KVLOG_OPEN_CREATE);
 	for (unsigned i = 0; i < failed_sync_puts; i++)
 		MAKELOG_OK(put_number(i, KVLOG_DURABILITY_NONE));
-	simos_fail(SIMOS_SYNC, 1, EIO, false);
+	simos_fail(SIMOS_SYNC, failed_sync_nth, EIO, false);
 	ck_assert_int_eq(kvlog_sync(db), KVLOG_BROKEN);
 }
 
@@ -258,14 +258,16 @@ failing_sync_script(void *arg)
  * A writer was killed between a sync that failed and the word that tells
  * others: nobody knew.  The next opening synced the same pages, which the
  * kernel by then took for clean, and called them durable; a power loss then
- * took them.  _i: with one segment or several; with a boot id or without, where
- * the next opening recovers as after a crash.
+ * took them.  _i: with one segment, or several of which the first or the second
+ * is not synced; with a boot id or without, where the next opening recovers as
+ * after a crash.
  */
 START_TEST(a_writer_killed_behind_a_failed_sync_leaves_a_doubt)
 {
-	const bool boot_id = _i / 2 == 0;
+	const bool boot_id = _i / 3 == 0;
 
-	failed_sync_puts = _i % 2 == 0 ? 3 : 20;
+	failed_sync_puts = _i % 3 == 0 ? 3 : 20;
+	failed_sync_nth = _i % 3 == 2 ? 2 : 1;
 	for (uint64_t seed = 1; seed <= 30; seed++) {
 		uint64_t step;
 
@@ -293,6 +295,49 @@ START_TEST(a_writer_killed_behind_a_failed_sync_leaves_a_doubt)
 		must_open(0);
 		ck_assert_msg(
 		    count_numbers(failed_sync_puts) == failed_sync_puts,
+		    "seed %" PRIu64 ": %s", seed, get_stats().recovery_text);
+		close_store();
+		simos_state_free(base);
+	}
+}
+END_TEST
+
+/* The same where it is a repair whose sync failed. */
+START_TEST(a_repair_killed_behind_a_failed_sync_leaves_a_doubt)
+{
+	const unsigned count = 3;
+
+	for (uint64_t seed = 1; seed <= 30; seed++) {
+		struct simos_state *base;
+		uint64_t step = 1;
+
+		simos_fini();
+		simos_init(seed);
+		must_open(KVLOG_OPEN_CREATE);
+		for (unsigned i = 0; i < count; i++)
+			MAKELOG_OK(put_number(i, KVLOG_DURABILITY_NONE));
+		ck_assert_int_eq(control_set_intent(&db->control, 7000), 0);
+		kill_process();
+		base = simos_save();
+		simos_fail(SIMOS_SYNC, 1, EIO, false);
+		ck_assert(!simos_run(open_script, NULL));
+		ck_assert_ptr_null(db);
+		while (simos_step_kind(step) != SIMOS_SYNC)
+			ck_assert_uint_lt(step++, simos_steps());
+		simos_restore(base);
+		simos_fail(SIMOS_SYNC, 1, EIO, false);
+		simos_stop_at(step + 1, 0);
+		ck_assert(simos_run(open_script, NULL));
+		simos_fail_clear();
+		kill_process();
+
+		must_open(0);
+		ck_assert_uint_ge(kvlog_durable_seq(db), count);
+		close_store();
+		kill_process();
+		simos_power_loss(SIMOS_LOSS_NONE, 1);
+		must_open(0);
+		ck_assert_msg(count_numbers(count) == count,
 		    "seed %" PRIu64 ": %s", seed, get_stats().recovery_text);
 		close_store();
 		simos_state_free(base);
@@ -1177,7 +1222,9 @@ main(void)
 	tcase_add_test(
 	    repair, a_sync_that_failed_in_a_repair_is_not_tried_again);
 	tcase_add_loop_test(
-	    repair, a_writer_killed_behind_a_failed_sync_leaves_a_doubt, 0, 4);
+	    repair, a_writer_killed_behind_a_failed_sync_leaves_a_doubt, 0, 6);
+	tcase_add_test(
+	    repair, a_repair_killed_behind_a_failed_sync_leaves_a_doubt);
 	tcase_add_test(repair, a_mark_without_a_sync_ends_nothing_later);
 	tcase_add_test(
 	    full, a_full_disk_does_not_keep_a_closed_store_from_opening);

@@ -868,6 +868,7 @@ END_TEST
 
 START_TEST(sealed_segments_are_synced_one_at_a_time)
 {
+	struct control_state state;
 	struct calls calls;
 	uint64_t before;
 	bool more = false;
@@ -891,6 +892,11 @@ START_TEST(sealed_segments_are_synced_one_at_a_time)
 		calls_fini(&calls);
 		ck_assert_uint_gt(durable(), before);
 		ck_assert_uint_eq(durable(), db->set->segments[i]->last_seq);
+		ck_assert(control_read(lg->control, &state));
+		ck_assert_uint_eq(
+		    state.synced, control_pos((uint32_t)i + 1,
+				      segment_end(db->set->segments[i])));
+		ck_assert_uint_eq(state.syncing, 0);
 		before = durable();
 	}
 	calls_begin(&calls);

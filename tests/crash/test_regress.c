@@ -1065,7 +1065,6 @@ START_TEST(a_store_being_made_is_no_store_yet)
 END_TEST
 
 /*
-<<<<<<< HEAD
  * The last commits of a process that then did nothing for hours were attested
  * by nothing: when they were damaged, they counted as torn and were cut off.
  * _i 0: there is time for a mark; 1: there is none, and they count as torn
@@ -1100,7 +1099,11 @@ START_TEST(damage_after_a_pause_is_no_torn_end)
 	ck_assert_uint_eq(stats.recovery & (BAD_BITS | KVLOG_RECOVERY_TORN),
 	    _i == 0 ? BAD_BITS : KVLOG_RECOVERY_TORN);
 	ck_assert_uint_eq(count_numbers(3), 2);
-=======
+	close_store();
+}
+END_TEST
+
+/*
  * What a reader calls durable outlives the machine, also where it has read a
  * log that a killed writer left, and cannot tell whether the page is of this
  * boot (_i: whether there is a boot id).
@@ -1119,7 +1122,6 @@ START_TEST(a_reader_calls_durable_what_a_power_loss_leaves)
 	simos_power_loss(SIMOS_LOSS_NONE, 1);
 	must_open(KVLOG_OPEN_READONLY);
 	ck_assert_uint_eq(count_numbers(2), 1);
->>>>>>> h-cover
 	close_store();
 }
 END_TEST

@@ -915,22 +915,29 @@ START_TEST(resync_is_not_held_up_by_what_looks_like_headers)
 }
 END_TEST
 
-/* A value may hold anything, the bytes of other records of this very segment
- * among it: moved, they do not pass. */
+/* A value may hold anything, records among it: of this very segment, but moved
+ * (_i == 0), or from this very place of another one. */
 START_TEST(resync_does_not_fall_for_records_in_values)
 {
+	const uint64_t in_value = RECORD_HEADER_SIZE + 4; /* a multiple of 8 */
 	struct segment *seg = segtest_create(1, SEGTEST_SIZE);
+	struct segment *other = segtest_create(2, SEGTEST_SIZE);
 	struct segment_scan scan;
-	uint8_t value[4096];
-	uint64_t one, two, three;
-	size_t used = 0;
+	uint8_t value[4096] = {0};
+	uint64_t one, two, three, place;
 
 	one = segtest_put(seg, 1, "key", "the value that is copied");
-	while (used + 64 <= sizeof value) {
-		memcpy(value + used, seg->map.addr + one, 64);
-		used += 64;
-	}
-	two = segtest_record(seg, RECORD_PUT, 2, "k", 1, value, used);
+	two = segment_end(seg);
+	place = two + in_value + 512;
+	(void)segtest_record(other, RECORD_PUT, 1, "fill", 4, value,
+	    (size_t)(place - SEGMENT_DATA_OFF - in_value));
+	ck_assert_uint_eq(
+	    segtest_put(other, 2, "key", "the value that is copied"), place);
+	memcpy(value + 512,
+	    _i == 0 ? seg->map.addr + one : other->map.addr + place, 64);
+	ck_assert_uint_eq(
+	    segtest_record(seg, RECORD_PUT, 2, "long", 4, value, sizeof value),
+	    two);
 	three = segtest_put(seg, 3, "key", "last");
 	segtest_flip(seg, two);
 	ck_assert_int_eq(segment_scan_init(&scan, seg, two, SEGTEST_SIZE), 0);
@@ -938,6 +945,7 @@ START_TEST(resync_does_not_fall_for_records_in_values)
 	ck_assert_uint_eq(scan.off, three);
 	segment_scan_fini(&scan);
 	segment_close(seg);
+	segment_close(other);
 }
 END_TEST
 
@@ -1038,7 +1046,8 @@ main(void)
 	tcase_add_test(tc, resync_finds_the_next_record);
 	tcase_add_test(tc, resync_is_not_held_up_by_what_looks_like_headers);
 	tcase_add_test(tc, resync_finds_a_record_at_the_very_end);
-	tcase_add_test(tc, resync_does_not_fall_for_records_in_values);
+	tcase_add_loop_test(
+	    tc, resync_does_not_fall_for_records_in_values, 0, 2);
 	tcase_add_test(tc, unreadable_blocks_are_bad_bytes);
 	suite_add_tcase(suite, tc);
 	return test_main(suite);

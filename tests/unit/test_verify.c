@@ -2746,6 +2746,117 @@ START_TEST(long_values_are_saved)
 }
 END_TEST
 
+/* Failing calls */
+
+static void
+rebuild_hints(void)
+{
+	struct kvlog_verify_options o = KVLOG_VERIFY_OPTIONS_INIT;
+
+	memset(&got, 0, sizeof got);
+	got.report.size = sizeof got.report;
+	o.flags = KVLOG_VERIFY_REBUILD_HINTS;
+	o.finding = note;
+	o.timeout_ms = 0;
+	got.st = kvlog_verify(MAKELOG_STORE, &o, &got.report, &got.err);
+}
+
+static void
+salvage_to_new(void)
+{
+	salvage_to("/new");
+}
+
+/* Each call of a kind fails, once and from then on: what is found is said to
+ * be so or the failure is, nothing leaks, and the store is as it was. */
+static void
+sweep(void (*act)(void), enum simos_kind kind, int error, bool sticky)
+{
+	struct simos_state *base = simos_save();
+	enum kvlog_status whole;
+
+	verify();
+	whole = got.st;
+	for (uint64_t nth = 1;; nth++) {
+		uint64_t before;
+		bool struck;
+
+		simos_restore(base);
+		before = simos_count(kind);
+		simos_fail(kind, nth, error, sticky);
+		act();
+		struck = simos_count(kind) - before >= nth;
+		simos_fail_clear();
+		if (got.st != KVLOG_OK) {
+			ck_assert_int_eq(got.err.status, got.st);
+			ck_assert_uint_gt(strlen(got.err.text), 9);
+		}
+		ck_assert_uint_eq(simos_leaks(stderr), 0);
+		if (!struck)
+			break;
+		verify();
+		ck_assert_msg(got.st == whole || got.st == KVLOG_OK,
+		    "call %" PRIu64 " of %s: %s", nth, simos_step_name(kind),
+		    got.err.text);
+	}
+	simos_state_free(base);
+}
+
+START_TEST(failing_calls_are_said_and_change_nothing)
+{
+	static const struct {
+		enum simos_kind kind;
+		int error;
+	} faults[] = {
+	    {SIMOS_MALLOC, ENOMEM},
+	    {SIMOS_OPEN_DIR, EMFILE},
+	    {SIMOS_LIST, EIO},
+	    {SIMOS_OPEN, EIO},
+	    {SIMOS_OPEN, EACCES},
+	    {SIMOS_OPEN, ENOENT},
+	    {SIMOS_STAT, EIO},
+	    {SIMOS_STAT_NAME, EIO},
+	    {SIMOS_PREAD, EIO},
+	    {SIMOS_MAP, ENOMEM},
+	    {SIMOS_UNLINK, EIO},
+	    {SIMOS_SYNC, EIO},
+	    {SIMOS_SYNC_DIR, EIO},
+	};
+	const int fault = _i % 13;
+
+	switch (_i / 13) {
+	case 0: /* outputs, and damage that has keys looked for */
+		make_outputs(keys_ab, keys_cd);
+		makelog_flip(PART_2, SEGMENT_DATA_OFF + HEAD);
+		makelog_flip(THREE, 100);
+		makelog_flip(THREE, 4096 + 100);
+		break;
+	case 1: { /* hints, and damage below them */
+		const char *name = make_hinted();
+
+		makelog_flip(ONE, SEGMENT_DATA_OFF + 1);
+		makelog_flip(name, 4096 + 100);
+		break;
+	}
+	default: { /* hints of no use, one missing */
+		const uint8_t one = 1;
+
+		change_hint(make_hinted(), 24, &one, 1);
+		break;
+	}
+	}
+	makelog_fini(&m);
+	for (unsigned sticky = 0; sticky < 2; sticky++) {
+		sweep(verify, faults[fault].kind, faults[fault].error,
+		    sticky == 1);
+		sweep(salvage_to_new, faults[fault].kind, faults[fault].error,
+		    sticky == 1);
+		sweep(rebuild_hints, faults[fault].kind, faults[fault].error,
+		    sticky == 1);
+	}
+}
+END_TEST
+
 int
 main(void)
 {
@@ -2851,6 +2962,10 @@ main(void)
 	    tc, what_is_behind_the_end_is_saved_if_wanted, 0, 2);
 	tcase_add_test(tc, salvage_may_be_stopped_anywhere);
 	tcase_add_test(tc, long_values_are_saved);
+
+	tc = makelog_case(suite, "faults");
+	tcase_add_loop_test(
+	    tc, failing_calls_are_said_and_change_nothing, 0, 39);
 
 	tc = tcase_create("agreement");
 	tcase_set_timeout(tc, 300);

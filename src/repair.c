@@ -55,7 +55,8 @@ static const struct {
 bool
 repair_reserve_fits(const struct os_stat *st)
 {
-	return st->size >= KVLOG_SEGMENT_SIZE_MIN && st->size % BLOCK_SIZE == 0;
+	return st->is_regular && st->size >= KVLOG_SEGMENT_SIZE_MIN &&
+	       st->size % BLOCK_SIZE == 0;
 }
 
 /* A file of the reserve.  One that is no good, of a maker that was killed,

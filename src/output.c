@@ -166,7 +166,8 @@ output_create(struct output **ret_output, struct log *log,
 	rc = os->random(&o->header.set_id, sizeof o->header.set_id);
 	if (rc != 0) {
 		output_destroy(o);
-		return err_sys(err, rc, "draw random numbers");
+		return err_sys(
+		    err, rc, "draw random numbers for %s", log->dir->path);
 	}
 	*ret_output = o;
 	return KVLOG_OK;
@@ -233,6 +234,7 @@ begin_part(struct output *o, struct kvlog_error *err)
 {
 	struct dir *dir = o->log->dir;
 	char name[DIR_NAME_LEN];
+	struct kvlog_error cause = {0};
 	enum kvlog_status st;
 	int rc;
 
@@ -241,16 +243,19 @@ begin_part(struct output *o, struct kvlog_error *err)
 	o->header.end = o->plan.layout->ends[o->part_count];
 	o->header.size = file_size(o->header.end);
 	dir_make_name(name, &o->header.id, "seg.tmp");
-	st = segment_create(dir, name, &o->header, false, &o->seg, err);
+	st = segment_create(dir, name, &o->header, false, &o->seg, &cause);
 	if (st == KVLOG_NOSPACE && take_reserve(o, name))
-		st = segment_create(dir, name, &o->header, true, &o->seg, err);
+		st = segment_create(
+		    dir, name, &o->header, true, &o->seg, &cause);
 	if (st == KVLOG_NOSPACE)
-		return err_set(err, st, ENOSPC,
+		return err_set(err, st, cause.sys_errno,
 		    "%s: to compact segments %" PRIu32 " to %" PRIu32
 		    " %" PRIu64 " bytes are needed beside them for a while; "
 		    "free some space and try again",
 		    dir->path, o->header.id.first, o->header.id.last,
 		    output_layout_bytes(o->plan.layout));
+	if (st != KVLOG_OK && err != NULL)
+		*err = cause;
 	if (st != KVLOG_OK)
 		return st;
 	o->off = o->stored = SEGMENT_DATA_OFF;

@@ -285,15 +285,20 @@ read_headers(struct segment *seg, struct dir *dir, const struct file_id *id,
 					 copy[SEGMENT_FIXED_LEN] = {0};
 	enum fixed_state state;
 	size_t len;
-	int rc;
+	int rc, copy_rc;
 
 	/* Unreadable media count as bad bytes here: there is a copy. */
 	rc = os->pread(seg->fd, first, sizeof first, 0, &len);
+	seg->head_unreadable = rc != 0;
 	state = rc == 0 ? decode_fixed(first, &seg->header) : FIXED_BAD;
 	if (state == FIXED_BAD) {
 		seg->header_damaged = true;
-		rc = os->pread(seg->fd, copy, sizeof copy, COPY_OFF, &len);
-		state = rc == 0 ? decode_fixed(copy, &seg->header) : FIXED_BAD;
+		copy_rc = os->pread(seg->fd, copy, sizeof copy, COPY_OFF, &len);
+		state =
+		    copy_rc == 0 ? decode_fixed(copy, &seg->header) : FIXED_BAD;
+		if (rc != 0 && copy_rc != 0)
+			return err_sys(err, copy_rc, "read the header of %s/%s",
+			    dir->path, seg->name);
 	}
 	if (state == FIXED_NEWER)
 		return err_set_at(err, KVLOG_VERSION, id->last, 0,

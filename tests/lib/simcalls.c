@@ -90,6 +90,7 @@ walk(const char *path, uint32_t *ret_dir, uint32_t *ret_name)
 {
 	char name[OS_NAME_MAX + 1];
 	uint32_t dir = DISK_ROOT, next = DISK_NONE;
+	uint32_t above[16], depth = 0;
 
 	while (*path != '\0') {
 		size_t len = strcspn(path, "/");
@@ -99,17 +100,23 @@ walk(const char *path, uint32_t *ret_dir, uint32_t *ret_name)
 		memcpy(name, path, len);
 		name[len] = '\0';
 		path += len + strspn(path + len, "/");
-		if (strcmp(name, "..") == 0)
-			disk_bug("\"..\" in a path is not simulated");
 		if (len == 0 || strcmp(name, ".") == 0)
 			continue;
-		if (next != DISK_NONE)
+		if (next != DISK_NONE) {
+			if (depth == sizeof above / sizeof above[0])
+				return ENAMETOOLONG;
+			above[depth++] = dir;
 			dir = disk_find(&sim.disk, dir, next);
+		}
 		if (dir == DISK_NONE)
 			return ENOENT;
 		if (node_at(dir)->kind != NODE_DIR)
 			return ENOTDIR;
-		next = disk_name(name);
+		next = DISK_NONE;
+		if (strcmp(name, "..") != 0)
+			next = disk_name(name);
+		else if (depth > 0)
+			dir = above[--depth];
 	}
 	*ret_dir = dir;
 	*ret_name = next;
@@ -202,6 +209,9 @@ sim_sync_dir(int dirfd)
 
 	if (error == 0)
 		disk_sync_names(&sim.disk, dir_of(dirfd));
+	else
+		disk_sync_names_failed(
+		    &sim.disk, dir_of(dirfd), &sim.world.dice);
 	return error;
 }
 
@@ -840,8 +850,8 @@ sim_pid(void)
 	return sim.world.pid;
 }
 
-/* A thread has one turn, from its start to its end.  One that waits for work
- * has none: it cannot be started here. */
+/* A thread has one turn, from its start to its end; so one that waits for
+ * work is not to be had. */
 static int
 sim_thread_start(
     pthread_t *ret_thread, const char *name, void *(*fn)(void *arg), void *arg)
@@ -851,7 +861,7 @@ sim_thread_start(
 	if (error != 0)
 		return error;
 	if (strcmp(name, "kvlog") == 0)
-		disk_bug("the background thread: open with NOTHREAD");
+		return EAGAIN;
 	*ret_thread = pthread_self();
 	(void)fn(arg);
 	return 0;

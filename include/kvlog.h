@@ -454,8 +454,11 @@ KVLOG_API uint64_t kvlog_durable_seq(struct kvlog *db);
 
 /*
  * kvlog_wait_durable - wait until commit seq is durable, at most timeout_ms
- * milliseconds.  Does not itself sync: in mode none somebody must.
- * Results: KVLOG_OK, _TIMEOUT, _BROKEN, _INVAL (seq was never given out).
+ * milliseconds; 0: look only.  Does not itself sync: in mode none somebody
+ * must.  A read-only handle shows the store as it was and never waits.
+ * Results: KVLOG_OK, _TIMEOUT, _BROKEN (a sync has failed, and seq was not
+ * durable before), _INVAL (seq was never given out).
+ * Threads: any, but kvlog_close() must not begin before they have returned.
  */
 KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_wait_durable(
     struct kvlog *db, uint64_t seq, uint32_t timeout_ms);

@@ -174,13 +174,14 @@ decide(struct log *log, const struct commit_op *op, bool strict,
 	if (op->condition == KVLOG_IF_ANY && !strict)
 		return KVLOG_OK;
 	token = index_enter(log->index);
-	found = index_find(log->index, op->hash, op->key, op->key_len, &ref);
+	found =
+	    index_find(log->index, op->hash, op->key, op->key_len, &ref, err);
 	if (found == KVLOG_CORRUPT)
 		err_set_at(err, KVLOG_CORRUPT, segment_number(ref.seg), ref.off,
 		    "the present record of this key in segment %" PRIu32
 		    " at offset %" PRIu64 " is damaged",
 		    segment_number(ref.seg), ref.off);
-	else if (found != KVLOG_OK && found != KVLOG_NOTFOUND)
+	else if (found == KVLOG_NOMEM)
 		err_set(err, found, 0, "look up the present record");
 	ok = holds(op, found, &ref);
 	index_leave(log->index, token);

@@ -124,7 +124,11 @@ compaction_walk(struct compaction *c, size_t first, size_t stop,
 
 	if (st != KVLOG_OK)
 		return st;
-	st = merge_create(cover.hints, cover.count, &merge);
+	/* A merge would map them, too, but could not tell why not. */
+	for (size_t i = first; i < stop && st == KVLOG_OK; i++)
+		st = segment_map(c->set->segments[i], err);
+	if (st == KVLOG_OK)
+		st = merge_create(cover.hints, cover.count, &merge);
 	for (uint64_t n = 1; st == KVLOG_OK; n++) {
 		const struct merge_entry *e;
 

@@ -205,6 +205,7 @@ control_open(struct control *ret_control, struct dir *dir, bool writable,
 	int rc;
 
 	memset(control, 0, sizeof *control);
+	control->dir = dir;
 	control->fd = -1;
 	control->writable = writable;
 	os->boot_id(control->boot_id);
@@ -540,7 +541,8 @@ control_format(struct control *control, const struct control_state *state,
 	for (size_t i = 0; rc == 0 && i < ARRAY_LEN(stores); i++)
 		rc = store_word(control, stores[i].word, stores[i].value);
 	if (rc != 0)
-		return err_sys(err, rc, "write the control page");
+		return err_sys(err, rc, "write the control page of %s",
+		    control->dir->path);
 	control->trusted = true;
 	if (!has_boot_id(control))
 		show_life(control, nonce);
@@ -655,6 +657,7 @@ control_write_note(struct control *control, const struct control_note *note,
 
 	rc = os->store(&control->map, NOTE_OFF, buf, sizeof buf);
 	if (rc != 0)
-		return err_sys(err, rc, "write the end note");
+		return err_sys(
+		    err, rc, "write the end note of %s", control->dir->path);
 	return KVLOG_OK;
 }

@@ -25,6 +25,7 @@ enum control_byte {
 };
 
 struct control {
+	const struct dir *dir; /* not owned */
 	struct os_map map; /* addr is NULL if there is no lock file to read */
 	int fd;
 	uint64_t dev, ino; /* of the lock file */

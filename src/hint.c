@@ -14,6 +14,7 @@
 
 #include "hint_format.h"
 
+#include <errno.h>
 #include <string.h>
 
 /* What is known of a block. */
@@ -98,9 +99,6 @@ decode_source(const uint8_t *p, struct hint_source *s)
 static bool
 decode_sources(struct hint *hint)
 {
-	hint->sources = os->calloc(hint->source_count, sizeof *hint->sources);
-	if (hint->sources == NULL)
-		return false;
 	for (size_t i = 0; i < hint->source_count; i++)
 		if (!decode_source(
 			hint->data + HINT_HEADER_LEN + HINT_SOURCE_LEN * i,
@@ -129,14 +127,15 @@ is_laid_out(const struct hint *hint)
 	       hint->far_len == hint->len - hint->far_off;
 }
 
-bool
-hint_decode(struct hint *hint)
+/* 0, EINVAL if it cannot be one, or ENOMEM. */
+static int
+decode(struct hint *hint)
 {
 	const uint8_t *p = hint->data;
 	uint32_t header_len, sources;
 
 	if (hint->len < BLOCK_SIZE || memcmp(p, HINT_MAGIC, 8) != 0)
-		return false;
+		return EINVAL;
 	header_len = get_u32(p + 20);
 	sources = get_u32(p + 44);
 	if (sources == 0 || sources > HINT_SOURCES_MAX ||
@@ -146,7 +145,7 @@ hint_decode(struct hint *hint)
 	    get_u16(p + 12) > SEGMENT_FORMAT ||
 	    (get_u32(p + 16) & HINT_FEATURES_REFUSE) != 0 ||
 	    get_u64(p + 96) != hint->len)
-		return false;
+		return EINVAL;
 	hint->source_count = sources;
 	hint->entry_count = get_u64(p + 48);
 	hint->block_count = get_u32(p + 56);
@@ -161,48 +160,78 @@ hint_decode(struct hint *hint)
 	    hint->source_bits > 32 ||
 	    hint->off_bits + hint->source_bits + HINT_KIND_BITS >
 		8 * hint->loc_len)
-		return false;
+		return EINVAL;
 	hint->per_block = hint_per_block(hint->loc_len);
-	if (!is_laid_out(hint) || !decode_sources(hint))
-		return false;
+	if (!is_laid_out(hint))
+		return EINVAL;
+	hint->sources = os->calloc(sources, sizeof *hint->sources);
 	hint->verdicts = os->calloc((size_t)hint->block_count + 1, 1);
-	return hint->verdicts != NULL;
+	if (hint->sources == NULL || hint->verdicts == NULL)
+		return ENOMEM;
+	return decode_sources(hint) ? 0 : EINVAL;
+}
+
+bool
+hint_decode(struct hint *hint)
+{
+	return decode(hint) == 0;
+}
+
+int
+hint_try_open(struct dir *dir, const char *name,
+    const struct segment_store *store, struct hint **ret_hint)
+{
+	struct os_stat st;
+	struct hint *hint;
+	int fd, rc;
+
+	*ret_hint = NULL;
+	rc = os->open(dir->fd, name, OS_OPEN_READ, 0, &fd);
+	if (rc != 0)
+		return rc;
+	hint = os->calloc(1, sizeof *hint);
+	if (hint == NULL) {
+		os->close(fd);
+		return ENOMEM;
+	}
+	atomic_init(&hint->refs, 1);
+	memcpy(hint->name, name, strlen(name) + 1);
+	rc = os->stat(fd, &st);
+	if (rc == 0 && st.size < BLOCK_SIZE)
+		rc = EINVAL;
+	if (rc == 0)
+		rc = os->map(fd, st.size, false, false, &hint->map);
+	if (rc == 0)
+		os->advise(&hint->map, 0, st.size, OS_ADVICE_DENSE);
+	os->close(fd);
+	if (rc != 0)
+		goto fail;
+	hint->map.fd = -1;
+	hint->data = hint->map.addr;
+	hint->len = st.size;
+	/* A look-up wants a block here and there, and nothing around it. */
+	os->advise(&hint->map, 0, hint->len, OS_ADVICE_RANDOM);
+	rc = decode(hint);
+	if (rc == 0 && (memcmp(hint->data + 24, store->uuid, 16) != 0 ||
+			   get_u32(hint->data + 40) !=
+			       sum_crc(store->secret, SEGMENT_SECRET_LEN)))
+		rc = EINVAL;
+	if (rc != 0)
+		goto fail;
+	*ret_hint = hint;
+	return 0;
+fail:
+	hint_unref(hint);
+	return rc != EINVAL ? rc : 0;
 }
 
 struct hint *
 hint_open(struct dir *dir, const char *name, const struct segment_store *store)
 {
-	struct os_stat st;
 	struct hint *hint;
-	int fd;
 
-	if (os->open(dir->fd, name, OS_OPEN_READ, 0, &fd) != 0)
-		return NULL;
-	hint = os->calloc(1, sizeof *hint);
-	if (hint == NULL)
-		goto fail;
-	atomic_init(&hint->refs, 1);
-	memcpy(hint->name, name, strlen(name) + 1);
-	if (os->stat(fd, &st) != 0 || st.size < BLOCK_SIZE ||
-	    os->map(fd, st.size, false, false, &hint->map) != 0)
-		goto fail;
-	hint->data = hint->map.addr;
-	hint->len = st.size;
-	os->advise(&hint->map, 0, hint->len, OS_ADVICE_DENSE);
-	/* A look-up wants a block here and there, and nothing around it. */
-	os->advise(&hint->map, 0, hint->len, OS_ADVICE_RANDOM);
-	if (!hint_decode(hint) ||
-	    memcmp(hint->data + 24, store->uuid, 16) != 0 ||
-	    get_u32(hint->data + 40) !=
-		sum_crc(store->secret, SEGMENT_SECRET_LEN))
-		goto fail;
-	os->close(fd);
-	hint->map.fd = -1;
+	(void)hint_try_open(dir, name, store, &hint);
 	return hint;
-fail:
-	os->close(fd);
-	hint_unref(hint);
-	return NULL;
 }
 
 bool

@@ -137,6 +137,10 @@ bool hint_decode(struct hint *hint);
 struct hint *hint_open(
     struct dir *dir, const char *name, const struct segment_store *store);
 
+/* The same for those who ask why: an errno if it cannot be known now. */
+int hint_try_open(struct dir *dir, const char *name,
+    const struct segment_store *store, struct hint **ret_hint);
+
 /*
  * Let source number n be seg; false if it is not, or seg holds less.  Entries
  * may be read only when all sources are bound.

@@ -127,14 +127,14 @@ find_in_keydir(struct index *index, uint64_t hash, const void *key,
 
 /* Of a segment that is mapped for one record's sake, nothing is read ahead. */
 static enum kvlog_status
-map_for_look_up(const struct segment *seg)
+map_for_look_up(const struct segment *seg, struct kvlog_error *err)
 {
 	enum kvlog_status st;
 
 	if (LIKELY(atomic_load_explicit(&seg->mapped, memory_order_acquire) ==
 		   SEGMENT_MAPPED))
 		return KVLOG_OK;
-	st = segment_map_now(seg, NULL);
+	st = segment_map_now(seg, err);
 	if (st == KVLOG_OK)
 		os->advise(&seg->map, 0, seg->map.len, OS_ADVICE_RANDOM);
 	return st;
@@ -143,7 +143,8 @@ map_for_look_up(const struct segment *seg)
 /* The same of one hint; *ret_unsound: the hint is damaged. */
 static enum kvlog_status
 find_in_hint(struct index *index, const struct hint *hint, uint64_t hash,
-    const struct hint_key *key, struct index_ref *ret_ref, bool *ret_unsound)
+    const struct hint_key *key, struct index_ref *ret_ref, bool *ret_unsound,
+    struct kvlog_error *err)
 {
 	struct hint_probe probe;
 	struct hint_entry e;
@@ -155,7 +156,7 @@ find_in_hint(struct index *index, const struct hint *hint, uint64_t hash,
 		ret_ref->seg = e.seg;
 		ret_ref->off = e.off;
 		ret_ref->loc = segset_loc(e.seg, e.off);
-		mapped = map_for_look_up(e.seg);
+		mapped = map_for_look_up(e.seg, err);
 		if (mapped != KVLOG_OK)
 			return mapped;
 		switch (examine(index, key->bytes, key->len, ret_ref)) {
@@ -178,7 +179,7 @@ find_in_hint(struct index *index, const struct hint *hint, uint64_t hash,
 /* The same of all hints, the newest first (INV-6). */
 static enum kvlog_status
 find_in_hints(struct index *index, uint64_t hash, const struct hint_key *key,
-    struct index_ref *ret_ref)
+    struct index_ref *ret_ref, struct kvlog_error *err)
 {
 	for (;;) {
 		struct hint_list *list = hint_list_get(index->hints);
@@ -188,13 +189,13 @@ find_in_hints(struct index *index, uint64_t hash, const struct hint_key *key,
 
 		for (i = list->count; i > 0 && st == KVLOG_NOTFOUND; i--) {
 			st = find_in_hint(index, list->hints[i - 1], hash, key,
-			    ret_ref, &unsound);
+			    ret_ref, &unsound, err);
 			if (unsound)
 				break;
 		}
 		if (unsound)
-			st = hintset_mend(
-			    index->hints, list->hints[i - 1], NULL);
+			st =
+			    hintset_mend(index->hints, list->hints[i - 1], err);
 		hint_list_put(list);
 		if (!unsound || st != KVLOG_OK)
 			return st;
@@ -203,7 +204,7 @@ find_in_hints(struct index *index, uint64_t hash, const struct hint_key *key,
 
 enum kvlog_status
 index_find(struct index *index, uint64_t hash, const void *key, size_t key_len,
-    struct index_ref *ret_ref)
+    struct index_ref *ret_ref, struct kvlog_error *err)
 {
 	enum kvlog_status st =
 	    find_in_keydir(index, hash, key, key_len, ret_ref);
@@ -212,7 +213,7 @@ index_find(struct index *index, uint64_t hash, const void *key, size_t key_len,
 		const struct hint_key k = {
 		    .len = (uint32_t)key_len, .bytes = key};
 
-		st = find_in_hints(index, hash, &k, ret_ref);
+		st = find_in_hints(index, hash, &k, ret_ref, err);
 	}
 	if (st == KVLOG_OK && UNLIKELY(ret_ref->rec.type != RECORD_PUT))
 		st = KVLOG_NOTFOUND;

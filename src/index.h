@@ -65,7 +65,8 @@ index_hash(const struct index *index, const void *key, size_t key_len)
  *                   of *ret_ref say where
  */
 enum kvlog_status index_find(struct index *index, uint64_t hash,
-    const void *key, size_t key_len, struct index_ref *ret_ref);
+    const void *key, size_t key_len, struct index_ref *ret_ref,
+    struct kvlog_error *err);
 
 /* Make sure that index_set() of these hashes cannot fail; see
  * keydir_reserve(). */

@@ -23,6 +23,17 @@
 	(KVLOG_OPEN_READONLY | KVLOG_OPEN_CREATE | KVLOG_OPEN_EXCLUSIVE |      \
 	    KVLOG_OPEN_NOTHREAD | KVLOG_OPEN_NOVERIFY)
 
+/* A detail is the caller's only if the call has failed: a step that was got
+ * over may have filled it, too. */
+static enum kvlog_status
+tell(enum kvlog_status st, const struct kvlog_error *failure,
+    struct kvlog_error *err)
+{
+	if (st != KVLOG_OK && failure->status != KVLOG_OK && err != NULL)
+		*err = *failure;
+	return st;
+}
+
 const char *
 kvlog_version(void)
 {
@@ -105,7 +116,11 @@ kvlog_open(const char *path, const struct kvlog_options *options,
 enum kvlog_status
 kvlog_close(struct kvlog *db, struct kvlog_error *err)
 {
-	return db != NULL ? store_close(db, err) : KVLOG_OK;
+	struct kvlog_error failure = {0};
+
+	if (db == NULL)
+		return KVLOG_OK;
+	return tell(store_close(db, &failure), &failure, err);
 }
 
 /* Writing */
@@ -173,6 +188,7 @@ write_one(struct kvlog *db, struct kvlog_op *op, const struct kvlog_write *how,
 {
 	static const struct kvlog_write defaults = KVLOG_WRITE_INIT;
 	struct kvlog_receipt receipt;
+	struct kvlog_error failure;
 	struct commit_op commit;
 	size_t failed;
 	enum kvlog_status st;
@@ -187,11 +203,13 @@ write_one(struct kvlog *db, struct kvlog_op *op, const struct kvlog_write *how,
 	st = make_op(db, op, &commit, how->err);
 	if (st != KVLOG_OK)
 		return st;
+	failure.status = KVLOG_OK;
 	st = store_write(db, &commit, 1, op->type == KVLOG_OP_DELETE,
-	    how->durability, &receipt, &failed, how->err);
+	    how->durability, &receipt, &failed,
+	    how->err != NULL ? &failure : NULL);
 	if (st == KVLOG_OK && ret_receipt != NULL)
 		*ret_receipt = receipt;
-	return st;
+	return tell(st, &failure, how->err);
 }
 
 enum kvlog_status
@@ -222,6 +240,7 @@ kvlog_apply(struct kvlog *db, const struct kvlog_op *ops, size_t op_count,
 {
 	static const struct kvlog_write defaults = KVLOG_WRITE_INIT;
 	struct kvlog_receipt receipt;
+	struct kvlog_error failure;
 	struct commit_op *commits;
 	enum kvlog_status st;
 	size_t failed = SIZE_MAX;
@@ -241,20 +260,21 @@ kvlog_apply(struct kvlog *db, const struct kvlog_op *ops, size_t op_count,
 		      : NULL;
 	if (commits == NULL)
 		return err_set(how->err, KVLOG_NOMEM, 0, "write a batch");
+	failure.status = KVLOG_OK;
 	for (size_t i = 0; i < op_count && st == KVLOG_OK; i++) {
-		st = make_op(db, &ops[i], &commits[i], how->err);
+		st = make_op(db, &ops[i], &commits[i], &failure);
 		if (st != KVLOG_OK)
 			failed = i;
 	}
 	if (st == KVLOG_OK)
 		st = store_write(db, commits, op_count, false, how->durability,
-		    &receipt, &failed, how->err);
+		    &receipt, &failed, how->err != NULL ? &failure : NULL);
 	os->free(commits);
 	if (st == KVLOG_OK && ret_receipt != NULL)
 		*ret_receipt = receipt;
 	if (st != KVLOG_OK && failed != SIZE_MAX && ret_failed != NULL)
 		*ret_failed = failed;
-	return st;
+	return tell(st, &failure, how->err);
 }
 
 /* Reading */
@@ -589,7 +609,7 @@ kvlog_verify(const char *path, const struct kvlog_verify_options *options,
     struct kvlog_verify_report *ret_report, struct kvlog_error *err)
 {
 	struct kvlog_verify_report own;
-	struct kvlog_error unused = {0};
+	struct kvlog_error failure = {0};
 	const unsigned quick = KVLOG_VERIFY_QUICK,
 		       rehint = KVLOG_VERIFY_REBUILD_HINTS;
 	enum kvlog_status st = check_verify(
@@ -597,14 +617,14 @@ kvlog_verify(const char *path, const struct kvlog_verify_options *options,
 
 	if (st != KVLOG_OK)
 		return st;
-	if (err == NULL)
-		err = &unused;
 	if ((options->flags & rehint) == 0)
-		return verify_store(path, options, ret_report, err);
-	if ((options->flags & quick) != 0)
-		return err_set(err, KVLOG_INVAL, 0,
+		st = verify_store(path, options, ret_report, &failure);
+	else if ((options->flags & quick) != 0)
+		st = err_set(&failure, KVLOG_INVAL, 0,
 		    "hints cannot be rebuilt after a quick look");
-	return rehint_store(path, options, ret_report, err);
+	else
+		st = rehint_store(path, options, ret_report, &failure);
+	return tell(st, &failure, err);
 }
 
 enum kvlog_status
@@ -613,7 +633,7 @@ kvlog_salvage(const char *path, const char *new_path,
     struct kvlog_verify_report *ret_report, struct kvlog_error *err)
 {
 	struct kvlog_verify_report own;
-	struct kvlog_error unused = {0};
+	struct kvlog_error failure = {0};
 	enum kvlog_status st = check_verify(
 	    path, &options, KVLOG_SALVAGE_STRICT, &ret_report, &own, err);
 
@@ -621,8 +641,8 @@ kvlog_salvage(const char *path, const char *new_path,
 		st = err_set(err, KVLOG_INVAL, 0, "new_path is NULL");
 	if (st != KVLOG_OK)
 		return st;
-	return salvage_store(
-	    path, new_path, options, ret_report, err != NULL ? err : &unused);
+	st = salvage_store(path, new_path, options, ret_report, &failure);
+	return tell(st, &failure, err);
 }
 
 /* Compaction */
@@ -637,6 +657,8 @@ kvlog_compact_offline(const char *path,
 	static const struct kvlog_compact_options defaults =
 	    KVLOG_COMPACT_OPTIONS_INIT;
 	struct kvlog_compact_report report;
+	struct kvlog_error failure = {0};
+	enum kvlog_status st;
 
 	if (options == NULL)
 		options = &defaults;
@@ -655,5 +677,6 @@ kvlog_compact_offline(const char *path,
 		return err_set(err, KVLOG_INVAL, 0,
 		    "unknown bits in options.flags: 0x%x",
 		    options->flags & ~COMPACT_FLAGS);
-	return offline_compact(path, options, ret_report, err);
+	st = offline_compact(path, options, ret_report, &failure);
+	return tell(st, &failure, err);
 }

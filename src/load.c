@@ -452,10 +452,11 @@ load_end(struct index *index, struct hintset *hints,
 			continue;
 		}
 		st = hint_build(&cover->gaps[i], 1, UINT64_MAX, &image, err);
-		if (st == KVLOG_OK)
-			st = hintset_add(hints, image);
 		if (st != KVLOG_OK)
 			return st;
+		st = hintset_add(hints, image);
+		if (st != KVLOG_OK)
+			return err_set(err, st, 0, "load the index");
 	}
 	return load_cover(index, &end, 0, err);
 }

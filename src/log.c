@@ -76,9 +76,10 @@ log_init(struct log *log, struct dir *dir, struct control *control,
 		     atomic_load(&log->durable) < recovery->last_seq;
 	/* The last writer may have been killed between a rollover and the
 	 * sync of its name; not if a commit behind that name is durable, nor
-	 * after a repair. */
+	 * after a repair, nor as long as there is but the first segment, whose
+	 * name is durable before the page is valid. */
 	log->names_unsynced =
-	    !recovery->unclean &&
+	    !recovery->unclean && segment_number(log->active) > 1 &&
 	    (!log->active->link_ok ||
 		recovery->state.durable < log->active->link.first_seq);
 

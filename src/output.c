@@ -168,7 +168,8 @@ output_create(struct output **ret_output, struct log *log,
 	rc = os->random(&o->header.set_id, sizeof o->header.set_id);
 	if (rc != 0) {
 		output_destroy(o);
-		return err_sys(err, rc, "draw random numbers");
+		return err_sys(
+		    err, rc, "draw random numbers for %s", log->dir->path);
 	}
 	*ret_output = o;
 	return KVLOG_OK;
@@ -238,7 +239,7 @@ begin_part(struct output *o, struct kvlog_error *err)
 {
 	struct dir *dir = o->log->dir;
 	char name[DIR_NAME_LEN];
-	struct kvlog_error cause;
+	struct kvlog_error cause = {0};
 	enum kvlog_status st;
 	int rc;
 
@@ -259,11 +260,10 @@ begin_part(struct output *o, struct kvlog_error *err)
 		    " %" PRIu64 " bytes are needed beside them for a while",
 		    dir->path, o->header.id.first, o->header.id.last,
 		    output_layout_bytes(o->plan.layout));
-	if (st != KVLOG_OK) {
-		if (err != NULL)
-			*err = cause;
+	if (st != KVLOG_OK && err != NULL)
+		*err = cause;
+	if (st != KVLOG_OK)
 		return st;
-	}
 	o->off = o->stored = SEGMENT_DATA_OFF;
 	o->buffered = 0;
 	rc = segment_store_link(o->seg, &o->link);

@@ -758,27 +758,63 @@ judge_segment(struct recoverer *rec, struct verdict *v, size_t i)
 	return st;
 }
 
+/* The first segment from i on of which bytes cannot be read, or NULL. */
+static struct segment *
+unreadable_from(const struct recoverer *rec, size_t i)
+{
+	for (; i < rec->set->count; i++)
+		if (rec->surveys[i].unreadable ||
+		    rec->set->segments[i]->head_unreadable)
+			return rec->set->segments[i];
+	return NULL;
+}
+
 /*
- * The log seems to end where bytes cannot be read.  They may be commits that
- * nothing attests yet, and may be readable tomorrow: no writer may cut them
- * off.
+ * The log seems to end, and from there on there are bytes that cannot be read.
+ * They may be commits, or attest some, and may be readable tomorrow: no writer
+ * may cut them off.
  */
 static enum kvlog_status
-judge_unreadable_end(struct recoverer *rec, struct verdict *v)
+judge_unreadable_end(
+    struct recoverer *rec, struct verdict *v, struct segment *unreadable)
 {
 	struct segment *seg = rec->set->segments[v->segment];
+	uint64_t off = unreadable == seg ? v->off : 0;
 
 	if (rec->control->writable)
-		return err_set_at(rec->err, KVLOG_IO, segment_number(seg),
-		    v->off,
+		return err_set_at(rec->err, KVLOG_IO,
+		    segment_number(unreadable), off,
 		    "%s/%s cannot be read from offset %" PRIu64
 		    " on; open the store read-only to save what can be read, "
 		    "or copy it to a good disk",
-		    rec->dir->path, seg->name, v->off);
+		    rec->dir->path, unreadable->name, off);
 	v->torn = false;
 	note_damage(rec, seg, v->off, 0);
 	rec->r->flags |= KVLOG_RECOVERY_DEGRADED;
 	return KVLOG_OK;
+}
+
+/*
+ * After a failed sync, records are copied and what they are copied from is
+ * removed: not while some cannot be read.
+ */
+static enum kvlog_status
+judge_unreadable_copy(struct recoverer *rec)
+{
+	struct segment *unreadable;
+	size_t first = rec->tiled - 1;
+
+	while (first > 0 &&
+	       rec->set->segments[first - 1]->last_seq > rec->r->state.durable)
+		first--;
+	unreadable = unreadable_from(rec, first);
+	if (unreadable == NULL)
+		return KVLOG_OK;
+	return err_set_at(rec->err, KVLOG_IO, segment_number(unreadable), 0,
+	    "%s/%s has to be copied, as a sync failed, and cannot be read; "
+	    "open the store read-only to save what can be read, or copy it to "
+	    "a good disk",
+	    rec->dir->path, unreadable->name);
 }
 
 /*
@@ -819,8 +855,15 @@ judge_all(struct recoverer *rec, struct verdict *v)
 		if (st != KVLOG_OK)
 			return st;
 	}
-	if (v->ended && rec->surveys[v->segment].unreadable)
-		return judge_unreadable_end(rec, v);
+	if (r->poisoned && rec->control->writable) {
+		enum kvlog_status st = judge_unreadable_copy(rec);
+
+		if (st != KVLOG_OK)
+			return st;
+	}
+	if (v->ended && unreadable_from(rec, v->segment) != NULL)
+		return judge_unreadable_end(
+		    rec, v, unreadable_from(rec, v->segment));
 	if (!r->warm && rec->gap == 0 && rec->attested > reached(v)) {
 		enum kvlog_status st = judge_missing_end(rec);
 

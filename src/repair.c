@@ -24,6 +24,7 @@
 #include "repair.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <string.h>
 
 #define SEGMENT_SIZE_START (UINT64_C(1) << 20)
@@ -176,23 +177,35 @@ is_leftover(const struct segset *set, const struct file *f)
 	return true;
 }
 
-/* Whether a segment that is not live may be removed: not if it is another
- * store's, or something that nobody can read. */
-static bool
-is_of_store(struct dir *dir, const struct segset *set, const struct file *f)
+/*
+ * Whether a segment that is not live may be removed: not if it is another
+ * store's, or something that nobody can read.  If that cannot be told now, an
+ * error: one that stayed would be taken for the successor of the new segment.
+ */
+static enum kvlog_status
+is_of_store(struct dir *dir, const struct segset *set, const struct file *f,
+    bool *ret_is, struct kvlog_error *err)
 {
 	const struct segment_header *ours = &set->segments[0]->header;
+	struct kvlog_error failure = {0};
 	struct segment *seg;
-	bool same;
+	enum kvlog_status st;
 
-	if (f->kind != FILE_SEGMENT)
-		return true;
-	if (segment_open_header(dir, f->name, &f->id, &seg, NULL) != KVLOG_OK)
-		return false;
-	same = memcmp(seg->header.store.uuid, ours->store.uuid,
-		   sizeof ours->store.uuid) == 0;
+	*ret_is = f->kind != FILE_SEGMENT;
+	if (*ret_is)
+		return KVLOG_OK;
+	st = segment_open_header(dir, f->name, &f->id, &seg, &failure);
+	if (st == KVLOG_CORRUPT || st == KVLOG_VERSION ||
+	    failure.sys_errno == ENOENT) /* gone already */
+		return KVLOG_OK;
+	if (st != KVLOG_OK && err != NULL)
+		*err = failure;
+	if (st != KVLOG_OK)
+		return st;
+	*ret_is = memcmp(seg->header.store.uuid, ours->store.uuid,
+		      sizeof ours->store.uuid) == 0;
 	segment_close(seg);
-	return same;
+	return KVLOG_OK;
 }
 
 static bool
@@ -213,8 +226,15 @@ remove_leftovers(struct dir *dir, const struct segset *set,
 
 	for (size_t i = 0; i < r->files.count && rc == 0; i++) {
 		const struct file *f = &r->files.files[i];
+		enum kvlog_status st;
+		bool ours;
 
-		if (!is_leftover(set, f) || !is_of_store(dir, set, f))
+		if (!is_leftover(set, f))
+			continue;
+		st = is_of_store(dir, set, f, &ours, err);
+		if (st != KVLOG_OK)
+			return st;
+		if (!ours)
 			continue;
 		rc = os->unlink(dir->fd, f->name);
 		if (rc == ENOENT || rc == EISDIR || rc == EPERM)
@@ -340,9 +360,9 @@ copy_record(const struct segment *from, uint64_t from_off,
 
 /* Copy the records of set->segments[first ..] to *to, from its beginning;
  * without to, only count their bytes. */
-static int
-copy_records(const struct segset *set, size_t first, const struct segment *to,
-    uint64_t *ret_len)
+static enum kvlog_status
+copy_records(struct dir *dir, const struct segset *set, size_t first,
+    const struct segment *to, uint64_t *ret_len, struct kvlog_error *err)
 {
 	uint64_t out = SEGMENT_DATA_OFF;
 
@@ -351,10 +371,10 @@ copy_records(const struct segset *set, size_t first, const struct segment *to,
 		uint64_t off = SEGMENT_DATA_OFF, end = segment_end(from);
 		struct record rec;
 		bool bad;
+		enum kvlog_status st = segment_map(from, err);
 
-		if (segment_map(from, NULL) != KVLOG_OK)
-			return EIO;
-
+		if (st != KVLOG_OK)
+			return st;
 		for (; segment_walk(from, &off, end, &rec, &bad);
 		     off += rec.size) {
 			int rc = to != NULL
@@ -362,14 +382,19 @@ copy_records(const struct segset *set, size_t first, const struct segment *to,
 				     : 0;
 
 			if (rc != 0)
-				return rc;
+				return err_sys(err, rc, "write %s/%s",
+				    dir->path, to->name);
 			out += rec.size;
 		}
 		if (bad)
-			return EIO;
+			return err_set_at(err, KVLOG_CORRUPT,
+			    segment_number(from), off,
+			    "%s/%s changed at offset %" PRIu64
+			    " while it was copied; open the store again",
+			    dir->path, from->name, off);
 	}
 	*ret_len = out - SEGMENT_DATA_OFF;
-	return 0;
+	return KVLOG_OK;
 }
 
 /* Replace set->segments[first ..] by *output, which is complete but for its
@@ -400,7 +425,7 @@ replace_tail(struct dir *dir, struct segset *set, size_t first,
 }
 
 static enum kvlog_status
-rewrite_unsynced(struct dir *dir, struct segset *set, const struct recovery *r,
+rewrite_unsynced(struct dir *dir, struct segset *set, struct recovery *r,
     struct kvlog_error *err)
 {
 	const struct segment *last = set->segments[set->count - 1], *head;
@@ -412,46 +437,50 @@ rewrite_unsynced(struct dir *dir, struct segset *set, const struct recovery *r,
 	enum kvlog_status st;
 	int rc;
 
-	/* An output is durable before it has its name. */
-	if (last->header.kind != SEGMENT_PLAIN)
-		return KVLOG_OK;
-	while (first > 0 &&
+	/* If the last one is the copy that an earlier opening made, it was
+	 * durable before it had its name; but whether the name is, nobody
+	 * knows, for syncing the directory failed or was not reached.  So it
+	 * is copied again, under another name. */
+	while (first > 0 && last->header.kind == SEGMENT_PLAIN &&
 	       set->segments[first - 1]->header.kind == SEGMENT_PLAIN &&
 	       set->segments[first - 1]->last_seq > r->state.durable)
 		first--;
 	head = set->segments[first];
 	if (head->link_ok)
 		link = head->link;
-	rc = copy_records(set, first, NULL, &len);
-	if (rc != 0)
-		return err_sys(err, rc, "read the segments of %s", dir->path);
+	st = copy_records(dir, set, first, NULL, &len, err);
+	if (st != KVLOG_OK)
+		return st;
 
 	header = (struct segment_header){
 	    .store = head->header.store,
 	    .kind = SEGMENT_VERBATIM,
-	    .id = {head->header.id.first, last->header.id.last,
-		r->max_round + 1, 1, 1},
+	    .id = {head->header.id.first, last->header.id.last, ++r->max_round,
+		1, 1},
 	    .size = max_u64(KVLOG_SEGMENT_SIZE_MIN,
 		round_up(SEGMENT_DATA_OFF + len, BLOCK_SIZE)),
 	    .end = SEGMENT_DATA_OFF + len,
 	    .max_size = last->header.max_size,
-	    .last_salt = last->header.salt,
-	    .last_end = segment_end(last),
+	    .last_salt = segment_last_salt(last),
+	    .last_end = last->header.kind == SEGMENT_PLAIN
+			    ? segment_end(last)
+			    : last->header.last_end,
 	    .last_seq = r->lost_seq,
 	};
 	os->unlink(dir->fd, REWRITE_NAME); /* of an interrupted attempt */
 	rc = os_draw(&header.set_id);
 	if (rc != 0)
-		return err_sys(err, rc, "draw random numbers");
+		return err_sys(
+		    err, rc, "draw random numbers for %s", dir->path);
 	st = segment_create(dir, REWRITE_NAME, &header, false, &output, err);
 	if (st != KVLOG_OK)
 		return st;
 	rc = segment_store_link(output, &link);
-	if (rc == 0)
-		rc = copy_records(set, first, output, &len);
 	if (rc != 0)
 		st = err_sys(err, rc, "write %s/%s", dir->path, REWRITE_NAME);
-	else
+	if (st == KVLOG_OK)
+		st = copy_records(dir, set, first, output, &len, err);
+	if (st == KVLOG_OK)
 		st = replace_tail(dir, set, first, output, err);
 	if (st != KVLOG_OK)
 		segment_close(output);
@@ -470,6 +499,10 @@ repair_publish(
 		rc = segment_take_name(seg, dir);
 	if (rc == 0)
 		rc = os->sync_dir(dir->fd);
+	/* A name that may be lost must not be followed by others.  Its removal
+	 * is what the next sync of the directory cannot overlook. */
+	if (rc != 0)
+		os->unlink(dir->fd, seg->name);
 	return rc;
 }
 

@@ -37,6 +37,8 @@ struct salvage {
 	size_t op_count;
 	uint8_t *bytes;
 	uint64_t len, cap;
+	/* Not all of it could be read, which was no finding; or NULL. */
+	const struct segment *unread;
 };
 
 static enum kvlog_status
@@ -146,7 +148,11 @@ save_record(struct salvage *s, size_t live, uint64_t off,
 	if (st != KVLOG_OK)
 		return st;
 	memcpy(s->bytes + s->len, rec->key, rec->key_len);
-	if (put && (!value_ok || !read_value(s, seg, off, rec))) {
+	if (put && value_ok && !read_value(s, seg, off, rec)) {
+		s->unread = seg;
+		value_ok = false;
+	}
+	if (put && !value_ok) {
 		if (!s->strict)
 			return KVLOG_OK;
 		put = false;
@@ -165,6 +171,15 @@ save_record(struct salvage *s, size_t live, uint64_t off,
 	r->beyond_records += beyond;
 	r->single_records += single;
 	return KVLOG_OK;
+}
+
+static bool
+was_unreadable(const struct verify *v, size_t live)
+{
+	for (size_t n = 0; n < v->place_count; n++)
+		if (v->places[n].unreadable && v->places[n].live == live)
+			return true;
+	return false;
 }
 
 static enum kvlog_status
@@ -197,6 +212,8 @@ save_file(struct salvage *s, size_t i)
 		if (st == KVLOG_OK && !verify_progress(v, scan.off - from))
 			st = err_set(v->err, KVLOG_CANCELLED, 0, "cancelled");
 	}
+	if (scan.unreadable && !was_unreadable(v, i))
+		s->unread = seg;
 	segment_scan_fini(&scan);
 	if (opened)
 		segment_close_fd(v->live[i]->seg);
@@ -371,6 +388,12 @@ salvage(struct salvage *s)
 		return st;
 	if (found == KVLOG_CORRUPT && err != NULL)
 		*err = damage;
+	if (s->unread != NULL)
+		found = err_set_at(err, KVLOG_CORRUPT,
+		    segment_number(s->unread), 0,
+		    "%s/%s could be read when it was checked, but not when it "
+		    "was copied; remove %s and try again, or keep it as it is",
+		    s->v.dir.path, s->unread->name, s->new_path);
 	return found;
 }
 

@@ -299,17 +299,22 @@ read_headers(struct segment *seg, struct dir *dir, const struct file_id *id,
 					 copy[SEGMENT_FIXED_LEN] = {0};
 	enum fixed_state state;
 	size_t len;
-	int rc;
+	int rc, copy_rc;
 
 	/* Unreadable media count as bad bytes here: there is a copy. */
 	rc = os->pread(seg->fd, first, sizeof first, 0, &len);
+	seg->head_unreadable = rc != 0;
 	state = rc == 0 ? decode_fixed(first, &seg->header) : FIXED_BAD;
 	if (state == FIXED_BAD || (state == FIXED_OK && !is_of(seg, id))) {
 		const struct segment_header header = seg->header;
 		enum fixed_state second;
 
-		rc = os->pread(seg->fd, copy, sizeof copy, COPY_OFF, &len);
-		second = rc == 0 ? decode_fixed(copy, &seg->header) : FIXED_BAD;
+		copy_rc = os->pread(seg->fd, copy, sizeof copy, COPY_OFF, &len);
+		if (rc != 0 && copy_rc != 0)
+			return err_sys(err, copy_rc, "read the header of %s/%s",
+			    dir->path, seg->name);
+		second =
+		    copy_rc == 0 ? decode_fixed(copy, &seg->header) : FIXED_BAD;
 		if (state == FIXED_BAD ||
 		    (second == FIXED_OK && is_of(seg, id))) {
 			seg->header_damaged = true;

@@ -69,8 +69,9 @@ enum segment_mapped { SEGMENT_UNMAPPED, SEGMENT_MAPPING, SEGMENT_MAPPED };
 struct segment {
 	struct segment_header header;
 	struct segment_link link;
-	bool link_ok;        /* link is valid */
-	bool header_damaged; /* only the copy of the fixed part was good */
+	bool link_ok;         /* link is valid */
+	bool header_damaged;  /* only the copy of the fixed part was good */
+	bool head_unreadable; /* the medium did not give the first block */
 	char name[DIR_NAME_LEN];
 	int fd;
 	struct os_map map;

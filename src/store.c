@@ -197,7 +197,8 @@ create_first_segment(struct kvlog *db, struct kvlog_error *err)
 		max_size = KVLOG_SEGMENT_SIZE_DEFAULT;
 	rc = draw_identity(&store);
 	if (rc != 0)
-		return err_sys(err, rc, "draw random numbers");
+		return err_sys(
+		    err, rc, "draw random numbers for %s", db->dir.path);
 	/* Here and not after mkdir(): whoever made the directory may have been
 	 * stopped before this.  A parent that may not be read is left alone. */
 	rc = os->sync_parent(db->dir.path);
@@ -705,7 +706,7 @@ store_read(struct kvlog *db, const void *key, size_t key_len, bool with_value,
 	struct index_ref ref;
 	enum kvlog_status st;
 
-	st = index_find(&db->index, hash, key, key_len, &ref);
+	st = index_find(&db->index, hash, key, key_len, &ref, NULL);
 	if (st == KVLOG_OK && is_expired(db, &ref.rec))
 		st = KVLOG_NOTFOUND;
 	if (st == KVLOG_OK && (ref.rec.flags & RECORD_CODEC) != 0 && with_value)

@@ -232,6 +232,17 @@ add_loss_to_link(struct place *p, uint64_t s)
 		  "before it are missing";
 }
 
+/* Whether some bytes from place n on could not be read.  They may be readable
+ * tomorrow, and attest what stands before them. */
+static bool
+is_unreadable_from(const struct verify *v, size_t n)
+{
+	for (; n < v->place_count; n++)
+		if (v->places[n].unreadable)
+			return true;
+	return false;
+}
+
 static void
 judge(struct verify *v)
 {
@@ -254,9 +265,8 @@ judge(struct verify *v)
 					  "a crash; check in full";
 				continue;
 			}
-			if (p->unreadable) {
-				/* May be readable tomorrow: no torn end. */
-				end_log(v, p, s);
+			if (is_unreadable_from(v, n)) {
+				end_log(v, p, s); /* no torn end */
 				return;
 			}
 			end_torn(v, p, s);

@@ -231,7 +231,12 @@ read_fixed(struct verify *v, struct verify_file *f)
 		return err_sys(
 		    v->err, rc, "open %s/%s", v->dir.path, f->file.name);
 	rc = os->stat(fd, &st);
-	if (rc != 0 || !st.is_regular) {
+	if (rc != 0) {
+		os->close(fd);
+		return err_sys(
+		    v->err, rc, "open %s/%s", v->dir.path, f->file.name);
+	}
+	if (!st.is_regular) {
 		f->fault = FAULT_IRREGULAR;
 	} else {
 		bool unreadable =
@@ -258,13 +263,18 @@ open_segment(struct verify *v, struct verify_file *f)
 	st = read_fixed(v, f);
 	if (st != KVLOG_OK)
 		return st;
+	if (f->fault == FAULT_NONE) {
+		st = segment_open(
+		    &v->dir, f->file.name, &f->id, &f->seg, v->err);
+		if (st == KVLOG_IO && v->err->sys_errno == EIO)
+			f->fault = FAULT_UNREADABLE; /* by now */
+	}
 	if (f->fault == FAULT_HEADERS || f->fault == FAULT_UNREADABLE) {
 		f->seg = make_up(v, &f->file);
 		f->made_up = f->seg != NULL;
 	}
 	if (f->fault != FAULT_NONE)
 		return KVLOG_OK;
-	st = segment_open(&v->dir, f->file.name, &f->id, &f->seg, v->err);
 	if (st == KVLOG_CORRUPT) {
 		f->fault = FAULT_CONTENT;
 		f->id = f->file.id;

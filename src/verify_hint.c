@@ -194,13 +194,20 @@ open_hint(struct verify *v, struct verify_file *f, struct verify_hint *h)
 	rc = os->open(v->dir.fd, f->file.name, OS_OPEN_READ, 0, &fd);
 	if (rc == ENOENT || rc == ESTALE)
 		return KVLOG_OK; /* replaced by another one just now */
+	if (rc == EMFILE || rc == ENFILE || rc == ENOMEM)
+		return err_sys(
+		    v->err, rc, "open %s/%s", v->dir.path, f->file.name);
 	if (rc != 0) {
 		say_wrong(v, h, 0, 0, "the hint file cannot be opened");
 		return KVLOG_OK;
 	}
 	rc = os->stat(fd, &stat);
-	if (rc == 0)
-		rc = os->pread(fd, head, sizeof head, 0, &len);
+	if (rc != 0) {
+		os->close(fd);
+		return err_sys(
+		    v->err, rc, "read %s/%s", v->dir.path, f->file.name);
+	}
+	rc = os->pread(fd, head, sizeof head, 0, &len);
 	if (rc == 0 && !quick)
 		st = read_all(v, fd, stat.size, &bad);
 	if (rc == 0 && bad == VERIFY_NONE)
@@ -220,7 +227,10 @@ open_hint(struct verify *v, struct verify_file *f, struct verify_hint *h)
 		return KVLOG_OK;
 	}
 	if (sound)
-		h->hint = hint_open(&v->dir, f->file.name, &v->store);
+		rc = hint_try_open(&v->dir, f->file.name, &v->store, &h->hint);
+	if (rc != 0 && !was_replaced(v, f, &stat))
+		return err_sys(
+		    v->err, rc, "map %s/%s", v->dir.path, f->file.name);
 	if (h->hint == NULL && was_replaced(v, f, &stat))
 		return KVLOG_OK;
 	if (h->hint == NULL) {

@@ -680,6 +680,7 @@ walk_seam(struct verify *v, size_t i, bool quick)
 	    SEGMENT_LINK_LEN);
 	if (p == NULL)
 		return;
+	p->unreadable = f->seg->head_unreadable;
 	if (f->made_up) {
 		/* That its headers are lost says it all. */
 		p->kind = 0;

@@ -6,6 +6,7 @@
 
 #include "api.h"
 
+#include <pthread.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -249,6 +250,222 @@ START_TEST(numbers_never_come_again_in_another_boot)
 }
 END_TEST
 
+/* Waiting */
+
+struct waiter {
+	pthread_t thread;
+	struct kvlog *db;
+	uint64_t seq;
+	enum kvlog_status status;
+};
+
+static void *
+wait_for_seq(void *arg)
+{
+	struct waiter *w = arg;
+
+	w->status = kvlog_wait_durable(w->db, w->seq, 60000);
+	return NULL;
+}
+
+#define WAITERS 8
+
+/* Threads that wait for the last commits, and have begun to. */
+static void
+start_waiters(struct waiter *w, struct kvlog *db)
+{
+	for (unsigned i = 0; i < WAITERS; i++) {
+		w[i].db = db;
+		w[i].seq = kvlog_last_seq(db) - i % 3;
+		w[i].status = KVLOG_OK;
+		ck_assert_int_eq(
+		    pthread_create(&w[i].thread, NULL, wait_for_seq, &w[i]), 0);
+	}
+	(void)usleep(20 * 1000);
+}
+
+static void
+join_waiters(struct waiter *w, enum kvlog_status status)
+{
+	for (unsigned i = 0; i < WAITERS; i++) {
+		ck_assert_int_eq(pthread_join(w[i].thread, NULL), 0);
+		ck_assert_int_eq(w[i].status, status);
+	}
+}
+
+static double
+seconds(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+/* By a sync, by another commit, and by the thread, one after the other. */
+START_TEST(waiters_are_woken_by_whoever_syncs)
+{
+	struct kvlog *db = open_mode(KVLOG_DURABILITY_NONE, 0);
+	struct waiter w[WAITERS];
+	double start = seconds();
+
+	for (int i = 0; i < 3; i++)
+		(void)put_mode(db, KVLOG_DURABILITY_NONE);
+	start_waiters(w, db);
+	ck_assert_uint_eq(kvlog_durable_seq(db), 0);
+	ck_assert_int_eq(kvlog_sync(db), KVLOG_OK);
+	join_waiters(w, KVLOG_OK);
+
+	for (int i = 0; i < 3; i++)
+		(void)put_mode(db, KVLOG_DURABILITY_NONE);
+	start_waiters(w, db);
+	(void)put_mode(db, KVLOG_DURABILITY_COMMIT);
+	join_waiters(w, KVLOG_OK);
+
+	for (int i = 0; i < 3; i++)
+		(void)put_mode(db, KVLOG_DURABILITY_NONE);
+	start_waiters(w, db);
+	(void)put_mode(db, KVLOG_DURABILITY_INTERVAL);
+	join_waiters(w, KVLOG_OK);
+	ck_assert(seconds() - start < 50);
+	api_close(db);
+}
+END_TEST
+
+/* Nobody can sync any more once the lock file is gone; see kvlog(3). */
+START_TEST(waiters_are_told_of_a_failed_sync)
+{
+	struct kvlog *db = open_mode(KVLOG_DURABILITY_NONE, 0);
+	char *lock = files_path(api_store, "kvlog.lock");
+	uint64_t durable = put_mode(db, KVLOG_DURABILITY_COMMIT), last = 0;
+	struct waiter w[WAITERS];
+	struct kvlog_error err = {0};
+	double start = seconds();
+
+	for (int i = 0; i < 3; i++)
+		last = put_mode(db, KVLOG_DURABILITY_NONE);
+	start_waiters(w, db);
+	ck_assert_int_eq(unlink(lock), 0);
+	ck_assert_int_eq(kvlog_sync(db), KVLOG_BROKEN);
+	join_waiters(w, KVLOG_BROKEN);
+	ck_assert(seconds() - start < 50);
+
+	/* What was durable stays so. */
+	ck_assert_uint_eq(kvlog_durable_seq(db), durable);
+	ck_assert_int_eq(kvlog_wait_durable(db, durable, 0), KVLOG_OK);
+	ck_assert_int_eq(kvlog_wait_durable(db, last, 0), KVLOG_BROKEN);
+	ck_assert_int_eq(kvlog_wait_durable(db, last, 60000), KVLOG_BROKEN);
+	ck_assert_int_eq(kvlog_wait_durable(db, last + 1, 0), KVLOG_INVAL);
+	ck_assert_int_eq(
+	    kvlog_put(db, "x", 1, "", 0, NULL, NULL), KVLOG_BROKEN);
+	ck_assert_int_eq(kvlog_maintain(db, 0, NULL), KVLOG_BROKEN);
+	api_expect(db, "key", "a value");
+	ck_assert_int_eq(kvlog_close(db, &err), KVLOG_BROKEN);
+	ck_assert_int_eq(err.status, KVLOG_BROKEN);
+	ck_assert_ptr_nonnull(strstr(err.text, "kvlog.lock"));
+	free(lock);
+}
+END_TEST
+
+START_TEST(waiting_ends_in_time)
+{
+	struct kvlog *db = open_mode(KVLOG_DURABILITY_NONE, 0);
+	uint64_t seq = put_mode(db, KVLOG_DURABILITY_NONE);
+	double start = seconds();
+
+	ck_assert_int_eq(kvlog_wait_durable(db, seq, 0), KVLOG_TIMEOUT);
+	ck_assert(seconds() - start < 10);
+	start = seconds();
+	ck_assert_int_eq(kvlog_wait_durable(db, seq, 1100), KVLOG_TIMEOUT);
+	ck_assert(seconds() - start >= 1.1);
+	ck_assert(seconds() - start < 20);
+	ck_assert_int_eq(
+	    kvlog_wait_durable(db, UINT64_MAX, UINT32_MAX), KVLOG_INVAL);
+	ck_assert_int_eq(kvlog_wait_durable(NULL, 0, 0), KVLOG_INVAL);
+	ck_assert_int_eq(kvlog_sync(NULL), KVLOG_INVAL);
+	ck_assert_uint_eq(kvlog_durable_seq(NULL), 0);
+	ck_assert_int_eq(kvlog_sync(db), KVLOG_OK);
+	ck_assert_int_eq(kvlog_wait_durable(db, seq, UINT32_MAX), KVLOG_OK);
+	api_close(db);
+}
+END_TEST
+
+/* It shows the store as it was: nothing in it becomes durable by waiting. */
+START_TEST(read_only_handles_never_wait)
+{
+	struct kvlog *db = open_mode(KVLOG_DURABILITY_NONE, 0), *reader;
+	uint64_t durable = put_mode(db, KVLOG_DURABILITY_COMMIT);
+	uint64_t last = put_mode(db, KVLOG_DURABILITY_NONE);
+	double start = seconds();
+
+	reader = api_open(api_store, KVLOG_OPEN_READONLY);
+	ck_assert_uint_eq(kvlog_last_seq(reader), last);
+	ck_assert_uint_eq(kvlog_durable_seq(reader), durable);
+	ck_assert_int_eq(kvlog_wait_durable(reader, durable, 0), KVLOG_OK);
+	ck_assert_int_eq(
+	    kvlog_wait_durable(reader, last, 60000), KVLOG_TIMEOUT);
+	ck_assert(seconds() - start < 50);
+	ck_assert_int_eq(
+	    kvlog_wait_durable(reader, last + 1, 60000), KVLOG_INVAL);
+	ck_assert_int_eq(kvlog_sync(reader), KVLOG_READONLY);
+	ck_assert_int_eq(kvlog_sync(db), KVLOG_OK);
+	ck_assert_uint_eq(kvlog_durable_seq(reader), durable);
+	api_close(reader);
+	reader = api_open(api_store, KVLOG_OPEN_READONLY);
+	ck_assert_int_eq(kvlog_wait_durable(reader, last, 0), KVLOG_OK);
+	api_close(reader);
+	api_close(db);
+}
+END_TEST
+
+/* Numbers grow by the commit, also where it is a batch; the place is that of
+ * its first record; a write that is refused leaves the receipt alone. */
+START_TEST(receipts_name_the_commit_and_its_place)
+{
+	struct kvlog *db = open_mode(KVLOG_DURABILITY_NONE, 0);
+	struct kvlog_op ops[3] = {
+	    {KVLOG_OP_PUT, KVLOG_IF_ANY, 0, "a", 1, "x", 1},
+	    {KVLOG_OP_DELETE, KVLOG_IF_ANY, 0, "key", 3, NULL, 0},
+	    {KVLOG_OP_PUT, KVLOG_IF_ANY, 0, "b", 1, "y", 1},
+	};
+	struct kvlog_write how = KVLOG_WRITE_INIT;
+	struct kvlog_receipt r = {0}, before;
+	struct kvlog_info info;
+	uint64_t last = 0;
+
+	for (int i = 0; i < 100; i++) {
+		ck_assert_int_eq(
+		    kvlog_put(db, "key", 3, "value", 5, NULL, &r), KVLOG_OK);
+		ck_assert_uint_eq(r.seq, last + 1);
+		last = r.seq;
+		ck_assert_int_eq(kvlog_lookup(db, "key", 3, &info), KVLOG_OK);
+		ck_assert_uint_eq(info.seq, r.seq);
+		ck_assert_uint_eq(info.segment, r.segment);
+		ck_assert_uint_eq(info.offset, r.offset);
+	}
+	ck_assert_int_eq(kvlog_apply(db, ops, 3, NULL, &r, NULL), KVLOG_OK);
+	ck_assert_uint_eq(r.seq, last + 1);
+	ck_assert_int_eq(kvlog_lookup(db, "a", 1, &info), KVLOG_OK);
+	ck_assert_uint_eq(info.offset, r.offset);
+	ck_assert_int_eq(kvlog_lookup(db, "b", 1, &info), KVLOG_OK);
+	ck_assert_uint_eq(info.seq, r.seq);
+	ck_assert_uint_gt(info.offset, r.offset);
+
+	before = r;
+	how.condition = KVLOG_IF_ABSENT;
+	ck_assert_int_eq(
+	    kvlog_put(db, "a", 1, "z", 1, &how, &r), KVLOG_CONFLICT);
+	ck_assert_int_eq(kvlog_delete(db, "no", 2, NULL, &r), KVLOG_NOTFOUND);
+	ck_assert_int_eq(kvlog_put(db, "", 0, "z", 1, NULL, &r), KVLOG_INVAL);
+	how.condition = KVLOG_IF_ANY;
+	how.durability = KVLOG_DURABILITY_NONE + 1;
+	ck_assert_int_eq(kvlog_put(db, "a", 1, "z", 1, &how, &r), KVLOG_INVAL);
+	ck_assert_mem_eq(&before, &r, sizeof r);
+	ck_assert_uint_eq(kvlog_last_seq(db), r.seq);
+	api_close(db);
+}
+END_TEST
+
 static Suite *
 make_suite(void)
 {
@@ -265,6 +482,11 @@ make_suite(void)
 	tcase_add_test(tc, close_makes_all_durable_and_clean);
 	tcase_add_test(tc, closing_without_a_write_changes_no_segment);
 	tcase_add_test(tc, numbers_never_come_again_in_another_boot);
+	tcase_add_test(tc, waiters_are_woken_by_whoever_syncs);
+	tcase_add_test(tc, waiters_are_told_of_a_failed_sync);
+	tcase_add_test(tc, waiting_ends_in_time);
+	tcase_add_test(tc, read_only_handles_never_wait);
+	tcase_add_test(tc, receipts_name_the_commit_and_its_place);
 	return suite;
 }
 

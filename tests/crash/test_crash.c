@@ -40,19 +40,19 @@
 #define NONE KVLOG_DURABILITY_NONE
 
 static const char *const calls[] = {
-    [VICTIM_CREATE] = "create",
-    [VICTIM_OPEN] = "open",
-    [VICTIM_RECOVER] = "recover",
-    [VICTIM_PUT] = "put",
-    [VICTIM_PUT_IF] = "put_if",
-    [VICTIM_ERASE] = "delete",
-    [VICTIM_BATCH] = "apply",
-    [VICTIM_ROLLOVER] = "rollover",
-    [VICTIM_SYNC] = "sync",
-    [VICTIM_MAINTAIN] = "maintain",
-    [VICTIM_CLOSE] = "close",
-    [VICTIM_COMPACT] = "compact",
-    [VICTIM_CALLS] = NULL,
+    [VICTIM_IN_CREATE] = "create",
+    [VICTIM_IN_OPEN] = "open",
+    [VICTIM_IN_RECOVER] = "recover",
+    [VICTIM_IN_PUT] = "put",
+    [VICTIM_IN_PUT_IF] = "put_if",
+    [VICTIM_IN_DELETE] = "delete",
+    [VICTIM_IN_APPLY] = "apply",
+    [VICTIM_IN_ROLLOVER] = "rollover",
+    [VICTIM_IN_SYNC] = "sync",
+    [VICTIM_IN_MAINTAIN] = "maintain",
+    [VICTIM_IN_CLOSE] = "close",
+    [VICTIM_IN_COMPACT] = "compact",
+    [VICTIM_IN_REWRITE] = NULL,
 };
 
 static const struct crashtest_never never[] = {
@@ -419,9 +419,9 @@ script_space(void *arg)
 	for (unsigned i = 0; i < 4; i++) {
 		const struct victim_step step = {first[i].key, 20};
 
-		if (space_call == VICTIM_ERASE)
+		if (space_call == VICTIM_IN_DELETE)
 			(void)victim_delete(v, step.key, NONE);
-		else if (space_call == VICTIM_BATCH)
+		else if (space_call == VICTIM_IN_APPLY)
 			(void)victim_batch(v, &step, 1, NONE);
 		else
 			(void)victim_put_if(
@@ -451,7 +451,7 @@ static void
 item_large(uint64_t n)
 {
 	static const enum victim_call space_calls[] = {
-	    VICTIM_PUT_IF, VICTIM_ERASE, VICTIM_BATCH};
+	    VICTIM_IN_PUT_IF, VICTIM_IN_DELETE, VICTIM_IN_APPLY};
 	static const char *const names[] = {
 	    "space/put_if", "space/delete", "space/apply", "slack"};
 

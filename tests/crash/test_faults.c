@@ -7,6 +7,8 @@
  * what its statuses said, nothing that was reported durable is lost by the
  * next crash, and the store works after it is opened again.
  */
+#include "config.h"
+
 #include "simos.h"
 #include "test.h"
 #include "victim.h"
@@ -14,9 +16,17 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <string.h>
+#include <sys/mman.h>
 
 static uint64_t seed;
 static struct victim victim;
+
+/* How often a fault struck a call of the interface: shared with the processes
+ * that Check makes of the tests. */
+static uint64_t (*hits)[VICTIM_CALL_COUNT];
+
+/* "make check-faults": all combinations, and more kinds of errors. */
+static bool full;
 
 static struct {
 	const char *script, *phase;
@@ -69,6 +79,12 @@ make_options(void)
 }
 
 static void
+note_hit(enum simos_kind kind)
+{
+	hits[kind][victim.call]++;
+}
+
+static void
 open_and_close(void *arg)
 {
 	struct kvlog_options options = make_options();
@@ -93,8 +109,14 @@ check_reopen(size_t min, size_t max)
 	char why[MODEL_WHY_LEN];
 	size_t k;
 
-	if (kvlog_open(VICTIM_STORE, &options, &db, &err) != KVLOG_OK)
+	/* If the machine forgot names that it was to sync, what is left of a
+	 * creation may be anything, and is not to be touched. */
+	if (kvlog_open(VICTIM_STORE, &options, &db, &err) != KVLOG_OK) {
+		if (err.status == KVLOG_NOTSTORE && !o->created &&
+		    at.kind == SIMOS_SYNC_DIR)
+			return;
 		die_because("open: %s", err.text);
+	}
 	if (!model_read(&found, db, why))
 		die_because("read: %s", why);
 	k = oracle_find(o, &found, min, max, why);
@@ -174,19 +196,27 @@ run_with_fault(const struct script *s, const struct simos_state *base,
 	simos_restore(base);
 	victim_fini(&victim);
 	victim_init(&victim, die);
-	victim.faults = true;
 	victim.hints = at.hints;
-	victim.read_faults = at.kind == SIMOS_PREAD;
+	rng_init(&victim.rng, seed);
+	if (s->prepare != NULL) {
+		at.phase = "before it";
+		s->prepare(&victim);
+	}
+	victim.faults = true;
+	victim.error = error;
+	victim.read_faults =
+	    at.kind == SIMOS_PREAD || (at.kind == SIMOS_STAT && error == EIO);
 	victim.store_faults =
 	    at.kind == SIMOS_STORE || at.kind == SIMOS_STORE_WORD;
-	rng_init(&victim.rng, seed);
 	at.phase = "running";
 	simos_fail(at.kind, at.nth, error, at.sticky);
+	simos_on_fault(note_hit);
 	(void)simos_run(s->fn, &victim);
 	struck = simos_count(at.kind) >= at.nth;
 	victim_check(&victim);
 	simos_fail_clear();
 	victim_check(&victim);
+	victim_check_saved(&victim);
 	max = o->count - 1;
 	min = max - o->in_flight;
 	if (crash) {
@@ -220,33 +250,74 @@ run_with_fault(const struct script *s, const struct simos_state *base,
 static const struct {
 	enum simos_kind kind;
 	int error;
+	bool full; /* only with "make check-faults" */
 } faults[] = {
-    {SIMOS_MKDIR, EACCES},
-    {SIMOS_OPEN_DIR, EMFILE},
-    {SIMOS_LIST, EIO},
-    {SIMOS_SYNC_DIR, EIO},
-    {SIMOS_SYNC_PARENT, EIO},
-    {SIMOS_FS_TYPE, EIO},
-    {SIMOS_OPEN, EMFILE},
-    {SIMOS_CREATE, ENOSPC},
-    {SIMOS_RENAME, EIO},
-    {SIMOS_UNLINK, EIO},
-    {SIMOS_STAT_NAME, EIO},
-    {SIMOS_STAT, EIO},
-    {SIMOS_PREAD, EIO},
-    {SIMOS_PWRITE, EIO},
-    {SIMOS_PWRITE, ENOSPC},
-    {SIMOS_ALLOCATE, ENOSPC},
-    {SIMOS_ALLOCATE, EFBIG},
-    {SIMOS_SYNC, EIO},
-    {SIMOS_SYNC, ENOSPC},
-    {SIMOS_MAP, ENOMEM},
-    {SIMOS_PROTECT, ENOMEM},
-    {SIMOS_LOCK, ENOLCK},
-    {SIMOS_RANDOM, EIO},
-    {SIMOS_MALLOC, ENOMEM},
+    {SIMOS_MKDIR, EACCES, false},
+    {SIMOS_OPEN_DIR, EMFILE, false},
+    {SIMOS_LIST, EIO, false},
+    {SIMOS_SYNC_DIR, EIO, false},
+    {SIMOS_SYNC_PARENT, EIO, false},
+    {SIMOS_FS_TYPE, EIO, false},
+    {SIMOS_OPEN, EMFILE, false},
+    {SIMOS_CREATE, ENOSPC, false},
+    {SIMOS_RENAME, EIO, false},
+    {SIMOS_UNLINK, EIO, false},
+    {SIMOS_STAT_NAME, EIO, false},
+    {SIMOS_STAT, EIO, false},
+    {SIMOS_STAT, ENOMEM, false},
+    {SIMOS_PREAD, EIO, false},
+    {SIMOS_PWRITE, EIO, false},
+    {SIMOS_PWRITE, ENOSPC, false},
+    {SIMOS_ALLOCATE, ENOSPC, false},
+    {SIMOS_ALLOCATE, EFBIG, false},
+    {SIMOS_SYNC, EIO, false},
+    {SIMOS_SYNC, ENOSPC, false},
+    {SIMOS_MAP, ENOMEM, false},
+    {SIMOS_PROTECT, ENOMEM, false},
+    {SIMOS_LOCK, ENOLCK, false},
+    {SIMOS_RANDOM, EIO, false},
+    {SIMOS_MALLOC, ENOMEM, false},
+    {SIMOS_THREAD, EAGAIN, false},
+    {SIMOS_CLOSE, EIO, false},
+    {SIMOS_MKDIR, EROFS, true},
+    {SIMOS_OPEN_DIR, ENFILE, true},
+    {SIMOS_LIST, ENOMEM, true},
+    {SIMOS_SYNC_DIR, EDQUOT, true},
+    {SIMOS_OPEN, ENFILE, true},
+    {SIMOS_CREATE, EROFS, true},
+    {SIMOS_CREATE, EDQUOT, true},
+    {SIMOS_CREATE, EACCES, true},
+    {SIMOS_RENAME, ENOSPC, true},
+    {SIMOS_UNLINK, EROFS, true},
+    {SIMOS_PWRITE, EDQUOT, true},
+    {SIMOS_ALLOCATE, EDQUOT, true},
+    {SIMOS_ALLOCATE, EIO, true},
+    {SIMOS_SYNC, EDQUOT, true},
+    {SIMOS_SYNC, EINTR, true},
+    {SIMOS_MAP, EACCES, true},
+    {SIMOS_LOCK, EINTR, true},
 };
 #define FAULT_COUNT ((int)(sizeof faults / sizeof faults[0]))
+
+/* Each call that a script makes, once and for ever, then a close or a crash. */
+static uint64_t
+try_script(const struct script *s, const struct simos_state *base, int error,
+    unsigned variant)
+{
+	uint64_t runs = 0;
+
+	at.script = s->name;
+	for (unsigned how = 0; how < 4; how++) {
+		at.sticky = how % 2 == 1;
+		at.hints = (how / 2 + how + variant) % 2 == 1;
+		if (!full && s->prepare != NULL && (how == 1 || how == 2))
+			continue;
+		for (at.nth = 1; run_with_fault(s, base, error, how >= 2);
+		     at.nth++)
+			runs++;
+	}
+	return runs;
+}
 
 static void
 try_faults(enum simos_kind kind, int error, bool pwrite)
@@ -258,17 +329,10 @@ try_faults(enum simos_kind kind, int error, bool pwrite)
 		simos_set_fs(OS_FS_COW);
 	base = simos_save();
 	at.kind = kind;
-	for (size_t i = 0; i < small_script_count; i++) {
-		at.script = scripts[i].name;
-		for (unsigned how = 0; how < 4; how++) {
-			at.sticky = how % 2 == 1;
-			at.hints = (how / 2 + how + i) % 2 == 1;
-			for (at.nth = 1;; at.nth++, runs++)
-				if (!run_with_fault(
-					&scripts[i], base, error, how >= 2))
-					break;
-		}
-	}
+	for (size_t i = 0; i < small_script_count; i++)
+		runs += try_script(&scripts[i], base, error, (unsigned)i);
+	for (size_t i = 0; i < sweep_count; i++)
+		runs += try_script(&sweeps[i], base, error, (unsigned)i);
 	simos_state_free(base);
 	printf("%-12s %-24s %6" PRIu64 " runs%s\n", simos_step_name(at.kind),
 	    strerror(error), runs, pwrite ? ", by pwrite" : "");
@@ -277,7 +341,39 @@ try_faults(enum simos_kind kind, int error, bool pwrite)
 
 START_TEST(each_call_fails)
 {
+	if (faults[_i].full && !full)
+		return;
 	try_faults(faults[_i].kind, faults[_i].error, false);
+}
+END_TEST
+
+/* Only what is worth it is given back: for that a store must be larger than
+ * the other scripts'. */
+static void
+script_slack(void *arg)
+{
+	struct victim *v = arg;
+
+	v->segment_size = 4u << 20;
+	(void)victim_open(v, KVLOG_OPEN_CREATE);
+	for (unsigned i = 0; i < 3; i++)
+		(void)victim_put(v, "a", (4u << 20) + i, KVLOG_DURABILITY_NONE);
+	(void)victim_put(v, "b", 5000, KVLOG_DURABILITY_NONE);
+	(void)victim_close(v);
+	(void)victim_open(v, 0);
+	(void)victim_put(v, "b", 20, KVLOG_DURABILITY_COMMIT);
+	(void)victim_close(v);
+}
+
+START_TEST(giving_space_back_fails)
+{
+	static const struct script slack = {"slack", script_slack, NULL};
+	struct simos_state *base = simos_save();
+
+	at.kind = SIMOS_PUNCH;
+	ck_assert_uint_gt(try_script(&slack, base, EIO, 0), 0);
+	ck_assert_uint_gt(try_script(&slack, base, EOPNOTSUPP, 1), 0);
+	simos_state_free(base);
 }
 END_TEST
 
@@ -286,6 +382,199 @@ START_TEST(each_store_fails)
 {
 	try_faults(_i % 2 == 0 ? SIMOS_STORE : SIMOS_STORE_WORD,
 	    _i < 2 ? EIO : ENOSPC, true);
+}
+END_TEST
+
+/* A repair that fails, too */
+
+/* A store in which a sync has failed, all processes ended. */
+static const struct script *
+failed_sync(const struct simos_state *base, bool hints)
+{
+	static const char name[] = "failed sync, repair";
+	const struct script *s = sweeps;
+
+	while (strcmp(s->name, name) != 0)
+		s++;
+	simos_restore(base);
+	victim_fini(&victim);
+	victim_init(&victim, die);
+	victim.hints = hints;
+	rng_init(&victim.rng, seed);
+	at.script = s->name;
+	at.phase = "before it";
+	s->prepare(&victim);
+	return s;
+}
+
+/* Opening with one fault; false if it did not strike.  All processes are ended
+ * then. */
+static bool
+open_with_fault(enum simos_kind kind, uint64_t nth)
+{
+	bool struck;
+
+	simos_fail(kind, nth, EIO, false);
+	(void)simos_run(open_and_close, NULL);
+	struck = simos_count(kind) >= nth;
+	simos_fail_clear();
+	simos_kill();
+	simos_forget();
+	return struck;
+}
+
+/* The next opening is stopped at each of its steps, and the machine too. */
+static void
+stop_everywhere(const struct simos_state *now)
+{
+	static const enum simos_loss losses[] = {SIMOS_LOSS_NONE,
+	    SIMOS_LOSS_RANDOM, SIMOS_LOSS_RANDOM, SIMOS_LOSS_PREFIX};
+	const struct oracle *o = &victim.oracle;
+	bool stopped = true;
+
+	for (uint64_t step = 1; stopped; step++) {
+		struct simos_state *then;
+
+		simos_restore(now);
+		simos_stop_at(step, 0);
+		stopped = simos_run(open_and_close, NULL);
+		simos_stop_at(0, 0);
+		simos_kill();
+		simos_forget();
+		if (stopped && !simos_step_changes(simos_step_kind(step)))
+			continue;
+		then = simos_save();
+		for (unsigned i = 0; i < 4; i++) {
+			simos_restore(then);
+			simos_power_loss(losses[i], step + i);
+			check_reopen(o->durable, o->count - 1);
+		}
+		simos_state_free(then);
+	}
+}
+
+START_TEST(a_repair_may_fail_again_and_again)
+{
+	static const enum simos_kind kinds[] = {SIMOS_SYNC, SIMOS_SYNC_DIR};
+	struct simos_state *base = simos_save();
+	const struct oracle *o = &victim.oracle;
+
+	at.kind = kinds[_i % 2];
+	at.hints = _i % 4 < 2;
+	for (at.nth = 1;; at.nth++) {
+		enum simos_kind second = kinds[_i / 4];
+		struct simos_state *now;
+		bool struck = true;
+
+		(void)failed_sync(base, at.hints);
+		at.phase = "after a repair that failed";
+		if (!open_with_fault(at.kind, at.nth))
+			break;
+		now = simos_save();
+		stop_everywhere(now);
+		at.phase = "after a second repair that failed";
+		for (uint64_t nth = 1; struck; nth++) {
+			simos_restore(now);
+			struck = open_with_fault(second, nth);
+			simos_power_loss(SIMOS_LOSS_RANDOM, nth);
+			check_reopen(o->durable, o->count - 1);
+		}
+		simos_state_free(now);
+	}
+	simos_state_free(base);
+}
+END_TEST
+
+/* A reader that another process has open sees what it saw, whatever becomes
+ * of the files that it was opened with. */
+START_TEST(a_reader_outlives_the_repair)
+{
+	struct simos_state *base = simos_save();
+	struct kvlog_options options = KVLOG_OPTIONS_INIT;
+	struct kvlog_error err = {0};
+	struct model found = {0};
+	struct kvlog *reader;
+	char why[MODEL_WHY_LEN];
+
+	(void)failed_sync(base, false);
+	at.phase = "beside a reader";
+	options.flags = KVLOG_OPEN_READONLY;
+	options.index_mode = _i == 0 ? KVLOG_INDEX_MEMORY : KVLOG_INDEX_HINTS;
+	if (kvlog_open(VICTIM_STORE, &options, &reader, &err) != KVLOG_OK)
+		die(err.text);
+	/* Nothing is durable that was not when the sync failed. */
+	ck_assert_uint_lt(kvlog_durable_seq(reader), kvlog_last_seq(reader));
+	(void)simos_run(open_and_close, NULL);
+	if (!model_read(&found, reader, why))
+		die(why);
+	if (!model_equal(oracle_last(&victim.oracle), &found))
+		die("the reader sees something else");
+	model_fini(&found);
+	simos_kill();
+	simos_forget();
+	check_reopen(victim.oracle.count - 1, victim.oracle.count - 1);
+	simos_state_free(base);
+}
+END_TEST
+
+/* Kinds that no fault can strike, and why. */
+static const struct {
+	enum simos_kind kind;
+	const char *why;
+} spared[] = {
+    {SIMOS_LINK, "nobody calls it yet"},
+    {SIMOS_TRUNCATE, "nobody calls it yet"},
+    {SIMOS_UNMAP, "has no result"},
+    {SIMOS_ADVISE, "has no result"},
+    {SIMOS_SLEEP, "has no result"},
+    {SIMOS_CLOCK, "cannot fail"},
+    {SIMOS_TICKS, "cannot fail"},
+    {SIMOS_BOOT_ID, "cannot fail: zeros stand for none"},
+    {SIMOS_PID, "cannot fail"},
+};
+
+static const char *
+why_spared(enum simos_kind kind)
+{
+	for (size_t i = 0; i < sizeof spared / sizeof spared[0]; i++)
+		if (spared[i].kind == kind)
+			return spared[i].why;
+	return NULL;
+}
+
+/* After all others: every kind has struck, and every call was struck. */
+START_TEST(table_is_complete)
+{
+	static const char *const names[] = {
+#define NAME(name, text) text,
+	    VICTIM_CALLS(NAME)
+#undef NAME
+	};
+	uint64_t columns[VICTIM_CALL_COUNT] = {0};
+
+	printf("%-12s", "faults");
+	for (unsigned c = 0; c < VICTIM_CALL_COUNT; c++)
+		printf(" %.7s%*s", names[c], 7 - (int)strnlen(names[c], 7), "");
+	printf("\n");
+	for (unsigned k = 0; k < SIMOS_KIND_COUNT; k++) {
+		uint64_t row = 0;
+
+		printf("%-12s", simos_step_name(k));
+		for (unsigned c = 0; c < VICTIM_CALL_COUNT; c++) {
+			row += hits[k][c];
+			columns[c] += hits[k][c];
+			if (row > 0 || why_spared(k) == NULL)
+				printf(" %-7" PRIu64, hits[k][c]);
+		}
+		printf("%s\n",
+		    row == 0 && why_spared(k) != NULL ? why_spared(k) : "");
+		(void)fflush(stdout);
+		ck_assert_msg((row == 0) == (why_spared(k) != NULL),
+		    "%s has struck %" PRIu64 " times", simos_step_name(k), row);
+	}
+	for (unsigned c = 0; c < VICTIM_CALL_COUNT; c++)
+		ck_assert_msg(
+		    columns[c] > 0, "nothing has struck %s", names[c]);
 }
 END_TEST
 
@@ -464,6 +753,11 @@ main(void)
 	Suite *suite = suite_create("faults");
 	TCase *tc = tcase_create("faults");
 
+	hits = mmap(NULL, SIMOS_KIND_COUNT * sizeof *hits,
+	    PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (hits == MAP_FAILED)
+		return EXIT_FAILURE;
+	full = getenv("KVLOG_FULL") != NULL;
 	seed = rng_seed_from_env();
 	printf("KVLOG_SEED=%" PRIu64 "\n", seed);
 	(void)fflush(stdout);
@@ -471,6 +765,10 @@ main(void)
 	tcase_set_timeout(tc, 300);
 	tcase_add_loop_test(tc, each_call_fails, 0, FAULT_COUNT);
 	tcase_add_loop_test(tc, each_store_fails, 0, 4);
+	tcase_add_test(tc, giving_space_back_fails);
+	tcase_add_loop_test(tc, a_repair_may_fail_again_and_again, 0, 8);
+	tcase_add_loop_test(tc, a_reader_outlives_the_repair, 0, 2);
+	tcase_add_test(tc, table_is_complete);
 	tcase_add_test(tc, full_disk_refuses_puts_and_keeps_the_rest);
 	tcase_add_test(tc, full_disk_can_be_opened);
 	tcase_add_loop_test(tc, every_capacity, 0, (int)small_script_count);

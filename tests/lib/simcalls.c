@@ -84,22 +84,6 @@ desc_close(uint32_t at)
 
 /* Paths lead from "/"; there is no other working directory. */
 
-/* The directory that this one is in; the root is in itself. */
-static uint32_t
-parent_of(uint32_t dir)
-{
-	for (uint32_t i = 0; i < sim.disk.node_count; i++) {
-		const struct names *names = node_at(i)->seen;
-
-		if (node_at(i)->kind != NODE_DIR || names == NULL)
-			continue;
-		for (uint32_t j = 0; j < names->count; j++)
-			if (names->entry[j].node == dir)
-				return i;
-	}
-	return DISK_ROOT;
-}
-
 /* The node of path's directory, and its last name (DISK_NONE for "/", and
  * where the path ends in ".."). */
 static int
@@ -107,6 +91,7 @@ walk(const char *path, uint32_t *ret_dir, uint32_t *ret_name)
 {
 	char name[OS_NAME_MAX + 1];
 	uint32_t dir = DISK_ROOT, next = DISK_NONE;
+	uint32_t above[16], depth = 0;
 
 	while (*path != '\0') {
 		size_t len = strcspn(path, "/");
@@ -118,27 +103,21 @@ walk(const char *path, uint32_t *ret_dir, uint32_t *ret_name)
 		path += len + strspn(path + len, "/");
 		if (len == 0 || strcmp(name, ".") == 0)
 			continue;
-		if (strcmp(name, "..") == 0) {
-			/* Above what is in "/", and "/" itself, is "/". */
-			if (dir != DISK_ROOT)
-				disk_bug("\"..\" so deep is not simulated");
-			if (next != DISK_NONE &&
-			    disk_find(&sim.disk, dir, next) == DISK_NONE)
-				return ENOENT;
-			next = DISK_NONE;
-			continue;
-		}
-		if (next != DISK_NONE)
+		if (next != DISK_NONE) {
+			if (depth == sizeof above / sizeof above[0])
+				return ENAMETOOLONG;
+			above[depth++] = dir;
 			dir = disk_find(&sim.disk, dir, next);
+		}
 		if (dir == DISK_NONE)
 			return ENOENT;
 		if (node_at(dir)->kind != NODE_DIR)
 			return ENOTDIR;
 		next = DISK_NONE;
-		if (strcmp(name, "..") == 0)
-			dir = parent_of(dir);
-		else
+		if (strcmp(name, "..") != 0)
 			next = disk_name(name);
+		else if (depth > 0)
+			dir = above[--depth];
 	}
 	*ret_dir = dir;
 	*ret_name = next;
@@ -231,6 +210,9 @@ sim_sync_dir(int dirfd)
 
 	if (error == 0)
 		disk_sync_names(&sim.disk, dir_of(dirfd));
+	else
+		disk_sync_names_failed(
+		    &sim.disk, dir_of(dirfd), &sim.world.dice);
 	return error;
 }
 
@@ -869,8 +851,8 @@ sim_pid(void)
 	return sim.world.pid;
 }
 
-/* A thread has one turn, from its start to its end.  One that waits for work
- * has none: it cannot be started here. */
+/* A thread has one turn, from its start to its end; so one that waits for
+ * work is not to be had. */
 static int
 sim_thread_start(
     pthread_t *ret_thread, const char *name, void *(*fn)(void *arg), void *arg)
@@ -880,7 +862,7 @@ sim_thread_start(
 	if (error != 0)
 		return error;
 	if (strcmp(name, "kvlog") == 0)
-		disk_bug("the background thread: open with NOTHREAD");
+		return EAGAIN;
 	*ret_thread = pthread_self();
 	(void)fn(arg);
 	return 0;

@@ -214,6 +214,7 @@ journal_add_name(struct disk *disk, enum item_kind kind, uint32_t dir,
 	item->name = name;
 	item->child = child;
 	disk->nodes[child].pins++;
+	disk->nodes[dir].names_clean = false;
 }
 
 static void
@@ -697,10 +698,18 @@ disk_sync_names(struct disk *disk, uint32_t dir)
 {
 	uint32_t i;
 
+	if (disk->nodes[dir].names_clean)
+		return;
 	EACH_ITEM(disk, dir, i)
 	disk_apply_name(disk, &disk->items[i]);
 	node_kill_items(disk, dir);
 	assert(disk->nodes[dir].durable->count == disk->nodes[dir].seen->count);
+}
+
+void
+disk_sync_names_failed(struct disk *disk, uint32_t dir, struct rng *rng)
+{
+	disk->nodes[dir].names_clean = rng_below(rng, 2) == 0;
 }
 
 static void

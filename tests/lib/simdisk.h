@@ -66,6 +66,7 @@ struct node {
 	uint8_t *lost;              /* per sector: a failed sync forgot it */
 	uint64_t lost_count;        /* sectors in lost */
 	struct names *seen, *durable; /* of a directory */
+	bool names_clean;             /* a failed sync forgot them */
 };
 
 enum item_kind {
@@ -172,6 +173,7 @@ void disk_punch(struct disk *disk, uint32_t node, uint64_t off);
 void disk_sync(struct disk *disk, uint32_t node);
 void disk_sync_failed(struct disk *disk, uint32_t node, struct rng *rng);
 void disk_sync_names(struct disk *disk, uint32_t dir);
+void disk_sync_names_failed(struct disk *disk, uint32_t dir, struct rng *rng);
 
 /* Before the first mapping of a file: a buffer of its own that ends with the
  * file's last block.  After the last one: a sanitizer sees who still looks. */

@@ -98,6 +98,8 @@ strike(enum simos_kind kind)
 		if (fault->sticky)
 			fault->left = 1;
 	}
+	if (error != 0 && sim.struck != NULL)
+		sim.struck(kind);
 	if (error != 0 && sim.trace != NULL)
 		(void)fprintf(
 		    sim.trace, "       made to fail: %s\n", strerror(error));
@@ -368,6 +370,12 @@ void
 simos_fail_clear(void)
 {
 	sim.fault_count = 0;
+}
+
+void
+simos_on_fault(void (*struck)(enum simos_kind kind))
+{
+	sim.struck = struck;
 }
 
 void

@@ -45,6 +45,8 @@
  * is marked clean though it never reached the disk.  The cache shows them, a
  * later sync succeeds without writing them, the next power loss takes them.
  * A later store into the same page (4096 bytes) makes them dirty again.
+ * So it may be with the names of a directory, which the next change to one of
+ * them makes dirty again.
  *
  * STEPS.  Every system call and every store into a mapping that the victim
  * (whatever runs inside simos_run()) makes is a numbered step.  The victim
@@ -245,6 +247,8 @@ uint64_t simos_image_hash(void);
  * that are no pwrite, do not fail. */
 void simos_fail(enum simos_kind kind, uint64_t nth, int error, bool sticky);
 void simos_fail_clear(void);
+/* Call struck each time one does; NULL: nobody. */
+void simos_on_fault(void (*struck)(enum simos_kind kind));
 
 /* Disk space for contents, in bytes; the rest gives ENOSPC.  Default: no
  * limit. */

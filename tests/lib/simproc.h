@@ -78,6 +78,7 @@ struct sim {
 	uint64_t counts[SIMOS_KIND_COUNT];
 	struct fault faults[FAULT_MAX];
 	uint32_t fault_count;
+	void (*struck)(enum simos_kind kind);
 };
 
 extern struct sim sim;

@@ -343,9 +343,9 @@ survivor_recover(void *arg, const struct crashtest_crash *crash)
 
 	(void)arg;
 	storecheck_index(crash->seed % 2 == 0);
-	crashtest_call(VICTIM_RECOVER);
+	crashtest_call(VICTIM_IN_RECOVER);
 	db = storecheck_open(KVLOG_OPEN_CREATE, "to be stopped");
-	crashtest_call(VICTIM_CLOSE);
+	crashtest_call(VICTIM_IN_CLOSE);
 	storecheck_close(db);
 }
 

@@ -4,6 +4,7 @@
  */
 #include "victim.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -49,7 +50,8 @@ begin(struct victim *v, enum victim_call call)
 {
 	struct kvlog_stats stats = {.size = sizeof stats, .quick = true};
 
-	if (v->on_call == NULL)
+	v->call = call;
+	if (v->on_call == NULL || call >= VICTIM_IN_REWRITE)
 		return;
 	v->segment = 0;
 	if (v->db != NULL && kvlog_stats_get(v->db, &stats) == KVLOG_OK)
@@ -57,12 +59,69 @@ begin(struct victim *v, enum victim_call call)
 	v->on_call(call, false);
 }
 
-/* What must be OK, or, if faults are about, another honest status. */
-static bool
-judge(struct victim *v, const char *what, enum kvlog_status st)
+static enum kvlog_status
+status_of(int error)
 {
-	char text[200];
+	switch (error) {
+	case ENOSPC:
+	case EDQUOT:
+	case EFBIG:
+		return KVLOG_NOSPACE;
+	case ENOMEM:
+		return KVLOG_NOMEM;
+	default:
+		return KVLOG_IO;
+	}
+}
 
+/* A detail says what failed and where, and what the system said. */
+static void
+check_detail(struct victim *v, const char *what, enum kvlog_status st,
+    const struct kvlog_error *err)
+{
+	const char *wrong = NULL;
+	char text[400];
+
+	if (st == KVLOG_OK) {
+		if (err->status != KVLOG_OK || err->text[0] != '\0')
+			wrong = "success with a detail of a failure";
+	} else if (err->status != st) {
+		wrong = "the detail has another status";
+	} else if (strlen(err->text) < 10) {
+		wrong = "failed without a word";
+	} else if ((st == KVLOG_IO || st == KVLOG_NOSPACE ||
+		       st == KVLOG_BROKEN) &&
+		   strstr(err->text, "/db") == NULL) {
+		wrong = "the detail does not say where";
+	} else if ((st == KVLOG_IO || st == KVLOG_NOSPACE) &&
+		   err->sys_errno == 0 && !v->read_faults) {
+		wrong = "the detail does not say what the system said";
+	} else if (err->sys_errno != 0 && st != KVLOG_BROKEN &&
+		   st != status_of(err->sys_errno)) {
+		wrong = "the status does not fit what the system said";
+	} else if (err->sys_errno != 0 && v->error != 0 &&
+		   err->sys_errno != v->error) {
+		wrong = "that is not what the system said";
+	} else if (err->sys_errno != 0 &&
+		   strstr(err->text, strerror(err->sys_errno)) == NULL) {
+		wrong = "the text lacks the system's reason";
+	}
+	if (wrong == NULL)
+		return;
+	(void)snprintf(text, sizeof text, "%s: %s (%s, errno %d: %s)", what,
+	    wrong, kvlog_status_text(st), err->sys_errno, err->text);
+	v->fail(text);
+}
+
+/* What must be OK, or, if faults are about, another honest status. */
+bool
+victim_judge(struct victim *v, const char *what, enum kvlog_status st,
+    const struct kvlog_error *err)
+{
+	char text[400];
+
+	if (err != NULL)
+		check_detail(v, what, st, err);
 	if (st == KVLOG_OK)
 		return true;
 	v->failed++;
@@ -86,8 +145,8 @@ judge(struct victim *v, const char *what, enum kvlog_status st)
 	default:
 		break;
 	}
-	(void)snprintf(
-	    text, sizeof text, "%s: %s", what, kvlog_status_text(st));
+	(void)snprintf(text, sizeof text, "%s: %s (%s)", what,
+	    kvlog_status_text(st), err != NULL ? err->text : "");
 	v->fail(text);
 	return false;
 }
@@ -120,14 +179,26 @@ decide_in_flight(struct victim *v)
 	model_fini(&found);
 }
 
+static enum victim_call
+call_of_open(const struct victim *v, unsigned flags)
+{
+	if ((flags & KVLOG_OPEN_READONLY) != 0)
+		return VICTIM_IN_OPEN_READ;
+	if (!v->oracle.created)
+		return VICTIM_IN_CREATE;
+	if (v->poisoned)
+		return VICTIM_IN_REWRITE;
+	return v->unclean ? VICTIM_IN_RECOVER : VICTIM_IN_OPEN;
+}
+
 bool
 victim_open(struct victim *v, unsigned flags)
 {
 	struct kvlog_options o = KVLOG_OPTIONS_INIT;
 	struct kvlog_error err = {0};
 	enum kvlog_status st;
-	char text[300];
 
+	o.load_threads = v->load_threads;
 	o.flags = flags | KVLOG_OPEN_NOTHREAD;
 	o.segment_size =
 	    v->segment_size != 0 ? v->segment_size : VICTIM_SEGMENT;
@@ -136,19 +207,16 @@ victim_open(struct victim *v, unsigned flags)
 	o.index_mode = v->hints ? KVLOG_INDEX_HINTS : KVLOG_INDEX_MEMORY;
 	v->hints = !v->hints;
 	v->db = NULL;
-	begin(v, !v->oracle.created ? VICTIM_CREATE
-		 : v->unclean       ? VICTIM_RECOVER
-				    : VICTIM_OPEN);
+	begin(v, call_of_open(v, flags));
 	st = kvlog_open(VICTIM_STORE, &o, &v->db, &err);
-	if (st != KVLOG_OK) {
+	if (st != KVLOG_OK)
 		v->db = NULL;
-		if (err.status != st || err.text[0] == '\0')
-			v->fail("open failed without a word");
-		(void)snprintf(text, sizeof text, "open (%s)", err.text);
-		return judge(v, text, st);
-	}
+	if (!victim_judge(v, "open", st, &err))
+		return false;
 	v->readonly = (flags & KVLOG_OPEN_READONLY) != 0;
 	v->unclean |= !v->readonly;
+	if (!v->readonly)
+		v->poisoned = false;
 	v->broken = false;
 	v->oracle.created = true;
 	decide_in_flight(v);
@@ -162,37 +230,35 @@ victim_close(struct victim *v)
 	struct kvlog *db = v->db;
 	struct kvlog_error err = {0};
 	enum kvlog_status st;
-	char text[300];
 
 	if (db == NULL)
 		return false;
-	begin(v, VICTIM_CLOSE);
+	begin(v, VICTIM_IN_CLOSE);
 	v->db = NULL;
 	st = kvlog_close(db, &err);
 	v->unclean &= st != KVLOG_OK || v->readonly;
 	if (st == KVLOG_OK && !v->readonly && !v->oracle.in_flight)
 		oracle_durable(&v->oracle, UINT64_MAX);
-	(void)snprintf(text, sizeof text, "close (%s)", err.text);
-	return judge(v, text, st);
+	return victim_judge(v, "close", st, &err);
 }
 
 /* A commit's call has returned. */
 static bool
 finish(struct victim *v, const char *what, enum kvlog_status st,
-    uint64_t seq_before, const struct kvlog_receipt *receipt,
-    enum kvlog_durability durability)
+    const struct kvlog_error *err, uint64_t seq_before,
+    const struct kvlog_receipt *receipt, enum kvlog_durability durability)
 {
 	uint64_t seq = receipt->seq;
 
 	if (v->on_call != NULL && st == KVLOG_OK && v->segment != 0 &&
 	    receipt->segment != v->segment)
-		v->on_call(VICTIM_ROLLOVER, true);
+		v->on_call(VICTIM_IN_ROLLOVER, true);
 	v->broken |= st == KVLOG_BROKEN;
 	/* A failed sync leaves a commit that is visible all the same. */
 	if (st == KVLOG_BROKEN && kvlog_last_seq(v->db) != seq_before) {
 		(void)oracle_committed(&v->oracle, kvlog_last_seq(v->db));
 	} else if (st != KVLOG_OK && v->store_faults) {
-		return judge(v, what, st); /* in flight for ever */
+		return victim_judge(v, what, st, err); /* in flight */
 	} else if (st != KVLOG_OK) {
 		oracle_refused(&v->oracle);
 	} else {
@@ -206,7 +272,7 @@ finish(struct victim *v, const char *what, enum kvlog_status st,
 			v->fail("a commit returned before it was durable");
 	}
 	note_durable(v);
-	return judge(v, what, st);
+	return victim_judge(v, what, st, err);
 }
 
 /* Bytes that tell which value they are of. */
@@ -231,6 +297,7 @@ put(struct victim *v, const char *key, size_t value_len,
 {
 	struct kvlog_write how = KVLOG_WRITE_INIT;
 	struct kvlog_receipt receipt = {0, 0, 0};
+	struct kvlog_error err = {0};
 	uint8_t *value;
 	uint64_t before;
 	enum kvlog_status st;
@@ -240,10 +307,11 @@ put(struct victim *v, const char *key, size_t value_len,
 	how.durability = durability;
 	how.condition = condition;
 	how.if_seq = if_seq;
+	how.err = &err;
 	free_scratch(v);
 	value = make_value(v, value_len);
 	before = kvlog_last_seq(v->db);
-	begin(v, condition == KVLOG_IF_ANY ? VICTIM_PUT : VICTIM_PUT_IF);
+	begin(v, condition == KVLOG_IF_ANY ? VICTIM_IN_PUT : VICTIM_IN_PUT_IF);
 	model_put(oracle_begin(&v->oracle), key, strlen(key), value, value_len,
 	    MODEL_ANY_SEQ);
 	st = kvlog_put(
@@ -252,7 +320,7 @@ put(struct victim *v, const char *key, size_t value_len,
 		oracle_refused(&v->oracle);
 		return false;
 	}
-	return finish(v, "put", st, before, &receipt,
+	return finish(v, "put", st, &err, before, &receipt,
 	    durability != KVLOG_DURABILITY_DEFAULT ? durability : COMMIT);
 }
 
@@ -289,6 +357,7 @@ victim_delete(
 {
 	struct kvlog_write how = KVLOG_WRITE_INIT;
 	struct kvlog_receipt receipt = {0, 0, 0};
+	struct kvlog_error err = {0};
 	uint64_t before;
 	enum kvlog_status st;
 	bool there;
@@ -296,8 +365,9 @@ victim_delete(
 	if (v->db == NULL || v->oracle.in_flight)
 		return false;
 	how.durability = durability;
+	how.err = &err;
 	before = kvlog_last_seq(v->db);
-	begin(v, VICTIM_ERASE);
+	begin(v, VICTIM_IN_DELETE);
 	there = model_delete(oracle_begin(&v->oracle), key, strlen(key));
 	st = kvlog_delete(v->db, key, strlen(key), &how, &receipt);
 	if (st == KVLOG_NOTFOUND && (!there || v->read_faults)) {
@@ -306,7 +376,7 @@ victim_delete(
 	}
 	if (st == KVLOG_OK && !there)
 		v->fail("an absent key was deleted");
-	return finish(v, "delete", st, before, &receipt, durability);
+	return finish(v, "delete", st, &err, before, &receipt, durability);
 }
 
 bool
@@ -315,6 +385,7 @@ victim_batch(struct victim *v, const struct victim_step *steps, size_t count,
 {
 	struct kvlog_write how = KVLOG_WRITE_INIT;
 	struct kvlog_receipt receipt = {0, 0, 0};
+	struct kvlog_error err = {0};
 	struct kvlog_op ops[VICTIM_STEPS];
 	struct model *state;
 	uint64_t before;
@@ -327,8 +398,9 @@ victim_batch(struct victim *v, const struct victim_step *steps, size_t count,
 	free_scratch(v);
 	memset(ops, 0, sizeof ops);
 	how.durability = durability;
+	how.err = &err;
 	before = kvlog_last_seq(v->db);
-	begin(v, VICTIM_BATCH);
+	begin(v, VICTIM_IN_APPLY);
 	state = oracle_begin(&v->oracle);
 	for (size_t i = 0; i < count; i++) {
 		struct kvlog_op *op = &ops[i];
@@ -349,7 +421,7 @@ victim_batch(struct victim *v, const struct victim_step *steps, size_t count,
 		    &v->oracle, op->key, op->key_len, op->value, op->value_len);
 	}
 	st = kvlog_apply(v->db, ops, count, &how, &receipt, NULL);
-	return finish(v, "apply", st, before, &receipt, durability);
+	return finish(v, "apply", st, &err, before, &receipt, durability);
 }
 
 bool
@@ -361,13 +433,13 @@ victim_sync(struct victim *v)
 	if (v->db == NULL)
 		return false;
 	last = kvlog_last_seq(v->db);
-	begin(v, VICTIM_SYNC);
+	begin(v, VICTIM_IN_SYNC);
 	st = kvlog_sync(v->db);
 	if (st == KVLOG_OK && kvlog_durable_seq(v->db) < last)
 		v->fail("sync returned before all was durable");
 	v->broken |= st == KVLOG_BROKEN;
 	note_durable(v);
-	return judge(v, "sync", st);
+	return victim_judge(v, "sync", st, NULL);
 }
 
 bool
@@ -377,13 +449,12 @@ victim_compact(struct victim *v, unsigned flags)
 	struct kvlog_compact_report report = {.size = sizeof report};
 	struct kvlog_error err = {0};
 	enum kvlog_status st;
-	char text[300];
 
 	if (v->db != NULL)
 		return false;
 	o.flags = flags;
 	o.timeout_ms = 0;
-	begin(v, VICTIM_COMPACT);
+	begin(v, VICTIM_IN_COMPACT);
 	st = kvlog_compact_offline(VICTIM_STORE, &o, &report, &err);
 	if (st == KVLOG_OK && (flags & KVLOG_COMPACT_DRY_RUN) == 0 &&
 	    !v->oracle.in_flight)
@@ -391,8 +462,7 @@ victim_compact(struct victim *v, unsigned flags)
 	v->unclean &= st != KVLOG_OK || (flags & KVLOG_COMPACT_DRY_RUN) != 0;
 	if (report.damaged_segments > 0 && !v->read_faults)
 		v->fail("compaction takes something for damage");
-	(void)snprintf(text, sizeof text, "compact (%s)", err.text);
-	return judge(v, text, st);
+	return victim_judge(v, "compact", st, &err);
 }
 
 bool
@@ -403,14 +473,14 @@ victim_maintain(struct victim *v)
 
 	if (v->db == NULL)
 		return false;
-	begin(v, VICTIM_MAINTAIN);
+	begin(v, VICTIM_IN_MAINTAIN);
 	for (unsigned i = 0; more && st == KVLOG_OK; i++) {
 		if (i == 1000)
 			v->fail("maintenance never ends");
 		st = kvlog_maintain(v->db, 0, &more);
 		note_durable(v);
 	}
-	return judge(v, "maintain", st);
+	return victim_judge(v, "maintain", st, NULL);
 }
 
 void
@@ -425,6 +495,7 @@ victim_check(struct victim *v)
 	if (v->db == NULL)
 		return;
 	model_fini(&found);
+	v->call = VICTIM_IN_WALK;
 	if (!model_read(&found, v->db, why)) {
 		/* The walk needs memory, which may be what fails. */
 		if (!v->faults)
@@ -888,23 +959,23 @@ script_random(void *arg)
 }
 
 const struct script scripts[] = {
-    {"create", script_create},
-    {"put", script_put},
-    {"delete", script_delete},
-    {"conditional", script_conditional},
-    {"batch", script_batch},
-    {"rollover", script_rollover},
-    {"unsynced", script_unsynced},
-    {"maintain", script_maintain},
-    {"interval", script_interval},
-    {"big", script_big},
-    {"reopen", script_reopen},
-    {"read", script_read},
-    {"compact", script_compact},
-    {"recompact", script_recompact},
-    {"hints", script_hints},
-    {"tails", script_tails},
-    {"longtail", script_long_tail},
+    {"create", script_create, NULL},
+    {"put", script_put, NULL},
+    {"delete", script_delete, NULL},
+    {"conditional", script_conditional, NULL},
+    {"batch", script_batch, NULL},
+    {"rollover", script_rollover, NULL},
+    {"unsynced", script_unsynced, NULL},
+    {"maintain", script_maintain, NULL},
+    {"interval", script_interval, NULL},
+    {"big", script_big, NULL},
+    {"reopen", script_reopen, NULL},
+    {"read", script_read, NULL},
+    {"compact", script_compact, NULL},
+    {"recompact", script_recompact, NULL},
+    {"hints", script_hints, NULL},
+    {"tails", script_tails, NULL},
+    {"longtail", script_long_tail, NULL},
 };
 const size_t script_count = sizeof scripts / sizeof scripts[0];
 const size_t small_script_count = sizeof scripts / sizeof scripts[0] - 2;

@@ -15,21 +15,35 @@
 
 #define VICTIM_STEPS 8 /* of a batch, at most */
 
-/* What a victim may be about. */
+/* What it can be at, for tables: name, text.  Those before REWRITE are what
+ * crash tests stop. */
+#define VICTIM_CALLS(X)                                                        \
+	X(CREATE, "create")                                                    \
+	X(OPEN, "open")                                                        \
+	X(RECOVER, "recover") /* opening, after a crash */                     \
+	X(PUT, "put")                                                          \
+	X(PUT_IF, "put-if")                                                    \
+	X(DELETE, "delete")                                                    \
+	X(APPLY, "apply")                                                      \
+	X(ROLLOVER, "rollover") /* one of these four, in a new segment */      \
+	X(SYNC, "sync")                                                        \
+	X(MAINTAIN, "maintain")                                                \
+	X(CLOSE, "close")                                                      \
+	X(COMPACT, "compact")                                                  \
+	X(REWRITE, "rewrite") /* opening, after a failed sync */               \
+	X(OPEN_READ, "read-only")                                              \
+	X(GET, "get")                                                          \
+	X(WALK, "walk")                                                        \
+	X(STATS, "stats")                                                      \
+	X(VERIFY, "verify")                                                    \
+	X(REHINT, "rehint")                                                    \
+	X(SALVAGE, "salvage")
+
 enum victim_call {
-	VICTIM_CREATE,  /* open, where there is nothing */
-	VICTIM_OPEN,    /* open what was closed */
-	VICTIM_RECOVER, /* open what was not */
-	VICTIM_PUT,
-	VICTIM_PUT_IF,
-	VICTIM_ERASE,
-	VICTIM_BATCH,
-	VICTIM_ROLLOVER, /* one of these four, in a new segment */
-	VICTIM_SYNC,
-	VICTIM_MAINTAIN,
-	VICTIM_CLOSE,
-	VICTIM_COMPACT,
-	VICTIM_CALLS
+#define VICTIM_CALL(name, text) VICTIM_IN_##name,
+	VICTIM_CALLS(VICTIM_CALL)
+#undef VICTIM_CALL
+	    VICTIM_CALL_COUNT
 };
 
 struct victim {
@@ -40,10 +54,15 @@ struct victim {
 	bool hints;            /* the next opening's index is in the hints; then
 				  the other one's turn comes */
 	uint64_t segment_size; /* 0: VICTIM_SEGMENT */
+	uint32_t load_threads;
+	enum victim_call call; /* the present one, or the last */
+	bool poisoned;         /* so that the opening copies */
+	bool saved;            /* a salvage said that it is complete */
 	struct oracle oracle;
 	/* Something is made to fail: calls may, with a status that says so,
 	 * and then do nothing (or break the store). */
 	bool faults;
+	int error;        /* what the system says then; 0: anything */
 	bool read_faults; /* reads too, which looks like damage */
 	/* Stores into mappings too: then it is not known whether the commit
 	 * was written, and the next opening decides. */
@@ -82,6 +101,11 @@ bool victim_sync(struct victim *v);
 bool victim_compact(struct victim *v, unsigned flags);
 bool victim_maintain(struct victim *v); /* all that is due */
 
+/* What st and err of a call mean: true for KVLOG_OK.  err is NULL for calls
+ * that have none.  What may not be ends the test. */
+bool victim_judge(struct victim *v, const char *what, enum kvlog_status st,
+    const struct kvlog_error *err);
+
 /* One step of a batch: value_len is VICTIM_DELETE, or of a put. */
 #define VICTIM_DELETE SIZE_MAX
 struct victim_step {
@@ -90,6 +114,9 @@ struct victim_step {
 };
 bool victim_batch(struct victim *v, const struct victim_step *steps,
     size_t count, enum kvlog_durability durability);
+
+/* What was salvaged, if anything was, is all that the oracle has. */
+void victim_check_saved(struct victim *v);
 
 /* The whole contents are what the oracle says. */
 void victim_check(struct victim *v);
@@ -101,11 +128,16 @@ void victim_random_op(struct victim *v);
 struct script {
 	const char *name;
 	void (*fn)(void *victim);
+	/* What comes before, where nothing fails; NULL: nothing. */
+	void (*prepare)(struct victim *victim);
 };
 extern const struct script scripts[];
 extern const size_t script_count;
 /* The first so many are of small segments; the others take longer. */
 extern const size_t small_script_count;
+/* More of them (sweeps.c), for the simulated machine only. */
+extern const struct script sweeps[];
+extern const size_t sweep_count;
 
 /* A script of random operations by the seed in victim->rng. */
 void script_random(void *victim);

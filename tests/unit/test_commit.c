@@ -98,8 +98,9 @@ seq_of(const char *key)
 {
 	struct epoch_token token = index_enter(&db->index);
 	struct index_ref ref;
-	enum kvlog_status st = index_find(&db->index,
-	    index_hash(&db->index, key, strlen(key)), key, strlen(key), &ref);
+	enum kvlog_status st =
+	    index_find(&db->index, index_hash(&db->index, key, strlen(key)),
+		key, strlen(key), &ref, NULL);
 
 	index_leave(&db->index, token);
 	ck_assert(st == KVLOG_OK || st == KVLOG_NOTFOUND);

@@ -68,7 +68,8 @@ static enum kvlog_status
 find_as(uint64_t hash, const char *key, struct index_ref *ref)
 {
 	struct epoch_token token = index_enter(&idx);
-	enum kvlog_status st = index_find(&idx, hash, key, strlen(key), ref);
+	enum kvlog_status st =
+	    index_find(&idx, hash, key, strlen(key), ref, NULL);
 
 	index_leave(&idx, token);
 	return st;

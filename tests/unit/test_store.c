@@ -51,20 +51,27 @@ teardown(void)
 }
 
 static struct kvlog *
-open_store(enum kvlog_durability mode, uint32_t load_threads)
+open_with(
+    enum kvlog_durability mode, uint32_t load_threads, uint64_t segment_size)
 {
 	struct kvlog_options o = KVLOG_OPTIONS_INIT;
 	struct kvlog_error err = {0};
 	struct kvlog *db = NULL;
 
 	o.flags = KVLOG_OPEN_CREATE;
-	o.segment_size = KVLOG_SEGMENT_SIZE_MIN;
+	o.segment_size = segment_size;
 	o.durability = mode;
 	o.interval_ms = 1000000;
 	o.load_threads = load_threads;
 	if (kvlog_open(path, &o, &db, &err) != KVLOG_OK)
 		ck_abort_msg("%s", err.text);
 	return db;
+}
+
+static struct kvlog *
+open_store(enum kvlog_durability mode, uint32_t load_threads)
+{
+	return open_with(mode, load_threads, KVLOG_SEGMENT_SIZE_MIN);
 }
 
 static uint64_t
@@ -169,6 +176,53 @@ START_TEST(without_a_thread_each_caller_syncs_his_own_commit)
 }
 END_TEST
 
+/* Commits that come while one syncs share the next sync. */
+#define COMMITTERS 16
+
+static _Atomic unsigned syncs;
+
+static int
+sync_when_all_are_there(int fd)
+{
+	if (syncs++ == 0)
+		while (kvlog_last_seq(shared) < COMMITTERS)
+			nanosleep(&(struct timespec){0, 100000}, NULL);
+	return os_real.sync(fd);
+}
+
+static void *
+put_and_check(void *arg)
+{
+	unsigned i = *(unsigned *)arg;
+	uint64_t seq = put(shared, i);
+
+	ck_assert_uint_ge(kvlog_durable_seq(shared), seq);
+	return NULL;
+}
+
+START_TEST(commits_share_a_sync)
+{
+	pthread_t threads[COMMITTERS];
+	unsigned numbers[COMMITTERS];
+
+	table.thread_start = os_real.thread_start;
+	shared = open_with(KVLOG_DURABILITY_COMMIT, 0, 1u << 20);
+	table.sync = sync_when_all_are_there;
+	for (unsigned i = 0; i < COMMITTERS; i++) {
+		numbers[i] = i;
+		ck_assert_int_eq(pthread_create(&threads[i], NULL,
+				     put_and_check, &numbers[i]),
+		    0);
+	}
+	for (unsigned i = 0; i < COMMITTERS; i++)
+		pthread_join(threads[i], NULL);
+	ck_assert_uint_eq(kvlog_durable_seq(shared), COMMITTERS);
+	ck_assert_uint_eq(syncs, 2);
+	table.sync = os_real.sync;
+	ck_assert_int_eq(kvlog_close(shared, NULL), KVLOG_OK);
+}
+END_TEST
+
 /* What was refused once is tried again. */
 START_TEST(a_thread_that_can_be_had_later_takes_over)
 {
@@ -200,6 +254,7 @@ main(void)
 	tcase_add_test(tc, without_threads_the_caller_fills_the_index);
 	tcase_add_test(tc, without_a_thread_each_caller_syncs_his_own_commit);
 	tcase_add_test(tc, a_thread_that_can_be_had_later_takes_over);
+	tcase_add_test(tc, commits_share_a_sync);
 	suite_add_tcase(suite, tc);
 	return test_main(suite);
 }

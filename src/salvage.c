@@ -359,9 +359,8 @@ salvage(struct salvage *s)
 	st = open_new(s);
 	if (st == KVLOG_OK)
 		st = save_all(s);
-	if (st == KVLOG_OK)
-		st = kvlog_sync(s->db);
 	if (s->db != NULL) {
+		/* Which syncs, too. */
 		enum kvlog_status closed =
 		    kvlog_close(s->db, st == KVLOG_OK ? err : NULL);
 

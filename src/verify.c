@@ -141,14 +141,15 @@ is_behind(size_t live, uint64_t off, size_t end_live, uint64_t end_off)
 	return live > end_live || (live == end_live && off >= end_off);
 }
 
-/* Take back what was found behind the end; but what ends the log itself. */
+/* Take back what was found behind the end; but what ends the log itself, and
+ * what is wrong with other files. */
 static void
 drop_behind(struct verify *v, const struct place *ender)
 {
 	for (size_t n = 0; n < v->place_count; n++) {
 		struct place *p = &v->places[n];
 
-		if (p != ender && !p->stays &&
+		if (p != ender && !p->stays && p->live != VERIFY_NO_FILE &&
 		    is_behind(p->live, p->off, v->end_live, v->end_off))
 			p->dropped = true;
 	}
@@ -595,6 +596,14 @@ look(struct verify *v, bool last_try)
 	return st;
 }
 
+static enum kvlog_status
+say_busy(struct verify *v)
+{
+	return err_set(v->err, KVLOG_BUSY, 0,
+	    "the files of %s change faster than they can be listed; try again",
+	    v->dir.path);
+}
+
 enum kvlog_status
 verify_init(struct verify *v, const char *path,
     const struct kvlog_verify_options *options,
@@ -627,10 +636,7 @@ verify_init(struct verify *v, const char *path,
 		os->sleep_ns(TRY_PAUSE_NS);
 	}
 	if (st == KVLOG_BUSY)
-		return err_set(err, KVLOG_BUSY, 0,
-		    "the files of %s change faster than they can be listed; "
-		    "try again",
-		    path);
+		return say_busy(v);
 	if (st == KVLOG_CANCELLED)
 		return err_set(err, st, 0, "cancelled");
 	return st;
@@ -709,6 +715,8 @@ verify_tell(struct verify *v)
 	size_t w = 0;
 	enum kvlog_status st = verify_keys(v);
 
+	if (st == KVLOG_BUSY)
+		return say_busy(v);
 	if (st == KVLOG_OK && v->no_memory)
 		st = err_set(v->err, KVLOG_NOMEM, 0, "check %s", v->dir.path);
 	if (st != KVLOG_OK)

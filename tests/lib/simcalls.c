@@ -118,6 +118,16 @@ walk(const char *path, uint32_t *ret_dir, uint32_t *ret_name)
 		path += len + strspn(path + len, "/");
 		if (len == 0 || strcmp(name, ".") == 0)
 			continue;
+		if (strcmp(name, "..") == 0) {
+			/* Above what is in "/", and "/" itself, is "/". */
+			if (dir != DISK_ROOT)
+				disk_bug("\"..\" so deep is not simulated");
+			if (next != DISK_NONE &&
+			    disk_find(&sim.disk, dir, next) == DISK_NONE)
+				return ENOENT;
+			next = DISK_NONE;
+			continue;
+		}
 		if (next != DISK_NONE)
 			dir = disk_find(&sim.disk, dir, next);
 		if (dir == DISK_NONE)

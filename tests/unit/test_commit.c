@@ -868,6 +868,7 @@ END_TEST
 
 START_TEST(sealed_segments_are_synced_one_at_a_time)
 {
+	struct control_state state;
 	struct calls calls;
 	uint64_t before;
 	bool more = false;
@@ -891,6 +892,11 @@ START_TEST(sealed_segments_are_synced_one_at_a_time)
 		calls_fini(&calls);
 		ck_assert_uint_gt(durable(), before);
 		ck_assert_uint_eq(durable(), db->set->segments[i]->last_seq);
+		ck_assert(control_read(lg->control, &state));
+		ck_assert_uint_eq(
+		    state.synced, control_pos((uint32_t)i + 1,
+				      segment_end(db->set->segments[i])));
+		ck_assert_uint_eq(state.syncing, 0);
 		before = durable();
 	}
 	calls_begin(&calls);
@@ -981,6 +987,18 @@ START_TEST(a_failed_sync_is_never_tried_again)
 	ck_assert_int_eq(kvlog_close(db, &err), KVLOG_BROKEN);
 	ck_assert_uint_eq(simos_count(SIMOS_SYNC), syncs);
 	ck_assert_uint_eq(simos_count(SIMOS_SYNC_DIR), dirs);
+}
+END_TEST
+
+START_TEST(a_network_file_system_is_refused)
+{
+	simos_set_fs(OS_FS_NETWORK);
+	ck_assert_int_eq(
+	    open_at(MAKELOG_STORE, MAKELOG_SIZE), KVLOG_UNSUPPORTED);
+	ck_assert_ptr_nonnull(strstr(err.text, "network file system"));
+	simos_set_fs(OS_FS_PLAIN);
+	open_store();
+	close_store();
 }
 END_TEST
 
@@ -1441,6 +1459,7 @@ main(void)
 	tcase_add_test(tc, sealed_segments_are_synced_one_at_a_time);
 	tcase_add_loop_test(tc, a_commit_during_a_sync_is_not_covered, 0, 2);
 	tcase_add_loop_test(tc, a_failed_sync_is_never_tried_again, 0, 2);
+	tcase_add_test(tc, a_network_file_system_is_refused);
 	tcase_add_test(tc, a_failed_store_breaks_the_log);
 	tcase_add_test(tc, waiting_ends_when_it_is_durable_or_too_late);
 

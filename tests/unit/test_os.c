@@ -11,10 +11,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -400,6 +402,84 @@ START_TEST(syncs_succeed_and_fail_as_the_system_says)
 }
 END_TEST
 
+/* Each call says that there is no such file, and hangs on nothing. */
+START_TEST(every_call_says_that_a_descriptor_is_none)
+{
+	struct os_map map = {.addr = (uint8_t *)(uintptr_t)BLOCK_SIZE,
+	    .len = BLOCK_SIZE,
+	    .writable = true};
+	struct os_stat st;
+	const int fd = 999; /* nobody has opened it */
+	uint8_t byte;
+	size_t len = 7;
+
+	ck_assert_int_eq(os->stat(fd, &st), EBADF);
+	ck_assert_int_eq(os->pread(fd, &byte, 1, 0, &len), EBADF);
+	ck_assert_uint_eq(len, 7);
+	ck_assert_int_eq(os->pread(fd, &byte, 1, UINT64_MAX, &len), EINVAL);
+	ck_assert_int_eq(os->allocate(fd, 1), EBADF);
+	ck_assert_int_eq(os->punch(fd, 0), EBADF);
+	ck_assert_int_eq(os->truncate(fd, 0), EBADF);
+	ck_assert_int_eq(os->try_lock(fd, 1, OS_LOCK_SHARED), EBADF);
+	ck_assert(!os->is_locked(fd, 1));
+	/* Nor is there anything at this address. */
+	ck_assert_int_eq(os->protect(&map), ENOMEM);
+	ck_assert(map.writable);
+}
+END_TEST
+
+START_TEST(names_too_long_for_a_parent_are_refused)
+{
+	char *name = malloc(PATH_MAX + 10);
+
+	ck_assert_ptr_nonnull(name);
+	memset(name, 'a', PATH_MAX + 9);
+	name[PATH_MAX + 9] = '\0';
+	ck_assert_int_eq(os->sync_parent(name), ENAMETOOLONG);
+	ck_assert_int_eq(os->sync_parent("."), 0);
+	free(name);
+}
+END_TEST
+
+START_TEST(space_behind_the_end_is_none_to_give_back)
+{
+	int fd = create("f");
+
+	ck_assert_int_eq(os->pwrite(fd, "hello", 5, 0), 0);
+	ck_assert_int_eq(os->punch(fd, 5), 0);
+	ck_assert_int_eq(os->punch(fd, UINT64_MAX), 0);
+	ck_assert_uint_eq(size_of(fd), 5);
+	os->close(fd);
+	/* Of a file that is only read, nothing is cut off. */
+	ck_assert_int_eq(os->open(dir, "f", OS_OPEN_READ, 0, &fd), 0);
+	ck_assert_int_ne(os->truncate(fd, 0), 0);
+	ck_assert_uint_eq(size_of(fd), 5);
+	os->close(fd);
+}
+END_TEST
+
+static void
+ignore(int number)
+{
+	(void)number;
+}
+
+START_TEST(a_signal_does_not_shorten_a_sleep)
+{
+	struct sigaction action = {.sa_handler = ignore};
+	const struct itimerval often = {{0, 3000}, {0, 3000}};
+	const struct itimerval never = {{0, 0}, {0, 0}};
+	uint64_t begin;
+
+	ck_assert_int_eq(sigaction(SIGALRM, &action, NULL), 0);
+	ck_assert_int_eq(setitimer(ITIMER_REAL, &often, NULL), 0);
+	begin = os->ticks_ns();
+	os->sleep_ns(20000000);
+	ck_assert_uint_ge(os->ticks_ns() - begin, 20000000);
+	ck_assert_int_eq(setitimer(ITIMER_REAL, &never, NULL), 0);
+}
+END_TEST
+
 START_TEST(open_dir_refuses_files)
 {
 	char *name = malloc(strlen(path) + 8);
@@ -725,6 +805,10 @@ os_suite(void)
 	tcase_add_test(tc, numbers_are_drawn_alike_on_all_machines);
 	tcase_add_test(tc, boot_id_stays);
 	tcase_add_test(tc, clocks_go_on);
+	tcase_add_test(tc, every_call_says_that_a_descriptor_is_none);
+	tcase_add_test(tc, names_too_long_for_a_parent_are_refused);
+	tcase_add_test(tc, space_behind_the_end_is_none_to_give_back);
+	tcase_add_test(tc, a_signal_does_not_shorten_a_sleep);
 	tcase_add_test(tc, memory_is_aligned_as_asked);
 	tcase_add_test(tc, threads_block_all_signals);
 	suite_add_tcase(suite, tc);

@@ -229,6 +229,7 @@ create_first_segment(struct kvlog *db, struct kvlog_error *err)
 	} else {
 		state.active_salt = seg->header.salt;
 		state.position = control_pos(1, SEGMENT_DATA_OFF);
+		state.synced = state.position;
 		st = control_format(&db->control, &state, err);
 	}
 	segment_close(seg);

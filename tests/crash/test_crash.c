@@ -56,13 +56,37 @@ static const char *const calls[] = {
 };
 
 static const struct crashtest_never never[] = {
-    {"*", "link", "the store makes no links"},
-    {"*", "truncate", "files are made at their size and never cut"},
+    {"*", "link truncate", "no file has two names, and none is ever cut"},
+    {"create", "punch", "there is no space to give back"},
+    {"open", "sync_dir sync_parent rename unlink pwrite punch store",
+	"what was closed is taken as it is"},
+    {"recover", "punch", "space is given back at closing"},
+    {"put", "mkdir sync_parent create rename unlink pwrite punch",
+	"a commit that has room makes no file"},
+    {"put_if", "mkdir sync_parent create rename unlink pwrite punch",
+	"a commit that has room makes no file"},
+    {"delete", "mkdir sync_parent create rename unlink pwrite punch",
+	"a commit that has room makes no file"},
+    {"apply", "mkdir sync_parent create rename unlink pwrite punch",
+	"a commit that has room makes no file"},
+    {"rollover", "mkdir sync_parent punch",
+	"the directory is there, and the segment before stays as it is"},
+    {"sync",
+	"mkdir sync_parent create rename unlink pwrite allocate punch store",
+	"only words of the control page are stored"},
+    {"maintain", "mkdir sync_parent punch store",
+	"hints and the next segment are files of their own"},
+    {"close", "mkdir sync_parent", "the directory is there"},
+    {"compact", "mkdir sync_parent", "the directory is there"},
+    {"compact", "punch",
+	"needs an active segment that is too large to be copied so often; "
+	"close has one"},
     {NULL, NULL, NULL},
 };
 
 static uint64_t seed;
-static bool full; /* not the small part */
+static bool full;               /* not the small part */
+static uint64_t sequence_calls; /* in a sequence, at most */
 
 static struct survivor survivor;
 
@@ -162,7 +186,7 @@ add_sequences(struct sequence s, bool open, size_t max)
 static void
 make_sequences(void)
 {
-	const size_t max = full ? SEQUENCE_MAX : SLOWER > 1 ? 1 : 2;
+	const size_t max = (size_t)sequence_calls;
 
 	add_sequences((struct sequence){NEW, ""}, true, max);
 	add_sequences((struct sequence){FULL, ""}, true, max);
@@ -372,6 +396,8 @@ test_script(
 	    full_name, sizeof full_name, "%s%s", machines[machine], name);
 	test.every = every;
 	test.last_call = last_call;
+	if (last_call)
+		test.nested = 200;
 	begin_machine(machine);
 	crashtest_stops(&test);
 	simos_fini();
@@ -430,8 +456,8 @@ script_space(void *arg)
 	(void)victim_close(v);
 }
 
-/* Closing gives space back if more than 1 MiB of the active segment is free;
- * for one of more than that the store has to be of some size. */
+/* Closing gives space back if more than 1 MiB of the active segment is free:
+ * it is so large only where there is 16 times as much. */
 static void
 script_slack(void *arg)
 {
@@ -440,10 +466,11 @@ script_slack(void *arg)
 
 	v->segment_size = UINT64_C(4) << 20;
 	(void)victim_open(v, KVLOG_OPEN_CREATE);
-	for (unsigned i = 0; i < 36; i++) {
+	for (unsigned i = 0; i < 19; i++) {
 		(void)snprintf(key, sizeof key, "k%u", i);
 		(void)victim_put(v, key, 1000000, NONE);
 	}
+	(void)victim_put(v, "last", 60000, NONE);
 	(void)victim_close(v);
 }
 
@@ -699,7 +726,15 @@ main(void)
 	bool once = getenv("KVLOG_CRASH_POINT") != NULL;
 
 	seed = rng_seed_from_env();
-	full = states > 0;
+	full = states > 0 || once; /* the point may be of either */
+	sequence_calls =
+	    number_from_env("KVLOG_CRASH_CALLS", full         ? SEQUENCE_MAX
+						 : SLOWER > 1 ? 1
+							      : 2);
+	if (sequence_calls < 1 || sequence_calls > SEQUENCE_MAX) {
+		(void)fputs("KVLOG_CRASH_CALLS is 1 to 4\n", stderr);
+		return EXIT_FAILURE;
+	}
 	printf("KVLOG_SEED=%" PRIu64 "\n", seed);
 	(void)fflush(stdout);
 	crashtest_begin(calls, full ? SEQUENCES_LEAVE + states : 0);
@@ -711,7 +746,7 @@ main(void)
 	if (full)
 		run_items("large", 0, 4, jobs, item_large);
 	run_items("discarding", 0, 1, jobs, item_discarding);
-	more = full ? 32 : 4;
+	more = once ? 2000 : full ? 32 : 4;
 	do {
 		run_items(
 		    "random", randoms, randoms + 2 * more, jobs, item_random);

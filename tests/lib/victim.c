@@ -672,6 +672,7 @@ script_big(void *arg)
 	(void)victim_put(v, "a", 10, COMMIT);
 	(void)victim_put(v, "big", 20000, NONE);
 	(void)victim_put(v, "b", 10, NONE);
+	(void)victim_maintain(v); /* makes a segment that is too small */
 	(void)victim_put(v, "big", 9000, COMMIT);
 	(void)victim_put(v, "c", 3500, NONE);
 	(void)victim_delete(v, "big", COMMIT);

@@ -818,6 +818,9 @@ START_TEST(want_of_space_keeps_no_lock)
 	    .all = true};
 
 	put(db, &model, "a", 10);
+	(void)os->unlink(db->dir.fd, DIR_COMPACT_RESERVE_NAME);
+	(void)os->unlink(db->dir.fd, DIR_OPEN_RESERVE_NAME);
+	(void)os->unlink(db->dir.fd, DIR_RESERVE_NAME);
 	simos_set_capacity(simos_used());
 	ck_assert_int_eq(compact_store(&c, &err), KVLOG_NOSPACE);
 	ck_assert_int_eq(pthread_mutex_trylock(&db->log.turn), 0);

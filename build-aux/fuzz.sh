@@ -15,8 +15,9 @@
 #                     of load, the simulated disk's images)
 #   memory in all     512 MiB: that of the fuzzer with the corpus, and 64 MiB
 #                     which the sanitizer keeps back
-#   time              10 s, where an input takes some milliseconds, and a busy
-#                     machine is ten times slower
+#   time              30 s of the wall clock: an input takes milliseconds, the
+#                     slowest half a second, and a busy machine may need
+#                     twenty times as much
 # fuzz_dir.c has closer ones for each call, in proportion to the files.
 
 set -eu
@@ -77,7 +78,7 @@ run()
 		;;
 	load) max_len=4096 ;;
 	esac
-	set -- "$1" -timeout=10 -rss_limit_mb=512 -malloc_limit_mb=16 \
+	set -- "$1" -timeout=30 -rss_limit_mb=512 -malloc_limit_mb=16 \
 	    -max_len=$max_len -len_control=$len_control \
 	    -artifact_prefix="$1.new/"
 	[ ! -f "$src/tests/fuzz/$1.dict" ] ||

@@ -462,7 +462,8 @@ KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_wait_durable(
 
 /*
  * kvlog_maintain - do background work that is due (sync by interval, the
- * next segment, hint files), for about budget_ms milliseconds; 0: one step.
+ * next segment, hint files, a second after the last commit a mark that it is
+ * durable), for about budget_ms milliseconds; 0: one step.
  * For handles opened with KVLOG_OPEN_NOTHREAD; harmless on others.
  *
  * ret_more   Set to whether work is left.

@@ -19,6 +19,9 @@
 #define CLOSING_TAIL (UINT64_C(64) << 10)
 #define GROWING_TAIL (UINT64_C(256) << 10)
 #define GROWING_PART 4
+/* Records that are sorted in one step: some 50 ms, within which no commit is
+ * synced by interval. */
+#define STEP_RECORDS 65536
 /* Closing merges no more entries than this: it should not take long. */
 #define CLOSING_MERGE 1000000
 
@@ -86,6 +89,24 @@ plan_hint(struct log *log, bool closing, struct hint_plan *plan,
 	pthread_mutex_unlock(&log->sync_lock);
 }
 
+/* Where a step from source.from on ends: before a commit, or at source.to. */
+static uint64_t
+step_end(const struct hint_source *source)
+{
+	uint64_t off = source->from;
+	struct record rec;
+	bool bad;
+
+	if (segment_map(source->seg, NULL) != KVLOG_OK)
+		return source->to;
+	for (unsigned n = 0;
+	     segment_walk(source->seg, &off, source->to, &rec, &bad);
+	     off += rec.size)
+		if (++n > STEP_RECORDS && (rec.flags & RECORD_CONT) == 0)
+			return off;
+	return source->to;
+}
+
 /* An image of what is due, to become a file.  True unless there is nothing to
  * do. */
 static bool
@@ -116,6 +137,8 @@ log_write_hint(struct log *log, bool closing)
 	plan_hint(log, closing, &plan, &evidence);
 	if (hintset_store_image(log->hints, log->dir, evidence))
 		return true;
+	if (plan.seg != NULL && !closing)
+		plan.source.to = step_end(&plan.source);
 	return plan.seg != NULL && add_image(log, &plan);
 }
 
@@ -138,6 +161,23 @@ attest_end(struct log *log, struct kvlog_error *err)
 	note.end = segment_end(log->active);
 	note.last_seq = atomic_load(&log->last_seq);
 	return control_write_note(log->control, &note, err);
+}
+
+bool
+log_attest(struct log *log)
+{
+	bool due;
+
+	atomic_store(&log->unattested, false);
+	pthread_mutex_lock(&log->turn);
+	/* A segment that is full will be attested by the next one's link. */
+	due = !atomic_load(&log->broken) &&
+	      log->evidence < atomic_load(&log->last_seq) &&
+	      atomic_load(&log->durable) >= atomic_load(&log->last_seq) &&
+	      log_room(log->active) >= record_size(0, 0, 0);
+	pthread_mutex_unlock(&log->turn);
+	return due && log_mark(log, false, NULL) == KVLOG_OK &&
+	       log_sync_mark(log, NULL) == KVLOG_OK;
 }
 
 enum kvlog_status

@@ -15,6 +15,12 @@
  */
 bool log_write_hint(struct log *log, bool closing);
 
+/*
+ * If nothing that is written says that the last commit is durable, write a
+ * mark that does, and sync it.  False if there was nothing to do.
+ */
+bool log_attest(struct log *log);
+
 /* Sync, mark the end as clean, write hints and the end note. */
 enum kvlog_status log_close(struct log *log, struct kvlog_error *err);
 

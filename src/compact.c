@@ -271,12 +271,15 @@ seal_active(struct compaction *c, struct kvlog_error *err)
 	    .number = segment_number(log->active) + 1,
 	    .max_size = log->segment_size,
 	    .size = active_size(c),
+	    .may_use_reserve = true,
 	};
 	enum kvlog_status st;
+	bool reserve;
 
 	pthread_mutex_lock(&log->turn);
 	log_drop_spare(log);
-	st = repair_new_segment(log->dir, &plan, &log->spare, NULL, err);
+	st = repair_new_segment(log->dir, &plan, &log->spare, &reserve, err);
+	log->reserve_used |= reserve;
 	if (st == KVLOG_OK)
 		st = log_roll_over(log, 0, false, err);
 	/* The end note and the mark of a clean end are of the old one. */

@@ -12,7 +12,8 @@
  *     0 tag    1 valid    2-3 boot id    4-5 device and inode of the file
  *     6 nonce of the opening    7 position    8 active salt
  *     9 generation    10 durable    11 intent    12 poison
- *     13 pid of the last writer   14 its start
+ *     13 pid of the last writer   14 its start    15 position synced
+ *     16 a sync is under way
  *
  * The tag is the layout's version and the machine's word size, so that a
  * library that lays the page out otherwise takes it for stale.  The validity
@@ -47,8 +48,8 @@
 #define NOTE_SIZE 64u
 #define NOTE_MAGIC "kvlogend"
 
-/* Layout 1, 64-bit words, a known byte order when read natively. */
-#define TAG (UINT64_C(0x6b766c6f67430000) | 0x0100u | 8u)
+/* Layout 2, 64-bit words, a known byte order when read natively. */
+#define TAG (UINT64_C(0x6b766c6f67430000) | 0x0200u | 8u)
 
 /* Processes share the words without a lock. */
 static_assert(ATOMIC_LLONG_LOCK_FREE != 0, "needs atomic 64-bit words");
@@ -74,6 +75,8 @@ enum word {
 	WORD_POISON,
 	WORD_PID,
 	WORD_START,
+	WORD_SYNCED,
+	WORD_SYNCING,
 };
 
 /* Lock bytes lie here; offset by the byte's number. */
@@ -374,6 +377,15 @@ nonce_lives(const struct control *control)
 	       os->is_locked(control->fd, nonce_byte(nonce));
 }
 
+/* Whether what the page says of the present is of this boot for certain. */
+static bool
+is_of_this_boot(const struct control *control)
+{
+	return has_boot_id(control) || control->trusted ||
+	       load_word(control, WORD_VALID) == PAGE_CLOSED ||
+	       nonce_lives(control);
+}
+
 /* The parts of the page that say whether the rest can be believed. */
 static bool
 page_fits(const struct control *control)
@@ -389,11 +401,13 @@ page_fits(const struct control *control)
 	valid = load_word(control, WORD_VALID);
 	if (has_boot_id(control) || control->trusted)
 		return valid == PAGE_VALID;
-	/* One more thing is believed for ever: that a sync failed.  That
-	 * costs a copy too many at worst. */
+	/* One more thing is believed for ever: that a sync failed, or may
+	 * have.  That costs a copy too many at worst. */
 	return valid == PAGE_CLOSED ||
-	       (valid == PAGE_VALID && (load_word(control, WORD_POISON) != 0 ||
-					   nonce_lives(control)));
+	       (valid == PAGE_VALID &&
+		   (load_word(control, WORD_POISON) != 0 ||
+		       load_word(control, WORD_SYNCING) != 0 ||
+		       nonce_lives(control)));
 }
 
 /*
@@ -480,6 +494,14 @@ control_read(const struct control *control, struct control_state *ret_state)
 	ret_state->generation = load_word(control, WORD_GENERATION);
 	ret_state->intent = load_word(control, WORD_INTENT);
 	ret_state->poison = load_word(control, WORD_POISON);
+	ret_state->synced = load_word(control, WORD_SYNCED);
+	ret_state->syncing = load_word(control, WORD_SYNCING);
+	if (!is_of_this_boot(control)) {
+		/* Where the log ended then, it may not end any more. */
+		ret_state->active_salt = ret_state->position = 0;
+		ret_state->intent = 0;
+		ret_state->poison = 1;
+	}
 	return page_fits(control);
 }
 
@@ -511,6 +533,8 @@ control_format(struct control *control, const struct control_state *state,
 	    {WORD_DURABLE, state->durable},
 	    {WORD_INTENT, state->intent},
 	    {WORD_POISON, state->poison},
+	    {WORD_SYNCED, state->synced},
+	    {WORD_SYNCING, state->syncing},
 	    {WORD_VALID, PAGE_VALID},
 	};
 	for (size_t i = 0; rc == 0 && i < ARRAY_LEN(stores); i++)
@@ -562,6 +586,18 @@ int
 control_set_poison(struct control *control)
 {
 	return store_word(control, WORD_POISON, 1);
+}
+
+int
+control_set_synced(struct control *control, uint64_t position)
+{
+	return store_word(control, WORD_SYNCED, position);
+}
+
+int
+control_set_syncing(struct control *control, bool syncing)
+{
+	return store_word(control, WORD_SYNCING, syncing);
 }
 
 int

@@ -41,8 +41,10 @@ struct control_state {
 	uint64_t position; /* end of the last published commit or mark */
 	uint64_t durable;  /* sequence number */
 	uint64_t generation;
-	uint64_t intent; /* 0, or where a commit being stored will end */
-	uint64_t poison; /* 1: a sync failed; nobody may write */
+	uint64_t intent;  /* 0, or where a commit being stored will end */
+	uint64_t poison;  /* 1: a sync failed; nobody may write */
+	uint64_t synced;  /* all before this position is durable */
+	uint64_t syncing; /* 1: nobody has said how a sync ended */
 };
 
 /* A position: segment number and offset, in one word. */
@@ -127,6 +129,10 @@ int control_set_active_salt(struct control *control, uint64_t salt);
 int control_set_durable(struct control *control, uint64_t seq);
 int control_set_intent(struct control *control, uint64_t end);
 int control_set_poison(struct control *control);
+int control_set_synced(struct control *control, uint64_t position);
+/* Around each sync of the log: a writer that is killed between one that fails
+ * and the poison word leaves this behind. */
+int control_set_syncing(struct control *control, bool syncing);
 /* Segments were replaced: who is listing them has to look again. */
 int control_next_generation(struct control *control);
 /* The last store: all of the log is durable, and nobody writes any more.  Only

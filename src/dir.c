@@ -185,7 +185,10 @@ dir_parse_name(const char *name, struct file *ret_file)
 		ret_file->kind = FILE_LOCK;
 	else if (strcmp(name, DIR_SPARE_NAME) == 0)
 		ret_file->kind = FILE_SPARE;
-	else if (strcmp(name, DIR_RESERVE_NAME) == 0)
+	else if (strcmp(name, DIR_RESERVE_NAME) == 0 ||
+		 strcmp(name, DIR_OPEN_RESERVE_NAME) == 0 ||
+		 strcmp(name, DIR_COMPACT_RESERVE_NAME) == 0 ||
+		 strcmp(name, DIR_NAME_RESERVE_NAME) == 0)
 		ret_file->kind = FILE_RESERVE;
 	else if (len > 4 && strcmp(name + len - 4, ".tmp") == 0)
 		ret_file->kind = FILE_TMP;
@@ -193,6 +196,16 @@ dir_parse_name(const char *name, struct file *ret_file)
 		ret_file->kind = FILE_SEGMENT;
 	else if (is_hint_name(name, &ret_file->id))
 		ret_file->kind = FILE_HINT;
+}
+
+int
+dir_rename(struct dir *dir, const char *from, const char *to)
+{
+	int rc = os->rename(dir->fd, from, to);
+
+	if (rc == ENOSPC && os->unlink(dir->fd, DIR_NAME_RESERVE_NAME) == 0)
+		rc = os->rename(dir->fd, from, to);
+	return rc;
 }
 
 void

@@ -15,6 +15,11 @@
 #define DIR_LOCK_NAME "kvlog.lock"
 #define DIR_SPARE_NAME "spare"
 #define DIR_RESERVE_NAME "reserve"
+#define DIR_OPEN_RESERVE_NAME "reserve.open"
+#define DIR_COMPACT_RESERVE_NAME "reserve.compact"
+/* Keeps room for a name: on a full disk a directory may not grow. */
+#define DIR_NAME_RESERVE_NAME                                                  \
+	"reserve.name-which-is-as-long-as-the-longest-of-a-segment.tmp"
 
 struct dir {
 	int fd;
@@ -86,6 +91,10 @@ void file_list_fini(struct file_list *list);
  * there and carry one set id.
  */
 void dir_tile(struct file_list *list, uint32_t *ret_last, uint32_t *ret_gap);
+
+/* Rename a file.  If the directory has no room for the name, not even on a
+ * disk without any, the room that is kept for that is used. */
+int dir_rename(struct dir *dir, const char *from, const char *to);
 
 bool file_id_equal(const struct file_id *a, const struct file_id *b);
 

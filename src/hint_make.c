@@ -485,6 +485,7 @@ struct sorted {
 struct sorting {
 	struct sorted *list;
 	size_t count, cap;
+	struct segment_search search; /* for what stands behind damage */
 };
 
 /* bytes is a record whose header sum has been verified. */
@@ -558,15 +559,18 @@ add_sorted(struct sorting *s, const struct record *rec, const uint8_t *bytes,
 
 /* The next place behind off where a record stands, or to. */
 static uint64_t
-next_record(const struct segment *seg, uint64_t off, uint64_t to)
+next_record(const struct segment *seg, uint64_t off, uint64_t to,
+    struct segment_search *search)
 {
 	struct record rec;
 
 	for (off += RECORD_ALIGN; off < to; off += RECORD_ALIGN) {
-		const uint8_t *p = seg->map.addr + off;
+		/* A window that the longest header fits into. */
+		uint64_t window = off - off % (SUM_SPANS_MAX / 2);
 
-		if (record_parse(p, to - off, &rec) &&
-		    record_header_ok(p, &rec, segment_seed(seg, off)))
+		if (record_parse(seg->map.addr + off, to - off, &rec) &&
+		    segment_search_ok(search, seg, seg->map.addr + window,
+			window, min_u64(to - window, SUM_SPANS_MAX), off, &rec))
 			return off;
 	}
 	return to;
@@ -593,7 +597,7 @@ gather(struct sorting *s, struct hint_source *source, uint32_t index,
 		       bad && damage != NULL) {
 			if (damage->seg == NULL)
 				*damage = (struct hint_damage){seg, off};
-			off = next_record(seg, off, source->to);
+			off = next_record(seg, off, source->to, &s->search);
 		}
 		if (bad || off >= source->to)
 			break;
@@ -721,6 +725,7 @@ build(const struct hint_source *sources, size_t source_count, uint64_t max_seq,
 		st = image_of(w, ret_hint, err);
 	hint_writer_destroy(w);
 	os->free(s.list);
+	segment_search_fini(&s.search);
 	os->free(own);
 	return st;
 }

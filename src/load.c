@@ -333,14 +333,14 @@ static void
 run(struct share *shares, unsigned count)
 {
 	for (unsigned i = 1; i < count; i++)
-		shares[i].runs = pthread_create(&shares[i].thread, NULL,
-				     load_share, &shares[i]) == 0;
+		shares[i].runs = os->thread_start(&shares[i].thread,
+				     "kvlog load", load_share, &shares[i]) == 0;
 	for (unsigned i = 0; i < count; i++)
 		if (!shares[i].runs)
 			(void)load_share(&shares[i]);
 	for (unsigned i = 1; i < count; i++)
 		if (shares[i].runs)
-			pthread_join(shares[i].thread, NULL);
+			os->thread_join(shares[i].thread);
 }
 
 /* Make the tables one, in the place of the index's empty one. */

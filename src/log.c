@@ -96,6 +96,9 @@ log_init(struct log *log, struct dir *dir, struct control *control,
 	state.position =
 	    control_pos(segment_number(log->active), segment_end(log->active));
 	state.durable = atomic_load(&log->durable);
+	log->synced_pos =
+	    recovery->unclean ? state.position : recovery->state.synced;
+	state.synced = log->synced_pos;
 	state.generation = recovery->state.generation + 1;
 	return control_format(control, &state, err);
 }

@@ -28,8 +28,8 @@ struct log {
 	struct hintset *hints;
 	struct index *index;
 	uint64_t segment_size; /* upper bound, bytes */
-	/* Called with the turn held when background work may have come up;
-	 * may be NULL. */
+	/* Called when background work may have come up, perhaps with the turn
+	 * held; may be NULL. */
 	void (*wake)(void *arg);
 	void *wake_arg;
 
@@ -47,12 +47,15 @@ struct log {
 	_Atomic uint64_t last_seq;
 	_Atomic uint64_t durable; /* all up to it, and its names, are */
 	_Atomic bool broken;      /* a sync or a store failed: no more writes */
+	/* A sync has made commits durable, and nothing may say so yet. */
+	_Atomic bool unattested;
 
 	pthread_mutex_t sync_lock; /* one sync at a time */
 	pthread_mutex_t wait_lock; /* held for no time: guards the next two */
 	struct kvlog_error cause;  /* of broken: the first one */
 	pthread_cond_t synced;     /* durable moved, or broken */
 	uint64_t evidence_synced;  /* under sync_lock: durable evidence */
+	uint64_t synced_pos;       /* likewise: all before it is durable */
 };
 
 enum kvlog_status log_init(struct log *log, struct dir *dir,

@@ -22,6 +22,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -645,6 +646,33 @@ real_cpu_count(void)
 	return count > 1 ? (unsigned)count : 1;
 }
 
+/* A program's signals are for its own threads. */
+static int
+real_thread_start(
+    pthread_t *ret_thread, const char *name, void *(*fn)(void *arg), void *arg)
+{
+	sigset_t all, saved;
+	int rc;
+
+	(void)sigfillset(&all);
+	(void)pthread_sigmask(SIG_SETMASK, &all, &saved);
+	rc = pthread_create(ret_thread, NULL, fn, arg);
+	(void)pthread_sigmask(SIG_SETMASK, &saved, NULL);
+#if KVLOG_LINUX
+	if (rc == 0)
+		(void)pthread_setname_np(*ret_thread, name);
+#else
+	(void)name;
+#endif
+	return rc;
+}
+
+static void
+real_thread_join(pthread_t thread)
+{
+	(void)pthread_join(thread, NULL);
+}
+
 const struct os_table os_real = {
     .mkdir = real_mkdir,
     .open_dir = real_open_dir,
@@ -685,6 +713,9 @@ const struct os_table os_real = {
     .boot_id = os_sys_boot_id,
     .pid = real_pid,
     .cpu_count = real_cpu_count,
+
+    .thread_start = real_thread_start,
+    .thread_join = real_thread_join,
 
     .malloc = malloc,
     .calloc = calloc,

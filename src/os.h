@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * os.h - the one door to the system: every call that touches the disk, the
- * clock, random numbers, memory of unbounded size or locks, and every store
- * into a mapping.
+ * clock, random numbers, memory of unbounded size, locks or threads, and every
+ * store into a mapping.
  *
  * The calls go through a table, so that tests can put a simulated disk in its
  * place, stop at any step, and fail or crash there (tests/lib/simos.h).
@@ -16,6 +16,7 @@
 #define OS_H
 
 #include "base.h"
+#include <pthread.h>
 #include <stdatomic.h>
 
 #define OS_NAME_MAX 255 /* bytes of a file name, without its NUL */
@@ -137,6 +138,11 @@ struct os_table {
 	void (*boot_id)(uint8_t ret_id[16]);
 	uint32_t (*pid)(void);
 	unsigned (*cpu_count)(void); /* processors to run on; at least 1 */
+
+	/* Threads, with all signals blocked and a name of at most 15 bytes. */
+	int (*thread_start)(pthread_t *ret_thread, const char *name,
+	    void *(*fn)(void *arg), void *arg);
+	void (*thread_join)(pthread_t thread);
 
 	/* Memory; as the C library's, and aligned_alloc. */
 	void *(*malloc)(size_t size);

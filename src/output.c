@@ -19,6 +19,8 @@
 
 #include "output.h"
 
+#include "repair.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
@@ -207,24 +209,27 @@ does_not_fit(const struct output *o, struct kvlog_error *err)
 
 /*
  * On a full disk an output of one part may be made of the reserve, if it fits:
- * more space comes back than is used.
+ * more space comes back than is used.  What is not needed comes back at once,
+ * and is room for the next output.
  */
 static bool
-take_reserve(struct output *o, const char *name)
+take_reserve(struct output *o, const char *reserve, const char *name)
 {
 	struct dir *dir = o->log->dir;
 	struct os_stat st;
-	uint64_t size;
+	int fd = -1;
 
 	if (o->header.id.parts > 1 ||
-	    os->stat_name(dir->fd, DIR_RESERVE_NAME, &st) != 0)
+	    os->stat_name(dir->fd, reserve, &st) != 0 ||
+	    !repair_reserve_fits(&st) || o->header.size > st.size ||
+	    st.allocated < st.size || dir_rename(dir, reserve, name) != 0)
 		return false;
-	size = st.size & ~(uint64_t)(BLOCK_SIZE - 1);
-	if (o->header.size > size || st.allocated < size ||
-	    os->rename(dir->fd, DIR_RESERVE_NAME, name) != 0)
-		return false;
-	o->header.size = size;
 	o->log->reserve_used = true;
+	if (os->open(dir->fd, name, OS_OPEN_WRITE, 0, &fd) != 0 ||
+	    os->truncate(fd, o->header.size) != 0)
+		o->header.size = st.size;
+	if (fd >= 0)
+		os->close(fd);
 	return true;
 }
 
@@ -233,6 +238,7 @@ begin_part(struct output *o, struct kvlog_error *err)
 {
 	struct dir *dir = o->log->dir;
 	char name[DIR_NAME_LEN];
+	struct kvlog_error cause;
 	enum kvlog_status st;
 	int rc;
 
@@ -241,17 +247,23 @@ begin_part(struct output *o, struct kvlog_error *err)
 	o->header.end = o->plan.layout->ends[o->part_count];
 	o->header.size = file_size(o->header.end);
 	dir_make_name(name, &o->header.id, "seg.tmp");
-	st = segment_create(dir, name, &o->header, false, &o->seg, err);
-	if (st == KVLOG_NOSPACE && take_reserve(o, name))
-		st = segment_create(dir, name, &o->header, true, &o->seg, err);
+	st = segment_create(dir, name, &o->header, false, &o->seg, &cause);
+	if (st == KVLOG_NOSPACE &&
+	    (take_reserve(o, DIR_COMPACT_RESERVE_NAME, name) ||
+		take_reserve(o, DIR_RESERVE_NAME, name)))
+		st = segment_create(
+		    dir, name, &o->header, true, &o->seg, &cause);
 	if (st == KVLOG_NOSPACE)
-		return err_set(err, st, ENOSPC,
+		return err_set(err, st, cause.sys_errno,
 		    "%s: to compact segments %" PRIu32 " to %" PRIu32
 		    " %" PRIu64 " bytes are needed beside them for a while",
 		    dir->path, o->header.id.first, o->header.id.last,
 		    output_layout_bytes(o->plan.layout));
-	if (st != KVLOG_OK)
+	if (st != KVLOG_OK) {
+		if (err != NULL)
+			*err = cause;
 		return st;
+	}
 	o->off = o->stored = SEGMENT_DATA_OFF;
 	o->buffered = 0;
 	rc = segment_store_link(o->seg, &o->link);

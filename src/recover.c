@@ -321,6 +321,7 @@ find_files(struct recoverer *rec, bool page_valid,
 	    page_fits_files(rec, &after)) {
 		rec->r->state = after;
 		rec->r->warm = true;
+		rec->r->doubtful = after.syncing != 0;
 		return KVLOG_OK;
 	}
 	*ret_settled = rec->control->writer; /* then it is stale */
@@ -572,6 +573,20 @@ note_damage(
 	rec->r->damaged_bytes += bytes;
 }
 
+/*
+ * The same of commits whose keys are not known.  The segment is to be read at
+ * every opening: its hint would have the number of a commit of which a part
+ * is left, as if the rest were not missing.
+ */
+static void
+note_loss(
+    struct recoverer *rec, struct segment *seg, uint64_t off, uint64_t bytes)
+{
+	note_damage(rec, seg, off, bytes);
+	seg->damaged = true;
+	rec->r->flags |= KVLOG_RECOVERY_DEGRADED;
+}
+
 /* The last number before this place: of a commit, or of a range. */
 static uint64_t
 reached(const struct verdict *v)
@@ -595,8 +610,7 @@ judge_bad(struct recoverer *rec, struct verdict *v, size_t i, uint64_t from,
 		v->off = from;
 		return KVLOG_OK;
 	}
-	note_damage(rec, rec->set->segments[i], from, to - from);
-	rec->r->flags |= KVLOG_RECOVERY_DEGRADED;
+	note_loss(rec, rec->set->segments[i], from, to - from);
 	if (rec->r->warm && before_next == SEQ_NONE) {
 		/* The page knows where the log ends, but not how many
 		 * commits were in the damaged bytes. */
@@ -822,8 +836,7 @@ judge_all(struct recoverer *rec, struct verdict *v)
 		return fail_missing(rec, rec->gap);
 	if (!r->warm && rec->attested > reached(v)) {
 		/* Zeros where commits were known to be durable. */
-		note_damage(rec, rec->set->segments[last], v->off, 0);
-		r->flags |= KVLOG_RECOVERY_DEGRADED;
+		note_loss(rec, rec->set->segments[last], v->off, 0);
 	}
 	return KVLOG_OK;
 }

@@ -27,6 +27,7 @@ struct recovery {
 
 	bool warm;     /* the control page is valid: nothing was lost since */
 	bool poisoned; /* a sync has failed since the machine was started */
+	bool doubtful; /* one may have: the last writer ended in a sync */
 	struct control_state state; /* of the page, if warm or poisoned */
 
 	uint64_t last_seq;  /* of the last commit kept */

@@ -13,6 +13,11 @@
  * nothing.  Then every record from the first segment that is not wholly
  * durable up to the last is copied, as it is and in order, into one new file
  * that stands for all of them; naming it replaces them in one step.
+ *
+ * A process that was killed between a sync that failed and the word that says
+ * so leaves a doubt: the page says that a sync was under way.  Then the bytes
+ * that no sync has covered are stored once more where they are: pages that the
+ * kernel took for clean are dirty again, and the next sync writes them.
  */
 #include "config.h"
 
@@ -33,41 +38,97 @@ repair_segment_size(const struct segset *set, uint64_t max_size)
 	return round_up(min_u64(size, max_size), BLOCK_SIZE);
 }
 
-/* The reserve is as large as the smallest segment. */
-static uint64_t
-reserve_size(uint64_t segment_size)
+/*
+ * The reserve is a file for each use, so that one does not starve another:
+ * deletes (and the first opening that needs it), openings, compaction, which
+ * is what helps.
+ */
+static const struct {
+	const char *name;
+	uint64_t max_size; /* not larger than a segment either */
+} reserves[] = {
+    {DIR_RESERVE_NAME, UINT64_C(1) << 20},
+    {DIR_OPEN_RESERVE_NAME, UINT64_C(64) << 10},
+    {DIR_COMPACT_RESERVE_NAME, UINT64_C(512) << 10},
+};
+
+bool
+repair_reserve_fits(const struct os_stat *st)
 {
-	return min_u64(SEGMENT_SIZE_START, segment_size);
+	return st->is_regular && st->size >= KVLOG_SEGMENT_SIZE_MIN &&
+	       st->size % BLOCK_SIZE == 0;
+}
+
+/* A file of the reserve.  One that is no good, of a maker that was killed,
+ * is made anew. */
+static int
+make_reserve_file(struct dir *dir, const char *name, uint64_t size)
+{
+	struct os_stat st;
+	int fd, rc;
+
+	rc = os->stat_name(dir->fd, name, &st);
+	if (rc == 0 && repair_reserve_fits(&st) && st.allocated >= st.size)
+		return 0;
+	if (rc == 0)
+		rc = os->unlink(dir->fd, name);
+	if (rc == 0 || rc == ENOENT)
+		rc = os->open(dir->fd, name, OS_OPEN_CREATE, dir->mode, &fd);
+	if (rc != 0)
+		return rc;
+	rc = os->allocate(fd, size);
+	if (rc == 0)
+		rc = os->sync(fd);
+	os->close(fd);
+	if (rc != 0)
+		os->unlink(dir->fd, name);
+	return rc;
+}
+
+/* The file that keeps room for a name is empty. */
+static int
+make_name_reserve(struct dir *dir)
+{
+	struct os_stat st;
+	int fd, rc = os->stat_name(dir->fd, DIR_NAME_RESERVE_NAME, &st);
+
+	if (rc != ENOENT)
+		return rc;
+	rc = os->open(
+	    dir->fd, DIR_NAME_RESERVE_NAME, OS_OPEN_CREATE, dir->mode, &fd);
+	if (rc == 0)
+		os->close(fd);
+	return rc;
 }
 
 int
 repair_make_reserve(struct dir *dir, uint64_t segment_size)
 {
-	struct os_stat st;
-	int fd, rc;
+	int rc = make_name_reserve(dir);
 
-	rc =
-	    os->open(dir->fd, DIR_RESERVE_NAME, OS_OPEN_CREATE, dir->mode, &fd);
-	if (rc == EEXIST) {
-		rc = os->open(dir->fd, DIR_RESERVE_NAME, OS_OPEN_WRITE, 0, &fd);
-		if (rc != 0)
-			return rc;
-		rc = os->stat(fd, &st);
-		if (rc != 0 || (st.size >= KVLOG_SEGMENT_SIZE_MIN &&
-				   st.allocated >= st.size)) {
-			os->close(fd);
-			return rc;
-		}
-	}
-	if (rc != 0)
-		return rc;
-	rc = os->allocate(fd, reserve_size(segment_size));
-	if (rc == 0)
-		rc = os->sync(fd);
-	os->close(fd);
-	if (rc != 0)
-		os->unlink(dir->fd, DIR_RESERVE_NAME);
+	for (size_t i = 0; i < ARRAY_LEN(reserves) && rc == 0; i++)
+		rc = make_reserve_file(dir, reserves[i].name,
+		    min_u64(reserves[i].max_size, segment_size));
 	return rc;
+}
+
+/* Make this file of the reserve a segment. */
+static enum kvlog_status
+use_reserve(struct dir *dir, const char *reserve,
+    const struct segment_plan *plan, struct segment_header *header,
+    struct segment **ret_segment, bool *ret_reserve, struct kvlog_error *err)
+{
+	struct os_stat st;
+
+	if (os->stat_name(dir->fd, reserve, &st) != 0 ||
+	    !repair_reserve_fits(&st) ||
+	    st.size - SEGMENT_DATA_OFF < plan->need ||
+	    dir_rename(dir, reserve, plan->name) != 0)
+		return KVLOG_NOSPACE;
+	header->size = st.size;
+	if (ret_reserve != NULL)
+		*ret_reserve = true;
+	return segment_create(dir, plan->name, header, true, ret_segment, err);
 }
 
 enum kvlog_status
@@ -82,8 +143,7 @@ repair_new_segment(struct dir *dir, const struct segment_plan *plan,
 		round_up(SEGMENT_DATA_OFF + plan->need, BLOCK_SIZE)),
 	    .max_size = plan->max_size,
 	};
-	struct os_stat st;
-	enum kvlog_status status;
+	enum kvlog_status st;
 
 	if (ret_reserve != NULL)
 		*ret_reserve = false;
@@ -92,20 +152,16 @@ repair_new_segment(struct dir *dir, const struct segment_plan *plan,
 		    "%s: no segment numbers are left; dump the store into a "
 		    "new one",
 		    dir->path);
-	status =
-	    segment_create(dir, plan->name, &header, false, ret_segment, err);
-	if (status != KVLOG_NOSPACE || !plan->may_use_reserve)
-		return status;
-	if (os->stat_name(dir->fd, DIR_RESERVE_NAME, &st) != 0)
-		return status;
-	header.size = st.size & ~(uint64_t)(BLOCK_SIZE - 1);
-	if (header.size < KVLOG_SEGMENT_SIZE_MIN ||
-	    header.size - SEGMENT_DATA_OFF < plan->need ||
-	    os->rename(dir->fd, DIR_RESERVE_NAME, plan->name) != 0)
-		return status;
-	if (ret_reserve != NULL)
-		*ret_reserve = true;
-	return segment_create(dir, plan->name, &header, true, ret_segment, err);
+	st = segment_create(dir, plan->name, &header, false, ret_segment, err);
+	if (!plan->may_use_reserve)
+		return st;
+	if (st == KVLOG_NOSPACE)
+		st = use_reserve(dir, DIR_RESERVE_NAME, plan, &header,
+		    ret_segment, ret_reserve, err);
+	if (st == KVLOG_NOSPACE && plan->opening)
+		st = use_reserve(dir, DIR_OPEN_RESERVE_NAME, plan, &header,
+		    ret_segment, ret_reserve, err);
+	return st;
 }
 
 /* Unfinished work, and segments that were replaced or discarded. */
@@ -188,6 +244,50 @@ remove_stale_hints(
 	}
 }
 
+/* Store [from, to) of an open file again.  What cannot be read is not in
+ * memory, so there is nothing to write. */
+static int
+store_again(int fd, uint64_t from, uint64_t to)
+{
+	uint8_t page[BLOCK_SIZE];
+	int rc = 0;
+
+	while (from < to && rc == 0) {
+		size_t len = (size_t)min_u64(
+			   to - from, BLOCK_SIZE - from % BLOCK_SIZE),
+		       got = 0;
+
+		if (os->pread(fd, page, len, from, &got) == 0)
+			rc = os->pwrite(fd, page, got, from);
+		from += len;
+	}
+	return rc;
+}
+
+/* All of a segment that lies behind the position that is known durable. */
+static int
+store_unsynced_again(
+    struct dir *dir, const struct segment *seg, uint64_t synced)
+{
+	uint64_t from = SEGMENT_DATA_OFF;
+	int fd, rc;
+
+	if (segment_number(seg) < control_pos_segment(synced))
+		return 0;
+	rc = os->open(dir->fd, seg->name, OS_OPEN_WRITE, 0, &fd);
+	if (rc != 0)
+		return rc;
+	if (segment_number(seg) == control_pos_segment(synced))
+		from = max_u64(from, control_pos_off(synced));
+	else /* the fixed part was durable before the name */
+		rc = store_again(
+		    fd, SEGMENT_LINK_OFF, SEGMENT_LINK_OFF + SEGMENT_LINK_LEN);
+	if (rc == 0)
+		rc = store_again(fd, from, segment_end(seg));
+	os->close(fd);
+	return rc;
+}
+
 static enum kvlog_status
 sync_kept(struct dir *dir, struct segset *set, struct recovery *r,
     struct kvlog_error *err)
@@ -197,6 +297,8 @@ sync_kept(struct dir *dir, struct segset *set, struct recovery *r,
 		bool opened;
 		int rc = segment_open_fd(seg, dir, &opened);
 
+		if (rc == 0 && r->doubtful)
+			rc = store_unsynced_again(dir, seg, r->state.synced);
 		if (rc == 0) {
 			rc = os->sync(seg->fd);
 			r->sync_failed = rc != 0;
@@ -206,8 +308,11 @@ sync_kept(struct dir *dir, struct segset *set, struct recovery *r,
 		if (rc != 0)
 			return err_sys(
 			    err, rc, "sync %s/%s", dir->path, seg->name);
-		seg->synced = true;
+		/* The last one will be written to, unless it ends here. */
+		seg->synced = r->unclean || i + 1 < set->count;
 	}
+	r->state.durable = max_u64(r->state.durable, r->last_seq);
+	r->state.synced = r->state.position;
 	return KVLOG_OK;
 }
 
@@ -384,6 +489,15 @@ begin_segment(struct dir *dir, struct segset *set, struct recovery *r,
 	    .first_seq = (seen / RECORD_RANGE + 1) * RECORD_RANGE,
 	    .durable = true,
 	};
+	const struct segment_plan plan = {
+	    .name = NEW_NAME,
+	    .store = &last->header.store,
+	    .number = last->header.id.last + 1,
+	    .max_size = segment_size,
+	    .size = repair_segment_size(set, segment_size),
+	    .may_use_reserve = true,
+	    .opening = true,
+	};
 	enum kvlog_status st;
 	int rc;
 
@@ -392,16 +506,7 @@ begin_segment(struct dir *dir, struct segset *set, struct recovery *r,
 		    "%s: no sequence numbers are left; dump the store into a "
 		    "new one",
 		    dir->path);
-	st = repair_new_segment(dir,
-	    &(struct segment_plan){
-		.name = NEW_NAME,
-		.store = &last->header.store,
-		.number = last->header.id.last + 1,
-		.max_size = segment_size,
-		.size = repair_segment_size(set, segment_size),
-		.may_use_reserve = true,
-	    },
-	    &seg, NULL, err);
+	st = repair_new_segment(dir, &plan, &seg, NULL, err);
 	if (st != KVLOG_OK)
 		return st;
 	rc = repair_publish(dir, seg, &link);
@@ -429,13 +534,13 @@ repair_log(struct dir *dir, struct hintset *hints, struct recovery *r,
 
 	/* A name that makes others superfluous may not be durable yet: an
 	 * earlier repair was stopped behind its rename. */
-	if (has_leftovers(set, r) || r->unclean)
+	if (has_leftovers(set, r) || r->unclean || r->doubtful)
 		st = dir_sync(dir, err);
 	if (st == KVLOG_OK && r->poisoned) {
 		st = rewrite_unsynced(dir, set, r, err);
 		if (st == KVLOG_OK) /* some may cover what is replaced */
 			st = hintset_collect(hints, dir, &r->files, NULL, err);
-	} else if (st == KVLOG_OK && r->unclean)
+	} else if (st == KVLOG_OK && (r->unclean || r->doubtful))
 		st = sync_kept(dir, set, r, err);
 	if (st == KVLOG_OK)
 		st = remove_leftovers(dir, set, r, err);

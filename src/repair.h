@@ -28,6 +28,7 @@ struct segment_plan {
 	uint64_t size;     /* wanted, in bytes */
 	uint64_t need;     /* there must be room for these bytes of records */
 	bool may_use_reserve; /* if the disk is full */
+	bool opening;         /* may use also what is kept for openings */
 };
 
 /* Make it.  Sets *ret_reserve to whether the reserve was taken (may be NULL).
@@ -42,6 +43,10 @@ enum kvlog_status repair_new_segment(struct dir *dir,
  */
 int repair_publish(
     struct dir *dir, struct segment *seg, const struct segment_link *link);
+
+/* Whether a file of the reserve can be a segment: if its maker was killed in
+ * the midst, it may have any size. */
+bool repair_reserve_fits(const struct os_stat *st);
 
 /* Make sure that the reserve is there: 0 or an errno value. */
 int repair_make_reserve(struct dir *dir, uint64_t segment_size);

@@ -50,6 +50,10 @@
 static_assert(WINDOW_LEN > RECORD_HEADER_SIZE + RECORD_EXT_MAX + KVLOG_KEY_MAX +
 			       BLOCK_SIZE,
     "window holds any key");
+static_assert(
+    WINDOW_LEN <= SUM_SPANS_MAX &&
+	RECORD_HEADER_SIZE + RECORD_EXT_MAX + KVLOG_KEY_MAX <= SUM_SPAN_MAX,
+    "spans hold any header");
 static_assert(SEGMENT_DATA_OFF == COPY_OFF + SEGMENT_FIXED_LEN, "layout");
 
 static void
@@ -546,7 +550,7 @@ segment_take_name(struct segment *seg, struct dir *dir)
 	if (rc == 0)
 		return EEXIST;
 	if (rc == ENOENT)
-		rc = os->rename(dir->fd, seg->name, name);
+		rc = dir_rename(dir, seg->name, name);
 	if (rc == 0)
 		memcpy(seg->name, name, sizeof name);
 	return rc;
@@ -664,6 +668,57 @@ segment_store_link(struct segment *seg, const struct segment_link *link)
 	return rc;
 }
 
+/* Bytes of headers that may be summed one by one. */
+#define SUMMED_MAX (1u << 20)
+
+/* Be ready for sums of parts of the window; false for want of memory, which
+ * costs time and nothing else. */
+static bool
+make_spans(struct segment_search *s, const uint8_t *bytes, uint64_t window_off,
+    uint64_t window_len)
+{
+	if (s->spans == NULL) {
+		s->spans = os->malloc(sizeof *s->spans);
+		if (s->spans == NULL)
+			return false;
+		sum_spans_init(s->spans);
+	}
+	if (s->spans->bytes != bytes || s->window_off != window_off ||
+	    s->window_len != window_len) {
+		sum_spans_set(s->spans, bytes, (size_t)window_len);
+		s->window_off = window_off;
+		s->window_len = window_len;
+	}
+	return true;
+}
+
+bool
+segment_search_ok(struct segment_search *search, const struct segment *seg,
+    const uint8_t *bytes, uint64_t window_off, uint64_t window_len,
+    uint64_t off, const struct record *rec)
+{
+	const uint8_t *p = bytes + (off - window_off);
+	size_t covered =
+	    RECORD_HEADER_SIZE + record_ext_len(rec->flags) + rec->key_len;
+	uint32_t seed = segment_seed(seg, off);
+
+	assert(off >= window_off && window_len <= SUM_SPANS_MAX &&
+	       covered <= window_len - (off - window_off));
+	search->summed += covered;
+	if (search->summed < SUMMED_MAX ||
+	    !make_spans(search, bytes, window_off, window_len))
+		return sum_from(seed, p + 4, covered - 4) == get_u32(p);
+	return sum_span(search->spans, seed, (size_t)(off - window_off) + 4,
+		   covered - 4) == get_u32(p);
+}
+
+void
+segment_search_fini(struct segment_search *search)
+{
+	os->free(search->spans);
+	search->spans = NULL;
+}
+
 int
 segment_scan_init(struct segment_scan *scan, const struct segment *seg,
     uint64_t from, uint64_t limit)
@@ -681,6 +736,7 @@ segment_scan_fini(struct segment_scan *scan)
 {
 	os->free(scan->window);
 	scan->window = NULL;
+	segment_search_fini(&scan->search);
 }
 
 /*
@@ -820,18 +876,32 @@ segment_scan_look(
 	return SCAN_RECORD;
 }
 
+/* Whether a record may begin at off; its header is in the window then. */
+static bool
+is_candidate(struct segment_scan *scan, uint64_t off)
+{
+	struct record rec;
+	size_t len;
+	const uint8_t *p =
+	    scan_bytes(scan, off, RECORD_HEADER_SIZE + RECORD_EXT_MAX, &len);
+
+	if (!record_type_known(p[8]) || get_u64(p) == 0 ||
+	    !record_parse(p, scan->limit - off, &rec))
+		return false;
+	(void)scan_bytes(scan, off, (size_t)(rec.key - p) + rec.key_len, &len);
+	return segment_search_ok(&scan->search, scan->seg, scan->window,
+	    scan->window_off, scan->window_len, off, &rec);
+}
+
 bool
 segment_scan_resync(struct segment_scan *scan)
 {
 	for (uint64_t off = scan->off + RECORD_ALIGN;
 	     off + RECORD_HEADER_SIZE <= scan->limit; off += RECORD_ALIGN) {
 		struct record rec;
-		size_t len;
-		const uint8_t *p = scan_bytes(scan, off, 16, &len);
 
-		if (!record_type_known(p[8]) || get_u64(p) == 0)
-			continue;
-		if (scan_record(scan, off, &rec) == RECORD_VALID) {
+		if (is_candidate(scan, off) &&
+		    scan_record(scan, off, &rec) == RECORD_VALID) {
 			scan->off = off;
 			return true;
 		}

@@ -234,6 +234,27 @@ int segment_add_bad(struct segment *seg, uint64_t from, uint64_t to);
 int segment_store_link(struct segment *seg, const struct segment_link *link);
 
 /*
+ * Looking for a record at every place.  Bytes that somebody chose may look
+ * like a header with a long key everywhere, and each would be summed 8192
+ * times; once that is a lot, sums are had in another way.  All zero, then
+ * fini.
+ */
+struct segment_search {
+	uint64_t summed;         /* bytes of what looked like headers */
+	struct sum_spans *spans; /* of the window; NULL: not needed yet */
+	uint64_t window_off, window_len;
+};
+
+/*
+ * Whether rec, parsed at off with its header in the window [window_off,
+ * window_off + window_len) at bytes, has a right header sum.
+ */
+bool segment_search_ok(struct segment_search *search, const struct segment *seg,
+    const uint8_t *bytes, uint64_t window_off, uint64_t window_len,
+    uint64_t off, const struct record *rec);
+void segment_search_fini(struct segment_search *search);
+
+/*
  * Scanning: read records from the file, not from the mapping, so that
  * unreadable media are an error code and not a signal.
  */
@@ -245,6 +266,7 @@ struct segment_scan {
 	uint64_t window_off;
 	size_t window_len;
 	bool unreadable; /* some block was; it was taken for bad bytes */
+	struct segment_search search;
 };
 
 /* What a scan found at scan->off. */

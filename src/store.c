@@ -20,12 +20,14 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
 
 #define DEFAULT_FILE_MODE 0666u
+#define IDLE_NS                                                                \
+	UINT64_C(1000000000) /* without a commit, to attest the last           \
+			      */
 #define FIRST_NAME "first.tmp"
 
 /* What a directory looks like before it is opened. */
@@ -287,6 +289,23 @@ may_go_on(void *arg)
 	return !stop;
 }
 
+/* With maintain_lock held.  That a commit is durable is attested by the next
+ * one; if none follows soon, by a mark (INV-10). */
+static bool
+attest_when_idle(struct kvlog *db)
+{
+	uint64_t last = atomic_load(&db->log.last_seq), now;
+
+	if (!atomic_load(&db->log.unattested))
+		return false;
+	now = os->ticks_ns();
+	if (last != db->idle_seq || db->idle_since_ns == 0) {
+		db->idle_seq = last;
+		db->idle_since_ns = now;
+	}
+	return now - db->idle_since_ns >= IDLE_NS && log_attest(&db->log);
+}
+
 bool
 store_maintain_step(struct kvlog *db)
 {
@@ -303,6 +322,8 @@ store_maintain_step(struct kvlog *db)
 		did = log_write_hint(&db->log, false);
 	if (!did)
 		did = hintset_merge_step(&db->hints, &db->dir, UINT64_MAX);
+	if (!did)
+		did = attest_when_idle(db);
 	pthread_mutex_unlock(&db->maintain_lock);
 	return did;
 }
@@ -313,7 +334,11 @@ wait_for_work(struct kvlog *db)
 	struct timespec until;
 	uint64_t ns = db->options.interval_ms * UINT64_C(500000);
 
-	if (atomic_load(&db->interval_seq) <= atomic_load(&db->log.durable)) {
+	if (atomic_load(&db->interval_seq) > atomic_load(&db->log.durable)) {
+		/* a sync by interval is due */
+	} else if (atomic_load(&db->log.unattested)) {
+		ns = IDLE_NS;
+	} else {
 		while (!db->thread_work && !db->thread_stop)
 			pthread_cond_wait(&db->thread_wake, &db->thread_lock);
 		return;
@@ -351,24 +376,15 @@ run_thread(void *arg)
 static bool
 wake_thread(struct kvlog *db)
 {
-	sigset_t all, old;
 	bool runs;
 
 	if (wants(db, KVLOG_OPEN_NOTHREAD))
 		return true; /* kvlog_maintain() will see to it */
 	pthread_mutex_lock(&db->thread_lock);
 	db->thread_work = true;
-	if (!db->thread_runs && !db->thread_stop) {
-		sigfillset(&all);
-		pthread_sigmask(SIG_SETMASK, &all, &old);
+	if (!db->thread_runs && !db->thread_stop)
 		db->thread_runs =
-		    pthread_create(&db->thread, NULL, run_thread, db) == 0;
-		pthread_sigmask(SIG_SETMASK, &old, NULL);
-#if KVLOG_LINUX
-		if (db->thread_runs)
-			pthread_setname_np(db->thread, "kvlog");
-#endif
-	}
+		    os->thread_start(&db->thread, "kvlog", run_thread, db) == 0;
 	runs = db->thread_runs;
 	pthread_cond_signal(&db->thread_wake);
 	pthread_mutex_unlock(&db->thread_lock);
@@ -392,7 +408,7 @@ stop_thread(struct kvlog *db)
 	pthread_cond_signal(&db->thread_wake);
 	pthread_mutex_unlock(&db->thread_lock);
 	if (runs)
-		pthread_join(db->thread, NULL);
+		os->thread_join(db->thread);
 	db->thread_runs = false;
 	db->hints.go_on = NULL; /* closing merges little */
 }
@@ -437,7 +453,12 @@ static enum kvlog_status
 repair(struct kvlog *db, struct kvlog_error *err)
 {
 	const struct recovery *r = &db->recovery;
-	enum kvlog_status st = repair_log(
+	enum kvlog_status st;
+
+	/* As around every sync; it is over when the page is made anew. */
+	if (r->warm && r->unclean)
+		(void)control_set_syncing(&db->control, true);
+	st = repair_log(
 	    &db->dir, &db->hints, &db->recovery, db->options.segment_size, err);
 
 	/* A sync that failed here must not be tried again on the same pages
@@ -640,8 +661,11 @@ store_write(struct kvlog *db, const struct commit_op *ops, size_t op_count,
 		       !atomic_compare_exchange_weak(
 			   &db->interval_seq, &before, ret_receipt->seq))
 			;
-		/* If something was due before this, the thread knows. */
-		if (before <= atomic_load(&db->log.durable) && !wake_thread(db))
+		/* If something was due before this, the thread knows; who
+		 * found no thread then syncs up to his own commit. */
+		if ((before <= atomic_load(&db->log.durable) ||
+			!atomic_load(&db->thread_runs)) &&
+		    !wake_thread(db))
 			return log_sync(&db->log, ret_receipt->seq, err);
 	}
 	return KVLOG_OK;

@@ -42,12 +42,14 @@ struct kvlog {
 	pthread_mutex_t thread_lock;   /* guards what follows */
 	pthread_cond_t thread_wake;
 	pthread_t thread;
-	bool thread_runs;
+	_Atomic bool thread_runs;
 	bool thread_stop;
 	bool thread_work; /* something may be due */
 	/* The newest commit that must be durable within the interval. */
 	_Atomic uint64_t interval_seq;
-	uint64_t last_tick_ns; /* under maintain_lock */
+	uint64_t last_tick_ns;  /* under maintain_lock, as what follows */
+	uint64_t idle_seq;      /* no commit has followed this one ... */
+	uint64_t idle_since_ns; /* ... from then on */
 };
 
 struct kvlog_iter {

@@ -224,6 +224,76 @@ sum_from(uint32_t seed, const void *p, size_t len)
 	return ~sum_update(seed, p, len);
 }
 
+/*
+ * A register is a polynomial over the field of two elements, modulo that of
+ * the CRC; bit 31 is the constant.  A byte more multiplies it by x^8 and adds
+ * the byte, so a run of bytes is linear: the register after bytes a to b,
+ * begun with r, is that after all up to b, plus (r plus that after all up to
+ * a) times x^8 for each byte from a to b.
+ */
+#define POLYNOMIAL 0x82f63b78u
+#define POLYNOMIAL_1 0x80000000u  /* 1 */
+#define POLYNOMIAL_X8 0x00800000u /* x^8 */
+
+static uint32_t
+multiply(uint32_t a, uint32_t b)
+{
+	uint32_t product = 0;
+
+	for (unsigned i = 0; i < 32; i++) {
+		product ^= b & (0u - (a >> 31));
+		a <<= 1;
+		b = b >> 1 ^ (POLYNOMIAL & (0u - (b & 1)));
+	}
+	return product;
+}
+
+void
+sum_spans_init(struct sum_spans *spans)
+{
+	spans->bytes = NULL;
+	spans->low[0] = spans->high[0] = POLYNOMIAL_1;
+	for (unsigned i = 1; i < ARRAY_LEN(spans->low); i++)
+		spans->low[i] = multiply(spans->low[i - 1], POLYNOMIAL_X8);
+	spans->high[1] = multiply(spans->low[255], POLYNOMIAL_X8);
+	for (unsigned i = 2; i < ARRAY_LEN(spans->high); i++)
+		spans->high[i] = multiply(spans->high[i - 1], spans->high[1]);
+}
+
+void
+sum_spans_set(struct sum_spans *spans, const void *bytes, size_t len)
+{
+	size_t steps = len / SUM_SPANS_STEP;
+
+	assert(len <= SUM_SPANS_MAX);
+	spans->bytes = bytes;
+	spans->regs[0] = 0;
+	for (size_t i = 0; i < steps; i++)
+		spans->regs[i + 1] = sum_update(spans->regs[i],
+		    spans->bytes + i * SUM_SPANS_STEP, SUM_SPANS_STEP);
+}
+
+/* The register after the first so many bytes, from 0. */
+static uint32_t
+reg_after(const struct sum_spans *spans, size_t len)
+{
+	size_t rest = len % SUM_SPANS_STEP;
+
+	return sum_update(spans->regs[len / SUM_SPANS_STEP],
+	    spans->bytes + (len - rest), rest);
+}
+
+uint32_t
+sum_span(const struct sum_spans *spans, uint32_t seed, size_t at, size_t len)
+{
+	uint32_t reg = seed ^ reg_after(spans, at);
+
+	assert(len <= SUM_SPAN_MAX);
+	reg = multiply(reg, spans->low[len & 255]);
+	reg = multiply(reg, spans->high[len >> 8]);
+	return ~(reg ^ reg_after(spans, at + len));
+}
+
 uint32_t
 sum_salt(uint64_t salt)
 {

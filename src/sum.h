@@ -25,6 +25,28 @@ uint32_t sum_from(uint32_t seed, const void *p, size_t len);
 uint32_t sum_salt(uint64_t salt);
 uint32_t sum_seed(uint32_t salt_sum, uint64_t off);
 
+/*
+ * Sums of many parts of the same bytes, each in about the same time whatever
+ * its length: for whoever has to try a long header at every place.
+ */
+#define SUM_SPANS_MAX (256u * 1024)     /* bytes that parts are of */
+#define SUM_SPAN_MAX (64u * 1024 + 255) /* bytes of a part */
+#define SUM_SPANS_STEP 64u
+struct sum_spans {
+	const uint8_t *bytes; /* NULL: not set yet */
+	/* What moves a register over n and over 256 n zero bytes. */
+	uint32_t low[256], high[257];
+	/* The register, from 0, after each so many bytes. */
+	uint32_t regs[SUM_SPANS_MAX / SUM_SPANS_STEP + 1];
+};
+
+void sum_spans_init(struct sum_spans *spans);
+/* bytes are the caller's, and stay; at most SUM_SPANS_MAX. */
+void sum_spans_set(struct sum_spans *spans, const void *bytes, size_t len);
+/* sum_from() of len of them from at on. */
+uint32_t sum_span(
+    const struct sum_spans *spans, uint32_t seed, size_t at, size_t len);
+
 /* The top SUM_HASH_BITS bits of XXH3 (64 bits) of key under secret. */
 uint64_t sum_hash(
     const uint8_t secret[SUM_SECRET_LEN], const void *key, size_t len);

@@ -25,7 +25,14 @@ struct sync_plan {
 	bool names;
 	uint64_t seq;      /* durable when it has succeeded */
 	uint64_t evidence; /* ... and what is attested durably then */
+	uint64_t position; /* ... and where it ends */
 };
+
+static uint64_t
+end_of(const struct segment *seg)
+{
+	return control_pos(segment_number(seg), segment_end(seg));
+}
 
 static void
 plan_sync(struct log *log, struct sync_plan *plan, size_t max_sealed,
@@ -45,11 +52,13 @@ plan_sync(struct log *log, struct sync_plan *plan, size_t max_sealed,
 		plan->sealed[plan->sealed_count++] = set->segments[i];
 		plan->seq = set->segments[i]->last_seq;
 		plan->evidence = set->segments[i]->evidence;
+		plan->position = end_of(set->segments[i]);
 	}
 	if (with_active && first + plan->sealed_count + 1 == set->count) {
 		plan->active = log->active;
 		plan->seq = log->next_seq - 1;
 		plan->evidence = log->evidence;
+		plan->position = end_of(log->active);
 	}
 	plan->names = log->names_unsynced;
 	log->names_unsynced = false;
@@ -75,7 +84,7 @@ static enum kvlog_status
 run_sync(struct log *log, const struct sync_plan *plan, struct kvlog_error *err)
 {
 	struct kvlog_error cause;
-	int rc = 0;
+	int rc;
 
 	if (!control_is_named(log->control, log->dir)) {
 		err_set(&cause, KVLOG_BROKEN, 0,
@@ -85,7 +94,8 @@ run_sync(struct log *log, const struct sync_plan *plan, struct kvlog_error *err)
 		    log->dir->path, DIR_LOCK_NAME, atomic_load(&log->durable));
 		return log_break(log, &cause, err);
 	}
-	if (plan->names)
+	rc = control_set_syncing(log->control, true);
+	if (rc == 0 && plan->names)
 		rc = os->sync_dir(log->dir->fd);
 	for (size_t i = 0; i < plan->sealed_count && rc == 0; i++)
 		rc = sync_sealed(log, plan->sealed[i]);
@@ -104,11 +114,19 @@ run_sync(struct log *log, const struct sync_plan *plan, struct kvlog_error *err)
 		segment_close_fd(plan->sealed[i]);
 	}
 	log->evidence_synced = max_u64(log->evidence_synced, plan->evidence);
+	if (plan->position > log->synced_pos) {
+		log->synced_pos = plan->position;
+		(void)control_set_synced(log->control, plan->position);
+	}
 	if (plan->seq > atomic_load(&log->durable)) {
 		atomic_store(&log->durable, plan->seq);
 		(void)control_set_durable(log->control, plan->seq);
 		log_wake_waiters(log);
+		if (!atomic_exchange(&log->unattested, true) &&
+		    log->wake != NULL)
+			log->wake(log->wake_arg);
 	}
+	(void)control_set_syncing(log->control, false);
 	return KVLOG_OK;
 }
 

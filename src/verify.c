@@ -141,14 +141,15 @@ is_behind(size_t live, uint64_t off, size_t end_live, uint64_t end_off)
 	return live > end_live || (live == end_live && off >= end_off);
 }
 
-/* Take back what was found behind the end; but what ends the log itself. */
+/* Take back what was found behind the end; but what ends the log itself, and
+ * what is wrong with other files. */
 static void
 drop_behind(struct verify *v, const struct place *ender)
 {
 	for (size_t n = 0; n < v->place_count; n++) {
 		struct place *p = &v->places[n];
 
-		if (p != ender && !p->stays &&
+		if (p != ender && !p->stays && p->live != VERIFY_NO_FILE &&
 		    is_behind(p->live, p->off, v->end_live, v->end_off))
 			p->dropped = true;
 	}

@@ -231,7 +231,7 @@ check_link(struct verify *v, size_t i)
 
 	if (!seg->link_ok) {
 		/* A further part's is at no seam that would tell it. */
-		if (verify_same_set(v, i))
+		if (verify_same_set(v, i) && !v->live[i]->made_up)
 			(void)verify_add(v, KVLOG_FINDING_LINK, i,
 			    SEGMENT_LINK_OFF, SEGMENT_LINK_LEN);
 		return;

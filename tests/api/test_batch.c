@@ -4,32 +4,9 @@
  */
 #include "config.h"
 
-#include "api.h"
+#include "api_db.h"
 
 #include <unistd.h>
-
-static struct kvlog *db;
-
-static void
-setup(void)
-{
-	api_setup();
-	db = api_open(api_store, KVLOG_OPEN_CREATE);
-}
-
-static void
-teardown(void)
-{
-	api_close(db);
-	api_teardown();
-}
-
-static void
-reopen(void)
-{
-	api_close(db);
-	db = api_open(api_store, 0);
-}
 
 static struct kvlog_op
 put_op(const char *key, const char *value)
@@ -73,7 +50,7 @@ START_TEST(steps_share_one_number)
 		ck_assert_uint_eq(info.seq, r.seq);
 		ck_assert_uint_eq(
 		    info.offset, r.offset + api_record_size(1, 1));
-		reopen();
+		api_db_reopen();
 	}
 }
 END_TEST
@@ -99,7 +76,7 @@ START_TEST(later_steps_on_a_key_win)
 				api_put(db, "filler", "of forty bytes or so");
 			api_delete(db, "filler");
 		}
-		reopen();
+		api_db_reopen();
 	}
 }
 END_TEST
@@ -115,7 +92,7 @@ START_TEST(deleting_an_absent_key_is_no_error)
 	ck_assert_int_eq(kvlog_apply(db, ops, 1, NULL, &r, NULL), KVLOG_OK);
 	ops[0].condition = KVLOG_IF_ABSENT;
 	ck_assert_int_eq(kvlog_apply(db, ops, 1, NULL, &r, NULL), KVLOG_OK);
-	reopen();
+	api_db_reopen();
 	api_expect(db, "a", "1");
 	api_expect(db, "x", NULL);
 }
@@ -169,7 +146,7 @@ START_TEST(a_step_that_does_not_hold_stops_all)
 		api_expect(db, "b", "2");
 		api_expect(db, "c", "3");
 		api_expect(db, "d", NULL);
-		reopen();
+		api_db_reopen();
 	}
 	ops[2].if_seq = seq;
 	ck_assert_int_eq(
@@ -293,7 +270,7 @@ START_TEST(a_batch_may_be_larger_than_a_segment)
 			ck_assert_uint_eq(info.segment, r.segment);
 			ck_assert_uint_eq(info.value_len, sizeof value);
 		}
-		reopen();
+		api_db_reopen();
 	}
 }
 END_TEST
@@ -353,7 +330,7 @@ make_suite(void)
 	Suite *suite = suite_create("batch");
 	TCase *tc = tcase_create("batch");
 
-	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_add_checked_fixture(tc, api_db_setup, api_db_teardown);
 	tcase_set_timeout(tc, 60);
 	tcase_add_test(tc, steps_share_one_number);
 	tcase_add_test(tc, later_steps_on_a_key_win);

@@ -303,7 +303,7 @@ START_TEST(want_of_space_is_told)
 	ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &small), 0);
 	ck_assert_int_eq(compact(KVLOG_COMPACT_ALL), KVLOG_NOSPACE);
 	ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &old), 0);
-	ck_assert_ptr_nonnull(strstr(err.text, "make room"));
+	ck_assert_ptr_nonnull(strstr(err.text, "ulimit -f"));
 	db = api_open(api_store, KVLOG_OPEN_READONLY);
 	api_expect(db, "a", value);
 	api_expect(db, "b", "2");

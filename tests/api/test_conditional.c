@@ -4,24 +4,9 @@
  */
 #include "config.h"
 
-#include "api.h"
+#include "api_db.h"
 
-static struct kvlog *db;
 static struct kvlog_error err;
-
-static void
-setup(void)
-{
-	api_setup();
-	db = api_open(api_store, KVLOG_OPEN_CREATE);
-}
-
-static void
-teardown(void)
-{
-	api_close(db);
-	api_teardown();
-}
 
 static enum kvlog_status
 put_if(enum kvlog_condition condition, uint64_t if_seq, const char *value)
@@ -169,7 +154,7 @@ make_suite(void)
 	Suite *suite = suite_create("conditional");
 	TCase *tc = tcase_create("conditional");
 
-	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_add_checked_fixture(tc, api_db_setup, api_db_teardown);
 	tcase_add_test(tc, if_absent);
 	tcase_add_test(tc, if_present);
 	tcase_add_test(tc, if_seq);

@@ -4,30 +4,7 @@
  */
 #include "config.h"
 
-#include "api.h"
-
-static struct kvlog *db;
-
-static void
-setup(void)
-{
-	api_setup();
-	db = api_open(api_store, KVLOG_OPEN_CREATE);
-}
-
-static void
-teardown(void)
-{
-	api_close(db);
-	api_teardown();
-}
-
-static void
-reopen(void)
-{
-	api_close(db);
-	db = api_open(api_store, 0);
-}
+#include "api_db.h"
 
 START_TEST(a_deleted_key_is_gone)
 {
@@ -44,10 +21,10 @@ START_TEST(a_deleted_key_is_gone)
 		api_expect(db, "a", NULL);
 		api_expect(db, "b", "2");
 		ck_assert_uint_eq(api_count(db), 1);
-		reopen();
+		api_db_reopen();
 	}
 	api_put(db, "a", "again");
-	reopen();
+	api_db_reopen();
 	api_expect(db, "a", "again");
 	ck_assert_uint_eq(api_count(db), 2);
 }
@@ -121,7 +98,7 @@ START_TEST(deleted_keys_do_not_come_back)
 			count += value != NULL;
 		}
 		ck_assert_uint_eq(api_count(db), count);
-		reopen();
+		api_db_reopen();
 		if (turn == 0) {
 			/* Without hints. */
 			struct tree tree;
@@ -153,7 +130,7 @@ make_suite(void)
 	Suite *suite = suite_create("delete");
 	TCase *tc = tcase_create("delete");
 
-	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_add_checked_fixture(tc, api_db_setup, api_db_teardown);
 	tcase_set_timeout(tc, 120);
 	tcase_add_test(tc, a_deleted_key_is_gone);
 	tcase_add_test(tc, deleting_what_is_absent_writes_nothing);

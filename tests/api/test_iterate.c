@@ -4,31 +4,8 @@
  */
 #include "config.h"
 
-#include "api.h"
+#include "api_db.h"
 #include "rng.h"
-
-static struct kvlog *db;
-
-static void
-setup(void)
-{
-	api_setup();
-	db = api_open(api_store, KVLOG_OPEN_CREATE);
-}
-
-static void
-teardown(void)
-{
-	api_close(db);
-	api_teardown();
-}
-
-static void
-reopen(void)
-{
-	api_close(db);
-	db = api_open(api_store, 0);
-}
 
 static void
 expect_keys(const char *prefix, const char *keys)
@@ -55,7 +32,7 @@ START_TEST(keys_come_in_order_a_prefix_first)
 		expect_keys("ab", "ab ");
 		expect_keys("abc", "");
 		expect_keys("c", "");
-		reopen();
+		api_db_reopen();
 	}
 }
 END_TEST
@@ -157,7 +134,7 @@ START_TEST(prefixes_of_all_bytes)
 			ck_assert_uint_eq(count_prefix(zeros, len), 5 - len);
 		}
 		ck_assert_uint_eq(count_prefix("", 0), 8 + 254);
-		reopen();
+		api_db_reopen();
 	}
 }
 END_TEST
@@ -236,7 +213,7 @@ START_TEST(seek_stands_before_the_first_not_less)
 		expect_next(iter, "da");
 		expect_next(iter, NULL);
 		kvlog_iter_destroy(iter);
-		reopen();
+		api_db_reopen();
 	}
 }
 END_TEST
@@ -380,7 +357,7 @@ START_TEST(walks_agree_with_a_model)
 	for (int turn = 0; turn < 8; turn++) {
 		change_model(&rng, 400);
 		if (turn % 3 == 1)
-			reopen();
+			api_db_reopen();
 		check_walk("", NULL);
 		for (int i = 0; i < 20; i++) {
 			char text[24];
@@ -424,7 +401,7 @@ make_suite(void)
 	Suite *suite = suite_create("iterate");
 	TCase *tc = tcase_create("iterate");
 
-	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_add_checked_fixture(tc, api_db_setup, api_db_teardown);
 	tcase_set_timeout(tc, 120);
 	tcase_add_test(tc, keys_come_in_order_a_prefix_first);
 	tcase_add_test(tc, entries_have_key_value_and_place);

@@ -4,31 +4,8 @@
  */
 #include "config.h"
 
-#include "api.h"
+#include "api_db.h"
 #include "rng.h"
-
-static struct kvlog *db;
-
-static void
-setup(void)
-{
-	api_setup();
-	db = api_open(api_store, KVLOG_OPEN_CREATE);
-}
-
-static void
-teardown(void)
-{
-	api_close(db);
-	api_teardown();
-}
-
-static void
-reopen(void)
-{
-	api_close(db);
-	db = api_open(api_store, 0);
-}
 
 START_TEST(what_was_put_can_be_got)
 {
@@ -39,7 +16,7 @@ START_TEST(what_was_put_can_be_got)
 	api_put(db, "apple", "yellow");
 	api_expect(db, "apple", "yellow");
 	ck_assert_uint_eq(api_count(db), 2);
-	reopen();
+	api_db_reopen();
 	api_expect(db, "apple", "yellow");
 	api_expect(db, "pear", "green");
 	api_expect(db, "app", NULL);
@@ -87,7 +64,7 @@ START_TEST(an_empty_value_is_a_value)
 		kvlog_free(value);
 		api_expect(db, "k", "");
 		ck_assert_uint_eq(api_count(db), 1);
-		reopen();
+		api_db_reopen();
 	}
 }
 END_TEST
@@ -118,7 +95,7 @@ START_TEST(keys_and_values_hold_any_bytes)
 			ck_assert_int_eq(
 			    kvlog_exists(db, key, 2), KVLOG_NOTFOUND);
 		}
-		reopen();
+		api_db_reopen();
 	}
 }
 END_TEST
@@ -176,7 +153,7 @@ START_TEST(all_lengths_are_kept)
 		for (unsigned i = 0; i < count; i++)
 			check_len(lens[i][0], lens[i][1], i);
 		ck_assert_uint_eq(api_count(db), count);
-		reopen();
+		api_db_reopen();
 	}
 }
 END_TEST
@@ -188,7 +165,7 @@ START_TEST(lengths_around_the_staging_buffer)
 		put_len(len / 7, len, (unsigned)len);
 	for (size_t len = 960; len < 1040; len++)
 		check_len(len / 7, len, (unsigned)len);
-	reopen();
+	api_db_reopen();
 	for (size_t len = 960; len < 1040; len++)
 		check_len(len / 7, len, (unsigned)len);
 }
@@ -283,7 +260,7 @@ START_TEST(receipts_tell_number_and_place)
 		ck_assert_uint_eq(info.value_len, 34);
 	}
 	ck_assert_uint_gt(r.segment, 3);
-	reopen();
+	api_db_reopen();
 	ck_assert_uint_eq(kvlog_last_seq(db), seq);
 	ck_assert_uint_gt(api_put(db, "next", "x").seq, seq);
 }
@@ -328,7 +305,7 @@ START_TEST(many_keys)
 			(void)snprintf(value, sizeof value, "value-%u", k);
 			api_put(db, key, value);
 		}
-		reopen();
+		api_db_reopen();
 		for (unsigned k = 0; k < count; k++) {
 			char buf[64];
 			size_t len;
@@ -443,7 +420,7 @@ make_suite(void)
 	Suite *suite = suite_create("put_get");
 	TCase *tc = tcase_create("put_get");
 
-	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_add_checked_fixture(tc, api_db_setup, api_db_teardown);
 	tcase_set_timeout(tc, 120);
 	tcase_add_test(tc, what_was_put_can_be_got);
 	tcase_add_test(tc, get_says_how_much_room_it_needs);

@@ -335,7 +335,7 @@ means_nothing(const char *file, uint64_t off)
 
 	if (strcmp(file, "kvlog.lock") == 0)
 		return off < 4096;
-	if (strcmp(file, "reserve") == 0 || strcmp(file, "spare") == 0)
+	if (strncmp(file, "reserve", 7) == 0 || strcmp(file, "spare") == 0)
 		return true;
 	return segment > 0 && segment < 4 && off >= records_end(segment);
 }

@@ -241,6 +241,110 @@ START_TEST(a_sync_that_failed_in_a_repair_is_not_tried_again)
 }
 END_TEST
 
+static unsigned failed_sync_puts, failed_sync_nth;
+
+static void
+failing_sync_script(void *arg)
+{
+	(void)arg;
+	must_open(KVLOG_OPEN_CREATE);
+	for (unsigned i = 0; i < failed_sync_puts; i++)
+		MAKELOG_OK(put_number(i, KVLOG_DURABILITY_NONE));
+	simos_fail(SIMOS_SYNC, failed_sync_nth, EIO, false);
+	ck_assert_int_eq(kvlog_sync(db), KVLOG_BROKEN);
+}
+
+/*
+ * A writer was killed between a sync that failed and the word that tells
+ * others: nobody knew.  The next opening synced the same pages, which the
+ * kernel by then took for clean, and called them durable; a power loss then
+ * took them.  _i: with one segment, or several of which the first or the second
+ * is not synced; with a boot id or without, where the next opening recovers as
+ * after a crash.
+ */
+START_TEST(a_writer_killed_behind_a_failed_sync_leaves_a_doubt)
+{
+	const bool boot_id = _i / 3 == 0;
+
+	failed_sync_puts = _i % 3 == 0 ? 3 : 20;
+	failed_sync_nth = _i % 3 == 2 ? 2 : 1;
+	for (uint64_t seed = 1; seed <= 30; seed++) {
+		uint64_t step;
+
+		simos_fini();
+		simos_init(seed);
+		simos_set_boot_id(boot_id);
+
+		struct simos_state *base = simos_save();
+		ck_assert(!simos_run(failing_sync_script, NULL));
+		for (step = simos_steps(); simos_step_kind(step) != SIMOS_SYNC;)
+			ck_assert_uint_gt(step--, 1);
+		simos_restore(base);
+		simos_stop_at(step + 1, 0);
+		ck_assert(simos_run(failing_sync_script, NULL));
+		simos_fail_clear();
+		kill_process();
+
+		must_open(0);
+		ck_assert_uint_eq(
+		    count_numbers(failed_sync_puts), failed_sync_puts);
+		MAKELOG_OK(kvlog_sync(db));
+		ck_assert_uint_ge(kvlog_durable_seq(db), failed_sync_puts);
+		kill_process();
+		simos_power_loss(SIMOS_LOSS_NONE, 1);
+		must_open(0);
+		ck_assert_msg(
+		    count_numbers(failed_sync_puts) == failed_sync_puts,
+		    "seed %" PRIu64 ": %s", seed, get_stats().recovery_text);
+		close_store();
+		simos_state_free(base);
+	}
+}
+END_TEST
+
+/* The same where it is a repair whose sync failed. */
+START_TEST(a_repair_killed_behind_a_failed_sync_leaves_a_doubt)
+{
+	const unsigned count = 3;
+
+	for (uint64_t seed = 1; seed <= 30; seed++) {
+		struct simos_state *base;
+		uint64_t step = 1;
+
+		simos_fini();
+		simos_init(seed);
+		must_open(KVLOG_OPEN_CREATE);
+		for (unsigned i = 0; i < count; i++)
+			MAKELOG_OK(put_number(i, KVLOG_DURABILITY_NONE));
+		ck_assert_int_eq(control_set_intent(&db->control, 7000), 0);
+		kill_process();
+		base = simos_save();
+		simos_fail(SIMOS_SYNC, 1, EIO, false);
+		ck_assert(!simos_run(open_script, NULL));
+		ck_assert_ptr_null(db);
+		while (simos_step_kind(step) != SIMOS_SYNC)
+			ck_assert_uint_lt(step++, simos_steps());
+		simos_restore(base);
+		simos_fail(SIMOS_SYNC, 1, EIO, false);
+		simos_stop_at(step + 1, 0);
+		ck_assert(simos_run(open_script, NULL));
+		simos_fail_clear();
+		kill_process();
+
+		must_open(0);
+		ck_assert_uint_ge(kvlog_durable_seq(db), count);
+		close_store();
+		kill_process();
+		simos_power_loss(SIMOS_LOSS_NONE, 1);
+		must_open(0);
+		ck_assert_msg(count_numbers(count) == count,
+		    "seed %" PRIu64 ": %s", seed, get_stats().recovery_text);
+		close_store();
+		simos_state_free(base);
+	}
+}
+END_TEST
+
 /*
  * A close was killed between the store of its mark and the sync of it; the
  * segment was sealed, and the process killed again.  The next opening took
@@ -358,6 +462,7 @@ START_TEST(a_reserve_that_was_cut_is_not_used)
 	MAKELOG_OK(put_number(0, KVLOG_DURABILITY_COMMIT));
 	kill_process();
 	ck_assert_int_eq(os->open_dir(STORE, &dir), 0);
+	ck_assert_int_eq(os->unlink(dir, "reserve.open"), 0);
 	ck_assert_int_eq(os->open(dir, "reserve", OS_OPEN_WRITE, 0, &fd), 0);
 	ck_assert_int_eq(os->truncate(fd, size), 0);
 	ck_assert_int_eq(os->sync(fd), 0);
@@ -431,6 +536,40 @@ START_TEST(want_of_memory_ends_a_walk_over_damage)
 END_TEST
 
 /*
+ * Of the last batch a part was left, behind which the log ended in damage.
+ * The hint that the next writer made of the segment had the number of that
+ * batch, as if all of it were there, and no later opening said that the store
+ * is degraded.
+ */
+START_TEST(a_store_stays_degraded_when_its_damaged_end_gets_a_hint)
+{
+	static const uint8_t zeros[1000];
+	struct kvlog_receipt receipt;
+	struct kvlog_op ops[2];
+
+	memset(ops, 0, sizeof ops);
+	for (unsigned i = 0; i < 2; i++) {
+		ops[i].type = KVLOG_OP_PUT;
+		ops[i].key = i == 0 ? "a" : "b";
+		ops[i].key_len = 1;
+	}
+	must_open(KVLOG_OPEN_CREATE);
+	MAKELOG_OK(put_number(0, KVLOG_DURABILITY_COMMIT));
+	MAKELOG_OK(kvlog_apply(db, ops, 2, NULL, &receipt, NULL));
+	close_store();
+	simos_power_loss(SIMOS_LOSS_ALL, 1);
+	makelog_poke(ONE, receipt.offset + (RECORD_HEADER_SIZE + 1 + 7) / 8 * 8,
+	    zeros, sizeof zeros);
+	for (unsigned i = 0; i < 3; i++) {
+		must_open(0);
+		ck_assert_uint_eq(get_stats().recovery & BAD_BITS, BAD_BITS);
+		maintain_all();
+		close_store();
+	}
+}
+END_TEST
+
+/*
  * Where the header of a key's record is damaged it may be another key's: the
  * interface said that only writes with a condition fail for that, and deletes
  * did too.
@@ -456,13 +595,11 @@ START_TEST(a_key_whose_header_is_damaged_can_be_put_but_not_deleted)
 	ck_assert_uint_eq(count_numbers(30), 30);
 	MAKELOG_OK(kvlog_delete(db, "key0", 4, NULL, NULL));
 
-	/* What is damaged still may be of this key, also when it is found
-	 * again. */
+	/* The newest record is whole, and says so, also when it is found
+	 * again; whatever the damaged one was. */
 	for (int i = 0; i < 2; i++) {
 		ck_assert_int_eq(
-		    kvlog_lookup(db, "key0", 4, &info), KVLOG_CORRUPT);
-		ck_assert_uint_eq(info.segment, 1);
-		ck_assert_uint_eq(info.offset, off);
+		    kvlog_lookup(db, "key0", 4, &info), KVLOG_NOTFOUND);
 		ck_assert_uint_eq(count_numbers(30), 29);
 		close_store();
 		must_open(0);
@@ -1008,6 +1145,45 @@ START_TEST(a_store_being_made_is_no_store_yet)
 END_TEST
 
 /*
+ * The last commits of a process that then did nothing for hours were attested
+ * by nothing: when they were damaged, they counted as torn and were cut off.
+ * _i 0: there is time for a mark; 1: there is none, and they count as torn
+ * indeed.
+ */
+START_TEST(damage_after_a_pause_is_no_torn_end)
+{
+	static const uint8_t rot[64] = {1, 2, 3};
+	struct kvlog_info info;
+	struct kvlog_stats stats;
+	uint64_t syncs;
+
+	must_open(KVLOG_OPEN_CREATE);
+	for (unsigned i = 0; i < 3; i++)
+		MAKELOG_OK(put_number(i, KVLOG_DURABILITY_COMMIT));
+	MAKELOG_OK(kvlog_lookup(db, "key2", 4, &info));
+	maintain_all();
+	if (_i == 0) {
+		os->sleep_ns(UINT64_C(1100000000));
+		syncs = simos_count(SIMOS_SYNC);
+		maintain_all();
+		ck_assert_uint_eq(simos_count(SIMOS_SYNC), syncs + 1);
+		os->sleep_ns(UINT64_C(1100000000));
+		maintain_all();
+		ck_assert_uint_eq(simos_count(SIMOS_SYNC), syncs + 1);
+	}
+	simos_power_loss(SIMOS_LOSS_NONE, 1);
+	simos_forget();
+	simos_poke(STORE "/" ONE, info.offset, rot, sizeof rot);
+	must_open(0);
+	stats = get_stats();
+	ck_assert_uint_eq(stats.recovery & (BAD_BITS | KVLOG_RECOVERY_TORN),
+	    _i == 0 ? BAD_BITS : KVLOG_RECOVERY_TORN);
+	ck_assert_uint_eq(count_numbers(3), 2);
+	close_store();
+}
+END_TEST
+
+/*
  * What a reader calls durable outlives the machine, also where it has read a
  * log that a killed writer left, and cannot tell whether the page is of this
  * boot (_i: whether there is a boot id).
@@ -1045,6 +1221,10 @@ main(void)
 	    repair, a_rewrite_killed_behind_its_rename_loses_nothing);
 	tcase_add_test(
 	    repair, a_sync_that_failed_in_a_repair_is_not_tried_again);
+	tcase_add_loop_test(
+	    repair, a_writer_killed_behind_a_failed_sync_leaves_a_doubt, 0, 6);
+	tcase_add_test(
+	    repair, a_repair_killed_behind_a_failed_sync_leaves_a_doubt);
 	tcase_add_test(repair, a_mark_without_a_sync_ends_nothing_later);
 	tcase_add_test(
 	    full, a_full_disk_does_not_keep_a_closed_store_from_opening);
@@ -1052,6 +1232,9 @@ main(void)
 	tcase_add_test(damage, want_of_memory_ends_a_walk_over_damage);
 	tcase_add_test(
 	    damage, a_key_whose_header_is_damaged_can_be_put_but_not_deleted);
+	tcase_add_loop_test(damage, damage_after_a_pause_is_no_torn_end, 0, 2);
+	tcase_add_test(
+	    damage, a_store_stays_degraded_when_its_damaged_end_gets_a_hint);
 	tcase_set_timeout(many, 30);
 	tcase_add_loop_test(many, many_bad_places_cost_their_number_only, 0, 2);
 	tcase_add_test(hostile, a_hint_of_2_to_the_64_entries_is_left_alone);

@@ -28,7 +28,8 @@
 
 #define STORE VICTIM_STORE
 #define SALVAGED "/saved"
-#define OPS_MAX 120u        /* time of a run has a bound */
+#define OPS_MAX 160u        /* time of a run has a bound */
+#define CRASH_OPS 12u       /* what a crash counts as */
 #define VALUE_BYTES 150000u /* of all values together */
 #define READERS 2u
 
@@ -662,6 +663,7 @@ come_back(enum ending how)
 	unsigned choice = take_byte(&it.in), loss_seed = take_byte(&it.in);
 	size_t max = o->count - 1;
 
+	ops_left -= (unsigned)min_u64(ops_left, CRASH_OPS);
 	forget_process();
 	it.v.faults = false;
 	simos_set_capacity(UINT64_MAX);

@@ -64,12 +64,12 @@ static size_t base_count;
  * parts are windows, tables of the least size, new segments of a store whose
  * header asks for large ones.
  */
-#define ASKED_FIXED (UINT64_C(48) << 20)
-#define ASKED_FACTOR 64u
-#define READ_FIXED (UINT64_C(1) << 20)
-#define READ_FACTOR 64u
-#define CALLS_FIXED 20000u
-#define CALLS_FACTOR 1u
+#define ASKED_FIXED (UINT64_C(12) << 20)
+#define ASKED_FACTOR 32u
+#define READ_FIXED (UINT64_C(2) << 20)
+#define READ_FACTOR 8u
+#define CALLS_FIXED 1000u
+#define CALLS_PER 64u /* bytes */
 
 static const struct os_table *machine;
 static struct os_table counting;
@@ -536,7 +536,7 @@ end_call(const char *what, enum kvlog_status st)
 {
 	bool frugal = taken.asked <= ASKED_FIXED + ASKED_FACTOR * len_before &&
 		      taken.read <= READ_FIXED + READ_FACTOR * len_before &&
-		      taken.calls <= CALLS_FIXED + CALLS_FACTOR * len_before;
+		      taken.calls <= CALLS_FIXED + len_before / CALLS_PER;
 
 	tell("%s: %s (%s); %" PRIu64 " bytes of memory, %" PRIu64
 	     " bytes in %" PRIu64 " calls, of %" PRIu64 " bytes",

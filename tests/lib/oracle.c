@@ -3,6 +3,7 @@
  * oracle.c - the history of a store, as a model per commit.
  */
 #include "oracle.h"
+#include "rng.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -30,6 +31,17 @@ add_state(struct oracle *o, uint64_t seq)
 	return &o->states[o->count++];
 }
 
+static struct model *
+add_hidden(struct oracle *o)
+{
+	o->hidden =
+	    realloc(o->hidden, (o->hidden_count + 1) * sizeof *o->hidden);
+	if (o->hidden == NULL)
+		abort();
+	memset(&o->hidden[o->hidden_count], 0, sizeof *o->hidden);
+	return &o->hidden[o->hidden_count++];
+}
+
 void
 oracle_init(struct oracle *o)
 {
@@ -48,6 +60,20 @@ oracle_fini(struct oracle *o)
 	free(o->states);
 	free(o->seqs);
 	memset(o, 0, sizeof *o);
+}
+
+void
+oracle_copy(struct oracle *to, const struct oracle *from)
+{
+	*to = *from;
+	to->states = NULL;
+	to->seqs = NULL;
+	to->hidden = NULL;
+	to->count = to->cap = to->hidden_count = 0;
+	for (size_t i = 0; i < from->count; i++)
+		model_copy(add_state(to, from->seqs[i]), &from->states[i]);
+	for (size_t i = 0; i < from->hidden_count; i++)
+		model_copy(add_hidden(to), &from->hidden[i]);
 }
 
 struct model *
@@ -137,13 +163,7 @@ void
 oracle_step(struct oracle *o, const void *key, size_t key_len,
     const void *value, size_t value_len)
 {
-	o->hidden =
-	    realloc(o->hidden, (o->hidden_count + 1) * sizeof *o->hidden);
-	if (o->hidden == NULL)
-		abort();
-	memset(&o->hidden[o->hidden_count], 0, sizeof *o->hidden);
-	model_put(&o->hidden[o->hidden_count++], key, key_len, value, value_len,
-	    MODEL_ANY_SEQ);
+	model_put(add_hidden(o), key, key_len, value, value_len, MODEL_ANY_SEQ);
 }
 
 static bool
@@ -168,4 +188,37 @@ oracle_knows(const struct oracle *o, const struct model_entry *entry)
 		if (has(&o->hidden[i], entry))
 			return true;
 	return false;
+}
+
+static uint64_t
+hash_bytes(uint64_t hash, const struct blob *blob)
+{
+	uint64_t word = blob->len;
+
+	/* No two values begin alike and have the same length. */
+	hash = rng_mix(hash ^ word);
+	word = 0;
+	memcpy(&word, blob->bytes,
+	    blob->len < sizeof word ? blob->len : sizeof word);
+	return rng_mix(hash ^ word);
+}
+
+uint64_t
+oracle_hash(const struct oracle *o)
+{
+	uint64_t hash = rng_mix(o->count - o->durable) ^ o->max_seq << 2 ^
+			(uint64_t)o->created << 1 ^ (uint64_t)o->in_flight;
+
+	for (size_t k = o->durable; k < o->count; k++) {
+		const struct model *state = &o->states[k];
+
+		hash = rng_mix(hash ^ state->count);
+		for (size_t i = 0; i < state->count; i++) {
+			const struct model_entry *e = &state->entries[i];
+
+			hash = hash_bytes(hash ^ e->seq, e->key);
+			hash = hash_bytes(hash, e->value);
+		}
+	}
+	return hash;
 }

@@ -25,6 +25,7 @@ struct oracle {
 
 void oracle_init(struct oracle *oracle); /* one state, which is empty */
 void oracle_fini(struct oracle *oracle);
+void oracle_copy(struct oracle *to, const struct oracle *from);
 
 /* The newest state. */
 static inline struct model *
@@ -58,5 +59,8 @@ void oracle_step(struct oracle *oracle, const void *key, size_t key_len,
 
 /* Whether an entry was written so by some commit. */
 bool oracle_knows(const struct oracle *oracle, const struct model_entry *entry);
+
+/* Of all that a crash now may show, and must not give out again. */
+uint64_t oracle_hash(const struct oracle *oracle);
 
 #endif

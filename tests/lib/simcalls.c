@@ -118,6 +118,16 @@ walk(const char *path, uint32_t *ret_dir, uint32_t *ret_name)
 		path += len + strspn(path + len, "/");
 		if (len == 0 || strcmp(name, ".") == 0)
 			continue;
+		if (strcmp(name, "..") == 0) {
+			/* Above what is in "/", and "/" itself, is "/". */
+			if (dir != DISK_ROOT)
+				disk_bug("\"..\" so deep is not simulated");
+			if (next != DISK_NONE &&
+			    disk_find(&sim.disk, dir, next) == DISK_NONE)
+				return ENOENT;
+			next = DISK_NONE;
+			continue;
+		}
 		if (next != DISK_NONE)
 			dir = disk_find(&sim.disk, dir, next);
 		if (dir == DISK_NONE)
@@ -859,6 +869,29 @@ sim_pid(void)
 	return sim.world.pid;
 }
 
+/* A thread has one turn, from its start to its end.  One that waits for work
+ * has none: it cannot be started here. */
+static int
+sim_thread_start(
+    pthread_t *ret_thread, const char *name, void *(*fn)(void *arg), void *arg)
+{
+	int error = ENTER(SIMOS_THREAD, "%s", name);
+
+	if (error != 0)
+		return error;
+	if (strcmp(name, "kvlog") == 0)
+		disk_bug("the background thread: open with NOTHREAD");
+	*ret_thread = pthread_self();
+	(void)fn(arg);
+	return 0;
+}
+
+static void
+sim_thread_join(pthread_t thread)
+{
+	(void)thread;
+}
+
 const struct os_table os_sim = {
     .mkdir = sim_mkdir,
     .open_dir = sim_open_dir,
@@ -899,6 +932,9 @@ const struct os_table os_sim = {
     .boot_id = sim_boot_id,
     .pid = sim_pid,
     .cpu_count = sim_cpu_count,
+
+    .thread_start = sim_thread_start,
+    .thread_join = sim_thread_join,
 
     .malloc = sim_malloc,
     .calloc = sim_calloc,

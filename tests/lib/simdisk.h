@@ -187,8 +187,9 @@ void node_release(struct node *node);
 
 /* No node has users.  In simloss.c. */
 void loss_scratch_free(void);
-void disk_power_loss(
-    struct disk *disk, enum simos_loss choice, struct rng *rng);
+void disk_power_loss(struct disk *disk, enum simos_loss choice, uint64_t number,
+    struct rng *rng);
+uint64_t disk_subsets(struct disk *disk); /* as simos_subsets() */
 
 uint64_t disk_pending(const struct disk *disk);
 uint64_t disk_hash(struct disk *disk);

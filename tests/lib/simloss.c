@@ -27,10 +27,20 @@ loss_scratch_free(void)
 	memset(&scratch, 0, sizeof scratch);
 }
 
-/* How many of n versions in a row reached the disk.  A loss leans to all, to
- * none, to either, or nowhere, so that states near both ends are met too. */
+/* Who decides what reached the disk: random numbers, or the digits of one
+ * number, so that all ways can be gone through. */
+struct chooser {
+	struct rng *rng; /* NULL: the number */
+	unsigned leaning;
+	bool whole;      /* all versions or none, to have fewer ways */
+	uint64_t number; /* digits that are left */
+	uint64_t ways;   /* to choose so far; UINT64_MAX: more than that */
+};
+
+/* A loss leans to all, to none, to either, or nowhere, so that states near
+ * both ends are met too. */
 static uint32_t
-choose(struct rng *rng, uint32_t n, unsigned leaning)
+choose_leaning(struct rng *rng, uint32_t n, unsigned leaning)
 {
 	uint64_t dice = rng_below(rng, 8);
 
@@ -41,6 +51,20 @@ choose(struct rng *rng, uint32_t n, unsigned leaning)
 	if (leaning == 3)
 		return dice < 4 ? n : 0;
 	return (uint32_t)rng_below(rng, n + 1u);
+}
+
+/* How many of n versions in a row reached the disk. */
+static uint32_t
+choose(struct chooser *c, uint32_t n)
+{
+	uint64_t radix = c->whole ? 2 : n + UINT64_C(1), digit;
+
+	if (c->rng != NULL)
+		return choose_leaning(c->rng, n, c->leaning);
+	c->ways = c->ways > UINT64_MAX / radix ? UINT64_MAX : c->ways * radix;
+	digit = c->number % radix;
+	c->number /= radix;
+	return c->whole ? n * (uint32_t)digit : (uint32_t)digit;
 }
 
 static struct sector *
@@ -62,8 +86,7 @@ scratch_sector(uint64_t off)
 
 /* A prefix of the versions of each sector, and of the sizes. */
 static void
-choose_contents(
-    struct disk *disk, uint32_t node, struct rng *rng, unsigned leaning)
+choose_contents(struct disk *disk, uint32_t node, struct chooser *chooser)
 {
 	struct sector sizes = {0, false};
 	uint32_t i;
@@ -83,7 +106,7 @@ choose_contents(
 		    item_is_store(item) ? scratch_sector(item->off) : &sizes;
 
 		if (!s->chosen)
-			s->left = choose(rng, s->left, leaning);
+			s->left = choose(chooser, s->left);
 		s->chosen = true;
 		item->fate = s->left > 0 ? FATE_KEEP : FATE_DROP;
 		s->left -= s->left > 0;
@@ -97,12 +120,27 @@ choose_contents(
 }
 
 static void
-choose_names(struct disk *disk, uint32_t dir, struct rng *rng, unsigned leaning)
+choose_names(struct disk *disk, uint32_t dir, struct chooser *chooser)
 {
 	uint32_t i;
 
 	EACH_ITEM(disk, dir, i)
-	disk->items[i].fate = choose(rng, 1, leaning) ? FATE_KEEP : FATE_DROP;
+	disk->items[i].fate = choose(chooser, 1) ? FATE_KEEP : FATE_DROP;
+}
+
+static void
+choose_each(struct disk *disk, struct chooser *chooser, unsigned contents,
+    unsigned names)
+{
+	for (uint32_t i = 0; i < disk->node_count; i++) {
+		if (disk->nodes[i].kind == NODE_FILE) {
+			chooser->leaning = contents;
+			choose_contents(disk, i, chooser);
+		} else if (disk->nodes[i].kind == NODE_DIR) {
+			chooser->leaning = names;
+			choose_names(disk, i, chooser);
+		}
+	}
 }
 
 static void
@@ -110,13 +148,31 @@ choose_random(struct disk *disk, struct rng *rng)
 {
 	unsigned contents = (unsigned)rng_below(rng, 5);
 	unsigned names = (unsigned)rng_below(rng, 5);
+	struct chooser chooser = {.rng = rng};
 
-	for (uint32_t i = 0; i < disk->node_count; i++) {
-		if (disk->nodes[i].kind == NODE_FILE)
-			choose_contents(disk, i, rng, contents);
-		else if (disk->nodes[i].kind == NODE_DIR)
-			choose_names(disk, i, rng, names);
-	}
+	choose_each(disk, &chooser, contents, names);
+}
+
+/* The fates by number.  Returns how many numbers there are. */
+static uint64_t
+choose_subset(struct disk *disk, uint64_t number)
+{
+	struct chooser fine = {.number = number, .ways = 1};
+	struct chooser coarse = {.number = number, .ways = 1, .whole = true};
+
+	choose_each(disk, &fine, 0, 0);
+	if (fine.ways <= SIMOS_SUBSETS_MAX)
+		return fine.ways;
+	choose_each(disk, &coarse, 0, 0);
+	return coarse.ways;
+}
+
+uint64_t
+disk_subsets(struct disk *disk)
+{
+	uint64_t ways = choose_subset(disk, 0);
+
+	return ways <= SIMOS_SUBSETS_MAX ? ways : 0;
 }
 
 /* Any one store of at least min_len bytes; DISK_NONE if there is none. */
@@ -226,8 +282,8 @@ apply_garbage(struct disk *disk, const struct garbage *garbage, struct rng *rng)
 }
 
 static void
-choose_fates(struct disk *disk, enum simos_loss choice, struct rng *rng,
-    struct garbage *ret_garbage)
+choose_fates(struct disk *disk, enum simos_loss choice, uint64_t number,
+    struct rng *rng, struct garbage *ret_garbage)
 {
 	uint64_t cut = 0;
 	uint32_t at;
@@ -253,6 +309,9 @@ choose_fates(struct disk *disk, enum simos_loss choice, struct rng *rng,
 		choose_random(disk, rng);
 		choose_garbage(disk, choice == SIMOS_LOSS_GARBAGE_SECTOR, rng,
 		    ret_garbage);
+		return;
+	case SIMOS_LOSS_SUBSET:
+		(void)choose_subset(disk, number);
 		return;
 	case SIMOS_LOSS_NONE:
 	case SIMOS_LOSS_ONLY_NAMES:
@@ -339,11 +398,12 @@ node_come_up(struct node *node)
 }
 
 void
-disk_power_loss(struct disk *disk, enum simos_loss choice, struct rng *rng)
+disk_power_loss(
+    struct disk *disk, enum simos_loss choice, uint64_t number, struct rng *rng)
 {
 	struct garbage garbage = {.node = DISK_NONE};
 
-	choose_fates(disk, choice, rng, &garbage);
+	choose_fates(disk, choice, number, rng, &garbage);
 	apply_fates(disk, rng);
 	if (garbage.node != DISK_NONE)
 		apply_garbage(disk, &garbage, rng);

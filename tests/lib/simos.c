@@ -302,7 +302,7 @@ simos_power_loss(enum simos_loss choice, uint64_t seed)
 
 	end_processes(true);
 	rng_init(&rng, rng_mix(seed) ^ (uint64_t)choice);
-	disk_power_loss(&sim.disk, choice, &rng);
+	disk_power_loss(&sim.disk, choice, seed, &rng);
 	sim.world.boots++;
 }
 
@@ -310,6 +310,12 @@ uint64_t
 simos_pending(void)
 {
 	return disk_pending(&sim.disk);
+}
+
+uint64_t
+simos_subsets(void)
+{
+	return disk_subsets(&sim.disk);
 }
 
 struct simos_state *

@@ -128,6 +128,7 @@
 	X(TICKS, "ticks", false, false)                                        \
 	X(BOOT_ID, "boot_id", false, false)                                    \
 	X(PID, "pid", false, false)                                            \
+	X(THREAD, "thread", false, false)                                      \
 	X(MALLOC, "malloc", false, false)
 
 enum simos_kind {
@@ -148,6 +149,7 @@ enum simos_loss {
 	SIMOS_LOSS_GARBAGE_SECTOR, /* the same with a whole sector */
 	SIMOS_LOSS_ONLY_NAMES,     /* all names, no contents, no sizes */
 	SIMOS_LOSS_ONLY_DATA,      /* all contents and sizes, no names */
+	SIMOS_LOSS_SUBSET,         /* the seed's one of simos_subsets() */
 	SIMOS_LOSS_COUNT
 };
 
@@ -207,6 +209,16 @@ uint64_t simos_leaks(FILE *stream);
 /* End all processes and the machine; it comes up again with a new boot id.
  * The same seed takes the same choice of the same journal. */
 void simos_power_loss(enum simos_loss choice, uint64_t seed);
+
+/*
+ * In how many ways a power loss can leave the journal: which version of each
+ * sector and of each file's size, and whether each name, is there.  If that
+ * is more than SIMOS_SUBSETS_MAX, only whether all versions or none are; 0 if
+ * it is too many still.  SIMOS_LOSS_SUBSET goes through them all by the seeds
+ * 0, 1, 2, ...; with too many, through some.
+ */
+#define SIMOS_SUBSETS_MAX 64
+uint64_t simos_subsets(void);
 
 /* Items in the journal; with none, all power losses are the same. */
 uint64_t simos_pending(void);

@@ -35,6 +35,28 @@ victim_fini(struct victim *v)
 	oracle_fini(&v->oracle);
 }
 
+void
+victim_copy(struct victim *to, const struct victim *from)
+{
+	*to = *from;
+	to->db = NULL;
+	to->scratch_count = 0;
+	oracle_copy(&to->oracle, &from->oracle);
+}
+
+static void
+begin(struct victim *v, enum victim_call call)
+{
+	struct kvlog_stats stats = {.size = sizeof stats, .quick = true};
+
+	if (v->on_call == NULL)
+		return;
+	v->segment = 0;
+	if (v->db != NULL && kvlog_stats_get(v->db, &stats) == KVLOG_OK)
+		v->segment = stats.active_segment;
+	v->on_call(call, false);
+}
+
 /* What must be OK, or, if faults are about, another honest status. */
 static bool
 judge(struct victim *v, const char *what, enum kvlog_status st)
@@ -113,6 +135,10 @@ victim_open(struct victim *v, unsigned flags)
 	o.timeout_ms = 0;
 	o.index_mode = v->hints ? KVLOG_INDEX_HINTS : KVLOG_INDEX_MEMORY;
 	v->hints = !v->hints;
+	v->db = NULL;
+	begin(v, !v->oracle.created ? VICTIM_CREATE
+		 : v->unclean       ? VICTIM_RECOVER
+				    : VICTIM_OPEN);
 	st = kvlog_open(VICTIM_STORE, &o, &v->db, &err);
 	if (st != KVLOG_OK) {
 		v->db = NULL;
@@ -122,6 +148,7 @@ victim_open(struct victim *v, unsigned flags)
 		return judge(v, text, st);
 	}
 	v->readonly = (flags & KVLOG_OPEN_READONLY) != 0;
+	v->unclean |= !v->readonly;
 	v->broken = false;
 	v->oracle.created = true;
 	decide_in_flight(v);
@@ -139,8 +166,10 @@ victim_close(struct victim *v)
 
 	if (db == NULL)
 		return false;
+	begin(v, VICTIM_CLOSE);
 	v->db = NULL;
 	st = kvlog_close(db, &err);
+	v->unclean &= st != KVLOG_OK || v->readonly;
 	if (st == KVLOG_OK && !v->readonly && !v->oracle.in_flight)
 		oracle_durable(&v->oracle, UINT64_MAX);
 	(void)snprintf(text, sizeof text, "close (%s)", err.text);
@@ -150,8 +179,14 @@ victim_close(struct victim *v)
 /* A commit's call has returned. */
 static bool
 finish(struct victim *v, const char *what, enum kvlog_status st,
-    uint64_t seq_before, uint64_t seq, enum kvlog_durability durability)
+    uint64_t seq_before, const struct kvlog_receipt *receipt,
+    enum kvlog_durability durability)
 {
+	uint64_t seq = receipt->seq;
+
+	if (v->on_call != NULL && st == KVLOG_OK && v->segment != 0 &&
+	    receipt->segment != v->segment)
+		v->on_call(VICTIM_ROLLOVER, true);
 	v->broken |= st == KVLOG_BROKEN;
 	/* A failed sync leaves a commit that is visible all the same. */
 	if (st == KVLOG_BROKEN && kvlog_last_seq(v->db) != seq_before) {
@@ -208,6 +243,7 @@ put(struct victim *v, const char *key, size_t value_len,
 	free_scratch(v);
 	value = make_value(v, value_len);
 	before = kvlog_last_seq(v->db);
+	begin(v, condition == KVLOG_IF_ANY ? VICTIM_PUT : VICTIM_PUT_IF);
 	model_put(oracle_begin(&v->oracle), key, strlen(key), value, value_len,
 	    MODEL_ANY_SEQ);
 	st = kvlog_put(
@@ -216,7 +252,7 @@ put(struct victim *v, const char *key, size_t value_len,
 		oracle_refused(&v->oracle);
 		return false;
 	}
-	return finish(v, "put", st, before, receipt.seq,
+	return finish(v, "put", st, before, &receipt,
 	    durability != KVLOG_DURABILITY_DEFAULT ? durability : COMMIT);
 }
 
@@ -261,6 +297,7 @@ victim_delete(
 		return false;
 	how.durability = durability;
 	before = kvlog_last_seq(v->db);
+	begin(v, VICTIM_ERASE);
 	there = model_delete(oracle_begin(&v->oracle), key, strlen(key));
 	st = kvlog_delete(v->db, key, strlen(key), &how, &receipt);
 	if (st == KVLOG_NOTFOUND && (!there || v->read_faults)) {
@@ -269,7 +306,7 @@ victim_delete(
 	}
 	if (st == KVLOG_OK && !there)
 		v->fail("an absent key was deleted");
-	return finish(v, "delete", st, before, receipt.seq, durability);
+	return finish(v, "delete", st, before, &receipt, durability);
 }
 
 bool
@@ -291,6 +328,7 @@ victim_batch(struct victim *v, const struct victim_step *steps, size_t count,
 	memset(ops, 0, sizeof ops);
 	how.durability = durability;
 	before = kvlog_last_seq(v->db);
+	begin(v, VICTIM_BATCH);
 	state = oracle_begin(&v->oracle);
 	for (size_t i = 0; i < count; i++) {
 		struct kvlog_op *op = &ops[i];
@@ -311,7 +349,7 @@ victim_batch(struct victim *v, const struct victim_step *steps, size_t count,
 		    &v->oracle, op->key, op->key_len, op->value, op->value_len);
 	}
 	st = kvlog_apply(v->db, ops, count, &how, &receipt, NULL);
-	return finish(v, "apply", st, before, receipt.seq, durability);
+	return finish(v, "apply", st, before, &receipt, durability);
 }
 
 bool
@@ -323,6 +361,7 @@ victim_sync(struct victim *v)
 	if (v->db == NULL)
 		return false;
 	last = kvlog_last_seq(v->db);
+	begin(v, VICTIM_SYNC);
 	st = kvlog_sync(v->db);
 	if (st == KVLOG_OK && kvlog_durable_seq(v->db) < last)
 		v->fail("sync returned before all was durable");
@@ -344,10 +383,12 @@ victim_compact(struct victim *v, unsigned flags)
 		return false;
 	o.flags = flags;
 	o.timeout_ms = 0;
+	begin(v, VICTIM_COMPACT);
 	st = kvlog_compact_offline(VICTIM_STORE, &o, &report, &err);
 	if (st == KVLOG_OK && (flags & KVLOG_COMPACT_DRY_RUN) == 0 &&
 	    !v->oracle.in_flight)
 		oracle_durable(&v->oracle, UINT64_MAX);
+	v->unclean &= st != KVLOG_OK || (flags & KVLOG_COMPACT_DRY_RUN) != 0;
 	if (report.damaged_segments > 0 && !v->read_faults)
 		v->fail("compaction takes something for damage");
 	(void)snprintf(text, sizeof text, "compact (%s)", err.text);
@@ -362,6 +403,7 @@ victim_maintain(struct victim *v)
 
 	if (v->db == NULL)
 		return false;
+	begin(v, VICTIM_MAINTAIN);
 	for (unsigned i = 0; more && st == KVLOG_OK; i++) {
 		if (i == 1000)
 			v->fail("maintenance never ends");

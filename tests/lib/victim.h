@@ -15,10 +15,28 @@
 
 #define VICTIM_STEPS 8 /* of a batch, at most */
 
+/* What a victim may be about. */
+enum victim_call {
+	VICTIM_CREATE,  /* open, where there is nothing */
+	VICTIM_OPEN,    /* open what was closed */
+	VICTIM_RECOVER, /* open what was not */
+	VICTIM_PUT,
+	VICTIM_PUT_IF,
+	VICTIM_ERASE,
+	VICTIM_BATCH,
+	VICTIM_ROLLOVER, /* one of these four, in a new segment */
+	VICTIM_SYNC,
+	VICTIM_MAINTAIN,
+	VICTIM_CLOSE,
+	VICTIM_COMPACT,
+	VICTIM_CALLS
+};
+
 struct victim {
 	struct kvlog *db;      /* NULL: not open */
 	bool readonly;         /* as db was opened */
 	bool broken;           /* db has said so */
+	bool unclean;          /* nobody has closed the store */
 	bool hints;            /* the next opening's index is in the hints; then
 				  the other one's turn comes */
 	uint64_t segment_size; /* 0: VICTIM_SEGMENT */
@@ -36,12 +54,18 @@ struct victim {
 	uint8_t *scratch[VICTIM_STEPS];
 	size_t scratch_count;
 	struct rng rng; /* of random scripts */
+	/* Is told of each call that begins, and that the last one was a
+	 * rollover; NULL: nobody wants to know. */
+	void (*on_call)(enum victim_call call, bool was);
+	uint32_t segment; /* for that: where the last call began */
 	/* Ends the test; text is what is wrong. */
 	void (*fail)(const char *text);
 };
 
 void victim_init(struct victim *v, void (*fail)(const char *text));
 void victim_fini(struct victim *v); /* the handle is not closed */
+/* One that goes on from where the other, whose store is not open, is. */
+void victim_copy(struct victim *to, const struct victim *from);
 
 /* Each returns whether the call did what it should.  Without faults anything
  * else ends the test. */

@@ -868,6 +868,7 @@ END_TEST
 
 START_TEST(sealed_segments_are_synced_one_at_a_time)
 {
+	struct control_state state;
 	struct calls calls;
 	uint64_t before;
 	bool more = false;
@@ -891,6 +892,11 @@ START_TEST(sealed_segments_are_synced_one_at_a_time)
 		calls_fini(&calls);
 		ck_assert_uint_gt(durable(), before);
 		ck_assert_uint_eq(durable(), db->set->segments[i]->last_seq);
+		ck_assert(control_read(lg->control, &state));
+		ck_assert_uint_eq(
+		    state.synced, control_pos((uint32_t)i + 1,
+				      segment_end(db->set->segments[i])));
+		ck_assert_uint_eq(state.syncing, 0);
 		before = durable();
 	}
 	calls_begin(&calls);
@@ -1125,6 +1131,61 @@ START_TEST(a_hint_waits_for_durable_evidence)
 	    db->set->segments[0]->hinted_to, segment_end(db->set->segments[0]));
 	ck_assert(!log_write_hint(lg, false));
 	ck_assert(!makelog_exists("00000002.hint")); /* it is active */
+	close_store();
+}
+END_TEST
+
+static const struct hint *
+last_hint(void)
+{
+	struct hint_list *list = hint_list_get(&db->hints);
+	const struct hint *hint = list->hints[list->count - 1];
+
+	hint_list_put(list);
+	return hint; /* nobody merges meanwhile */
+}
+
+/* A step of background work must not keep a sync waiting: it sorts a part of
+ * a large segment, up to some commit's beginning. */
+START_TEST(hints_of_a_large_segment_are_made_in_steps)
+{
+	const uint32_t much = 40000000; /* of which an eighth is a segment */
+	struct commit_op ops[3];
+	char keys[3][16];
+	struct record rec;
+	uint64_t to, big;
+
+	ck_assert_int_eq(open_at(MAKELOG_STORE, UINT64_C(8) << 20), KVLOG_OK);
+	ops[0] = op_of(RECORD_PUT, "much", much);
+	ops[0].value = calloc(much, 1);
+	ck_assert_ptr_nonnull(ops[0].value);
+	MAKELOG_OK(commit(ops, 1, false));
+	free((void *)(uintptr_t)ops[0].value);
+	MAKELOG_OK(put("a", 5000)); /* begins a segment */
+	MAKELOG_OK(put("b", 1));
+	big = segment_number(lg->active);
+	for (unsigned i = 0; i < 30000; i++) {
+		for (unsigned n = 0; n < 3; n++) {
+			snprintf(keys[n], sizeof keys[n], "%u-%u", i, n);
+			ops[n] = op_of(RECORD_PUT, keys[n], 0);
+		}
+		MAKELOG_OK(commit(ops, 3, false));
+	}
+	for (unsigned i = 0; i < 2; i++) { /* the second attests the first */
+		MAKELOG_OK(put("a", 1));
+		MAKELOG_OK(log_sync(lg, receipt.seq, &err));
+	}
+	ck_assert_uint_eq(segment_number(lg->active), big);
+	while (atomic_load(&lg->active->hinted_to) == 0)
+		ck_assert(log_write_hint(lg, false));
+	to = atomic_load(&lg->active->hinted_to);
+	ck_assert_uint_eq(last_hint()->entry_count, 2 + 3 * 21845);
+	ck_assert(segment_parse(lg->active, to, &rec));
+	ck_assert_uint_eq(rec.flags & (RECORD_CONT | RECORD_MORE), RECORD_MORE);
+	while (log_write_hint(lg, false))
+		;
+	ck_assert_uint_gt(atomic_load(&lg->active->hinted_to), to);
+	ck_assert_uint_lt(last_hint()->entry_count, 90000 - 65000);
 	close_store();
 }
 END_TEST
@@ -1405,6 +1466,7 @@ main(void)
 	tc = makelog_case(suite, "marks_and_hints");
 	tcase_add_test(tc, a_mark_says_what_is_durable);
 	tcase_add_test(tc, a_hint_waits_for_durable_evidence);
+	tcase_add_test(tc, hints_of_a_large_segment_are_made_in_steps);
 	tcase_add_test(tc, a_hint_ends_where_durable_evidence_does);
 	tcase_add_test(tc, a_sealed_segment_is_no_evidence_of_itself);
 	tcase_add_test(tc, a_link_is_evidence_when_it_is_durable);

@@ -771,6 +771,7 @@ START_TEST(want_of_space_changes_nothing)
 	make_halves(&model);
 	MAKELOG_OK(dir_open(&dir, STORE, 0644, NULL));
 	ck_assert_int_eq(os->unlink(dir.fd, "reserve"), 0);
+	ck_assert_int_eq(os->unlink(dir.fd, "reserve.compact"), 0);
 	dir_close(&dir);
 	base = simos_save();
 	used = simos_used();

@@ -746,6 +746,34 @@ START_TEST(memory_is_aligned_as_asked)
 }
 END_TEST
 
+static void *
+note_signals(void *arg)
+{
+	(void)pthread_sigmask(SIG_SETMASK, NULL, arg);
+	return arg;
+}
+
+/* A handler of the program's runs in the program's own threads. */
+START_TEST(threads_block_all_signals)
+{
+	sigset_t theirs, before, after;
+	pthread_t thread;
+
+	(void)sigemptyset(&theirs);
+	(void)pthread_sigmask(SIG_SETMASK, NULL, &before);
+	ck_assert_int_eq(
+	    os->thread_start(&thread, "kvlog test", note_signals, &theirs), 0);
+	os->thread_join(thread);
+	(void)pthread_sigmask(SIG_SETMASK, NULL, &after);
+	for (int sig = 1; sig < 32; sig++) {
+		if (sig != SIGKILL && sig != SIGSTOP)
+			ck_assert_int_eq(sigismember(&theirs, sig), 1);
+		ck_assert_int_eq(
+		    sigismember(&after, sig), sigismember(&before, sig));
+	}
+}
+END_TEST
+
 static Suite *
 os_suite(void)
 {
@@ -782,6 +810,7 @@ os_suite(void)
 	tcase_add_test(tc, space_behind_the_end_is_none_to_give_back);
 	tcase_add_test(tc, a_signal_does_not_shorten_a_sleep);
 	tcase_add_test(tc, memory_is_aligned_as_asked);
+	tcase_add_test(tc, threads_block_all_signals);
 	suite_add_tcase(suite, tc);
 	return suite;
 }

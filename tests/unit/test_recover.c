@@ -1265,7 +1265,8 @@ START_TEST(a_complete_set_of_parts_counts)
 	expect_log(3, m.off, 6, CRASH | SCANNED);
 	ck_assert_uint_eq(f.set->segments[1]->header.id.part, 2);
 	found_fini(&f);
-	/* The link of the second part is at no seam, but damage all the same. */
+	/* The link of the second part is at no seam, but damage all the same.
+	 */
 	makelog_flip("00000001-00000002.r3.2of2.seg", LINK_OFF + 9);
 	find();
 	expect_log(3, m.off, 6, CRASH | SCANNED | DAMAGE);

@@ -876,22 +876,68 @@ START_TEST(resync_finds_a_record_at_the_very_end)
 }
 END_TEST
 
-/* A value may hold anything, the bytes of other records of this very segment
- * among it: moved, they do not pass. */
+/* A value that looks like a header with the longest key at every place, of
+ * many windows: what stands behind it is found, and soon. */
+START_TEST(resync_is_not_held_up_by_what_looks_like_headers)
+{
+	static const uint8_t header[8] = {RECORD_PUT, 0, 0xff, 0xff};
+	const uint64_t size = UINT64_C(3) << 20;
+	struct segment *seg = segtest_create(1, size);
+	size_t value_len = (size_t)size - 200000;
+	uint8_t *value = malloc(value_len), *key = malloc(KVLOG_KEY_MAX);
+	struct segment_scan scan;
+	struct record rec;
+	uint64_t one, two, three;
+	bool value_ok;
+
+	ck_assert(value != NULL && key != NULL);
+	for (size_t i = 0; i < value_len; i++)
+		value[i] = header[i % sizeof header];
+	memset(key, 'k', KVLOG_KEY_MAX);
+	one = segtest_record(seg, RECORD_PUT, 1, "four", 4, value, value_len);
+	two =
+	    segtest_record(seg, RECORD_PUT, 2, key, KVLOG_KEY_MAX, "value", 5);
+	three = segtest_put(seg, 3, "key", "value");
+	segtest_flip(seg, one + 1);
+	ck_assert_int_eq(segment_scan_init(&scan, seg, one, size), 0);
+	ck_assert_int_eq(look(&scan, &rec, &value_ok), SCAN_BAD);
+	ck_assert(segment_scan_resync(&scan));
+	ck_assert_uint_eq(scan.off, two);
+	ck_assert_ptr_nonnull(scan.search.spans);
+	ck_assert_int_eq(look(&scan, &rec, &value_ok), SCAN_RECORD);
+	ck_assert_uint_eq(rec.key_len, KVLOG_KEY_MAX);
+	ck_assert(segment_scan_resync(&scan));
+	ck_assert_uint_eq(scan.off, three);
+	segment_scan_fini(&scan);
+	segment_close(seg);
+	free(value);
+	free(key);
+}
+END_TEST
+
+/* A value may hold anything, records among it: of this very segment, but moved
+ * (_i == 0), or from this very place of another one. */
 START_TEST(resync_does_not_fall_for_records_in_values)
 {
+	const uint64_t in_value = RECORD_HEADER_SIZE + 4; /* a multiple of 8 */
 	struct segment *seg = segtest_create(1, SEGTEST_SIZE);
+	struct segment *other = segtest_create(2, SEGTEST_SIZE);
 	struct segment_scan scan;
-	uint8_t value[4096];
-	uint64_t one, two, three;
-	size_t used = 0;
+	uint8_t value[4096] = {0};
+	uint64_t one, two, three, place;
 
 	one = segtest_put(seg, 1, "key", "the value that is copied");
-	while (used + 64 <= sizeof value) {
-		memcpy(value + used, seg->map.addr + one, 64);
-		used += 64;
-	}
-	two = segtest_record(seg, RECORD_PUT, 2, "k", 1, value, used);
+	two = segment_end(seg);
+	place = two + in_value + 512;
+	(void)segtest_record(other, RECORD_PUT, 1, "fill", 4, value,
+	    (size_t)(place - SEGMENT_DATA_OFF - in_value));
+	ck_assert_uint_eq(
+	    segtest_put(other, 2, "key", "the value that is copied"), place);
+	memcpy(value + 512,
+	    _i == 0 ? seg->map.addr + one : other->map.addr + place, 64);
+	ck_assert_uint_eq(
+	    segtest_record(seg, RECORD_PUT, 2, "long", 4, value, sizeof value),
+	    two);
 	three = segtest_put(seg, 3, "key", "last");
 	segtest_flip(seg, two);
 	ck_assert_int_eq(segment_scan_init(&scan, seg, two, SEGTEST_SIZE), 0);
@@ -899,6 +945,7 @@ START_TEST(resync_does_not_fall_for_records_in_values)
 	ck_assert_uint_eq(scan.off, three);
 	segment_scan_fini(&scan);
 	segment_close(seg);
+	segment_close(other);
 }
 END_TEST
 
@@ -997,8 +1044,10 @@ main(void)
 	tcase_add_test(tc, a_damaged_value_is_told_apart);
 	tcase_add_test(tc, a_newer_record_is_told);
 	tcase_add_test(tc, resync_finds_the_next_record);
+	tcase_add_test(tc, resync_is_not_held_up_by_what_looks_like_headers);
 	tcase_add_test(tc, resync_finds_a_record_at_the_very_end);
-	tcase_add_test(tc, resync_does_not_fall_for_records_in_values);
+	tcase_add_loop_test(
+	    tc, resync_does_not_fall_for_records_in_values, 0, 2);
 	tcase_add_test(tc, unreadable_blocks_are_bad_bytes);
 	suite_add_tcase(suite, tc);
 	return test_main(suite);

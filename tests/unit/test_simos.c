@@ -614,6 +614,44 @@ START_TEST(prefix_keeps_what_came_first_of_everything)
 END_TEST
 
 /* Every sector is one of its versions, any combination of two occurs. */
+/* _i: how many files of one sector there are besides. */
+START_TEST(subsets_are_all_ways_and_each_another)
+{
+	const unsigned ways = 3 * 2 * 2 << _i;
+	struct simos_state *state;
+	uint64_t hashes[SIMOS_SUBSETS_MAX];
+	char name[16];
+	int fd = create_durable("a", 8192);
+
+	put_byte(fd, 0, 1);
+	put_byte(fd, 1, 2); /* two versions of a sector */
+	put_byte(fd, 4096, 3);
+	for (int i = 0; i < _i; i++) {
+		(void)snprintf(name, sizeof name, "b%d", i);
+		put_byte(create_durable(name, 4096), 0, 4);
+	}
+	(void)create("new");
+	state = simos_save();
+	if (ways > 2 * SIMOS_SUBSETS_MAX) {
+		ck_assert_uint_eq(simos_subsets(), 0);
+		simos_state_free(state);
+		return;
+	}
+	/* Coarser where the versions make too many. */
+	ck_assert_uint_eq(
+	    simos_subsets(), ways <= SIMOS_SUBSETS_MAX ? ways : ways / 3 * 2);
+	for (uint64_t i = 0; i < simos_subsets(); i++) {
+		restore(state);
+		power_loss(SIMOS_LOSS_SUBSET, i);
+		hashes[i] = simos_image_hash();
+		for (uint64_t k = 0; k < i; k++)
+			ck_assert_uint_ne(hashes[i], hashes[k]);
+		restore(state);
+	}
+	simos_state_free(state);
+}
+END_TEST
+
 START_TEST(sectors_are_reordered_but_their_versions_are_not)
 {
 	bool seen[5][5] = {{false}};
@@ -1729,6 +1767,7 @@ simos_suite(void)
 	tcase_add_test(tc, none_and_all_are_the_two_ends);
 	tcase_add_test(tc, a_sync_of_the_file_is_not_one_of_its_name);
 	tcase_add_test(tc, prefix_keeps_what_came_first_of_everything);
+	tcase_add_loop_test(tc, subsets_are_all_ways_and_each_another, 0, 6);
 	tcase_add_test(tc, sectors_are_reordered_but_their_versions_are_not);
 	tcase_add_test(tc, a_long_store_tears_between_sectors_only);
 	tcase_add_test(tc, torn_leaves_one_store_half_done_and_no_word);

@@ -77,6 +77,43 @@ START_TEST(update_agrees_with_the_definition_at_every_length)
 }
 END_TEST
 
+START_TEST(spans_agree_with_the_definition)
+{
+	static uint8_t many[SUM_SPANS_MAX];
+	static struct sum_spans spans;
+	struct rng rng;
+
+	rng_init(&rng, 2);
+	rng_fill(&rng, many, sizeof many);
+	sum_spans_init(&spans);
+	sum_spans_set(&spans, many, sizeof many - 3);
+	for (size_t len = 0; len < 1000; len++) {
+		size_t at = (size_t)rng_below(&rng, sizeof many - 3 - len);
+		uint32_t seed = (uint32_t)rng_next(&rng);
+
+		ck_assert_uint_eq(sum_span(&spans, seed, at, len),
+		    ~update_slowly(seed, many + at, len));
+	}
+	for (unsigned i = 0; i < 200; i++) {
+		size_t len = i == 0 ? SUM_SPAN_MAX
+				    : (size_t)rng_below(&rng, SUM_SPAN_MAX);
+		size_t at = (size_t)rng_below(&rng, sizeof many - 3 - len);
+
+		ck_assert_uint_eq(sum_span(&spans, i, at, len),
+		    ~update_slowly(i, many + at, len));
+	}
+	ck_assert_uint_eq(
+	    sum_span(&spans, 7, sizeof many - 3 - SUM_SPAN_MAX, SUM_SPAN_MAX),
+	    ~update_slowly(
+		7, many + sizeof many - 3 - SUM_SPAN_MAX, SUM_SPAN_MAX));
+
+	/* Other bytes, fewer of them. */
+	sum_spans_set(&spans, many + 1, 65);
+	ck_assert_uint_eq(
+	    sum_span(&spans, 1, 63, 2), ~update_slowly(1, many + 64, 2));
+}
+END_TEST
+
 START_TEST(update_goes_on_where_it_stopped)
 {
 	const uint32_t whole = sum_update(7, bytes, 1000);
@@ -200,6 +237,7 @@ main(void)
 	tcase_add_checked_fixture(tc, fill, NULL);
 	tcase_add_test(tc, crc_agrees_with_rfc_3720);
 	tcase_add_test(tc, update_agrees_with_the_definition_at_every_length);
+	tcase_add_test(tc, spans_agree_with_the_definition);
 	tcase_add_test(tc, update_goes_on_where_it_stopped);
 	tcase_add_test(tc, table_and_machine_agree_on_long_runs);
 	tcase_add_test(tc, from_starts_at_the_seed);

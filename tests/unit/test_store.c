@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * test_store.c - the background thread, and what becomes of its work where no
+ * thread can be had.
+ */
+#include "config.h"
+
+#include "store.h"
+#include "test.h"
+#include "tmpdir.h"
+
+#include <errno.h>
+#include <kvlog.h>
+#include <pthread.h>
+#include <string.h>
+#include <time.h>
+
+static char *tmp;
+static char path[200];
+static struct os_table table; /* the real one, changed in places */
+static _Atomic int refusals;  /* threads that were not to be had */
+
+static int
+no_thread(
+    pthread_t *ret_thread, const char *name, void *(*fn)(void *arg), void *arg)
+{
+	(void)ret_thread;
+	(void)name;
+	(void)fn;
+	(void)arg;
+	refusals++;
+	return EAGAIN;
+}
+
+static void
+setup(void)
+{
+	tmp = tmpdir_create();
+	(void)snprintf(path, sizeof path, "%s/db", tmp);
+	table = os_real;
+	table.thread_start = no_thread;
+	refusals = 0;
+	os = &table;
+}
+
+static void
+teardown(void)
+{
+	os = &os_real;
+	tmpdir_remove(tmp);
+}
+
+static struct kvlog *
+open_store(enum kvlog_durability mode, uint32_t load_threads)
+{
+	struct kvlog_options o = KVLOG_OPTIONS_INIT;
+	struct kvlog_error err = {0};
+	struct kvlog *db = NULL;
+
+	o.flags = KVLOG_OPEN_CREATE;
+	o.segment_size = KVLOG_SEGMENT_SIZE_MIN;
+	o.durability = mode;
+	o.interval_ms = 1000000;
+	o.load_threads = load_threads;
+	if (kvlog_open(path, &o, &db, &err) != KVLOG_OK)
+		ck_abort_msg("%s", err.text);
+	return db;
+}
+
+static uint64_t
+put(struct kvlog *db, unsigned i)
+{
+	static const uint8_t value[500];
+	struct kvlog_receipt receipt = {0};
+
+	ck_assert_int_eq(
+	    kvlog_put(db, &i, sizeof i, value, sizeof value, NULL, &receipt),
+	    KVLOG_OK);
+	return receipt.seq;
+}
+
+START_TEST(without_a_thread_the_caller_keeps_the_interval)
+{
+	struct kvlog *db = open_store(KVLOG_DURABILITY_INTERVAL, 0);
+
+	for (unsigned i = 0; i < 40; i++) {
+		uint64_t seq = put(db, i);
+
+		ck_assert_uint_eq(kvlog_durable_seq(db), seq);
+	}
+	ck_assert_int_ge(refusals, 40);
+	ck_assert_int_eq(kvlog_close(db, NULL), KVLOG_OK);
+}
+END_TEST
+
+START_TEST(without_a_thread_the_caller_makes_segments_and_hints)
+{
+	struct kvlog *db = open_store(KVLOG_DURABILITY_NONE, 0);
+	struct kvlog_stats stats = {.size = sizeof stats};
+
+	for (unsigned i = 0; i < 200; i++)
+		(void)put(db, i);
+	ck_assert_int_gt(refusals, 0);
+	ck_assert_int_eq(kvlog_close(db, NULL), KVLOG_OK);
+	db = open_store(KVLOG_DURABILITY_NONE, 0);
+	ck_assert_int_eq(kvlog_stats_get(db, &stats), KVLOG_OK);
+	ck_assert_uint_eq(stats.record_count, 200);
+	ck_assert_uint_gt(stats.hint_count, 0);
+	ck_assert_uint_eq(stats.recovery, 0);
+	ck_assert_int_eq(kvlog_close(db, NULL), KVLOG_OK);
+}
+END_TEST
+
+START_TEST(without_threads_the_caller_fills_the_index)
+{
+	struct kvlog *db = open_store(KVLOG_DURABILITY_NONE, 1);
+	uint64_t count = 0;
+
+	for (unsigned i = 0; i < 300; i++)
+		(void)put(db, i);
+	ck_assert_int_eq(kvlog_close(db, NULL), KVLOG_OK);
+	refusals = 0;
+	db = open_store(KVLOG_DURABILITY_NONE, 8);
+	ck_assert_int_eq(refusals, 7);
+	ck_assert_int_eq(kvlog_count(db, &count), KVLOG_OK);
+	ck_assert_uint_eq(count, 300);
+	for (unsigned i = 0; i < 300; i++)
+		ck_assert_int_eq(kvlog_exists(db, &i, sizeof i), KVLOG_OK);
+	ck_assert_int_eq(kvlog_close(db, NULL), KVLOG_OK);
+}
+END_TEST
+
+/* One put in the midst of another one's sync, which does not cover it. */
+static struct kvlog *shared;
+static pthread_t second;
+
+static void *
+put_second(void *arg)
+{
+	(void)arg;
+	(void)put(shared, 2);
+	return NULL;
+}
+
+static int
+sync_slowly(int fd)
+{
+	static bool begun;
+
+	if (!begun) {
+		begun = true;
+		ck_assert_int_eq(
+		    pthread_create(&second, NULL, put_second, NULL), 0);
+		while (kvlog_last_seq(shared) < 2)
+			nanosleep(&(struct timespec){0, 100000}, NULL);
+	}
+	return os_real.sync(fd);
+}
+
+START_TEST(without_a_thread_each_caller_syncs_his_own_commit)
+{
+	shared = open_store(KVLOG_DURABILITY_INTERVAL, 0);
+	table.sync = sync_slowly;
+	ck_assert_uint_eq(put(shared, 1), 1);
+	pthread_join(second, NULL);
+	ck_assert_uint_eq(kvlog_last_seq(shared), 2);
+	ck_assert_uint_eq(kvlog_durable_seq(shared), 2);
+	ck_assert_int_eq(kvlog_close(shared, NULL), KVLOG_OK);
+}
+END_TEST
+
+/* What was refused once is tried again. */
+START_TEST(a_thread_that_can_be_had_later_takes_over)
+{
+	struct kvlog *db = open_store(KVLOG_DURABILITY_INTERVAL, 0);
+	uint64_t seq;
+
+	db->options.interval_ms = 2;
+	ck_assert_uint_eq(put(db, 1), kvlog_durable_seq(db));
+	ck_assert(!db->thread_runs);
+	table.thread_start = os_real.thread_start;
+	seq = put(db, 2);
+	ck_assert(db->thread_runs);
+	ck_assert_int_eq(kvlog_wait_durable(db, seq, 20000), KVLOG_OK);
+	ck_assert_int_eq(kvlog_close(db, NULL), KVLOG_OK);
+}
+END_TEST
+
+int
+main(void)
+{
+	Suite *suite = suite_create("store");
+	TCase *tc = tcase_create("store");
+
+	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_set_timeout(tc, 60);
+	tcase_add_test(tc, without_a_thread_the_caller_keeps_the_interval);
+	tcase_add_test(
+	    tc, without_a_thread_the_caller_makes_segments_and_hints);
+	tcase_add_test(tc, without_threads_the_caller_fills_the_index);
+	tcase_add_test(tc, without_a_thread_each_caller_syncs_his_own_commit);
+	tcase_add_test(tc, a_thread_that_can_be_had_later_takes_over);
+	suite_add_tcase(suite, tc);
+	return test_main(suite);
+}

@@ -2094,6 +2094,19 @@ START_TEST(the_note_of_a_segment_that_was_compacted_says_nothing)
 }
 END_TEST
 
+START_TEST(the_note_of_another_store_says_nothing)
+{
+	make_three();
+	m.store.uuid[0] ^= 1;
+	write_note(3, 1, 9999, 77);
+	m.store.uuid[0] ^= 1;
+	verify();
+	(void)expect_one(KVLOG_FINDING_LOCK, DIR_LOCK_NAME, 4096);
+	ck_assert_uint_eq(got.report.attested_seq, 9);
+	makelog_fini(&m);
+}
+END_TEST
+
 START_TEST(the_note_of_a_segment_that_is_lost_says_no_more)
 {
 	uint64_t salt, end;
@@ -2931,6 +2944,7 @@ main(void)
 	tcase_add_loop_test(tc, parts_with_other_links_or_none_are_told, 0, 2);
 	tcase_add_test(tc, a_lost_file_behind_a_missing_one_is_told);
 	tcase_add_loop_test(tc, keys_are_looked_for_in_what_is_left, 0, 2);
+	tcase_add_test(tc, the_note_of_another_store_says_nothing);
 	tcase_add_test(
 	    tc, the_note_of_a_segment_that_was_compacted_says_nothing);
 	tcase_add_loop_test(

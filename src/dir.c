@@ -199,6 +199,21 @@ dir_parse_name(const char *name, struct file *ret_file)
 }
 
 int
+dir_create_file(struct dir *dir, const char *name, int *ret_fd)
+{
+	int rc = os->open(dir->fd, name, OS_OPEN_CREATE, dir->mode, ret_fd);
+	struct file file;
+
+	dir_parse_name(name, &file);
+	if (rc != EEXIST || (file.kind != FILE_TMP && file.kind != FILE_SPARE))
+		return rc;
+	rc = os->unlink(dir->fd, name);
+	if (rc == 0)
+		rc = os->open(dir->fd, name, OS_OPEN_CREATE, dir->mode, ret_fd);
+	return rc;
+}
+
+int
 dir_rename(struct dir *dir, const char *from, const char *to)
 {
 	int rc = os->rename(dir->fd, from, to);

@@ -92,6 +92,10 @@ void file_list_fini(struct file_list *list);
  */
 void dir_tile(struct file_list *list, uint32_t *ret_last, uint32_t *ret_gap);
 
+/* Make a file for writing.  If its name is not one of the store's, what an
+ * interrupted attempt has left there goes.  0 or an errno value. */
+int dir_create_file(struct dir *dir, const char *name, int *ret_fd);
+
 /* Rename a file.  If the directory has no room for the name, not even on a
  * disk without any, the room that is kept for that is used. */
 int dir_rename(struct dir *dir, const char *from, const char *to);

@@ -356,12 +356,7 @@ create_file(struct hint_writer *w, struct kvlog_error *err)
 
 	snprintf(w->tmp, sizeof w->tmp, "%.*s.tmp",
 	    (int)(sizeof w->tmp - sizeof ".tmp"), w->name);
-	rc = os->open(w->dir->fd, w->tmp, OS_OPEN_CREATE, w->dir->mode, &w->fd);
-	if (rc == EEXIST) { /* of an interrupted attempt */
-		os->unlink(w->dir->fd, w->tmp);
-		rc = os->open(
-		    w->dir->fd, w->tmp, OS_OPEN_CREATE, w->dir->mode, &w->fd);
-	}
+	rc = dir_create_file(w->dir, w->tmp, &w->fd);
 	if (rc != 0)
 		return err_sys(err, rc, "create %s/%s", w->dir->path, w->tmp);
 	return KVLOG_OK;

@@ -308,10 +308,16 @@ store_unsynced_again(
 	return rc;
 }
 
+/* A warm page says meanwhile that a sync is under way, and then, before a link
+ * attests what is kept, how far it went. */
 static enum kvlog_status
-sync_kept(struct dir *dir, struct segset *set, struct recovery *r,
-    struct kvlog_error *err)
+sync_kept(struct dir *dir, struct control *control, struct segset *set,
+    struct recovery *r, struct kvlog_error *err)
 {
+	const struct segment *last = set->segments[set->count - 1];
+
+	if (r->warm)
+		(void)control_set_syncing(control, true);
 	for (size_t i = 0; i < set->count; i++) {
 		struct segment *seg = set->segments[i];
 		bool opened;
@@ -332,7 +338,11 @@ sync_kept(struct dir *dir, struct segset *set, struct recovery *r,
 		seg->synced = r->unclean || i + 1 < set->count;
 	}
 	r->state.durable = max_u64(r->state.durable, r->last_seq);
-	r->state.synced = r->state.position;
+	r->state.synced = control_pos(segment_number(last), segment_end(last));
+	if (r->warm) {
+		(void)control_set_synced(control, r->state.synced);
+		(void)control_set_syncing(control, false);
+	}
 	return KVLOG_OK;
 }
 
@@ -467,7 +477,6 @@ rewrite_unsynced(struct dir *dir, struct segset *set, struct recovery *r,
 			    : last->header.last_end,
 	    .last_seq = r->lost_seq,
 	};
-	os->unlink(dir->fd, REWRITE_NAME); /* of an interrupted attempt */
 	rc = os_draw(&header.set_id);
 	if (rc != 0)
 		return err_sys(
@@ -559,8 +568,8 @@ begin_segment(struct dir *dir, struct segset *set, struct recovery *r,
 }
 
 enum kvlog_status
-repair_log(struct dir *dir, struct hintset *hints, struct recovery *r,
-    uint64_t segment_size, struct kvlog_error *err)
+repair_log(struct dir *dir, struct control *control, struct hintset *hints,
+    struct recovery *r, uint64_t segment_size, struct kvlog_error *err)
 {
 	struct segset *set = hints->set;
 	enum kvlog_status st = KVLOG_OK;
@@ -574,7 +583,7 @@ repair_log(struct dir *dir, struct hintset *hints, struct recovery *r,
 		if (st == KVLOG_OK) /* some may cover what is replaced */
 			st = hintset_collect(hints, dir, &r->files, NULL, err);
 	} else if (st == KVLOG_OK && (r->unclean || r->doubtful))
-		st = sync_kept(dir, set, r, err);
+		st = sync_kept(dir, control, set, r, err);
 	if (st == KVLOG_OK)
 		st = remove_leftovers(dir, set, r, err);
 	if (st == KVLOG_OK)

@@ -13,8 +13,9 @@
  * what is kept and begin a new segment of at most segment_size bytes, in a
  * new range of sequence numbers, durable with its name.
  */
-enum kvlog_status repair_log(struct dir *dir, struct hintset *hints,
-    struct recovery *recovery, uint64_t segment_size, struct kvlog_error *err);
+enum kvlog_status repair_log(struct dir *dir, struct control *control,
+    struct hintset *hints, struct recovery *recovery, uint64_t segment_size,
+    struct kvlog_error *err);
 
 /* The size for the next plain segment of a store. */
 uint64_t repair_segment_size(const struct segset *set, uint64_t max_size);

@@ -254,8 +254,8 @@ segment_create(struct dir *dir, const char *name,
 	    header->kind == SEGMENT_PLAIN ? SEGMENT_DATA_OFF : header->end);
 	seg->last_seq = header->last_seq;
 
-	rc = os->open(dir->fd, name, in_place ? OS_OPEN_WRITE : OS_OPEN_CREATE,
-	    dir->mode, &seg->fd);
+	rc = in_place ? os->open(dir->fd, name, OS_OPEN_WRITE, 0, &seg->fd)
+		      : dir_create_file(dir, name, &seg->fd);
 	if (rc != 0) {
 		seg->fd = -1;
 		goto fail;

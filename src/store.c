@@ -210,7 +210,6 @@ create_first_segment(struct kvlog *db, struct kvlog_error *err)
 	st = dir_sync(&db->dir, err);
 	if (st != KVLOG_OK)
 		return st;
-	os->unlink(db->dir.fd, FIRST_NAME); /* of an interrupted attempt */
 	st = repair_new_segment(&db->dir,
 	    &(struct segment_plan){
 		.name = FIRST_NAME,
@@ -457,11 +456,8 @@ repair(struct kvlog *db, struct kvlog_error *err)
 	const struct recovery *r = &db->recovery;
 	enum kvlog_status st;
 
-	/* As around every sync; it is over when the page is made anew. */
-	if (r->warm && r->unclean)
-		(void)control_set_syncing(&db->control, true);
-	st = repair_log(
-	    &db->dir, &db->hints, &db->recovery, db->options.segment_size, err);
+	st = repair_log(&db->dir, &db->control, &db->hints, &db->recovery,
+	    db->options.segment_size, err);
 
 	/* A sync that failed here must not be tried again on the same pages
 	 * by the next opening. */

@@ -572,6 +572,8 @@ START_TEST(table_is_complete)
 		ck_assert_msg((row == 0) == (why_spared(k) != NULL),
 		    "%s has struck %" PRIu64 " times", simos_step_name(k), row);
 	}
+	/* A rollover is within other calls. */
+	columns[VICTIM_IN_ROLLOVER] += columns[VICTIM_IN_PUT];
 	for (unsigned c = 0; c < VICTIM_CALL_COUNT; c++)
 		ck_assert_msg(
 		    columns[c] > 0, "nothing has struck %s", names[c]);

@@ -58,7 +58,8 @@ make_file(const char *name)
 static enum kvlog_status
 repair(void)
 {
-	return repair_log(&f.dir, &f.hints, &f.r, MAKELOG_SIZE, &f.err);
+	return repair_log(
+	    &f.dir, &f.control, &f.hints, &f.r, MAKELOG_SIZE, &f.err);
 }
 
 static void
@@ -305,7 +306,8 @@ repair_script(void *arg)
 	(void)arg;
 	found_init(&g, true);
 	MAKELOG_OK(g.st);
-	MAKELOG_OK(repair_log(&g.dir, &g.hints, &g.r, MAKELOG_SIZE, NULL));
+	MAKELOG_OK(
+	    repair_log(&g.dir, &g.control, &g.hints, &g.r, MAKELOG_SIZE, NULL));
 	found_fini(&g);
 }
 

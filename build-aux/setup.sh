@@ -12,7 +12,7 @@
 
 kvlog_packages='build-essential pkg-config autoconf automake libtool check
 libxxhash-dev uthash-dev libisal-dev libjansson-dev mandoc python3
-db-util lmdb-utils'
+db-util lmdb-utils strace'
 
 kvlog_say()
 {

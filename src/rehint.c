@@ -128,11 +128,11 @@ covered_to(const struct verify *v, size_t i)
 }
 
 static enum kvlog_status
-make_hint(struct verify *v, size_t i, uint64_t from)
+make_hint(struct verify *v, size_t i, uint64_t from, uint64_t to)
 {
 	const struct verify_file *f = v->live[i];
 	const struct segment_link *seal = verify_seal(v, i);
-	struct hint_source source = {.from = from, .to = f->end};
+	struct hint_source source = {.from = from, .to = to};
 	uint64_t max_seq = v->attested;
 	struct hint *hint = NULL;
 	struct segment *seg;
@@ -154,19 +154,33 @@ make_hint(struct verify *v, size_t i, uint64_t from)
 	return st;
 }
 
+/* Where the records of live file i end that count: a hint of what stands
+ * behind a torn end would bring it back. */
+static uint64_t
+log_end(const struct verify *v, size_t i)
+{
+	const struct verify_file *f = v->live[i];
+
+	if (!v->report->torn || f->id.last < v->report->end_segment)
+		return f->end;
+	if (f->id.last > v->report->end_segment)
+		return 0;
+	return min_u64(f->end, v->report->end_offset);
+}
+
 static enum kvlog_status
 make_missing(struct verify *v)
 {
 	enum kvlog_status st = KVLOG_OK;
 
 	for (size_t i = 0; i < v->live_count && st == KVLOG_OK; i++) {
-		uint64_t from = covered_to(v, i), end = v->live[i]->end;
+		uint64_t from = covered_to(v, i), end = log_end(v, i);
 		bool last = i + 1 == v->live_count;
 
 		/* The end of the active one is read faster than its hint.  It
 		 * may be nearer than hints reach, where records are lost. */
 		if (from < end && end - from > (last ? TAIL : 0))
-			st = make_hint(v, i, from);
+			st = make_hint(v, i, from, end);
 	}
 	return st;
 }

@@ -15,6 +15,7 @@
 #include "files.h"
 #include "rng.h"
 
+#include <fcntl.h>
 #include <signal.h>
 
 #if defined __SANITIZE_ADDRESS__ || defined __SANITIZE_THREAD__
@@ -27,8 +28,11 @@
 
 static const char *current = "nothing";
 static unsigned version;
+static const uint8_t *input;
+static size_t input_len;
 
-/* A fault has no other way to say what led to it. */
+/* A fault has no other way to say what led to it; FUZZ_SAVE names a file that
+ * shall hold it. */
 static void
 say_where(int number)
 {
@@ -36,8 +40,14 @@ say_where(int number)
 	int len = snprintf(
 	    text, sizeof text, "replay: %s, version %u\n", current, version);
 
+	const char *path = getenv("FUZZ_SAVE");
+	int fd;
+
 	if (len > 0)
 		(void)!write(STDERR_FILENO, text, (size_t)len);
+	fd = path != NULL ? open(path, O_WRONLY | O_CREAT | O_TRUNC, 0666) : -1;
+	if (fd >= 0)
+		(void)!write(fd, input, input_len);
 	(void)signal(number, SIG_DFL);
 	(void)raise(number);
 }
@@ -74,6 +84,14 @@ change(struct rng *rng, uint8_t *bytes, size_t len)
 }
 
 static void
+try(const uint8_t *bytes, size_t len)
+{
+	input = bytes;
+	input_len = len;
+	(void)LLVMFuzzerTestOneInput(bytes, len);
+}
+
+static void
 replay(const char *path, unsigned changed_count)
 {
 	struct rng rng;
@@ -84,12 +102,11 @@ replay(const char *path, unsigned changed_count)
 	FUZZ_CHECK(changed != NULL);
 	current = path;
 	version = 0;
-	(void)LLVMFuzzerTestOneInput(bytes, len);
+	try(bytes, len);
 	rng_init(&rng, len);
 	for (version = 1; version <= changed_count; version++) {
 		memcpy(changed, bytes, len);
-		(void)LLVMFuzzerTestOneInput(
-		    changed, change(&rng, changed, len));
+		try(changed, change(&rng, changed, len));
 	}
 	free(changed);
 	free(bytes);

@@ -248,7 +248,7 @@ struct kvlog_receipt {
  *   KVLOG_CONFLICT  the condition does not hold; nothing was written
  *   KVLOG_INVAL     key_len is 0 or an option is unknown
  *   KVLOG_TOOBIG    key_len or value_len is over its limit
- *   KVLOG_NOSPACE   the disk is full; nothing was written
+ *   KVLOG_NOSPACE   the disk is full; nothing was written (but see KVLOG_IO)
  *   KVLOG_NOMEM     nothing was written
  *   KVLOG_READONLY  the handle was opened for reading
  *   KVLOG_CORRUPT   the present record of this key is damaged and the write

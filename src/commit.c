@@ -89,6 +89,9 @@ store_commit(struct log *log, const struct record *recs, size_t count,
 
 	assert(size <= log_room(seg));
 	rc = control_set_intent(log->control, start + size);
+	if (rc != 0) /* nothing is stored yet */
+		return err_sys(
+		    err, rc, "write to %s/%s", log->dir->path, DIR_LOCK_NAME);
 	for (size_t i = 0; i < count && rc == 0; i++) {
 		rc = store_record(
 		    seg, off, &recs[i], i == 0 ? first_word : NULL);

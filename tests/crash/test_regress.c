@@ -1206,6 +1206,25 @@ START_TEST(a_reader_calls_durable_what_a_power_loss_leaves)
 }
 END_TEST
 
+/*
+ * Where a store can fail, as each needs new space (btrfs, ZFS), a full disk
+ * that refused the first word of a commit broke the handle, though nothing had
+ * been stored.
+ */
+START_TEST(a_commit_that_is_refused_before_it_begins_breaks_nothing)
+{
+	simos_set_fs(OS_FS_COW);
+	must_open(KVLOG_OPEN_CREATE);
+	MAKELOG_OK(put_number(0, KVLOG_DURABILITY_COMMIT));
+	simos_fail(SIMOS_STORE_WORD, 1, ENOSPC, false);
+	ck_assert_int_eq(put_number(1, KVLOG_DURABILITY_COMMIT), KVLOG_NOSPACE);
+	ck_assert_uint_eq(count_numbers(2), 1);
+	MAKELOG_OK(put_number(1, KVLOG_DURABILITY_COMMIT));
+	ck_assert_uint_eq(count_numbers(2), 2);
+	close_store();
+}
+END_TEST
+
 int
 main(void)
 {
@@ -1229,6 +1248,8 @@ main(void)
 	tcase_add_test(
 	    full, a_full_disk_does_not_keep_a_closed_store_from_opening);
 	tcase_add_loop_test(full, a_reserve_that_was_cut_is_not_used, 0, 8);
+	tcase_add_test(
+	    full, a_commit_that_is_refused_before_it_begins_breaks_nothing);
 	tcase_add_test(damage, want_of_memory_ends_a_walk_over_damage);
 	tcase_add_test(
 	    damage, a_key_whose_header_is_damaged_can_be_put_but_not_deleted);

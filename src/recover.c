@@ -277,6 +277,20 @@ page_fits_files(const struct recoverer *rec, struct control_state *state)
 	return false;
 }
 
+/*
+ * Whether the log goes on behind the page's position: then the page is older
+ * than the log, though it is of this boot.  A file system that failed and was
+ * mounted again may have kept what was synced, and the page was not.  What a
+ * killed writer was storing is not meant.  Who lives may be writing now.
+ */
+static bool
+page_is_outrun(const struct recoverer *rec, const struct control_state *state)
+{
+	return (rec->control->writer || !control_writer_lives(rec->control)) &&
+	       segment_has_record(rec->set->segments[rec->tiled - 1], rec->dir,
+		   max_u64(control_pos_off(state->position), state->intent));
+}
+
 /* Whether the page speaks of a file behind the gap: then nothing before that
  * file was lost, but the missing one. */
 static bool
@@ -318,7 +332,7 @@ find_files(struct recoverer *rec, bool page_valid,
 	}
 	if (control_read(rec->control, &after) &&
 	    before->generation == after.generation &&
-	    page_fits_files(rec, &after)) {
+	    page_fits_files(rec, &after) && !page_is_outrun(rec, &after)) {
 		rec->r->state = after;
 		rec->r->warm = true;
 		rec->r->doubtful = after.syncing != 0;

@@ -256,6 +256,12 @@ bool segment_search_ok(struct segment_search *search, const struct segment *seg,
 void segment_search_fini(struct segment_search *search);
 
 /*
+ * Whether a valid record stands at off, of a file that nobody writes to.  By
+ * pread; what cannot be read is none.
+ */
+bool segment_has_record(struct segment *seg, struct dir *dir, uint64_t off);
+
+/*
  * Scanning: read records from the file, not from the mapping, so that
  * unreadable media are an error code and not a signal.
  */

@@ -582,7 +582,17 @@ page_fits(struct verify *v)
 		state->active_salt != last->header.salt))
 		return false;
 	state->position = control_pos(segment_number(last), SEGMENT_DATA_OFF);
+	state->intent = 0;
 	return true;
+}
+
+/* Whether the log goes on behind the page's position: the page is stale then,
+ * though of this boot; see recover.c. */
+static bool
+is_outrun(struct verify *v)
+{
+	return segment_has_record(v->live[v->live_count - 1]->seg, &v->dir,
+	    max_u64(control_pos_off(v->state.position), v->state.intent));
 }
 
 static enum kvlog_status
@@ -631,6 +641,8 @@ verify_list(struct verify *v)
 	v->warm = valid && was_valid && before.generation == after.generation &&
 		  page_fits(v);
 	v->report->live = lives || control_writer_lives(&v->control);
+	if (v->warm && !v->report->live && is_outrun(v))
+		v->warm = false;
 	/* A listing beside a writer may be of two moments. */
 	return v->report->live && !v->warm ? KVLOG_BUSY : KVLOG_OK;
 }

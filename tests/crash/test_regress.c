@@ -1207,6 +1207,41 @@ START_TEST(a_reader_calls_durable_what_a_power_loss_leaves)
 END_TEST
 
 /*
+ * A file system failed, and was mounted again in the same boot: it had kept
+ * what was synced, but not the last stores into the control page, which is
+ * never synced.  The page was believed, and what lay behind its position was
+ * lost, though reported durable.  _i: how many commits it is behind.
+ */
+START_TEST(an_old_page_of_this_boot_is_not_believed)
+{
+	const unsigned count = 10;
+	uint8_t page[4096] = {0};
+
+	must_open(KVLOG_OPEN_CREATE);
+	for (unsigned i = 0; i < count; i++) {
+		const uint8_t *bytes = NULL;
+		uint64_t size = 0;
+
+		MAKELOG_OK(put_number(i, KVLOG_DURABILITY_COMMIT));
+		if (i + 1 + (unsigned)_i != count)
+			continue;
+		ck_assert(simos_peek(STORE "/kvlog.lock", &bytes, &size));
+		memcpy(page, bytes, sizeof page);
+	}
+	kill_process();
+	simos_poke(STORE "/kvlog.lock", 0, page, sizeof page);
+	must_open(KVLOG_OPEN_READONLY);
+	ck_assert_uint_eq(count_numbers(count), count);
+	close_store();
+	ck_assert_int_eq(kvlog_verify(STORE, NULL, NULL, &err), KVLOG_OK);
+	must_open(0);
+	ck_assert_uint_eq(count_numbers(count), count);
+	ck_assert_uint_eq(get_stats().recovery & BAD_BITS, 0);
+	close_store();
+}
+END_TEST
+
+/*
  * Where a store can fail, as each needs new space (btrfs, ZFS), a full disk
  * that refused the first word of a commit broke the handle, though nothing had
  * been stored.
@@ -1248,6 +1283,8 @@ main(void)
 	tcase_add_test(
 	    full, a_full_disk_does_not_keep_a_closed_store_from_opening);
 	tcase_add_loop_test(full, a_reserve_that_was_cut_is_not_used, 0, 8);
+	tcase_add_loop_test(
+	    repair, an_old_page_of_this_boot_is_not_believed, 0, 10);
 	tcase_add_test(
 	    full, a_commit_that_is_refused_before_it_begins_breaks_nothing);
 	tcase_add_test(damage, want_of_memory_ends_a_walk_over_damage);

@@ -1161,8 +1161,11 @@ START_TEST(hints_of_a_large_segment_are_made_in_steps)
 	ops[0].value = calloc(much, 1);
 	ck_assert_ptr_nonnull(ops[0].value);
 	MAKELOG_OK(commit(ops, 1, false));
+	ops[0].key = "m"; /* begins a segment */
+	ops[0].key_len = 1;
+	ops[0].value_len = 5000;
+	MAKELOG_OK(commit(ops, 1, false));
 	free((void *)(uintptr_t)ops[0].value);
-	MAKELOG_OK(put("a", 5000)); /* begins a segment */
 	MAKELOG_OK(put("b", 1));
 	big = segment_number(lg->active);
 	for (unsigned i = 0; i < 30000; i++) {

@@ -747,14 +747,33 @@ START_TEST(a_warm_page_says_where_the_log_ends)
 	puts_to(4);
 	/* 3 and 4 were stored but not published, by a writer that died. */
 	state = page_at(1, offs[3], m.seg->header.salt);
+	state.intent = m.off;
 	makelog_end(&m);
 	make_page(&state, NULL);
 	find();
-	expect_log(1, offs[3], 2, 0);
+	expect_log(1, offs[3], 2, KVLOG_RECOVERY_CRASH);
 	ck_assert(f.r.warm);
-	ck_assert(!f.r.unclean);
+	ck_assert(f.r.unclean);
 	ck_assert_uint_eq(f.r.state.generation, 5);
 	ck_assert_uint_eq(f.r.first_seq, 3);
+	finish();
+}
+END_TEST
+
+/* One that says that the log ended, where it goes on, is older: the file system
+ * failed, and was mounted again, perhaps. */
+START_TEST(a_page_that_the_log_has_outrun_is_stale)
+{
+	struct control_state state;
+
+	begin();
+	puts_to(4);
+	state = page_at(1, _i < 4 ? offs[_i + 1] : m.off, m.seg->header.salt);
+	makelog_end(&m);
+	make_page(&state, NULL);
+	find();
+	ck_assert_int_eq(f.r.warm, _i == 4);
+	ck_assert_uint_eq(f.r.last_seq, 4);
 	finish();
 }
 END_TEST
@@ -1499,6 +1518,7 @@ main(void)
 
 	tc = makelog_case(suite, "page");
 	tcase_add_test(tc, a_warm_page_says_where_the_log_ends);
+	tcase_add_loop_test(tc, a_page_that_the_log_has_outrun_is_stale, 0, 5);
 	tcase_add_loop_test(tc, a_warm_page_attests_a_missing_segment, 0, 2);
 	tcase_add_test(tc, a_warm_page_with_an_intent_ends_the_segment);
 	tcase_add_test(tc, bad_bytes_below_a_warm_position_are_damage);

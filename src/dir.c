@@ -35,6 +35,7 @@ dir_open(struct dir *ret_dir, const char *path, unsigned mode,
 		return err_set(err, KVLOG_NOMEM, 0, "open %s", path);
 	memcpy(ret_dir->path, path, path_len + 1);
 	ret_dir->mode = mode;
+	ret_dir->name_reserve_used = false;
 
 	rc = os->open_dir(path, &ret_dir->fd);
 	if (rc != 0) {
@@ -218,8 +219,10 @@ dir_rename(struct dir *dir, const char *from, const char *to)
 {
 	int rc = os->rename(dir->fd, from, to);
 
-	if (rc == ENOSPC && os->unlink(dir->fd, DIR_NAME_RESERVE_NAME) == 0)
+	if (rc == ENOSPC && os->unlink(dir->fd, DIR_NAME_RESERVE_NAME) == 0) {
+		dir->name_reserve_used = true;
 		rc = os->rename(dir->fd, from, to);
+	}
 	return rc;
 }
 

@@ -23,7 +23,8 @@
 
 struct dir {
 	int fd;
-	char *path;    /* as the user gave it, for messages */
+	bool name_reserve_used; /* by dir_rename(); to be made anew */
+	char *path;             /* as the user gave it, for messages */
 	unsigned mode; /* of new files; of directories with x where r is */
 };
 

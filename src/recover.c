@@ -278,17 +278,18 @@ page_fits_files(const struct recoverer *rec, struct control_state *state)
 }
 
 /*
- * Whether the log goes on behind the page's position: then the page is older
- * than the log, though it is of this boot.  A file system that failed and was
- * mounted again may have kept what was synced, and the page was not.  What a
- * killed writer was storing is not meant.  Who lives may be writing now.
+ * Whether the log goes on at the page's position: then the page is older than
+ * the log, though it is of this boot.  A file system that failed and was
+ * mounted again may have kept what was synced, and the page was not.  (Or a
+ * writer was killed between a commit's first word, which it stores last, and
+ * the position: that commit is adopted.)  Who lives may be writing now.
  */
 static bool
 page_is_outrun(const struct recoverer *rec, const struct control_state *state)
 {
 	return (rec->control->writer || !control_writer_lives(rec->control)) &&
 	       segment_has_record(rec->set->segments[rec->tiled - 1], rec->dir,
-		   max_u64(control_pos_off(state->position), state->intent));
+		   control_pos_off(state->position));
 }
 
 /* Whether the page speaks of a file behind the gap: then nothing before that
@@ -707,6 +708,15 @@ judge_link(struct recoverer *rec, struct verdict *v, size_t i)
 		return judge_bad(rec, v, i - 1, rec->surveys[i - 1].end,
 		    rec->surveys[i - 1].end, expected);
 	}
+	/* It alone may know that prev was cut, and where: a writer waits until
+	 * it can be read. */
+	if (seg->head_unreadable && rec->control->writable)
+		return err_set_at(rec->err, KVLOG_IO, segment_number(seg),
+		    SEGMENT_LINK_OFF,
+		    "%s/%s cannot be read from offset %" PRIu64
+		    " on; open the store read-only to save what can be read, "
+		    "or copy it to a good disk",
+		    rec->dir->path, seg->name, (uint64_t)SEGMENT_LINK_OFF);
 	/* What the link would have said of prev. */
 	if (prev->header.kind == SEGMENT_PLAIN) {
 		atomic_store(&prev->end, rec->surveys[i - 1].end);
@@ -819,7 +829,7 @@ judge_unreadable_copy(struct recoverer *rec)
 	size_t first = rec->tiled - 1;
 
 	while (first > 0 &&
-	       rec->set->segments[first - 1]->last_seq > rec->r->state.durable)
+	       recovery_may_be_unsynced(rec->r, rec->set->segments[first - 1]))
 		first--;
 	unreadable = unreadable_from(rec, first);
 	if (unreadable == NULL)
@@ -1069,6 +1079,16 @@ recover_find(struct dir *dir, const struct control *control,
 		close_files(&rec);
 		os->sleep_ns(TRY_PAUSE_NS);
 	}
+}
+
+bool
+recovery_may_be_unsynced(const struct recovery *r, const struct segment *seg)
+{
+	/* A mark, which has no number, may follow the last commit. */
+	return seg->last_seq > r->state.durable ||
+	       (r->state.synced != 0 &&
+		   control_pos(segment_number(seg), segment_end(seg)) >
+		       r->state.synced);
 }
 
 void

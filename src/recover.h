@@ -54,6 +54,11 @@ struct recovery {
 enum kvlog_status recover_find(struct dir *dir, const struct control *control,
     struct hintset *hints, struct recovery *ret, struct kvlog_error *err);
 
+/* Whether there may be bytes in a segment that no sync has covered, as the page
+ * knows it. */
+bool recovery_may_be_unsynced(
+    const struct recovery *recovery, const struct segment *seg);
+
 void recovery_fini(struct recovery *recovery);
 
 /* A line for people about what was found. */

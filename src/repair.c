@@ -69,7 +69,8 @@ make_reserve_file(struct dir *dir, const char *name, uint64_t size)
 	int fd, rc;
 
 	rc = os->stat_name(dir->fd, name, &st);
-	if (rc == 0 && repair_reserve_fits(&st) && st.allocated >= st.size)
+	if (rc == 0 && repair_reserve_fits(&st) && st.size >= size &&
+	    st.allocated >= st.size)
 		return 0;
 	if (rc == 0)
 		rc = os->unlink(dir->fd, name);
@@ -93,6 +94,7 @@ make_name_reserve(struct dir *dir)
 	struct os_stat st;
 	int fd, rc = os->stat_name(dir->fd, DIR_NAME_RESERVE_NAME, &st);
 
+	dir->name_reserve_used = false;
 	if (rc != ENOENT)
 		return rc;
 	rc = os->open(
@@ -453,7 +455,7 @@ rewrite_unsynced(struct dir *dir, struct segset *set, struct recovery *r,
 	 * is copied again, under another name. */
 	while (first > 0 && last->header.kind == SEGMENT_PLAIN &&
 	       set->segments[first - 1]->header.kind == SEGMENT_PLAIN &&
-	       set->segments[first - 1]->last_seq > r->state.durable)
+	       recovery_may_be_unsynced(r, set->segments[first - 1]))
 		first--;
 	head = set->segments[first];
 	if (head->link_ok)
@@ -576,6 +578,11 @@ repair_log(struct dir *dir, struct control *control, struct hintset *hints,
 
 	/* A name that makes others superfluous may not be durable yet: an
 	 * earlier repair was stopped behind its rename. */
+	if (r->doubtful) {
+		/* A change makes the directory dirty again. */
+		(void)os->unlink(dir->fd, DIR_NAME_RESERVE_NAME);
+		(void)make_name_reserve(dir);
+	}
 	if (has_leftovers(set, r) || r->unclean || r->doubtful)
 		st = dir_sync(dir, err);
 	if (st == KVLOG_OK && r->poisoned) {

@@ -180,7 +180,8 @@ enum kvlog_status
 log_reserve_room(
     struct log *log, uint64_t size, bool only_deletes, struct kvlog_error *err)
 {
-	if (log->reserve_used && !only_deletes) {
+	if ((log->reserve_used || log->dir->name_reserve_used) &&
+	    !only_deletes) {
 		int rc = repair_make_reserve(log->dir, log->segment_size);
 
 		if (rc != 0)

@@ -461,9 +461,11 @@ repair(struct kvlog *db, struct kvlog_error *err)
 
 	/* A sync that failed here must not be tried again on the same pages
 	 * by the next opening. */
-	if (r->sync_failed)
-		(void)control_format_poisoned(&db->control,
-		    r->warm || r->poisoned ? r->state.durable : r->attested);
+	if (r->sync_failed && r->warm) /* in one word, as a kill may come */
+		(void)control_set_poison(&db->control);
+	else if (r->sync_failed)
+		(void)control_format_poisoned(
+		    &db->control, r->poisoned ? r->state.durable : r->attested);
 	return st;
 }
 

@@ -210,8 +210,12 @@ log_sync_mark(struct log *log, struct kvlog_error *err)
 	enum kvlog_status st;
 
 	pthread_mutex_lock(&log->sync_lock);
-	plan_sync(log, &plan, ARRAY_LEN(plan.sealed), true);
-	st = run_sync(log, &plan, err);
+	if (atomic_load(&log->broken)) {
+		st = log_broken(log, err);
+	} else {
+		plan_sync(log, &plan, ARRAY_LEN(plan.sealed), true);
+		st = run_sync(log, &plan, err);
+	}
 	pthread_mutex_unlock(&log->sync_lock);
 	return st;
 }

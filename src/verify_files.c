@@ -582,17 +582,16 @@ page_fits(struct verify *v)
 		state->active_salt != last->header.salt))
 		return false;
 	state->position = control_pos(segment_number(last), SEGMENT_DATA_OFF);
-	state->intent = 0;
 	return true;
 }
 
-/* Whether the log goes on behind the page's position: the page is stale then,
+/* Whether the log goes on at the page's position: the page is stale then,
  * though of this boot; see recover.c. */
 static bool
 is_outrun(struct verify *v)
 {
 	return segment_has_record(v->live[v->live_count - 1]->seg, &v->dir,
-	    max_u64(control_pos_off(v->state.position), v->state.intent));
+	    control_pos_off(v->state.position));
 }
 
 static enum kvlog_status

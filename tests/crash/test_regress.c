@@ -9,9 +9,11 @@
 #include "config.h"
 
 #include "bytes.h"
+#include "commit.h"
 #include "makelog.h"
 #include "store.h"
 #include "sum.h"
+#include "sync.h"
 
 #include <errno.h>
 #include <sys/mman.h>
@@ -242,6 +244,7 @@ START_TEST(a_sync_that_failed_in_a_repair_is_not_tried_again)
 END_TEST
 
 static unsigned failed_sync_puts, failed_sync_nth;
+static enum simos_kind failed_sync_kind;
 
 static void
 failing_sync_script(void *arg)
@@ -250,7 +253,7 @@ failing_sync_script(void *arg)
 	must_open(KVLOG_OPEN_CREATE);
 	for (unsigned i = 0; i < failed_sync_puts; i++)
 		MAKELOG_OK(put_number(i, KVLOG_DURABILITY_NONE));
-	simos_fail(SIMOS_SYNC, failed_sync_nth, EIO, false);
+	simos_fail(failed_sync_kind, failed_sync_nth, EIO, false);
 	ck_assert_int_eq(kvlog_sync(db), KVLOG_BROKEN);
 }
 
@@ -260,14 +263,15 @@ failing_sync_script(void *arg)
  * kernel by then took for clean, and called them durable; a power loss then
  * took them.  _i: with one segment, or several of which the first or the second
  * is not synced; with a boot id or without, where the next opening recovers as
- * after a crash.
+ * after a crash; last, of the directory, whose names were forgotten likewise.
  */
 START_TEST(a_writer_killed_behind_a_failed_sync_leaves_a_doubt)
 {
-	const bool boot_id = _i / 3 == 0;
+	const bool boot_id = _i / 3 != 1;
 
-	failed_sync_puts = _i % 3 == 0 ? 3 : 20;
+	failed_sync_puts = _i % 3 == 0 && _i < 6 ? 3 : 20;
 	failed_sync_nth = _i % 3 == 2 ? 2 : 1;
+	failed_sync_kind = _i < 6 ? SIMOS_SYNC : SIMOS_SYNC_DIR;
 	for (uint64_t seed = 1; seed <= 30; seed++) {
 		uint64_t step;
 
@@ -277,7 +281,8 @@ START_TEST(a_writer_killed_behind_a_failed_sync_leaves_a_doubt)
 
 		struct simos_state *base = simos_save();
 		ck_assert(!simos_run(failing_sync_script, NULL));
-		for (step = simos_steps(); simos_step_kind(step) != SIMOS_SYNC;)
+		for (step = simos_steps();
+		     simos_step_kind(step) != failed_sync_kind;)
 			ck_assert_uint_gt(step--, 1);
 		simos_restore(base);
 		simos_stop_at(step + 1, 0);
@@ -298,6 +303,96 @@ START_TEST(a_writer_killed_behind_a_failed_sync_leaves_a_doubt)
 		    "seed %" PRIu64 ": %s", seed, get_stats().recovery_text);
 		close_store();
 		simos_state_free(base);
+	}
+}
+END_TEST
+
+static void
+open_failing_script(void *arg)
+{
+	(void)arg;
+	simos_fail(SIMOS_SYNC, 1, EIO, false);
+	(void)try_open(0, KVLOG_SEGMENT_SIZE_MIN);
+}
+
+/*
+ * A sync failed in a repair, and the process was killed while it made the page
+ * anew to say so: for a while the page said nothing.
+ */
+START_TEST(a_repair_killed_while_it_tells_leaves_a_doubt)
+{
+	const unsigned count = 3;
+	uint64_t step, last, tried = 0;
+
+	for (uint64_t seed = 1; seed <= 10; seed++) {
+		struct simos_state *base;
+
+		simos_fini();
+		simos_init(seed);
+		must_open(KVLOG_OPEN_CREATE);
+		for (unsigned i = 0; i < count; i++)
+			MAKELOG_OK(put_number(i, KVLOG_DURABILITY_NONE));
+		/* Killed in the midst of a commit. */
+		ck_assert_int_eq(control_set_intent(&db->control, 7800), 0);
+		kill_process();
+		base = simos_save();
+		ck_assert(!simos_run(open_failing_script, NULL));
+		last = simos_steps();
+		for (step = 1; simos_step_kind(step) != SIMOS_SYNC; step++)
+			ck_assert_uint_lt(step, last);
+		for (; step <= last; step++, tried++) {
+			simos_restore(base);
+			simos_stop_at(step, 0);
+			ck_assert(simos_run(open_failing_script, NULL));
+			simos_fail_clear();
+			kill_process();
+			must_open(0);
+			close_store();
+			kill_process();
+			simos_power_loss(SIMOS_LOSS_NONE, 1);
+			must_open(0);
+			ck_assert_msg(count_numbers(count) == count,
+			    "seed %" PRIu64 ", step %" PRIu64 ": %s", seed,
+			    step, get_stats().recovery_text);
+			close_store();
+			kill_process();
+		}
+		simos_state_free(base);
+	}
+	ck_assert_uint_gt(tried, 30);
+}
+END_TEST
+
+/*
+ * The last thing in a sealed segment was a mark, which has no number, and its
+ * sync failed: the segment counted as durable and was not copied, so that a
+ * power loss took the mark, and the store was called damaged.
+ */
+START_TEST(a_mark_whose_sync_failed_is_copied_too)
+{
+	for (uint64_t seed = 1; seed <= 20; seed++) {
+		simos_fini();
+		simos_init(seed);
+		must_open(KVLOG_OPEN_CREATE);
+		for (unsigned i = 0; i < 2; i++)
+			MAKELOG_OK(put_number(i, KVLOG_DURABILITY_COMMIT));
+		MAKELOG_OK(log_mark(&db->log, false, NULL));
+		for (unsigned i = 2; i < 6; i++)
+			MAKELOG_OK(put_number(i, KVLOG_DURABILITY_NONE));
+		simos_fail(SIMOS_SYNC, 1, EIO, false);
+		ck_assert_int_eq(kvlog_sync(db), KVLOG_BROKEN);
+		simos_fail_clear();
+		kill_process();
+		must_open(0);
+		ck_assert_uint_eq(count_numbers(6), 6);
+		MAKELOG_OK(put_number(6, KVLOG_DURABILITY_COMMIT));
+		kill_process();
+		simos_power_loss(SIMOS_LOSS_NONE, 1);
+		must_open(0);
+		ck_assert_uint_eq(count_numbers(7), 7);
+		ck_assert_msg((get_stats().recovery & BAD_BITS) == 0,
+		    "seed %" PRIu64 ": %s", seed, get_stats().recovery_text);
+		close_store();
 	}
 }
 END_TEST
@@ -1276,7 +1371,9 @@ main(void)
 	tcase_add_test(
 	    repair, a_sync_that_failed_in_a_repair_is_not_tried_again);
 	tcase_add_loop_test(
-	    repair, a_writer_killed_behind_a_failed_sync_leaves_a_doubt, 0, 6);
+	    repair, a_writer_killed_behind_a_failed_sync_leaves_a_doubt, 0, 7);
+	tcase_add_test(repair, a_repair_killed_while_it_tells_leaves_a_doubt);
+	tcase_add_test(repair, a_mark_whose_sync_failed_is_copied_too);
 	tcase_add_test(
 	    repair, a_repair_killed_behind_a_failed_sync_leaves_a_doubt);
 	tcase_add_test(repair, a_mark_without_a_sync_ends_nothing_later);

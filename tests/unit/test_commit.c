@@ -1248,6 +1248,26 @@ START_TEST(a_link_is_evidence_when_it_is_durable)
 }
 END_TEST
 
+/* The background thread's mark may wait for a sync that then fails: it must not
+ * try again what that one could not write. */
+START_TEST(a_mark_is_not_synced_when_a_sync_has_failed)
+{
+	uint64_t before, syncs;
+
+	open_store();
+	MAKELOG_OK(put("a", 1));
+	before = durable();
+	simos_fail(SIMOS_SYNC, 1, EIO, false);
+	ck_assert_int_eq(log_sync(lg, receipt.seq, &err), KVLOG_BROKEN);
+	simos_fail_clear();
+	syncs = simos_count(SIMOS_SYNC);
+	ck_assert_int_eq(log_sync_mark(lg, &err), KVLOG_BROKEN);
+	ck_assert_uint_eq(simos_count(SIMOS_SYNC), syncs);
+	ck_assert_uint_eq(durable(), before);
+	(void)kvlog_close(db, &err);
+}
+END_TEST
+
 /* A hint is a cache: that it cannot be written harms nobody. */
 START_TEST(a_hint_that_fails_is_not_tried_again)
 {
@@ -1469,6 +1489,7 @@ main(void)
 
 	tc = makelog_case(suite, "marks_and_hints");
 	tcase_add_test(tc, a_mark_says_what_is_durable);
+	tcase_add_test(tc, a_mark_is_not_synced_when_a_sync_has_failed);
 	tcase_add_test(tc, a_hint_waits_for_durable_evidence);
 	tcase_add_test(tc, hints_of_a_large_segment_are_made_in_steps);
 	tcase_add_test(tc, a_hint_ends_where_durable_evidence_does);

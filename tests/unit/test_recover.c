@@ -741,14 +741,17 @@ page_at(uint32_t number, uint64_t off, uint64_t salt)
 
 START_TEST(a_warm_page_says_where_the_log_ends)
 {
+	static const uint8_t zeros[8];
 	struct control_state state;
 
 	begin();
 	puts_to(4);
-	/* 3 and 4 were stored but not published, by a writer that died. */
+	/* 3 and 4 were being stored by a writer that died, the first word,
+	 * which comes last, not yet. */
 	state = page_at(1, offs[3], m.seg->header.salt);
 	state.intent = m.off;
 	makelog_end(&m);
+	makelog_poke(ONE, offs[3], zeros, sizeof zeros);
 	make_page(&state, NULL);
 	find();
 	expect_log(1, offs[3], 2, KVLOG_RECOVERY_CRASH);
@@ -806,6 +809,7 @@ END_TEST
 
 START_TEST(a_warm_page_with_an_intent_ends_the_segment)
 {
+	static const uint8_t zeros[8];
 	struct control_state state;
 
 	begin();
@@ -813,6 +817,7 @@ START_TEST(a_warm_page_with_an_intent_ends_the_segment)
 	state = page_at(1, offs[3], m.seg->header.salt);
 	state.intent = offs[3] + LEN;
 	makelog_end(&m);
+	makelog_poke(ONE, offs[3], zeros, sizeof zeros); /* stored last */
 	make_page(&state, NULL);
 	find();
 	expect_log(1, offs[3], 2, CRASH);

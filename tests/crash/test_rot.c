@@ -31,6 +31,7 @@
  * KVLOG_DAMAGE_SECONDS=n   random stores with up to two damages, so long
  * KVLOG_DAMAGE_ALL=1       all cases of the fixed stores, not a part of them
  * KVLOG_SEED=n             begins the random ones
+ * KVLOG_DAMAGE_CASE=text   only those whose description has it
  * KVLOG_DAMAGE_SHOW=1      records and answers where these are wrong
  */
 #include "config.h"
@@ -316,15 +317,28 @@ add_cut(size_t record, bool silent)
 	hit.cuts[hit.cut_count++] = (struct cut){record, silent};
 }
 
-/* Within a group of bad places too: commits of which only values are hit
- * count. */
+/*
+ * Before a group of bad places, s being the last number before it, and within:
+ * commits of which only values are hit count.  A log that goes on to a place
+ * has reached the commit before it, and ends there in silence if nothing
+ * attests more.
+ */
 static void
-add_cuts(size_t group, size_t part, size_t end, bool silent)
+add_cuts(size_t group, size_t part, size_t end, uint64_t s)
 {
-	add_cut(group, silent);
-	for (size_t i = part; i < end; i++)
-		if (i != group && is_hit(&map.records[i]))
-			add_cut(i, silent);
+	uint64_t seq = s; /* of the commit that stands before */
+
+	add_cut(group, hit.attested <= s);
+	for (size_t i = group; i < end; i++) {
+		const struct rot_record *r = &map.records[i];
+
+		if (r->key == ROT_KEYS || r->seq != seq)
+			s = max_u64(s, seq);
+		if (r->key != ROT_KEYS)
+			seq = r->seq;
+		if (i >= part && i != group && is_hit(r))
+			add_cut(i, hit.attested <= s);
+	}
 }
 
 /*
@@ -345,7 +359,7 @@ find_cuts(void)
 
 		if (i == map.record_count) {
 			if (group != NO_RECORD)
-				add_cuts(group, part, i, hit.attested <= s);
+				add_cuts(group, part, i, s);
 			return;
 		}
 		f = &map.files[r->file];
@@ -377,7 +391,7 @@ find_cuts(void)
 		else if (group != NO_RECORD && r->key != ROT_KEYS &&
 			 r->seq != group_last) {
 			if (hit.attested <= s || hit.attested < group_last)
-				add_cuts(group, part, i, hit.attested <= s);
+				add_cuts(group, part, i, s);
 			group = NO_RECORD;
 		}
 		if (group == NO_RECORD && r->key != ROT_KEYS)
@@ -1439,9 +1453,13 @@ check_case(const struct rot_damage *damages, size_t count, uint64_t seed)
 	struct simos_state *damaged;
 	struct rng rng;
 
+	const char *only = getenv("KVLOG_DAMAGE_CASE");
+
 	failed = false;
 	memset(mine, 0, sizeof mine);
 	rot_describe(&map, damages, count, what, sizeof what);
+	if (only != NULL && strstr(what, only) == NULL)
+		return;
 	rng_init(&rng, seed);
 	judge_damage();
 	rot_apply(&map);
@@ -1593,16 +1611,38 @@ is_possible(enum rot_kind kind, enum rot_type type)
 
 /* One case of many, and where there are few more of them. */
 static void
+try_some(const struct rot_damage *d)
+{
+	static uint64_t number;
+	enum rot_type type = rot_type_at(&map.files[d->file], d->off);
+
+	if (getenv("KVLOG_DAMAGE_ALL") != NULL || number++ % CASE_STEP == 0 ||
+	    table[d->kind][type] < CELL_MIN)
+		try_damages(d, 1);
+}
+
+static void
 try_one(enum rot_kind kind, size_t file, uint64_t off, uint64_t len,
     struct rng *rng)
 {
-	static uint64_t number;
 	struct rot_damage d = make_damage(kind, file, off, len, rng);
-	enum rot_type type = rot_type_at(&map.files[file], d.off);
 
-	if (getenv("KVLOG_DAMAGE_ALL") != NULL || number++ % CASE_STEP == 0 ||
-	    table[kind][type] < CELL_MIN)
-		try_damages(&d, 1);
+	try_some(&d);
+}
+
+/* A record exchanged with as many bytes before it: what is whole, what has its
+ * head, and what is lost stand side by side. */
+static void
+try_neighbours(size_t file, uint64_t off, uint64_t len)
+{
+	struct rot_damage d = {.kind = ROT_SWAP,
+	    .file = file,
+	    .other = file,
+	    .off = off,
+	    .len = len,
+	    .other_off = off - len};
+
+	try_some(&d);
 }
 
 static void
@@ -1618,9 +1658,13 @@ try_file(enum rot_kind kind, size_t file, struct rng *rng)
 
 		try_one(kind, file, off, page ? ROT_PAGE : ROT_SECTOR, rng);
 	}
-	for (size_t i = f->first_record; i < f->end_record; i++)
-		try_one(
-		    kind, file, map.records[i].off, map.records[i].size, rng);
+	for (size_t i = f->first_record; i < f->end_record; i++) {
+		const struct rot_record *r = &map.records[i];
+
+		try_one(kind, file, r->off, r->size, rng);
+		if (kind == ROT_SWAP && i > f->first_record)
+			try_neighbours(file, r->off, r->size);
+	}
 }
 
 /* Every kind at every sector, many pages, and every record of every file. */

@@ -24,9 +24,7 @@
  * without, with a hint of a part of the active segment and without.
  *
  * Not told, by design: an older control page within the same boot, and an older
- * end note.  A hint file of several segments serves no more when one of them
- * is compacted: a lost record that only it named then shows its key's older
- * state, and the store is degraded.
+ * end note.
  *
  * KVLOG_DAMAGE_SECONDS=n   random stores with up to two damages, so long
  * KVLOG_DAMAGE_ALL=1       all cases of the fixed stores, not a part of them
@@ -824,18 +822,7 @@ judge(const struct answers *answers)
 	    answers->recovery, hit.cut_count);
 }
 
-/* Whether damage that was told is now an older state, which is said. */
-static bool
-is_degraded(const struct answer *was, const struct answers *now)
-{
-	return was->st == KVLOG_CORRUPT &&
-	       (now->recovery & KVLOG_RECOVERY_DEGRADED) != 0;
-}
-
-/*
- * Two readings of the same.  After a compaction places differ; and a hint that
- * named a lost record is gone if it was also of files that were compacted.
- */
+/* Two readings of the same.  After a compaction places differ. */
 static void
 compare(const struct answers *a, const struct answers *b, bool compacted,
     const char *by)
@@ -843,8 +830,7 @@ compare(const struct answers *a, const struct answers *b, bool compacted,
 	for (unsigned k = 0; k < ROT_KEYS; k++) {
 		const struct answer *x = &a->of[k], *y = &b->of[k];
 
-		if (mine[k].put || mine[k].deleted ||
-		    (compacted && is_degraded(x, b)))
+		if (mine[k].put || mine[k].deleted)
 			continue;
 		if (x->st != y->st || x->record != y->record ||
 		    (!compacted && x->st == KVLOG_CORRUPT &&

@@ -1730,7 +1730,8 @@ random_damage(struct rng *rng, struct rot_damage *d)
 		len = r->size;
 	} else {
 		len = rng_below(rng, 4) == 0 ? ROT_PAGE : ROT_SECTOR;
-		off = rng_below(rng, f->len / len) * len;
+		/* A file may be shorter than a page, or empty. */
+		off = rng_below(rng, max_u64(1, f->len / len)) * len;
 	}
 	*d = make_damage(kind, file, off, len, rng);
 }

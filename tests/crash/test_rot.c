@@ -110,7 +110,7 @@ struct cut {
 static struct {
 	bool any_bad; /* a record, link or header is hit */
 	bool any_link;
-	bool unnamed_head; /* that no hint names for sure */
+	bool unnamed_head; /* that no hint names for sure, or may be there */
 	bool may_refuse;   /* opening may fail */
 	bool warm;         /* the page is believed */
 	uint64_t attested;
@@ -421,6 +421,10 @@ judge_damage(void)
 		hit.any_bad |= fixed_hit(f) || copy_hit(f) || link_hit(f) ||
 			       (f->now != NULL && f->now_len < f->len);
 		hit.any_link |= link_hit(f) || is_short(f);
+		/* Where the end is not known, bytes behind it may have been
+		 * records. */
+		hit.unnamed_head |= i + 1 < n && end_is_lost(f) &&
+				    rot_range_differs(f, f->limit, f->len);
 		hit.may_refuse |= !has_header(f);
 		if (i + 1 == n && f->now != NULL && f->now_len < f->len)
 			hit.warm = false;
@@ -459,8 +463,10 @@ find_served(
 	for (size_t i = newest_of[k]; i != NO_RECORD; i = older_of[i]) {
 		const struct rot_record *r = &map.records[i];
 
-		if (r->type == RECORD_PUT && r->seq == info->seq &&
-		    r->value_len == len && info->value_len == len &&
+		/* A batch may put a key twice with the same value. */
+		if (r->type == RECORD_PUT && !is_hit(r) &&
+		    r->seq == info->seq && r->value_len == len &&
+		    info->value_len == len &&
 		    (len == 0 || memcmp(r->value, value, len) == 0))
 			return i;
 	}

@@ -737,7 +737,8 @@ struct kvlog_compact_report {
 	uint64_t records_superseded; /* dropped: replaced by newer ones */
 	uint64_t tombstones_dropped; /* of deleted keys that are nowhere else */
 	uint64_t records_expired;    /* dropped */
-	uint32_t damaged_segments;   /* left alone, as they are damaged */
+	uint32_t damaged_segments;   /* left alone, as they are damaged or tied
+					to one that is */
 	uint32_t damaged_segment;    /* number of the first one found ... */
 	uint64_t damaged_offset;     /* ... and where, in bytes */
 };
@@ -758,7 +759,8 @@ struct kvlog_compact_report {
  * run at a time: the output stands beside the input for a while.
  *
  * Damaged segments are left alone, and counted in the report; all else is
- * compacted, and the result is KVLOG_OK.
+ * compacted, and the result is KVLOG_OK.  Where nothing but a hint file over
+ * several segments tells whose a lost record is, these are left alone too.
  *
  * Results:
  *   KVLOG_OK        done

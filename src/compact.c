@@ -51,6 +51,67 @@ bar_damaged(struct compaction *c)
 	}
 }
 
+/* Whether a hint has entries of records that are lost.  All of its segments
+ * are mapped. */
+static bool
+names_lost(const struct hint *hint)
+{
+	for (uint64_t n = 0; n < hint->entry_count; n++) {
+		struct hint_entry e;
+		struct record rec;
+
+		if (hint_get(hint, n, &e) && !hint_read(&e, &rec))
+			return true;
+	}
+	return false;
+}
+
+/* Whether a hint serves only as long as a barred segment and others do. */
+static bool
+ties_to_barred(const struct hint *hint)
+{
+	bool barred = false, others = false;
+
+	for (size_t i = 0; i < hint->source_count; i++)
+		if (hint->sources[i].seg->barred)
+			barred = true;
+		else
+			others = true;
+	return barred && others && hint->name[0] != '\0';
+}
+
+/*
+ * A hint is all that names a lost record: without it that key would show an
+ * older value.  It serves only as long as all of its segments are there, so
+ * that these have to stay.
+ */
+static enum kvlog_status
+bar_named(struct compaction *c, struct kvlog_error *err)
+{
+	struct hint_list *list = hint_list_get(c->hints);
+	enum kvlog_status st = KVLOG_OK;
+
+	for (size_t h = 0; h < list->count && st == KVLOG_OK; h++) {
+		const struct hint *hint = list->hints[h];
+
+		if (!ties_to_barred(hint))
+			continue;
+		for (size_t i = 0; i < hint->source_count && st == KVLOG_OK;
+		     i++)
+			st = segment_map(hint->sources[i].seg, err);
+		if (st != KVLOG_OK || !names_lost(hint))
+			continue;
+		for (size_t i = 0; i < hint->source_count; i++) {
+			if (hint->sources[i].seg->barred)
+				continue;
+			c->report.damaged_segments++;
+			compaction_bar(c, hint->sources[i].seg);
+		}
+	}
+	hint_list_put(list);
+	return st;
+}
+
 /* What records are worth */
 
 /* Bytes of each segment's records that will count after all is done, as far
@@ -353,7 +414,9 @@ plan(struct compaction *c, bool *active_settled, struct kvlog_error *err)
 
 	if (live == NULL)
 		return err_set(err, KVLOG_NOMEM, 0, "compact segments");
-	st = tally_all(c, live, err);
+	st = bar_named(c, err);
+	if (st == KVLOG_OK)
+		st = tally_all(c, live, err);
 	if (st == KVLOG_OK && c->only.last == 0 && !*active_settled)
 		st = settle_active(c, live, active_settled, err);
 	if (st == KVLOG_OK && choose_runs(c, live) != KVLOG_OK)

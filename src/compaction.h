@@ -6,7 +6,8 @@
  * Damage parts the log into stretches.  A damaged segment is left alone, as
  * are the keys it may hold: it hides nothing, and behind it tombstones stay.
  * Each stretch is compacted as if the log ended with it.  Damage that is met
- * on the way is noted, and what is left is planned anew.
+ * on the way is noted, and what is left is planned anew.  Sound segments are
+ * left alone as well where a hint names lost records and covers them too.
  */
 #ifndef COMPACTION_H
 #define COMPACTION_H

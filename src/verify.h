@@ -143,6 +143,7 @@ struct verify {
 
 	struct wanted *wanted; /* in order of their places */
 	size_t wanted_count, wanted_cap;
+	uint64_t looks; /* at them, by the search for what is left of them */
 
 	/* The verdict: where the log ends. */
 	size_t end_live; /* VERIFY_NO_FILE: nothing is live */

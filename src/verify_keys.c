@@ -22,9 +22,25 @@
 #define WANTED_MAX 1000000u       /* keys that are looked for */
 #define KEY_BYTES_MAX (64u << 20) /* of their names, together */
 
+/* Damaged places of one key, or of one hash whose key is not yet known.  They
+ * and the records of the key are met side by side, in the order of the log. */
+struct group {
+	struct wanted **first;
+	size_t count, passed;
+	const uint8_t *key;
+	size_t key_len;
+	/* The last record that was met. */
+	bool any;
+	size_t live;
+	uint64_t off;
+	enum kvlog_older state; /* that it leaves to what comes next */
+};
+
 struct search {
 	struct verify *v;
-	struct wanted **by_hash;
+	struct wanted **wanted; /* in the order of the groups */
+	struct group *groups;   /* by hash */
+	size_t group_count;
 	size_t key_bytes;
 };
 
@@ -88,24 +104,56 @@ want_value(struct verify *v, size_t place)
 	w->key_len = p->key_len;
 }
 
+/* By hash and key, those of an unknown key first; of one key by place. */
 static int
-compare_hashes(const void *va, const void *vb)
+compare_groups(const struct wanted *a, const struct wanted *b)
 {
-	const struct wanted *const *a = va, *const *b = vb;
-
-	return (*a)->hash < (*b)->hash ? -1 : (*a)->hash > (*b)->hash;
+	if (a->hash != b->hash)
+		return a->hash < b->hash ? -1 : 1;
+	if (a->key == NULL || b->key == NULL)
+		return (a->key != NULL) - (b->key != NULL);
+	return key_compare(a->key, a->key_len, b->key, b->key_len);
 }
 
-/* The first one of this hash, or where it would be. */
+static int
+compare_wanted(const void *va, const void *vb)
+{
+	const struct wanted *a = *(struct wanted *const *)va;
+	const struct wanted *b = *(struct wanted *const *)vb;
+	int c = compare_groups(a, b);
+
+	if (c != 0)
+		return c;
+	if (a->live != b->live)
+		return a->live < b->live ? -1 : 1;
+	return a->off < b->off ? -1 : a->off > b->off;
+}
+
+static void
+make_groups(struct search *s)
+{
+	for (size_t n = 0; n < s->v->wanted_count; n++) {
+		struct wanted **w = &s->wanted[n];
+
+		if (n == 0 || compare_groups(w[-1], *w) != 0)
+			s->groups[s->group_count++] = (struct group){.first = w,
+			    .key = (*w)->key,
+			    .key_len = (*w)->key_len,
+			    .state = KVLOG_OLDER_NONE};
+		s->groups[s->group_count - 1].count++;
+	}
+}
+
+/* The first group of this hash, or where it would be. */
 static size_t
 find_hash(const struct search *s, uint64_t hash)
 {
-	size_t low = 0, high = s->v->wanted_count;
+	size_t low = 0, high = s->group_count;
 
 	while (low < high) {
 		size_t mid = low + (high - low) / 2;
 
-		if (s->by_hash[mid]->hash < hash)
+		if (s->groups[mid].first[0]->hash < hash)
 			low = mid + 1;
 		else
 			high = mid;
@@ -127,24 +175,69 @@ take_key(struct search *s, struct wanted *w, const struct record *rec)
 	return true;
 }
 
-/* A record whose hash is the wanted one. */
+/* The first record of a hash tells the key of all that have only the hash, or
+ * of as many as there is memory for. */
+static bool
+name_group(struct search *s, struct group *g, const struct record *rec)
+{
+	size_t n = 0;
+
+	while (n < g->count && take_key(s, g->first[n], rec))
+		n++;
+	if (n == 0)
+		return false;
+	g->count = n;
+	g->key = g->first[0]->key;
+	g->key_len = g->first[0]->key_len;
+	return true;
+}
+
+/* What stands up to a place has that older state that was met last. */
 static void
-match(struct search *s, struct wanted *w, size_t live, uint64_t off,
+pass(struct search *s, struct group *g, size_t live, uint64_t off)
+{
+	for (; g->passed < g->count; g->passed++) {
+		struct wanted *w = g->first[g->passed];
+
+		if (w->live > live || (w->live == live && w->off > off))
+			return;
+		w->older = g->state;
+		s->v->looks++;
+	}
+}
+
+/* A record whose hash is that of a group.  Records come in the order of the
+ * log. */
+static void
+match(struct search *s, struct group *g, size_t live, uint64_t off,
     const struct record *rec, bool value_ok)
 {
-	if (live == w->live && off == w->off)
-		return; /* the damaged one itself */
-	if (w->key == NULL && !take_key(s, w, rec))
+	s->v->looks++;
+	if (g->key == NULL && !name_group(s, g, rec))
 		return;
-	if (w->key_len != rec->key_len ||
-	    memcmp(w->key, rec->key, rec->key_len) != 0)
+	if (key_compare(g->key, g->key_len, rec->key, rec->key_len) != 0)
 		return; /* INV-12 */
-	if (live > w->live || (live == w->live && off > w->off))
+	pass(s, g, live, off);
+	g->any = true;
+	g->live = live;
+	g->off = off;
+	g->state = rec->type == RECORD_PUT && value_ok ? KVLOG_OLDER_SURVIVES
+						       : KVLOG_OLDER_NONE;
+}
+
+/* All records were met: what stands before the last one is replaced. */
+static void
+end_group(struct search *s, struct group *g)
+{
+	pass(s, g, SIZE_MAX, UINT64_MAX);
+	for (size_t n = 0; n < g->count && g->any; n++) {
+		struct wanted *w = g->first[n];
+
+		if (g->live < w->live ||
+		    (g->live == w->live && g->off <= w->off))
+			return;
 		w->older = KVLOG_OLDER_REPLACED;
-	else
-		w->older = rec->type == RECORD_PUT && value_ok
-			       ? KVLOG_OLDER_SURVIVES
-			       : KVLOG_OLDER_NONE;
+	}
 }
 
 static enum kvlog_status
@@ -173,9 +266,10 @@ search_file(struct search *s, size_t i)
 		if (state == SCAN_RECORD) {
 			hash = hint_hash(seg, &rec);
 			for (size_t n = find_hash(s, hash);
-			     n < v->wanted_count && s->by_hash[n]->hash == hash;
+			     n < s->group_count &&
+			     s->groups[n].first[0]->hash == hash;
 			     n++)
-				match(s, s->by_hash[n], i, scan.off, &rec,
+				match(s, &s->groups[n], i, scan.off, &rec,
 				    value_ok);
 			scan.off += rec.size;
 		} else if (state == SCAN_BAD) {
@@ -197,12 +291,17 @@ search_all(struct verify *v)
 	enum kvlog_status st = KVLOG_OK;
 	const uint64_t byte_count = v->report->byte_count;
 
-	s.by_hash = os->malloc(v->wanted_count * sizeof(struct wanted *));
-	if (s.by_hash == NULL)
+	s.wanted = os->malloc(v->wanted_count * sizeof(struct wanted *));
+	s.groups = os->malloc(v->wanted_count * sizeof *s.groups);
+	if (s.wanted == NULL || s.groups == NULL) {
+		os->free(s.wanted);
+		os->free(s.groups);
 		return err_set(v->err, KVLOG_NOMEM, 0, "look for keys");
+	}
 	for (size_t n = 0; n < v->wanted_count; n++)
-		s.by_hash[n] = &v->wanted[n];
-	qsort(s.by_hash, v->wanted_count, sizeof *s.by_hash, compare_hashes);
+		s.wanted[n] = &v->wanted[n];
+	qsort(s.wanted, v->wanted_count, sizeof(*s.wanted), compare_wanted);
+	make_groups(&s);
 	v->total = v->done;
 	for (size_t i = 0; i <= v->end_live && i < v->live_count; i++)
 		v->total += v->live[i]->end;
@@ -211,7 +310,10 @@ search_all(struct verify *v)
 		if (v->live[i]->seg != NULL)
 			st = search_file(&s, i);
 	v->report->byte_count = byte_count; /* not read twice */
-	os->free(s.by_hash);
+	for (size_t n = 0; n < s.group_count; n++)
+		end_group(&s, &s.groups[n]);
+	os->free(s.wanted);
+	os->free(s.groups);
 	return st == KVLOG_CANCELLED ? err_set(v->err, st, 0, "cancelled") : st;
 }
 

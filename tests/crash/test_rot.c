@@ -24,13 +24,12 @@
  * without, with a hint of a part of the active segment and without.
  *
  * Not told, by design: an older control page within the same boot, and an older
- * end note.  A hint file of several segments serves no more when one of them
- * is compacted: a lost record that only it named then shows its key's older
- * state, and the store is degraded.
+ * end note.
  *
  * KVLOG_DAMAGE_SECONDS=n   random stores with up to two damages, so long
  * KVLOG_DAMAGE_ALL=1       all cases of the fixed stores, not a part of them
  * KVLOG_SEED=n             begins the random ones
+ * KVLOG_DAMAGE_CASE=text   only those whose description has it
  * KVLOG_DAMAGE_SHOW=1      records and answers where these are wrong
  */
 #include "config.h"
@@ -111,7 +110,7 @@ struct cut {
 static struct {
 	bool any_bad; /* a record, link or header is hit */
 	bool any_link;
-	bool unnamed_head; /* that no hint names for sure */
+	bool unnamed_head; /* that no hint names for sure, or may be there */
 	bool may_refuse;   /* opening may fail */
 	bool warm;         /* the page is believed */
 	uint64_t attested;
@@ -316,15 +315,28 @@ add_cut(size_t record, bool silent)
 	hit.cuts[hit.cut_count++] = (struct cut){record, silent};
 }
 
-/* Within a group of bad places too: commits of which only values are hit
- * count. */
+/*
+ * Before a group of bad places, s being the last number before it, and within:
+ * commits of which only values are hit count.  A log that goes on to a place
+ * has reached the commit before it, and ends there in silence if nothing
+ * attests more.
+ */
 static void
-add_cuts(size_t group, size_t part, size_t end, bool silent)
+add_cuts(size_t group, size_t part, size_t end, uint64_t s)
 {
-	add_cut(group, silent);
-	for (size_t i = part; i < end; i++)
-		if (i != group && is_hit(&map.records[i]))
-			add_cut(i, silent);
+	uint64_t seq = s; /* of the commit that stands before */
+
+	add_cut(group, hit.attested <= s);
+	for (size_t i = group; i < end; i++) {
+		const struct rot_record *r = &map.records[i];
+
+		if (r->key == ROT_KEYS || r->seq != seq)
+			s = max_u64(s, seq);
+		if (r->key != ROT_KEYS)
+			seq = r->seq;
+		if (i >= part && i != group && is_hit(r))
+			add_cut(i, hit.attested <= s);
+	}
 }
 
 /*
@@ -345,7 +357,7 @@ find_cuts(void)
 
 		if (i == map.record_count) {
 			if (group != NO_RECORD)
-				add_cuts(group, part, i, hit.attested <= s);
+				add_cuts(group, part, i, s);
 			return;
 		}
 		f = &map.files[r->file];
@@ -377,7 +389,7 @@ find_cuts(void)
 		else if (group != NO_RECORD && r->key != ROT_KEYS &&
 			 r->seq != group_last) {
 			if (hit.attested <= s || hit.attested < group_last)
-				add_cuts(group, part, i, hit.attested <= s);
+				add_cuts(group, part, i, s);
 			group = NO_RECORD;
 		}
 		if (group == NO_RECORD && r->key != ROT_KEYS)
@@ -409,6 +421,10 @@ judge_damage(void)
 		hit.any_bad |= fixed_hit(f) || copy_hit(f) || link_hit(f) ||
 			       (f->now != NULL && f->now_len < f->len);
 		hit.any_link |= link_hit(f) || is_short(f);
+		/* Where the end is not known, bytes behind it may have been
+		 * records. */
+		hit.unnamed_head |= i + 1 < n && end_is_lost(f) &&
+				    rot_range_differs(f, f->limit, f->len);
 		hit.may_refuse |= !has_header(f);
 		if (i + 1 == n && f->now != NULL && f->now_len < f->len)
 			hit.warm = false;
@@ -447,8 +463,10 @@ find_served(
 	for (size_t i = newest_of[k]; i != NO_RECORD; i = older_of[i]) {
 		const struct rot_record *r = &map.records[i];
 
-		if (r->type == RECORD_PUT && r->seq == info->seq &&
-		    r->value_len == len && info->value_len == len &&
+		/* A batch may put a key twice with the same value. */
+		if (r->type == RECORD_PUT && !is_hit(r) &&
+		    r->seq == info->seq && r->value_len == len &&
+		    info->value_len == len &&
 		    (len == 0 || memcmp(r->value, value, len) == 0))
 			return i;
 	}
@@ -810,18 +828,7 @@ judge(const struct answers *answers)
 	    answers->recovery, hit.cut_count);
 }
 
-/* Whether damage that was told is now an older state, which is said. */
-static bool
-is_degraded(const struct answer *was, const struct answers *now)
-{
-	return was->st == KVLOG_CORRUPT &&
-	       (now->recovery & KVLOG_RECOVERY_DEGRADED) != 0;
-}
-
-/*
- * Two readings of the same.  After a compaction places differ; and a hint that
- * named a lost record is gone if it was also of files that were compacted.
- */
+/* Two readings of the same.  After a compaction places differ. */
 static void
 compare(const struct answers *a, const struct answers *b, bool compacted,
     const char *by)
@@ -829,8 +836,7 @@ compare(const struct answers *a, const struct answers *b, bool compacted,
 	for (unsigned k = 0; k < ROT_KEYS; k++) {
 		const struct answer *x = &a->of[k], *y = &b->of[k];
 
-		if (mine[k].put || mine[k].deleted ||
-		    (compacted && is_degraded(x, b)))
+		if (mine[k].put || mine[k].deleted)
 			continue;
 		if (x->st != y->st || x->record != y->record ||
 		    (!compacted && x->st == KVLOG_CORRUPT &&
@@ -1439,9 +1445,13 @@ check_case(const struct rot_damage *damages, size_t count, uint64_t seed)
 	struct simos_state *damaged;
 	struct rng rng;
 
+	const char *only = getenv("KVLOG_DAMAGE_CASE");
+
 	failed = false;
 	memset(mine, 0, sizeof mine);
 	rot_describe(&map, damages, count, what, sizeof what);
+	if (only != NULL && strstr(what, only) == NULL)
+		return;
 	rng_init(&rng, seed);
 	judge_damage();
 	rot_apply(&map);
@@ -1593,16 +1603,38 @@ is_possible(enum rot_kind kind, enum rot_type type)
 
 /* One case of many, and where there are few more of them. */
 static void
+try_some(const struct rot_damage *d)
+{
+	static uint64_t number;
+	enum rot_type type = rot_type_at(&map.files[d->file], d->off);
+
+	if (getenv("KVLOG_DAMAGE_ALL") != NULL || number++ % CASE_STEP == 0 ||
+	    table[d->kind][type] < CELL_MIN)
+		try_damages(d, 1);
+}
+
+static void
 try_one(enum rot_kind kind, size_t file, uint64_t off, uint64_t len,
     struct rng *rng)
 {
-	static uint64_t number;
 	struct rot_damage d = make_damage(kind, file, off, len, rng);
-	enum rot_type type = rot_type_at(&map.files[file], d.off);
 
-	if (getenv("KVLOG_DAMAGE_ALL") != NULL || number++ % CASE_STEP == 0 ||
-	    table[kind][type] < CELL_MIN)
-		try_damages(&d, 1);
+	try_some(&d);
+}
+
+/* A record exchanged with as many bytes before it: what is whole, what has its
+ * head, and what is lost stand side by side. */
+static void
+try_neighbours(size_t file, uint64_t off, uint64_t len)
+{
+	struct rot_damage d = {.kind = ROT_SWAP,
+	    .file = file,
+	    .other = file,
+	    .off = off,
+	    .len = len,
+	    .other_off = off - len};
+
+	try_some(&d);
 }
 
 static void
@@ -1618,9 +1650,13 @@ try_file(enum rot_kind kind, size_t file, struct rng *rng)
 
 		try_one(kind, file, off, page ? ROT_PAGE : ROT_SECTOR, rng);
 	}
-	for (size_t i = f->first_record; i < f->end_record; i++)
-		try_one(
-		    kind, file, map.records[i].off, map.records[i].size, rng);
+	for (size_t i = f->first_record; i < f->end_record; i++) {
+		const struct rot_record *r = &map.records[i];
+
+		try_one(kind, file, r->off, r->size, rng);
+		if (kind == ROT_SWAP && i > f->first_record)
+			try_neighbours(file, r->off, r->size);
+	}
 }
 
 /* Every kind at every sector, many pages, and every record of every file. */
@@ -1700,7 +1736,8 @@ random_damage(struct rng *rng, struct rot_damage *d)
 		len = r->size;
 	} else {
 		len = rng_below(rng, 4) == 0 ? ROT_PAGE : ROT_SECTOR;
-		off = rng_below(rng, f->len / len) * len;
+		/* A file may be shorter than a page, or empty. */
+		off = rng_below(rng, max_u64(1, f->len / len)) * len;
 	}
 	*d = make_damage(kind, file, off, len, rng);
 }

@@ -1133,16 +1133,29 @@ make_damageable(void)
 static struct {
 	uint32_t segment;
 	uint64_t off;
-	const char *stays; /* files that are there afterwards */
 } damages[] = {
-    {2, OWN_VALUE_OFF, "00000002.seg"},
-    {2, OWN_OFF + 16, "00000002.seg"},
-    {2, X_OFF + 16, "00000002.seg"}, /* superseded; found all the same */
-    {1, OWN_OFF + 16, "00000001.seg"},
-    {4, OWN_OFF + 16, "00000004.seg"},
-    {3, 20, "00000003.seg"},
-    {3, SEGMENT_LINK_OFF + 8, "00000003.seg"},
+    {2, OWN_VALUE_OFF},
+    {2, OWN_OFF + 16},
+    {2, X_OFF + 16}, /* superseded; found all the same */
+    {1, OWN_OFF + 16},
+    {4, OWN_OFF + 16},
+    {3, 20},
+    {3, SEGMENT_LINK_OFF + 8},
 };
+
+static void
+remove_hints(void)
+{
+	const char *hint;
+
+	while ((hint = makelog_hint()) != NULL) {
+		struct dir dir;
+
+		MAKELOG_OK(dir_open(&dir, STORE, 0644, NULL));
+		ck_assert_int_eq(os->unlink(dir.fd, hint), 0);
+		dir_close(&dir);
+	}
+}
 
 START_TEST(damaged_segments_are_left_alone)
 {
@@ -1153,6 +1166,7 @@ START_TEST(damaged_segments_are_left_alone)
 	struct record found;
 
 	make_damageable();
+	remove_hints(); /* with them more has to stay */
 	snprintf(name, sizeof name, "%08u.seg", damages[_i].segment);
 	makelog_flip(name, damages[_i].off);
 	ck_assert(simos_peek(makelog_path(name), &bytes, &size));
@@ -1181,6 +1195,74 @@ START_TEST(damaged_segments_are_left_alone)
 }
 END_TEST
 
+static enum kvlog_status
+status_of(const char *key)
+{
+	struct kvlog *db = open_store(KVLOG_OPEN_READONLY, KVLOG_INDEX_HINTS);
+	size_t len = 0;
+	void *value = NULL;
+	enum kvlog_status st =
+	    kvlog_get_alloc(db, key, strlen(key), &value, &len);
+
+	kvlog_free(value);
+	close_store(db);
+	return st;
+}
+
+/* A hint of several segments that names a lost record serves only as long as
+ * all of them are there.  Of what it does not cover, all the same goes. */
+START_TEST(names_of_lost_records_are_kept)
+{
+	struct kvlog *db;
+
+	makelog_init(&m);
+	m.durable = UINT64_MAX;
+	makelog_begin(&m, 1);
+	(void)makelog_put(&m, "a", 10);
+	(void)makelog_put(&m, "x", 77);
+	makelog_begin(&m, 2);
+	(void)makelog_put(&m, "x", 88);
+	makelog_begin(&m, 3);
+	(void)makelog_put(&m, "a", 20);
+	(void)makelog_put(&m, "b", 10);
+	makelog_begin(&m, 4);
+	(void)makelog_put(&m, "c", 10);
+	makelog_end(&m);
+	makelog_fini(&m);
+	close_store(open_store(0, KVLOG_INDEX_HINTS));
+	ck_assert_ptr_nonnull(makelog_hint());
+	makelog_flip("00000002.seg", SEGMENT_DATA_OFF + 16);
+	if (_i == 1) /* found when the store is opened */
+		makelog_flip("00000002.seg", 20);
+	ck_assert_int_eq(status_of("x"), KVLOG_CORRUPT);
+	db = open_store(0, KVLOG_INDEX_MEMORY);
+	seal(db);
+	for (unsigned i = 0; i < 3; i++) {
+		MAKELOG_OK(kvlog_put(db, "c", 1, "again", 5, NULL, NULL));
+		seal(db);
+	}
+	close_store(db);
+	for (unsigned i = 0; i < 2; i++) {
+		must_compact(KVLOG_COMPACT_ALL);
+		ck_assert_int_eq(status_of("x"), KVLOG_CORRUPT);
+		ck_assert_int_eq(status_of("a"), KVLOG_OK);
+		ck_assert_uint_ge(report.damaged_segments, 3);
+		ck_assert_uint_eq(report.damaged_segment, 2);
+		ck_assert_uint_eq(report.run_count, i == 0);
+	}
+	ck_assert(makelog_exists("00000001.seg"));
+	ck_assert(makelog_exists("00000003.seg"));
+	ck_assert(!makelog_exists("00000006.seg"));
+	/* Nothing names it: it is lost, and what the others hold comes
+	 * back. */
+	remove_hints();
+	must_compact(KVLOG_COMPACT_ALL);
+	ck_assert_uint_eq(report.damaged_segments, 1);
+	ck_assert_int_eq(status_of("x"), KVLOG_OK);
+	ck_assert(!makelog_exists("00000003.seg"));
+}
+END_TEST
+
 /* A damaged record hides nothing that may be rescued: older versions of what
  * may be its key stay, and so do tombstones behind it. */
 START_TEST(damage_hides_nothing)
@@ -1201,7 +1283,6 @@ START_TEST(damage_hides_nothing)
 	(void)makelog_put(&m, "active", 10);
 	makelog_end(&m);
 	makelog_fini(&m);
-	close_store(open_store(0, KVLOG_INDEX_HINTS));
 	makelog_flip("00000002.seg", SEGMENT_DATA_OFF + 16);
 	must_compact(KVLOG_COMPACT_ALL);
 	ck_assert_uint_eq(report.damaged_segments, 1);
@@ -1281,17 +1362,10 @@ START_TEST(outputs_without_hints_are_whole)
 {
 	static const unsigned kinds[] = {0, 1, 2, 1, 2};
 	struct model model = {0};
-	const char *hint;
 
 	make_content(&model, kinds, 5);
 	must_compact(KVLOG_COMPACT_ALL);
-	while ((hint = makelog_hint()) != NULL) {
-		struct dir dir;
-
-		MAKELOG_OK(dir_open(&dir, STORE, 0644, NULL));
-		ck_assert_int_eq(os->unlink(dir.fd, hint), 0);
-		dir_close(&dir);
-	}
+	remove_hints();
 	simos_power_loss(SIMOS_LOSS_ALL, 1);
 	expect(&model, "without hints");
 	close_store(open_store(0, KVLOG_INDEX_MEMORY)); /* makes new ones */
@@ -1345,6 +1419,7 @@ main(void)
 	tc = makelog_case(suite, "damage");
 	tcase_add_loop_test(
 	    tc, damaged_segments_are_left_alone, 0, (int)ARRAY_LEN(damages));
+	tcase_add_loop_test(tc, names_of_lost_records_are_kept, 0, 2);
 	tcase_add_test(tc, damage_hides_nothing);
 	tcase_add_test(tc, missing_commits_are_not_forgotten);
 	tcase_add_loop_test(tc, an_output_may_be_the_last_one, 0, 2);

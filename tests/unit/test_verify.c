@@ -13,6 +13,7 @@
 
 #include "bytes.h"
 #include "rng.h"
+#include "verify.h"
 #include "victim.h"
 
 #include <errno.h>
@@ -1879,6 +1880,49 @@ START_TEST(keys_of_buckets_have_their_order)
 }
 END_TEST
 
+/* The search for what is left of keys looks at each record, and at each damaged
+ * one, a few times: not at all of a key's for each of its records. */
+START_TEST(many_damaged_values_of_a_key_are_looked_at_once)
+{
+	enum { VALUES = 500, KEYS = 2 };
+	struct kvlog_verify_options o = KVLOG_VERIFY_OPTIONS_INIT;
+	struct kvlog_verify_report report = {.size = sizeof report};
+	uint64_t at[VALUES];
+	struct verify v;
+
+	makelog_init(&m);
+	m.size = UINT64_C(1) << 16;
+	m.durable = UINT64_MAX;
+	makelog_begin(&m, 1);
+	(void)makelog_put(&m, "x", 8);
+	for (size_t i = 0; i < VALUES; i++)
+		at[i] = makelog_put(&m, i % KEYS == 0 ? "x" : "y", 8);
+	makelog_begin(&m, 2);
+	(void)makelog_put(&m, "y", 8);
+	makelog_end(&m);
+	makelog_fini(&m);
+	for (size_t i = 0; i < VALUES; i++)
+		if (i != VALUES - 2 - KEYS) /* but one of "x" */
+			makelog_flip(ONE, at[i] + RECORD_HEADER_SIZE + 1);
+
+	MAKELOG_OK(verify_init(&v, MAKELOG_STORE, &o, &report, &got.err));
+	ck_assert_int_eq(verify_tell(&v), KVLOG_CORRUPT);
+	ck_assert_uint_eq(v.wanted_count, VALUES - 1);
+	ck_assert_uint_ge(v.looks, VALUES);
+	ck_assert_uint_le(v.looks, UINT64_C(3) * VALUES);
+	for (size_t n = 0; n < v.wanted_count; n++) {
+		const struct wanted *w = &v.wanted[n];
+		/* The last one of "x" stands behind the sound one. */
+		enum kvlog_older older = w->off == at[VALUES - 2]
+					     ? KVLOG_OLDER_SURVIVES
+					     : KVLOG_OLDER_REPLACED;
+
+		ck_assert_int_eq(w->older, older);
+	}
+	verify_fini(&v);
+}
+END_TEST
+
 /* A key of a bucket is looked for there, not among those of no bucket. */
 START_TEST(a_damaged_value_of_a_bucket_finds_its_older_one)
 {
@@ -2939,6 +2983,7 @@ main(void)
 	tcase_add_test(tc, all_of_a_long_value_is_looked_at);
 	tcase_add_test(tc, findings_beyond_count_are_left_out);
 	tcase_add_loop_test(tc, keys_of_buckets_have_their_order, 0, 7);
+	tcase_add_test(tc, many_damaged_values_of_a_key_are_looked_at_once);
 	tcase_add_loop_test(
 	    tc, a_damaged_value_of_a_bucket_finds_its_older_one, 0, 2);
 	tcase_add_loop_test(tc, records_that_no_output_has_are_told, 0, 2);

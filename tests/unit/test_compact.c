@@ -1166,7 +1166,8 @@ START_TEST(damaged_segments_are_left_alone)
 	struct record found;
 
 	make_damageable();
-	remove_hints(); /* with them more has to stay */
+	if (_i > 0) /* with them more has to stay */
+		remove_hints();
 	snprintf(name, sizeof name, "%08u.seg", damages[_i].segment);
 	makelog_flip(name, damages[_i].off);
 	ck_assert(simos_peek(makelog_path(name), &bytes, &size));

@@ -950,7 +950,8 @@ START_TEST(a_page_that_does_not_fit_the_files_is_stale)
 	case 5: /* that before the first one */
 		state.position = control_pos(0, offs[3]);
 		break;
-	case 0:
+	case 0: /* but for the salt it fits */
+		state.position = control_pos(1, m.off);
 		state.active_salt++;
 		break;
 	case 1:
@@ -999,6 +1000,30 @@ START_TEST(a_segment_named_but_not_published_is_adopted)
 	ck_assert(!f.r.unclean);
 	ck_assert_uint_eq(f.r.state.position, control_pos(2, SEGMENT_DATA_OFF));
 	ck_assert_uint_eq(f.r.state.active_salt, found_last(&f)->header.salt);
+	finish();
+}
+END_TEST
+
+/* What stands at the page's position is damaged, so that it does not tell that
+ * the page is old: the end note does. */
+START_TEST(a_page_behind_the_end_note_is_stale)
+{
+	struct control_state state;
+	struct control_note note = {.segment = 1, .last_seq = 3};
+
+	begin();
+	puts_to(3);
+	state = page_at(1, offs[3], m.seg->header.salt);
+	memcpy(note.uuid, m.store.uuid, 16);
+	note.salt = m.seg->header.salt;
+	note.end = m.off;
+	makelog_end(&m);
+	makelog_flip(ONE, offs[3] + 1);
+	make_page(&state, &note);
+	found_init(&f, true);
+	ck_assert_int_eq(f.st, KVLOG_OK);
+	ck_assert(!f.r.warm);
+	ck_assert_uint_ne(f.r.flags & KVLOG_RECOVERY_DAMAGE, 0);
 	finish();
 }
 END_TEST
@@ -1522,6 +1547,7 @@ main(void)
 	    tc, a_header_in_a_wrong_place_is_not_believed, 0, 2);
 
 	tc = makelog_case(suite, "page");
+	tcase_add_test(tc, a_page_behind_the_end_note_is_stale);
 	tcase_add_test(tc, a_warm_page_says_where_the_log_ends);
 	tcase_add_loop_test(tc, a_page_that_the_log_has_outrun_is_stale, 0, 5);
 	tcase_add_loop_test(tc, a_warm_page_attests_a_missing_segment, 0, 2);

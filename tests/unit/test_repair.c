@@ -391,6 +391,7 @@ START_TEST(what_was_not_durable_is_copied_into_one_output)
 {
 	const char *const order[] = {
 	    "create rewrite.tmp",
+	    "store rewrite.tmp",
 	    "sync rewrite.tmp",
 	    "rename rewrite.tmp to " OUTPUT,
 	    "sync_dir", /* INV-8 */

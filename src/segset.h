@@ -31,7 +31,8 @@ struct segset {
 	struct segment **segments; /* in order of the tiling; owned */
 	size_t count, cap;
 	uint64_t next_chunk;
-	uint64_t now_ms; /* latest time against which any of them was judged */
+	/* Latest time against which any of them was judged. */
+	_Atomic uint64_t now_ms;
 	struct segset_table *_Atomic tables[SEGSET_TABLES];
 };
 

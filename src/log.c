@@ -94,8 +94,7 @@ log_init(struct log *log, struct dir *dir, struct control *control,
 	pthread_condattr_destroy(&attr);
 
 	state.active_salt = log->active->header.salt;
-	state.position =
-	    control_pos(segment_number(log->active), segment_end(log->active));
+	state.position = recovery_end_pos(log->active);
 	state.durable = atomic_load(&log->durable);
 	log->synced_pos =
 	    recovery->unclean ? state.position : recovery->state.synced;

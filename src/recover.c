@@ -1087,8 +1087,7 @@ recovery_may_be_unsynced(const struct recovery *r, const struct segment *seg)
 	/* A mark, which has no number, may follow the last commit. */
 	return seg->last_seq > r->state.durable ||
 	       (r->state.synced != 0 &&
-		   control_pos(segment_number(seg), segment_end(seg)) >
-		       r->state.synced);
+		   recovery_end_pos(seg) > r->state.synced);
 }
 
 void

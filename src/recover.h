@@ -54,6 +54,13 @@ struct recovery {
 enum kvlog_status recover_find(struct dir *dir, const struct control *control,
     struct hintset *hints, struct recovery *ret, struct kvlog_error *err);
 
+/* The position where a segment's records end. */
+static inline uint64_t
+recovery_end_pos(const struct segment *seg)
+{
+	return control_pos(segment_number(seg), segment_end(seg));
+}
+
 /* Whether there may be bytes in a segment that no sync has covered, as the page
  * knows it. */
 bool recovery_may_be_unsynced(

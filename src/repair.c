@@ -340,7 +340,7 @@ sync_kept(struct dir *dir, struct control *control, struct segset *set,
 		seg->synced = r->unclean || i + 1 < set->count;
 	}
 	r->state.durable = max_u64(r->state.durable, r->last_seq);
-	r->state.synced = control_pos(segment_number(last), segment_end(last));
+	r->state.synced = recovery_end_pos(last);
 	if (r->warm) {
 		(void)control_set_synced(control, r->state.synced);
 		(void)control_set_syncing(control, false);

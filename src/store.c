@@ -454,10 +454,8 @@ static enum kvlog_status
 repair(struct kvlog *db, struct kvlog_error *err)
 {
 	const struct recovery *r = &db->recovery;
-	enum kvlog_status st;
-
-	st = repair_log(&db->dir, &db->control, &db->hints, &db->recovery,
-	    db->options.segment_size, err);
+	enum kvlog_status st = repair_log(&db->dir, &db->control, &db->hints,
+	    &db->recovery, db->options.segment_size, err);
 
 	/* A sync that failed here must not be tried again on the same pages
 	 * by the next opening. */

@@ -28,12 +28,6 @@ struct sync_plan {
 	uint64_t position; /* ... and where it ends */
 };
 
-static uint64_t
-end_of(const struct segment *seg)
-{
-	return control_pos(segment_number(seg), segment_end(seg));
-}
-
 static void
 plan_sync(struct log *log, struct sync_plan *plan, size_t max_sealed,
     bool with_active)
@@ -52,13 +46,13 @@ plan_sync(struct log *log, struct sync_plan *plan, size_t max_sealed,
 		plan->sealed[plan->sealed_count++] = set->segments[i];
 		plan->seq = set->segments[i]->last_seq;
 		plan->evidence = set->segments[i]->evidence;
-		plan->position = end_of(set->segments[i]);
+		plan->position = recovery_end_pos(set->segments[i]);
 	}
 	if (with_active && first + plan->sealed_count + 1 == set->count) {
 		plan->active = log->active;
 		plan->seq = log->next_seq - 1;
 		plan->evidence = log->evidence;
-		plan->position = end_of(log->active);
+		plan->position = recovery_end_pos(log->active);
 	}
 	plan->names = log->names_unsynced;
 	log->names_unsynced = false;

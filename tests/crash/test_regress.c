@@ -206,6 +206,20 @@ START_TEST(a_rewrite_killed_behind_its_rename_loses_nothing)
 }
 END_TEST
 
+/* A machine with a store of so many commits, whose writer was killed in the
+ * midst of one more. */
+static void
+make_killed_store(uint64_t seed, unsigned count)
+{
+	simos_fini();
+	simos_init(seed);
+	must_open(KVLOG_OPEN_CREATE);
+	for (unsigned i = 0; i < count; i++)
+		MAKELOG_OK(put_number(i, KVLOG_DURABILITY_NONE));
+	ck_assert_int_eq(control_set_intent(&db->control, 7000), 0);
+	kill_process();
+}
+
 /*
  * A repair synced what it kept, and that sync failed.  The next opening
  * synced the same pages again, which the kernel by then took for clean, and
@@ -216,14 +230,7 @@ START_TEST(a_sync_that_failed_in_a_repair_is_not_tried_again)
 	const unsigned count = 3;
 
 	for (uint64_t seed = 1; seed <= 30; seed++) {
-		simos_fini();
-		simos_init(seed);
-		must_open(KVLOG_OPEN_CREATE);
-		for (unsigned i = 0; i < count; i++)
-			MAKELOG_OK(put_number(i, KVLOG_DURABILITY_NONE));
-		/* Killed in the midst of a commit. */
-		ck_assert_int_eq(control_set_intent(&db->control, 7000), 0);
-		kill_process();
+		make_killed_store(seed, count);
 
 		simos_fail(SIMOS_SYNC, 1, EIO, false);
 		ck_assert_int_eq(try_open(0, KVLOG_SEGMENT_SIZE_MIN), KVLOG_IO);
@@ -327,14 +334,7 @@ START_TEST(a_repair_killed_while_it_tells_leaves_a_doubt)
 	for (uint64_t seed = 1; seed <= 10; seed++) {
 		struct simos_state *base;
 
-		simos_fini();
-		simos_init(seed);
-		must_open(KVLOG_OPEN_CREATE);
-		for (unsigned i = 0; i < count; i++)
-			MAKELOG_OK(put_number(i, KVLOG_DURABILITY_NONE));
-		/* Killed in the midst of a commit. */
-		ck_assert_int_eq(control_set_intent(&db->control, 7800), 0);
-		kill_process();
+		make_killed_store(seed, count);
 		base = simos_save();
 		ck_assert(!simos_run(open_failing_script, NULL));
 		last = simos_steps();
@@ -406,13 +406,7 @@ START_TEST(a_repair_killed_behind_a_failed_sync_leaves_a_doubt)
 		struct simos_state *base;
 		uint64_t step = 1;
 
-		simos_fini();
-		simos_init(seed);
-		must_open(KVLOG_OPEN_CREATE);
-		for (unsigned i = 0; i < count; i++)
-			MAKELOG_OK(put_number(i, KVLOG_DURABILITY_NONE));
-		ck_assert_int_eq(control_set_intent(&db->control, 7000), 0);
-		kill_process();
+		make_killed_store(seed, count);
 		base = simos_save();
 		simos_fail(SIMOS_SYNC, 1, EIO, false);
 		ck_assert(!simos_run(open_script, NULL));

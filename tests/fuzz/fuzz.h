@@ -25,4 +25,19 @@ fuzz_failed(const char *file, int line, const char *claim)
 	abort();
 }
 
+/* What is left of an input that is read as a program; then there are zeros. */
+struct input {
+	const uint8_t *at;
+	size_t left;
+};
+
+static inline unsigned
+take_byte(struct input *in)
+{
+	if (in->left == 0)
+		return 0;
+	in->left--;
+	return *in->at++;
+}
+
 #endif

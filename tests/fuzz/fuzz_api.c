@@ -33,20 +33,6 @@
 #define VALUE_BYTES 150000u /* of all values together */
 #define READERS 2u
 
-struct input {
-	const uint8_t *at;
-	size_t left;
-};
-
-static unsigned
-take_byte(struct input *in)
-{
-	if (in->left == 0)
-		return 0;
-	in->left--;
-	return *in->at++;
-}
-
 /* The machine, and who is on it. */
 static struct {
 	struct victim v;

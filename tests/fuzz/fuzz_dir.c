@@ -261,20 +261,6 @@ static void ATTR_PRINTF(1, 2) tell(const char *format, ...)
 
 /* Changes. */
 
-struct input {
-	const uint8_t *at;
-	size_t left;
-};
-
-static unsigned
-take_byte(struct input *in)
-{
-	if (in->left == 0)
-		return 0;
-	in->left--;
-	return *in->at++;
-}
-
 static size_t
 take_number(struct input *in)
 {

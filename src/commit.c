@@ -23,6 +23,7 @@
 #include "commit.h"
 
 #include "rollover.h"
+#include "turn.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -82,7 +83,7 @@ store_commit(struct log *log, const struct record *recs, size_t count,
     uint64_t size, struct kvlog_error *err)
 {
 	struct kvlog_error cause;
-	struct segment *seg = log->active;
+	struct segment *seg = log_active(log);
 	uint64_t start = segment_end(seg), off = start;
 	uint8_t first_word[8];
 	int rc;
@@ -114,35 +115,39 @@ store_commit(struct log *log, const struct record *recs, size_t count,
 	return KVLOG_OK;
 }
 
+/* All that the view's index knows is published, up to here. */
+static void
+show(struct view *view, const struct segment *active)
+{
+	atomic_store_explicit(&view->applied, recovery_end_pos(active),
+	    memory_order_release);
+}
+
 enum kvlog_status
 log_mark(struct log *log, bool clean, struct kvlog_error *err)
 {
-	struct record rec = {.type = RECORD_MARK};
-	uint64_t durable;
-	enum kvlog_status st = KVLOG_OK;
+	struct view *view = log->view;
+	uint64_t durable = log_durable(log);
+	struct record rec = {
+	    .type = RECORD_MARK,
+	    .flags = clean ? RECORD_CLEAN : 0,
+	    .seq = log_last_seq(log),
+	    .lag = record_lag(log_last_seq(log), durable),
+	    .size = record_size(clean ? RECORD_CLEAN : 0, 0, 0),
+	};
+	enum kvlog_status st = log_make_room(log, rec.size, clean, err);
 	int rc;
 
-	pthread_mutex_lock(&log->turn);
-	durable = atomic_load(&log->durable);
-	rec.flags = clean ? RECORD_CLEAN : 0;
-	rec.seq = atomic_load(&log->last_seq);
-	rec.lag = record_lag(rec.seq, durable);
-	rec.size = record_size(rec.flags, 0, 0);
-	if (atomic_load(&log->broken))
-		st = log_broken(log, err);
-	else
-		st = log_make_room(log, rec.size, true, err);
 	if (st == KVLOG_OK)
 		st = store_commit(log, &rec, 1, rec.size, err);
-	if (st == KVLOG_OK) {
-		rc = control_set_intent(log->control, 0);
-		if (rc != 0)
-			st = err_sys(err, rc, "write to %s", log->dir->path);
-		else
-			log->evidence = max_u64(log->evidence, durable);
-	}
-	pthread_mutex_unlock(&log->turn);
-	return st;
+	if (st != KVLOG_OK)
+		return st;
+	show(view, log_active(log));
+	rc = control_set_intent(log->control, 0);
+	if (rc != 0)
+		return err_sys(err, rc, "write to %s", log->dir->path);
+	view->evidence = max_u64(view->evidence, durable);
+	return KVLOG_OK;
 }
 
 /* Deciding */
@@ -169,6 +174,7 @@ static enum kvlog_status
 decide(struct log *log, const struct commit_op *op, bool strict,
     struct kvlog_error *err)
 {
+	struct index *index = &log->view->index;
 	struct index_ref ref;
 	struct epoch_token token;
 	enum kvlog_status found;
@@ -176,9 +182,8 @@ decide(struct log *log, const struct commit_op *op, bool strict,
 
 	if (op->condition == KVLOG_IF_ANY && !strict)
 		return KVLOG_OK;
-	token = index_enter(log->index);
-	found =
-	    index_find(log->index, op->hash, op->key, op->key_len, &ref, err);
+	token = epoch_enter(index->epoch);
+	found = index_find(index, op->hash, op->key, op->key_len, &ref, err);
 	if (found == KVLOG_CORRUPT)
 		err_set_at(err, KVLOG_CORRUPT, segment_number(ref.seg), ref.off,
 		    "the present record of this key in segment %" PRIu32
@@ -187,7 +192,7 @@ decide(struct log *log, const struct commit_op *op, bool strict,
 	else if (found == KVLOG_NOMEM)
 		err_set(err, found, 0, "look up the present record");
 	ok = holds(op, found, &ref);
-	index_leave(log->index, token);
+	epoch_leave(index->epoch, token);
 
 	if (found != KVLOG_OK && found != KVLOG_NOTFOUND)
 		return found;
@@ -224,9 +229,8 @@ prepare(struct log *log, const struct commit_op *ops, size_t count,
     struct record *recs, uint64_t *ret_size, bool *ret_only_deletes,
     struct kvlog_error *err)
 {
-	uint64_t one[1], *hashes = one, seq = log->next_seq, size = 0;
-	uint64_t durable = atomic_load(&log->durable);
-	uint32_t lag = record_lag(seq, durable);
+	uint64_t one[1], *hashes = one, seq = log->view->next_seq, size = 0;
+	uint32_t lag = record_lag(seq, log_durable(log));
 	bool only_deletes = true;
 	enum kvlog_status st;
 
@@ -243,7 +247,7 @@ prepare(struct log *log, const struct commit_op *ops, size_t count,
 		size += recs[i].size;
 		only_deletes &= ops[i].type == RECORD_DELETE;
 	}
-	st = index_reserve(log->index, hashes, count, err);
+	st = index_reserve(&log->view->index, hashes, count, err);
 	if (hashes != one)
 		os->free(hashes);
 	if (st == KVLOG_OK && size > BATCH_SPAN_MAX)
@@ -259,22 +263,19 @@ static void
 apply(struct log *log, const struct commit_op *ops, size_t count,
     const struct record *recs, uint64_t off)
 {
-	struct epoch_token token = epoch_enter(log->index->epoch);
+	struct index *index = &log->view->index;
+	struct epoch_token token = epoch_enter(index->epoch);
 
-	if (count > 1)
-		index_begin_batch(log->index);
 	for (size_t i = 0; i < count; i++) {
-		enum kvlog_status st = index_set(log->index, ops[i].hash,
-		    ops[i].key, ops[i].key_len, segset_loc(log->active, off),
+		enum kvlog_status st = index_set(index, ops[i].hash, ops[i].key,
+		    ops[i].key_len, segset_loc(log_active(log), off),
 		    ops[i].type == RECORD_DELETE);
 
 		assert(st == KVLOG_OK); /* reserved */
 		(void)st;
 		off += recs[i].size;
 	}
-	if (count > 1)
-		index_end_batch(log->index);
-	epoch_leave(log->index->epoch, token);
+	epoch_leave(index->epoch, token);
 }
 
 static enum kvlog_status
@@ -282,12 +283,11 @@ commit_turn(struct log *log, const struct commit_op *ops, size_t count,
     struct record *recs, bool strict, struct kvlog_receipt *ret_receipt,
     size_t *ret_failed, struct kvlog_error *err)
 {
+	struct view *view = log->view;
 	uint64_t size = 0, start;
 	bool only_deletes = false;
 	enum kvlog_status st;
 
-	if (atomic_load_explicit(&log->broken, memory_order_relaxed))
-		return log_broken(log, err);
 	for (size_t i = 0; i < count; i++) {
 		st = decide(log, &ops[i], strict, err);
 		if (st != KVLOG_OK) {
@@ -301,19 +301,19 @@ commit_turn(struct log *log, const struct commit_op *ops, size_t count,
 	if (st != KVLOG_OK)
 		return st;
 
-	start = segment_end(log->active);
+	start = segment_end(log_active(log));
 	st = store_commit(log, recs, count, size, err);
 	if (st != KVLOG_OK)
 		return st;
 	apply(log, ops, count, recs, start);
-	log->evidence =
-	    max_u64(log->evidence, record_attests(recs[0].seq, recs[0].lag));
-	log->dirty = true;
-	ret_receipt->seq = log->next_seq++;
-	ret_receipt->segment = segment_number(log->active);
+	view->evidence =
+	    max_u64(view->evidence, record_attests(recs[0].seq, recs[0].lag));
+	ret_receipt->seq = view->next_seq++;
+	ret_receipt->segment = segment_number(log_active(log));
 	ret_receipt->offset = start;
 	atomic_store_explicit(
-	    &log->last_seq, ret_receipt->seq, memory_order_release);
+	    &view->last_seq, ret_receipt->seq, memory_order_release);
+	show(view, log_active(log));
 	(void)control_set_intent(log->control, 0);
 	if (start / LOOK_EVERY != (start + size) / LOOK_EVERY &&
 	    log->wake != NULL)
@@ -336,11 +336,13 @@ log_commit(struct log *log, const struct commit_op *ops, size_t op_count,
 			   : NULL;
 	if (recs == NULL)
 		return err_set(err, KVLOG_NOMEM, 0, "write a batch");
-	pthread_mutex_lock(&log->turn);
-	st = commit_turn(
-	    log, ops, op_count, recs, strict, ret_receipt, ret_failed, err);
-	epoch_reclaim(log->index->epoch);
-	pthread_mutex_unlock(&log->turn);
+	st = log_take_turn(log, err);
+	if (st == KVLOG_OK) {
+		st = commit_turn(log, ops, op_count, recs, strict, ret_receipt,
+		    ret_failed, err);
+		epoch_reclaim(log->view->index.epoch);
+		log_release_turn(log);
+	}
 	if (recs != &one)
 		os->free(recs);
 	return st;

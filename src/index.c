@@ -16,25 +16,21 @@
 
 #include "index.h"
 
-#include <sched.h>
 #include <string.h>
 
 enum kvlog_status
-index_init(struct index *index, struct segset *segs, struct hintset *hints,
-    const uint8_t *secret, bool verify, struct kvlog_error *err)
+index_init(struct index *index, struct epoch *epoch, struct segset *segs,
+    struct hintset *hints, const uint8_t *secret, bool verify,
+    struct kvlog_error *err)
 {
 	memset(index, 0, sizeof *index);
+	index->epoch = epoch;
 	index->segs = segs;
 	index->hints = hints;
 	index->secret = secret;
 	index->verify = verify;
-	if (epoch_create(&index->epoch) != 0)
+	if (keydir_create(&index->keydir, epoch) != 0)
 		return err_set(err, KVLOG_NOMEM, 0, "create the index");
-	if (keydir_create(&index->keydir, index->epoch) != 0) {
-		epoch_destroy(index->epoch);
-		index->epoch = NULL;
-		return err_set(err, KVLOG_NOMEM, 0, "create the index");
-	}
 	return KVLOG_OK;
 }
 
@@ -42,36 +38,7 @@ void
 index_fini(struct index *index)
 {
 	keydir_destroy(index->keydir);
-	epoch_destroy(index->epoch);
 	index->keydir = NULL;
-	index->epoch = NULL;
-}
-
-struct epoch_token
-index_enter(struct index *index)
-{
-	while (UNLIKELY(
-	    atomic_load_explicit(&index->applying, memory_order_acquire) & 1))
-		sched_yield();
-	return epoch_enter(index->epoch);
-}
-
-void
-index_leave(struct index *index, struct epoch_token token)
-{
-	epoch_leave(index->epoch, token);
-}
-
-void
-index_begin_batch(struct index *index)
-{
-	atomic_fetch_add_explicit(&index->applying, 1, memory_order_acq_rel);
-}
-
-void
-index_end_batch(struct index *index)
-{
-	atomic_fetch_add_explicit(&index->applying, 1, memory_order_release);
 }
 
 /* What a candidate turns out to be. */

@@ -6,8 +6,8 @@
  * hints mode it has entries only for what no hint covers, tombstones
  * included; the rest is looked up in the hints, the newest first.
  *
- * Finds run in any thread, inside index_enter() and index_leave(), beside one
- * thread that changes the index.
+ * Finds run in any thread, inside the epoch, beside one thread that changes the
+ * index.
  */
 #ifndef INDEX_H
 #define INDEX_H
@@ -19,15 +19,12 @@
 #include "segset.h"
 
 struct index {
-	struct epoch *epoch;
+	struct epoch *epoch; /* not owned */
 	struct keydir *keydir;
 	struct segset *segs;   /* not owned */
 	struct hintset *hints; /* not owned; NULL in memory mode */
 	const uint8_t *secret; /* SEGMENT_SECRET_LEN bytes, not owned */
 	bool verify;           /* check header sums of what is found */
-	/* Odd while a batch is being applied: finds that begin then wait, so
-	 * that no reader sees half of a commit. */
-	_Atomic uint32_t applying;
 	/* Memory mode: tombstones in the table, each before a damaged record
 	 * that may be its key's. */
 	_Atomic uint64_t tombstones;
@@ -42,13 +39,10 @@ struct index_ref {
 };
 
 /* hints: NULL for memory mode. */
-enum kvlog_status index_init(struct index *index, struct segset *segs,
-    struct hintset *hints, const uint8_t *secret, bool verify,
-    struct kvlog_error *err);
-void index_fini(struct index *index);
-
-struct epoch_token index_enter(struct index *index);
-void index_leave(struct index *index, struct epoch_token token);
+enum kvlog_status index_init(struct index *index, struct epoch *epoch,
+    struct segset *segs, struct hintset *hints, const uint8_t *secret,
+    bool verify, struct kvlog_error *err);
+void index_fini(struct index *index); /* all zeros is fine */
 
 static inline uint64_t
 index_hash(const struct index *index, const void *key, size_t key_len)
@@ -91,9 +85,5 @@ bool index_remove(struct index *index, uint64_t hash, uint64_t loc);
  */
 enum kvlog_status index_set(struct index *index, uint64_t hash, const void *key,
     size_t key_len, uint64_t loc, bool tombstone);
-
-/* Around the index_set() calls of a commit of several records. */
-void index_begin_batch(struct index *index);
-void index_end_batch(struct index *index);
 
 #endif

@@ -9,31 +9,12 @@
 
 #include <string.h>
 
-/* Sealed segments that are durable need no sync, and so no descriptor.  One
- * whose last commit is the last durable one may end in a mark that is not:
- * only the sync of a commit behind it has covered that. */
-static void
-mark_synced(struct log *log)
-{
-	uint64_t durable = atomic_load(&log->durable);
-
-	for (size_t i = 0; i + 1 < log->set->count; i++) {
-		struct segment *seg = log->set->segments[i];
-
-		if (seg->header.kind == SEGMENT_PLAIN &&
-		    seg->last_seq >= durable)
-			break; /* nor are those behind it */
-		seg->synced = true;
-		segment_close_fd(seg);
-	}
-}
-
 /* What the log attests durably: after a repair all before the new range;
  * otherwise what the last close noted, its mark being durable. */
 static uint64_t
 known_evidence(const struct log *log, const struct recovery *recovery)
 {
-	const struct segment_store *store = &log->active->header.store;
+	const struct segment_store *store = &log_active(log)->header.store;
 	struct control_note note;
 
 	if (recovery->unclean)
@@ -44,48 +25,46 @@ known_evidence(const struct log *log, const struct recovery *recovery)
 	return min_u64(note.last_seq, recovery->last_seq);
 }
 
+/* Lay the control page out: after a repair everything before the new range is
+ * durable; what was never written is not, whatever the page said. */
+static enum kvlog_status
+format_page(struct log *log, const struct recovery *r, struct kvlog_error *err)
+{
+	struct control_state state = {
+	    .active_salt = log_active(log)->header.salt,
+	    .position = recovery_end_pos(log_active(log)),
+	    .durable = r->unclean
+			   ? r->first_seq - 1
+			   : min_u64(r->state.durable, r->first_seq - 1),
+	    .generation = r->state.generation,
+	};
+
+	state.synced = r->unclean ? state.position : r->state.synced;
+	/* Whoever follows a log that was closed and is opened again need not
+	 * look at its files anew. */
+	if (!r->warm || r->unclean)
+		state.generation++;
+	log->evidence_synced = log->view->evidence = known_evidence(log, r);
+	log->was_dirty = !r->unclean && state.durable < r->last_seq;
+	return control_format(log->control, &state, err);
+}
+
 enum kvlog_status
 log_init(struct log *log, struct dir *dir, struct control *control,
-    struct hintset *hints, struct index *index, uint64_t segment_size,
+    struct views *views, uint64_t segment_size, uint32_t timeout_ms,
     const struct recovery *recovery, struct kvlog_error *err)
 {
-	struct segset *set = hints->set;
 	pthread_condattr_t attr;
-	struct control_state state = {0};
+	enum kvlog_status st = KVLOG_OK;
 
 	memset(log, 0, sizeof *log);
 	log->dir = dir;
 	log->control = control;
-	log->set = set;
-	log->hints = hints;
-	log->index = index;
+	log->views = views;
+	log->view = atomic_load(&views->view);
 	log->segment_size = segment_size;
-	log->active = set->segments[set->count - 1];
-	log->next_seq = recovery->first_seq;
-	atomic_init(&log->last_seq, recovery->last_seq);
+	log->timeout_ms = timeout_ms;
 
-	/* After a repair everything before the new range is durable; what was
-	 * never written is not, whatever the page says. */
-	atomic_init(&log->durable,
-	    recovery->unclean
-		? recovery->first_seq - 1
-		: min_u64(recovery->state.durable, recovery->first_seq - 1));
-	log->evidence = known_evidence(log, recovery);
-	log->evidence_synced = log->evidence;
-	log->dirty = !recovery->unclean &&
-		     atomic_load(&log->durable) < recovery->last_seq;
-	/* The last writer may have been killed between a rollover and the
-	 * sync of its name; not if a commit behind that name is durable, nor
-	 * after a repair, nor as long as there is but the first segment, whose
-	 * name is durable before the page is valid. */
-	log->names_unsynced =
-	    !recovery->unclean && segment_number(log->active) > 1 &&
-	    (!log->active->link_ok ||
-		recovery->state.durable < log->active->link.first_seq);
-
-	mark_synced(log);
-
-	pthread_mutex_init(&log->turn, NULL);
 	pthread_mutex_init(&log->wait_lock, NULL);
 	pthread_mutex_init(&log->sync_lock, NULL);
 	pthread_condattr_init(&attr);
@@ -93,19 +72,33 @@ log_init(struct log *log, struct dir *dir, struct control *control,
 	pthread_cond_init(&log->synced, &attr);
 	pthread_condattr_destroy(&attr);
 
-	state.active_salt = log->active->header.salt;
-	state.position = recovery_end_pos(log->active);
-	state.durable = atomic_load(&log->durable);
-	log->synced_pos =
-	    recovery->unclean ? state.position : recovery->state.synced;
-	state.synced = log->synced_pos;
-	state.generation = recovery->state.generation + 1;
-	return control_format(control, &state, err);
+	if (recovery == NULL) { /* others write: what they did is not known */
+		log->was_dirty = true;
+	} else {
+		st = format_page(log, recovery, err);
+		atomic_store(
+		    &log->view->applied, control_position(control));
+		atomic_store(&log->view->stamp, control_stamp(control));
+	}
+	log->start_pos = atomic_load(&log->view->applied);
+	return st;
+}
+
+/* Another process may have taken it, or rolled over without it. */
+void
+log_check_spare(struct log *log)
+{
+	if (log->spare == NULL ||
+	    segment_number(log->spare) == segment_number(log_active(log)) + 1)
+		return;
+	segment_close(log->spare);
+	log->spare = NULL;
 }
 
 void
 log_drop_spare(struct log *log)
 {
+	log_check_spare(log);
 	if (log->spare == NULL)
 		return;
 	os->unlink(log->dir->fd, DIR_SPARE_NAME);
@@ -122,7 +115,6 @@ log_fini(struct log *log)
 	pthread_cond_destroy(&log->synced);
 	pthread_mutex_destroy(&log->wait_lock);
 	pthread_mutex_destroy(&log->sync_lock);
-	pthread_mutex_destroy(&log->turn);
 	log->dir = NULL;
 }
 

@@ -3,9 +3,10 @@
  * log.h - the writing side of an open store: what commits (commit.h),
  * rollovers (rollover.h) and syncs (sync.h) share.
  *
- * Lock order: sync_lock before turn before wait_lock.  A commit holds only the
- * turn; a sync holds sync_lock, and the turn just long enough to see what is to
- * be synced.
+ * The turn is what a commit holds: of all processes that write to the store,
+ * and of all threads of this one.  Syncs hold another lock of both kinds, so
+ * that commits go on beside them.  Lock order: sync_lock and the processes'
+ * sync lock, then the processes' turn, then the views' lock, then wait_lock.
  */
 #ifndef LOG_H
 #define LOG_H
@@ -13,10 +14,7 @@
 #include "base.h"
 #include "control.h"
 #include "dir.h"
-#include "hintset.h"
-#include "index.h"
-#include "recover.h"
-#include "segset.h"
+#include "view.h"
 
 #include <pthread.h>
 
@@ -24,29 +22,22 @@ struct log {
 	/* Set at the start, not owned. */
 	struct dir *dir;
 	struct control *control;
-	struct segset *set;
-	struct hintset *hints;
-	struct index *index;
+	struct views *views;
+	struct view *view;     /* a writer has but one */
 	uint64_t segment_size; /* upper bound, bytes */
+	uint32_t timeout_ms;   /* longest wait for other processes */
 	/* Called when background work may have come up, perhaps with the turn
 	 * held; may be NULL. */
 	void (*wake)(void *arg);
 	void *wake_arg;
 
-	pthread_mutex_t turn; /* one commit at a time */
 	/* Under the turn: */
-	struct segment *active;
 	struct segment *spare; /* ready to be the next one, or NULL */
 	bool spare_wanted;
-	bool dirty;          /* there are commits that no mark attests yet */
-	bool reserve_used;   /* must be made anew before a put */
-	bool names_unsynced; /* a segment's name may not be durable */
-	uint64_t next_seq;
-	uint64_t evidence; /* what the newest record or link attests */
+	bool was_dirty;     /* at the start there were commits without a mark */
+	uint64_t start_pos; /* where the log ended then */
 
-	_Atomic uint64_t last_seq;
-	_Atomic uint64_t durable; /* all up to it, and its names, are */
-	_Atomic bool broken;      /* a sync or a store failed: no more writes */
+	_Atomic bool broken; /* a sync or a store failed: no more writes */
 	/* A sync has made commits durable, and nothing may say so yet. */
 	_Atomic bool unattested;
 
@@ -55,18 +46,23 @@ struct log {
 	struct kvlog_error cause;  /* of broken: the first one */
 	pthread_cond_t synced;     /* durable moved, or broken */
 	uint64_t evidence_synced;  /* under sync_lock: durable evidence */
-	uint64_t synced_pos;       /* likewise: all before it is durable */
 };
 
+/*
+ * Begin to write: with a view of all that is published.  If recovery is not
+ * NULL, nobody else writes: the control page is laid out anew, as it says.
+ */
 enum kvlog_status log_init(struct log *log, struct dir *dir,
-    struct control *control, struct hintset *hints, struct index *index,
-    uint64_t segment_size, const struct recovery *recovery,
+    struct control *control, struct views *views, uint64_t segment_size,
+    uint32_t timeout_ms, const struct recovery *recovery,
     struct kvlog_error *err);
 
-/* Free what log_init() made; the segments are the set's. */
+/* Free what log_init() made. */
 void log_fini(struct log *log);
 
-/* Remove the spare, if there is one. */
+/* Under the turn: forget the spare if it is not the next segment any more;
+ * remove it. */
+void log_check_spare(struct log *log);
 void log_drop_spare(struct log *log);
 
 /* This handle writes nothing any more: cause says why, and what to do.  Those
@@ -86,6 +82,37 @@ enum kvlog_status log_broken(struct log *log, struct kvlog_error *err);
 
 /* Wake those who wait in log_wait(). */
 void log_wake_waiters(struct log *log);
+
+/* The segment that is written to; under the turn or the views' lock. */
+static inline struct segment *
+log_active(const struct log *log)
+{
+	const struct segset *set = log->view->set;
+
+	return set->segments[set->count - 1];
+}
+
+static inline uint64_t
+log_last_seq(const struct log *log)
+{
+	return atomic_load_explicit(
+	    &log->view->last_seq, memory_order_acquire);
+}
+
+/* All commits up to this number, and the names of their files, are durable. */
+static inline uint64_t
+log_durable(const struct log *log)
+{
+	return control_durable(log->control);
+}
+
+/* Whether there may be commits that no mark attests. */
+static inline bool
+log_is_dirty(const struct log *log)
+{
+	return log->was_dirty ||
+	       atomic_load(&log->view->applied) != log->start_pos;
+}
 
 /* Bytes left for records in a segment that is written to. */
 static inline uint64_t

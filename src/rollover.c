@@ -18,16 +18,39 @@
 #include <string.h>
 
 /* The active segment's successor as it should be now. */
-static struct segment_plan
-plan_next(const struct log *log, const char *name)
+struct segment_plan
+log_plan_next(const struct log *log, const char *name)
 {
+	const struct segment *active = log_active(log);
+
 	return (struct segment_plan){
 	    .name = name,
-	    .store = &log->active->header.store,
-	    .number = segment_number(log->active) + 1,
+	    .store = &active->header.store,
+	    .number = segment_number(active) + 1,
 	    .max_size = log->segment_size,
-	    .size = repair_segment_size(log->set, log->segment_size),
+	    .size = repair_segment_size(log->view->set, log->segment_size),
 	};
+}
+
+/* A spare that another process has made; NULL: there is none that fits. */
+static struct segment *
+open_spare(struct log *log, uint64_t need)
+{
+	struct file_id id = {.part = 1, .parts = 1};
+	struct segment *seg;
+
+	id.first = id.last = segment_number(log_active(log)) + 1;
+	if (segment_open_header(log->dir, DIR_SPARE_NAME, &id, &seg, NULL) !=
+	    KVLOG_OK)
+		return NULL;
+	if (seg->header.kind == SEGMENT_PLAIN && !seg->link_ok &&
+	    memcmp(&seg->header.store, &log_active(log)->header.store,
+		sizeof seg->header.store) == 0 &&
+	    log_room(seg) >= need &&
+	    segment_make_writable(seg, log->dir, NULL) == KVLOG_OK)
+		return seg;
+	segment_close(seg);
+	return NULL;
 }
 
 /* The spare, if it can hold need bytes, or a segment made now. */
@@ -35,77 +58,72 @@ static enum kvlog_status
 take_spare(struct log *log, uint64_t need, bool may_use_reserve,
     struct segment **ret_seg, struct kvlog_error *err)
 {
-	struct segment_plan plan;
+	struct segment_plan plan = log_plan_next(log, DIR_SPARE_NAME);
 	enum kvlog_status st;
 	bool reserve = false;
 
-	if (log->spare != NULL && log_room(log->spare) >= need) {
-		*ret_seg = log->spare;
-		log->spare = NULL;
+	log_check_spare(log);
+	*ret_seg = log->spare;
+	log->spare = NULL;
+	if (*ret_seg != NULL && log_room(*ret_seg) >= need)
 		return KVLOG_OK;
+	segment_close(*ret_seg);
+	if (log->control->shared) {
+		*ret_seg = open_spare(log, need);
+		if (*ret_seg != NULL)
+			return KVLOG_OK;
 	}
-	log_drop_spare(log); /* too small */
-	plan = plan_next(log, DIR_SPARE_NAME);
+	os->unlink(log->dir->fd, DIR_SPARE_NAME); /* too small */
 	plan.need = need;
 	plan.may_use_reserve = may_use_reserve;
 	st = repair_new_segment(log->dir, &plan, ret_seg, &reserve, err);
 	if (reserve)
-		log->reserve_used = true;
+		control_set_reserve_used(log->control, true);
 	return st;
 }
 
-enum kvlog_status
-log_roll_over(struct log *log, uint64_t need, bool may_use_reserve,
+/* The link that seals the active segment. */
+static struct segment_link
+make_link(const struct log *log, bool new_range)
+{
+	const struct segment *active = log_active(log);
+	uint64_t last_seq = log_last_seq(log);
+	struct segment_link link = {
+	    .prev_salt = active->header.salt,
+	    .prev_end = segment_end(active),
+	    .prev_last_seq = last_seq,
+	    .first_seq = log->view->next_seq,
+	    .durable = new_range || log_durable(log) >= last_seq,
+	};
+
+	if (new_range)
+		link.first_seq =
+		    (link.first_seq / RECORD_RANGE + 1) * RECORD_RANGE;
+	return link;
+}
+
+/* Of a segment that has its name: the old one is sealed (INV-1), and this one
+ * is published. */
+static enum kvlog_status
+publish(struct log *log, struct segment *old, struct segment *seg,
     struct kvlog_error *err)
 {
-	struct segment *old = log->active, *seg;
+	const struct segment_link *link = &seg->link;
+	struct view *view = log->view;
 	struct kvlog_error cause;
-	uint64_t last_seq = atomic_load(&log->last_seq);
-	uint64_t durable = atomic_load(&log->durable);
-	struct segment_link link = {
-	    .prev_salt = old->header.salt,
-	    .prev_end = segment_end(old),
-	    .prev_last_seq = last_seq,
-	    .first_seq = log->next_seq,
-	    .durable = durable >= last_seq,
-	};
-	enum kvlog_status st;
+	uint64_t position = control_pos(segment_number(seg), SEGMENT_DATA_OFF);
 	int rc;
 
-	st = take_spare(log, need, may_use_reserve, &seg, err);
-	if (st != KVLOG_OK)
-		return st;
-	rc = segment_store_link(seg, &link);
-	if (rc != 0) {
-		st = err_sys(
-		    err, rc, "write to %s/%s", log->dir->path, seg->name);
-		goto fail;
-	}
-	st = segset_add(log->set, seg, err);
-	if (st != KVLOG_OK)
-		goto fail;
-	rc = segment_take_name(seg, log->dir);
-	if (rc != 0) {
-		st = err_sys(err, rc, "name segment %" PRIu32 " of %s",
-		    segment_number(seg), log->dir->path);
-		segset_drop_last(log->set);
-		os->unlink(log->dir->fd, DIR_SPARE_NAME);
-		return st;
-	}
-
-	/* The old one is sealed: INV-1. */
-	old->last_seq = last_seq;
-	old->evidence = log->evidence;
+	old->last_seq = link->prev_last_seq;
+	old->evidence = view->evidence;
 	(void)os->protect(&old->map);
-	if (link.durable)
-		log->evidence = max_u64(log->evidence, last_seq);
-	log->names_unsynced = true;
-	log->active = seg;
+	if (link->durable)
+		view->evidence = max_u64(view->evidence, link->first_seq - 1);
+	view->next_seq = link->first_seq;
 	log->spare_wanted = true;
 	rc = control_set_active_salt(log->control, seg->header.salt);
 	if (rc == 0)
-		rc = control_set_position(log->control,
-		    control_pos(segment_number(seg), SEGMENT_DATA_OFF));
+		rc = control_set_position(log->control, position);
 	if (rc != 0) {
 		err_sys(&cause, rc,
 		    "publish %s/%s failed; close the store, see to the disk, "
@@ -113,74 +131,78 @@ log_roll_over(struct log *log, uint64_t need, bool may_use_reserve,
 		    log->dir->path, seg->name);
 		return log_break(log, &cause, err);
 	}
+	atomic_store_explicit(&view->applied, position, memory_order_release);
 	if (log->wake != NULL)
 		log->wake(log->wake_arg);
 	return KVLOG_OK;
+}
+
+/* The next segment begins a new range of numbers: all before it is durable,
+ * and so is its name before it is used. */
+enum kvlog_status
+log_roll_over(struct log *log, uint64_t need, bool may_use_reserve,
+    bool new_range, struct kvlog_error *err)
+{
+	const struct segment_link link = make_link(log, new_range);
+	struct segment *old = log_active(log), *seg;
+	enum kvlog_status st;
+	int rc;
+
+	if (link.first_seq > RECORD_SEQ_MAX)
+		return err_set(err, KVLOG_TOOBIG, 0,
+		    "%s: no sequence numbers are left; dump the store into a "
+		    "new one",
+		    log->dir->path);
+	st = take_spare(log, need, may_use_reserve, &seg, err);
+	if (st != KVLOG_OK)
+		return st;
+	rc = segment_store_link(seg, &link);
+	if (rc == 0 && new_range)
+		rc = os->sync(seg->fd);
+	if (rc != 0) {
+		st = err_sys(
+		    err, rc, "write to %s/%s", log->dir->path, seg->name);
+		goto fail;
+	}
+	st = segset_add(log->view->set, seg, err);
+	if (st != KVLOG_OK)
+		goto fail;
+	rc = segment_take_name(seg, log->dir);
+	if (rc == 0 && new_range)
+		rc = os->sync_dir(log->dir->fd);
+	if (rc != 0) {
+		st = err_sys(err, rc, "name segment %" PRIu32 " of %s",
+		    segment_number(seg), log->dir->path);
+		os->unlink(log->dir->fd, seg->name);
+		segset_drop_last(log->view->set);
+		return st;
+	}
+	return publish(log, old, seg, err);
 fail:
 	os->unlink(log->dir->fd, DIR_SPARE_NAME);
 	segment_close(seg);
 	return st;
 }
 
-bool
-log_prepare_spare(struct log *log)
-{
-	struct segment *seg = NULL;
-	struct segment_store store;
-	struct segment_plan plan;
-	bool wanted;
-
-	pthread_mutex_lock(&log->turn);
-	wanted = log->spare_wanted && log->spare == NULL &&
-		 !atomic_load(&log->broken);
-	log->spare_wanted = false;
-	plan = plan_next(log, "next.tmp");
-	store = *plan.store; /* what follows is done without the turn */
-	plan.store = &store;
-	pthread_mutex_unlock(&log->turn);
-	if (!wanted)
-		return false;
-
-	/* Made under a name of its own, so that a commit that cannot wait
-	 * makes one beside it. */
-	if (repair_new_segment(log->dir, &plan, &seg, NULL, NULL) != KVLOG_OK)
-		return false;
-	os->advise(&seg->map, 0, seg->map.len, OS_ADVICE_POPULATE);
-
-	pthread_mutex_lock(&log->turn);
-	if (log->spare == NULL &&
-	    plan.number == segment_number(log->active) + 1 &&
-	    os->rename(log->dir->fd, plan.name, DIR_SPARE_NAME) == 0) {
-		memcpy(seg->name, DIR_SPARE_NAME, sizeof DIR_SPARE_NAME);
-		log->spare = seg;
-		seg = NULL;
-	}
-	pthread_mutex_unlock(&log->turn);
-	if (seg != NULL) {
-		os->unlink(log->dir->fd, plan.name);
-		segment_close(seg);
-	}
-	return true;
-}
-
 enum kvlog_status
 log_make_room(struct log *log, uint64_t size, bool may_use_reserve,
     struct kvlog_error *err)
 {
-	struct segment *seg = log->active;
+	struct segment *seg = log_active(log);
 
 	if (LIKELY(size <= log_room(seg) &&
 		   (segment_end(seg) + size <= seg->allocated ||
 		       segment_allocate(seg, segment_end(seg) + size) == 0)))
 		return KVLOG_OK;
-	return log_roll_over(log, size, may_use_reserve, err);
+	return log_roll_over(log, size, may_use_reserve, false, err);
 }
 
 enum kvlog_status
 log_reserve_room(
     struct log *log, uint64_t size, bool only_deletes, struct kvlog_error *err)
 {
-	if ((log->reserve_used || log->dir->name_reserve_used) &&
+	if ((control_reserve_used(log->control) ||
+		log->dir->name_reserve_used) &&
 	    !only_deletes) {
 		int rc = repair_make_reserve(log->dir, log->segment_size);
 
@@ -189,7 +211,7 @@ log_reserve_room(
 			    "%s/%s cannot be made; until it can, only deletes "
 			    "are possible",
 			    log->dir->path, DIR_RESERVE_NAME);
-		log->reserve_used = false;
+		control_set_reserve_used(log->control, false);
 	}
 	return log_make_room(log, size, only_deletes, err);
 }
@@ -201,10 +223,10 @@ log_reserve_room(
 void
 log_give_slack_back(struct log *log)
 {
-	uint64_t end = round_up(segment_end(log->active), BLOCK_SIZE);
-	uint64_t slack =
-	    log->active->allocated - min_u64(end, log->active->allocated);
+	const struct segment *active = log_active(log);
+	uint64_t end = round_up(segment_end(active), BLOCK_SIZE);
+	uint64_t slack = active->allocated - min_u64(end, active->allocated);
 
-	if (slack > max_u64(SLACK_MIN, segset_bytes(log->set) / 64))
-		(void)os->punch(log->active->fd, end);
+	if (slack > max_u64(SLACK_MIN, segset_bytes(log->view->set) / 64))
+		(void)os->punch(active->fd, end);
 }

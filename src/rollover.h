@@ -1,19 +1,25 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * rollover.h - room for records: the active segment and its successor.
- * All but log_prepare_spare() are called with the turn held.
+ * All are called with the turn held.
  */
 #ifndef ROLLOVER_H
 #define ROLLOVER_H
 
 #include "log.h"
+#include "repair.h"
 
 /*
  * Seal the active segment by the link of a new one that has room for need
- * bytes.  On failure the active segment is as it was.
+ * bytes.  On failure the active segment is as it was.  new_range: all before
+ * it is durable, and its commits are numbered anew (INV-4); its name is durable
+ * before they are published.
  */
 enum kvlog_status log_roll_over(struct log *log, uint64_t need,
-    bool may_use_reserve, struct kvlog_error *err);
+    bool may_use_reserve, bool new_range, struct kvlog_error *err);
+
+/* The next segment as it should be made now. */
+struct segment_plan log_plan_next(const struct log *log, const char *name);
 
 /* Make sure that there is room for size bytes, with disk space, in the active
  * segment or else in a new one. */
@@ -24,9 +30,6 @@ enum kvlog_status log_make_room(struct log *log, uint64_t size,
  * too. */
 enum kvlog_status log_reserve_room(
     struct log *log, uint64_t size, bool only_deletes, struct kvlog_error *err);
-
-/* Make the next segment if it is wanted; true if it was made. */
-bool log_prepare_spare(struct log *log);
 
 /* At close: give space behind the end back if it is worth it. */
 void log_give_slack_back(struct log *log);

@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * turn.c - taking turns, and what a writer leaves that is killed in its turn.
+ *
+ * Whoever has the turn first applies what others have published.  If the one
+ * before died with it, one of these is found:
+ *
+ *     a segment that has its name, but is not   its link is whole: it is
+ *     published                                 published now
+ *     a commit that is stored, but not          its first word was stored last:
+ *     published                                 it is whole, and published now
+ *     bytes of a commit                         the segment ends before them
+ *                                               (INV-4); a new one begins, in a
+ *                                               new range of numbers
+ *
+ * Nobody was told that any of these commits was done, so that each of them may
+ * be there or not.  The intent word stays set until all is in order: who dies
+ * at this, or cannot do it now, leaves it to the next one.
+ */
+#include "config.h"
+
+#include "turn.h"
+
+#include "hint.h"
+#include "repair.h"
+#include "rollover.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+/* Whether another one found a sync to fail. */
+static enum kvlog_status
+check_health(struct log *log, struct kvlog_error *err)
+{
+	struct kvlog_error cause;
+
+	if (atomic_load_explicit(&log->broken, memory_order_relaxed))
+		return log_broken(log, err);
+	if (!log->control->shared || !control_poisoned(log->control))
+		return KVLOG_OK;
+	err_set(&cause, KVLOG_BROKEN, 0,
+	    "a sync of %s failed in another process; commits after number "
+	    "%" PRIu64 " may not survive a crash.  Close the store in all "
+	    "processes, see to the disk, and open it again",
+	    log->dir->path, log_durable(log));
+	return log_refuse(log, &cause, err);
+}
+
+/* Apply what others have published. */
+static enum kvlog_status
+follow(struct log *log, struct kvlog_error *err)
+{
+	struct kvlog_error cause;
+	bool stale;
+	enum kvlog_status st =
+	    view_follow(log->views, log->view, &stale, err);
+
+	if (st != KVLOG_OK || !stale)
+		return st;
+	err_set(&cause, KVLOG_BROKEN, 0,
+	    "what another process wrote to %s cannot be read in segment "
+	    "%" PRIu32 " at offset %" PRIu64
+	    "; close the store in all processes and run kvlog-verify",
+	    log->dir->path, segment_number(log_active(log)),
+	    control_pos_off(atomic_load(&log->view->applied)));
+	return log_refuse(log, &cause, err);
+}
+
+/* Publish a segment that a dead writer has named. */
+static enum kvlog_status
+adopt_segment(struct log *log, struct kvlog_error *err)
+{
+	struct segment *active = log_active(log), *seg;
+	struct file_id id = {.part = 1, .parts = 1};
+	char name[DIR_NAME_LEN];
+	struct os_stat st_file;
+	enum kvlog_status st;
+	uint64_t salt;
+	bool fits;
+	int rc;
+
+	id.first = id.last = segment_number(active) + 1;
+	dir_make_name(name, &id, "seg");
+	rc = os->stat_name(log->dir->fd, name, &st_file);
+	if (rc == ENOENT)
+		return KVLOG_OK;
+	if (rc != 0)
+		return err_sys(err, rc, "look at %s/%s", log->dir->path, name);
+	st = segment_open_header(log->dir, name, &id, &seg, err);
+	if (st != KVLOG_OK)
+		return st;
+	fits = seg->link_ok && seg->link.prev_salt == active->header.salt &&
+	       seg->link.prev_end == segment_end(active);
+	salt = seg->header.salt;
+	segment_close(seg);
+	if (!fits)
+		return err_set_at(err, KVLOG_CORRUPT, id.last, 0,
+		    "%s/%s does not follow %s; close the store in all "
+		    "processes and run kvlog-verify",
+		    log->dir->path, name, active->name);
+	/* It may begin a new range: then its name has to be durable. */
+	rc = os->sync_dir(log->dir->fd);
+	if (rc == 0)
+		rc = control_set_active_salt(log->control, salt);
+	if (rc == 0)
+		rc = control_set_position(log->control,
+		    control_pos(id.last, SEGMENT_DATA_OFF));
+	if (rc != 0)
+		return err_sys(err, rc, "publish %s/%s", log->dir->path, name);
+	return follow(log, err);
+}
+
+/* Whether [from, to) of the active segment is one whole commit. */
+static bool
+is_commit(const struct log *log, uint64_t from, uint64_t to)
+{
+	const struct segment *seg = log_active(log);
+	bool more = true;
+
+	for (uint64_t off = from; off < to;) {
+		const uint8_t *p = seg->map.addr + off;
+		uint32_t seed = segment_seed(seg, off);
+		bool first = off == from;
+		struct record rec;
+
+		if (!more || !record_parse(p, to - off, &rec) ||
+		    !record_header_ok(p, &rec, seed) ||
+		    !record_value_ok(&rec, seed) ||
+		    first != ((rec.flags & RECORD_CONT) == 0))
+			return false;
+		if (rec.type != RECORD_MARK && rec.seq != log->view->next_seq)
+			return false;
+		more = (rec.flags & RECORD_MORE) != 0;
+		off += rec.size;
+	}
+	return !more;
+}
+
+static bool
+is_zero(const struct segment *seg, uint64_t from, uint64_t to)
+{
+	for (uint64_t off = from; off < to; off++)
+		if (seg->map.addr[off] != 0)
+			return false;
+	return true;
+}
+
+/* Sync all that is not known to be durable.  Whether a sync that another one
+ * died in has failed, nobody knows: so it is stored again. */
+static enum kvlog_status
+sync_unsynced(struct log *log, struct kvlog_error *err)
+{
+	const struct segset *set = log->view->set;
+	uint64_t synced = control_synced(log->control);
+	struct kvlog_error cause;
+	int rc = os->sync_dir(log->dir->fd);
+
+	for (size_t i = set->count; i > 0 && rc == 0; i--) {
+		struct segment *seg = set->segments[i - 1];
+
+		if (recovery_end_pos(seg) <= synced)
+			break;
+		rc = repair_store_again(log->dir, seg, synced, true);
+	}
+	if (rc == 0)
+		return KVLOG_OK;
+	err_set(&cause, KVLOG_BROKEN, rc,
+	    "sync of %s failed; commits after number %" PRIu64
+	    " may not survive a crash.  Close the store, see to the disk, and "
+	    "open it again",
+	    log->dir->path, log_durable(log));
+	return log_break(log, &cause, err);
+}
+
+static enum kvlog_status
+clean_up(struct log *log, struct kvlog_error *err)
+{
+	uint64_t intent = control_intent(log->control), end;
+	enum kvlog_status st;
+	int rc = 0;
+
+	if (intent == 0) /* to be seen again if this is not completed */
+		rc = control_set_intent(
+		    log->control, segment_end(log_active(log)));
+	st = rc == 0 ? adopt_segment(log, err)
+		     : err_sys(err, rc, "write to %s", log->dir->path);
+	if (st != KVLOG_OK)
+		return st;
+	end = segment_end(log_active(log));
+	if (intent > log_active(log)->header.size)
+		intent = 0; /* was of the segment before */
+	if (intent > end && is_commit(log, end, intent)) {
+		rc = control_set_position(log->control,
+		    control_pos(segment_number(log_active(log)), intent));
+		st = rc == 0 ? follow(log, err)
+			     : err_sys(err, rc, "write to %s", log->dir->path);
+	} else if (intent > end && !is_zero(log_active(log), end, intent)) {
+		st = sync_unsynced(log, err);
+		if (st == KVLOG_OK)
+			st = log_roll_over(log, 0, true, true, err);
+	}
+	if (st == KVLOG_OK)
+		(void)control_set_intent(log->control, 0);
+	return st;
+}
+
+enum kvlog_status
+log_take_turn(struct log *log, struct kvlog_error *err)
+{
+	struct control *control = log->control;
+	bool died = false;
+	enum kvlog_status st =
+	    control_take_turn(control, log->timeout_ms, &died, err);
+
+	if (UNLIKELY(st != KVLOG_OK))
+		return st;
+	pthread_mutex_lock(&log->views->lock);
+	st = check_health(log, err);
+	if (st == KVLOG_OK && UNLIKELY(atomic_load(&log->view->applied) !=
+				       control_position(control)))
+		st = follow(log, err);
+	if (st == KVLOG_OK && UNLIKELY(died || control_intent(control) != 0))
+		st = clean_up(log, err);
+	if (UNLIKELY(st != KVLOG_OK))
+		log_release_turn(log);
+	return st;
+}
+
+void
+log_release_turn(struct log *log)
+{
+	pthread_mutex_unlock(&log->views->lock);
+	control_release_turn(log->control);
+}
+
+/* The spare */
+
+bool
+log_prepare_spare(struct log *log)
+{
+	struct segment *seg = NULL;
+	struct segment_store store;
+	struct segment_plan plan;
+	bool wanted;
+
+	pthread_mutex_lock(&log->views->lock);
+	wanted = log->spare_wanted && !atomic_load(&log->broken);
+	log_check_spare(log);
+	wanted = wanted && log->spare == NULL;
+	log->spare_wanted = false;
+	plan = log_plan_next(log, "next.tmp");
+	store = *plan.store; /* what follows is done without the turn */
+	plan.store = &store;
+	pthread_mutex_unlock(&log->views->lock);
+	if (!wanted)
+		return false;
+
+	/* Made under a name of its own, so that a commit that cannot wait
+	 * makes one beside it. */
+	if (repair_new_segment(log->dir, &plan, &seg, NULL, NULL) != KVLOG_OK)
+		return false;
+	os->advise(&seg->map, 0, seg->map.len, OS_ADVICE_POPULATE);
+
+	if (log_take_turn(log, NULL) == KVLOG_OK) {
+		if (log->spare == NULL &&
+		    plan.number == segment_number(log_active(log)) + 1 &&
+		    os->rename(log->dir->fd, plan.name, DIR_SPARE_NAME) == 0) {
+			memcpy(seg->name, DIR_SPARE_NAME,
+			    sizeof DIR_SPARE_NAME);
+			log->spare = seg;
+			seg = NULL;
+		}
+		log_release_turn(log);
+	}
+	if (seg != NULL) {
+		os->unlink(log->dir->fd, plan.name);
+		segment_close(seg);
+	}
+	return true;
+}

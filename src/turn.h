@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * turn.h - the turn to write: one commit at a time, of all processes and
+ * threads.
+ */
+#ifndef TURN_H
+#define TURN_H
+
+#include "base.h"
+#include "log.h"
+
+/*
+ * Take the turn: the view then shows all that is published, and what a writer
+ * left that died in its turn is in order.  KVLOG_BUSY: another process has had
+ * it for too long.  KVLOG_BROKEN: a sync failed, here or elsewhere.  KVLOG_NOMEM,
+ * _IO, _NOSPACE: the view could not be brought up to date, or what was left not
+ * be put in order.
+ */
+enum kvlog_status log_take_turn(struct log *log, struct kvlog_error *err);
+void log_release_turn(struct log *log);
+
+/* Make the next segment if it is wanted; true if it was made. */
+bool log_prepare_spare(struct log *log);
+
+#endif

@@ -1,0 +1,428 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * view.c - making views of a store, and keeping them up to date.
+ *
+ * Following the log needs nothing but the control page's position and the
+ * files: the records up to it are applied to the index in their order, and
+ * where a segment ends the next one's link says so.  The position is one word,
+ * stored after the records it covers, so that a view is always that of a whole
+ * commit, and a look-up that finds the position as applied has seen everything
+ * published before it began.  Nobody waits for a reader, or knows of it.
+ */
+#include "config.h"
+
+#include "view.h"
+
+#include "load.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define RENEW_TRIES 100 /* while segments are replaced all the time */
+#define VALID_TRIES 200 /* until a page that is being written is valid */
+#define TRY_PAUSE_NS UINT64_C(1000000)
+
+enum kvlog_status
+views_init(struct views *views, struct kvlog_error *err)
+{
+	if (epoch_create(&views->epoch) != 0)
+		return err_set(err, KVLOG_NOMEM, 0, "open the store");
+	pthread_mutex_init(&views->lock, NULL);
+	return KVLOG_OK;
+}
+
+void
+views_fini(struct views *views)
+{
+	if (views->epoch == NULL)
+		return;
+	view_unref(atomic_load(&views->view));
+	epoch_destroy(views->epoch);
+	pthread_mutex_destroy(&views->lock);
+	views->epoch = NULL;
+}
+
+/* Making */
+
+struct view *
+view_create(struct views *views)
+{
+	struct view *view = os->calloc(1, sizeof *view);
+
+	if (view == NULL)
+		return NULL;
+	atomic_init(&view->refs, 1);
+	atomic_init(&view->stamp, control_stamp(views->control));
+	view->generation = control_generation(views->control);
+	view->set = segset_create();
+	if (view->set == NULL ||
+	    hintset_init(&view->hints, view->set, NULL) != KVLOG_OK) {
+		view_unref(view);
+		return NULL;
+	}
+	view->hints.verify = views->index_mode != KVLOG_INDEX_HINTS;
+	view->hints.go_on = views->go_on;
+	view->hints.go_on_arg = views->go_on_arg;
+	return view;
+}
+
+void
+view_unref(struct view *view)
+{
+	if (view == NULL ||
+	    atomic_fetch_sub_explicit(&view->refs, 1, memory_order_acq_rel) > 1)
+		return;
+	index_fini(&view->index);
+	hintset_fini(&view->hints);
+	segset_destroy(view->set);
+	recovery_fini(&view->recovery);
+	os->free(view);
+}
+
+static void
+unref_retired(void *arg)
+{
+	view_unref(arg);
+}
+
+enum kvlog_status
+view_load(struct views *views, struct view *view, struct kvlog_error *err)
+{
+	const struct recovery *r = &view->recovery;
+	const struct segment_store *store =
+	    &view->set->segments[0]->header.store;
+	uint64_t start = os->ticks_ns();
+	enum kvlog_status st;
+
+	st = index_init(&view->index, views->epoch, view->set,
+	    views->index_mode == KVLOG_INDEX_HINTS ? &view->hints : NULL,
+	    store->secret, views->verify, err);
+	if (st == KVLOG_OK)
+		st = load_index(
+		    &view->index, &view->hints, views->load_threads, err);
+	if (st != KVLOG_OK)
+		return st;
+	views->load_ns = os->ticks_ns() - start;
+	memcpy(views->secret, store->secret, sizeof views->secret);
+	atomic_store(&view->last_seq, r->last_seq);
+	view->next_seq = r->first_seq;
+	atomic_store(&view->applied,
+	    r->warm ? r->state.position : control_position(views->control));
+	return KVLOG_OK;
+}
+
+void
+view_use(struct views *views, struct view *view)
+{
+	struct view *old = atomic_exchange(&views->view, view);
+
+	if (old != NULL)
+		epoch_retire(views->epoch, &old->node, unref_retired, old);
+	epoch_reclaim(views->epoch);
+}
+
+struct view *
+view_hold(struct views *views)
+{
+	struct epoch_token token = epoch_enter(views->epoch);
+	struct view *view = view_ref(atomic_load(&views->view));
+
+	epoch_leave(views->epoch, token);
+	return view;
+}
+
+void
+view_release(struct views *views, struct view *view)
+{
+	pthread_mutex_lock(&views->lock);
+	view_unref(view);
+	epoch_reclaim(views->epoch);
+	pthread_mutex_unlock(&views->lock);
+}
+
+/* Following */
+
+static struct segment *
+last_segment(const struct view *view)
+{
+	return view->set->segments[view->set->count - 1];
+}
+
+/* Want of memory or descriptors says nothing about the files. */
+static bool
+is_want(const struct kvlog_error *failure)
+{
+	return failure->status == KVLOG_NOMEM ||
+	       failure->sys_errno == ENOMEM || failure->sys_errno == EMFILE ||
+	       failure->sys_errno == ENFILE;
+}
+
+/* Open the segment behind the last one, if it is what it should be. */
+static enum kvlog_status
+open_next(struct views *views, const struct view *view, bool is_last,
+    struct segment **ret_seg, bool *ret_stale, struct kvlog_error *err)
+{
+	const struct segment *last = last_segment(view);
+	struct file_id id = {.part = 1, .parts = 1};
+	struct kvlog_error failure = {0};
+	char name[DIR_NAME_LEN];
+	struct segment *seg = NULL;
+	enum kvlog_status st;
+
+	id.first = id.last = segment_number(last) + 1;
+	dir_make_name(name, &id, "seg");
+	st = segment_open_header(views->dir, name, &id, &seg, &failure);
+	if (st == KVLOG_OK) {
+		*ret_stale = !seg->link_ok ||
+			     seg->link.prev_salt != segment_last_salt(last);
+		if (!*ret_stale && is_last && views->writable)
+			st = segment_make_writable(seg, views->dir, &failure);
+		else if (!*ret_stale)
+			st = segment_map(seg, &failure);
+	} else {
+		*ret_stale = !is_want(&failure);
+	}
+	if (st == KVLOG_OK && !*ret_stale) {
+		*ret_seg = seg;
+		return KVLOG_OK;
+	}
+	segment_close(seg);
+	if (*ret_stale)
+		return KVLOG_OK;
+	if (err != NULL)
+		*err = failure;
+	return st;
+}
+
+static enum kvlog_status
+apply_record(struct view *view, const struct segment *seg, uint64_t off,
+    const struct record *rec, struct kvlog_error *err)
+{
+	struct index *index = &view->index;
+	uint64_t hash = hint_hash(seg, rec);
+	struct epoch_token token;
+	enum kvlog_status st;
+
+	if ((rec->type != RECORD_PUT && rec->type != RECORD_DELETE) ||
+	    (rec->flags & RECORD_BUCKET) != 0)
+		return KVLOG_OK;
+	st = index_reserve(index, &hash, 1, err);
+	if (st != KVLOG_OK)
+		return st;
+	token = epoch_enter(index->epoch);
+	st = index_set(index, hash, rec->key, rec->key_len,
+	    segset_loc(seg, off), rec->type == RECORD_DELETE);
+	epoch_leave(index->epoch, token);
+	return st;
+}
+
+/* Apply the records of the last segment up to an offset. */
+static enum kvlog_status
+apply_records(struct view *view, uint64_t to, bool *ret_stale,
+    struct kvlog_error *err)
+{
+	struct segment *seg = last_segment(view);
+	uint64_t off = control_pos_off(atomic_load(&view->applied));
+	enum kvlog_status st = segment_map(seg, err);
+	struct record rec;
+	bool bad = false;
+
+	if (st != KVLOG_OK)
+		return st;
+	if (to < off || to > segment_limit(seg)) {
+		*ret_stale = true;
+		return KVLOG_OK;
+	}
+	atomic_store_explicit(&seg->end, to, memory_order_release);
+	while (segment_walk(seg, &off, to, &rec, &bad)) {
+		st = apply_record(view, seg, off, &rec, err);
+		if (st != KVLOG_OK)
+			break;
+		off += rec.size;
+		view->evidence = max_u64(
+		    view->evidence, record_attests(rec.seq, rec.lag));
+		if (rec.type == RECORD_MARK)
+			continue;
+		view->next_seq = rec.seq + 1;
+		atomic_store_explicit(
+		    &view->last_seq, rec.seq, memory_order_release);
+	}
+	epoch_reclaim(view->index.epoch);
+	*ret_stale = bad;
+	/* What was applied twice in the end does no harm. */
+	atomic_store_explicit(&view->applied,
+	    control_pos(segment_number(seg), off), memory_order_release);
+	return st;
+}
+
+/* The next segment is the last one from now on. */
+static enum kvlog_status
+add_next(struct view *view, struct segment *next, struct kvlog_error *err)
+{
+	struct segment *old = last_segment(view);
+	const struct segment_link *link = &next->link;
+	enum kvlog_status st = segset_add(view->set, next, err);
+
+	if (st != KVLOG_OK)
+		return st;
+	if (old->header.kind == SEGMENT_PLAIN)
+		old->last_seq = link->prev_last_seq;
+	old->evidence = view->evidence;
+	if (old->map.writable) /* INV-1 */
+		(void)os->protect(&old->map);
+	if (link->durable)
+		view->evidence = max_u64(view->evidence, link->first_seq - 1);
+	view->next_seq = max_u64(view->next_seq, link->first_seq);
+	if (!next->map.writable)
+		segment_close_fd(next);
+	atomic_store_explicit(&view->applied,
+	    control_pos(segment_number(next), SEGMENT_DATA_OFF),
+	    memory_order_release);
+	return KVLOG_OK;
+}
+
+/* Go over to the segment behind the last one. */
+static enum kvlog_status
+follow_over(struct views *views, struct view *view, bool is_last,
+    bool *ret_stale, struct kvlog_error *err)
+{
+	struct segment *next = NULL;
+	enum kvlog_status st =
+	    open_next(views, view, is_last, &next, ret_stale, err);
+
+	if (st == KVLOG_OK && !*ret_stale &&
+	    last_segment(view)->header.kind == SEGMENT_PLAIN)
+		st = apply_records(
+		    view, next->link.prev_end, ret_stale, err);
+	if (st == KVLOG_OK && !*ret_stale)
+		st = add_next(view, next, err);
+	if (st != KVLOG_OK || *ret_stale)
+		segment_close(next);
+	return st;
+}
+
+enum kvlog_status
+view_follow(struct views *views, struct view *view, bool *ret_stale,
+    struct kvlog_error *err)
+{
+	uint64_t to = control_position(views->control);
+	enum kvlog_status st = KVLOG_OK;
+
+	*ret_stale = false;
+	while (st == KVLOG_OK && !*ret_stale &&
+	       atomic_load(&view->applied) != to) {
+		uint32_t number = segment_number(last_segment(view));
+		uint32_t goal = control_pos_segment(to);
+
+		if (goal == number)
+			st = apply_records(
+			    view, control_pos_off(to), ret_stale, err);
+		else if (goal > number)
+			st = follow_over(
+			    views, view, goal == number + 1, ret_stale, err);
+		else
+			*ret_stale = true;
+	}
+	return st;
+}
+
+/* Refreshing */
+
+/* The page as it is once nobody is writing it anew; false: it is stale. */
+static bool
+read_settled(struct control *control, struct control_state *ret_state)
+{
+	for (unsigned i = 0; i < VALID_TRIES; i++) {
+		if (control_read(control, ret_state))
+			return true;
+		if (!control_writer_lives(control))
+			break;
+		os->sleep_ns(TRY_PAUSE_NS);
+	}
+	return control_read(control, ret_state);
+}
+
+/* Apply what is new.  A writer that closed or opened the store changes the
+ * page, and nothing that is shown here. */
+static enum kvlog_status
+catch_up(struct views *views, struct view *view, bool *ret_stale,
+    struct kvlog_error *err)
+{
+	struct control_state state;
+	uint64_t stamp = control_stamp(views->control);
+	enum kvlog_status st;
+
+	if (stamp != atomic_load(&view->stamp)) {
+		*ret_stale = !view->recovery.warm ||
+			     !read_settled(views->control, &state) ||
+			     state.generation != view->generation;
+		if (*ret_stale)
+			return KVLOG_OK;
+		stamp = control_stamp(views->control);
+	}
+	if (!view->recovery.warm) { /* its page is stale, and does not move */
+		*ret_stale =
+		    atomic_load(&view->applied) != control_position(views->control);
+		return KVLOG_OK;
+	}
+	st = view_follow(views, view, ret_stale, err);
+	if (st == KVLOG_OK && !*ret_stale)
+		atomic_store(&view->stamp, stamp);
+	return st;
+}
+
+/* Begin a new view.  While segments are being replaced, files that were just
+ * listed may be gone. */
+static enum kvlog_status
+renew(struct views *views, struct kvlog_error *err)
+{
+	for (unsigned i = 0;; i++) {
+		struct kvlog_error failure = {0};
+		struct view *view = view_create(views);
+		enum kvlog_status st;
+		bool moved;
+
+		if (view == NULL)
+			return err_set(
+			    err, KVLOG_NOMEM, 0, "open %s", views->dir->path);
+		st = recover_find(views->dir, views->control, &view->hints,
+		    &view->recovery, &failure);
+		if (st == KVLOG_OK)
+			st = view_load(views, view, &failure);
+		if (st == KVLOG_OK) {
+			file_list_fini(&view->recovery.files);
+			view_use(views, view);
+			return KVLOG_OK;
+		}
+		moved = view->stamp != control_stamp(views->control);
+		view_unref(view);
+		if (!moved || i == RENEW_TRIES) {
+			if (err != NULL)
+				*err = failure;
+			return st;
+		}
+	}
+}
+
+enum kvlog_status
+views_refresh(struct views *views, struct kvlog_error *err)
+{
+	enum kvlog_status st = KVLOG_OK;
+
+	pthread_mutex_lock(&views->lock);
+	for (unsigned i = 0; st == KVLOG_OK && i < RENEW_TRIES; i++) {
+		struct view *view = atomic_load(&views->view);
+		bool stale = view == NULL;
+
+		if (!stale && view_is_current(views, view))
+			break;
+		if (!stale)
+			st = catch_up(views, view, &stale, err);
+		if (st == KVLOG_OK && !stale)
+			break;
+		if (st == KVLOG_OK)
+			st = renew(views, err);
+	}
+	pthread_mutex_unlock(&views->lock);
+	return st;
+}

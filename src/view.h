@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * view.h - what a handle sees of the store: the live segments, their hints,
+ * and the index over both, up to one position of the log.
+ *
+ * A view is made by reading the directory, and then follows the log: what this
+ * process or another one publishes is applied to it.  What cannot be followed
+ * (segments were replaced, the end was cut) makes a reader begin a new view;
+ * the old one lasts for as long as somebody holds it.
+ *
+ * Threads: look-ups run inside the epoch, at any time.  Who changes a view or
+ * puts another one in its place holds the lock.
+ */
+#ifndef VIEW_H
+#define VIEW_H
+
+#include "base.h"
+#include "control.h"
+#include "dir.h"
+#include "epoch.h"
+#include "hintset.h"
+#include "index.h"
+#include "recover.h"
+#include "segset.h"
+
+#include <pthread.h>
+
+struct view {
+	_Atomic uint32_t refs;
+	struct epoch_node node;
+	struct segset *set;
+	struct hintset hints;
+	struct index index;
+	struct recovery recovery; /* what making it found; no file list */
+
+	_Atomic uint64_t stamp;    /* of the page, see control.h */
+	uint64_t generation;       /* likewise, when the view was made */
+	_Atomic uint64_t applied;  /* the position it shows; if the page is
+				      stale, what stands there */
+	_Atomic uint64_t last_seq; /* of the last commit in it */
+	/* Under the lock: */
+	uint64_t next_seq; /* of the next commit */
+	uint64_t evidence; /* what the newest record or link attests */
+};
+
+struct views {
+	/* Set at the start, not owned. */
+	struct dir *dir;
+	struct control *control;
+	struct epoch *epoch; /* owned */
+	enum kvlog_index_mode index_mode;
+	bool verify;   /* checksums, on look-ups */
+	bool writable; /* the active segment is mapped for writing */
+	unsigned load_threads;
+	/* Called while hints are merged; see hintset.h. */
+	bool (*go_on)(void *arg);
+	void *go_on_arg;
+
+	pthread_mutex_t lock;
+	struct view *_Atomic view; /* the one in use; NULL before the first */
+	uint64_t load_ns;          /* it took to fill the last one's index */
+	uint8_t secret[SEGMENT_SECRET_LEN]; /* of the store's hashes */
+};
+
+enum kvlog_status views_init(struct views *views, struct kvlog_error *err);
+void views_fini(struct views *views); /* all zeros is fine */
+
+/*
+ * Making one: view_create() an empty one, recover_find() into its hints and
+ * recovery, then view_load() the index and view_use() it.
+ */
+struct view *view_create(struct views *views); /* NULL: out of memory */
+enum kvlog_status view_load(
+    struct views *views, struct view *view, struct kvlog_error *err);
+/* With the lock held, unless nobody else knows of the views yet.  Takes the
+ * caller's reference. */
+void view_use(struct views *views, struct view *view);
+
+/* Keep a view that was found inside the epoch or under the lock. */
+static inline struct view *
+view_ref(struct view *view)
+{
+	atomic_fetch_add_explicit(&view->refs, 1, memory_order_relaxed);
+	return view;
+}
+/* With the lock held, unless nobody else knows of the views; NULL is fine. */
+void view_unref(struct view *view);
+
+/* The view in use, kept until view_release(). */
+struct view *view_hold(struct views *views);
+void view_release(struct views *views, struct view *view);
+
+static inline bool
+view_is_current(const struct views *views, const struct view *view)
+{
+	return atomic_load_explicit(&view->applied, memory_order_acquire) ==
+		   control_position(views->control) &&
+	       atomic_load_explicit(&view->stamp, memory_order_relaxed) ==
+		   control_stamp(views->control);
+}
+
+/*
+ * With the lock held: apply what was published since.  On success *ret_stale
+ * says whether that is impossible, so that a new view is needed.
+ */
+enum kvlog_status view_follow(struct views *views, struct view *view,
+    bool *ret_stale, struct kvlog_error *err);
+
+/*
+ * Bring the view up to what is published when this is called.  A reader's view
+ * is replaced by a new one if need be; the first one is made so, too.
+ */
+enum kvlog_status views_refresh(struct views *views, struct kvlog_error *err);
+
+#endif

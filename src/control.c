@@ -7,16 +7,29 @@
  *     |control page| end note    |      kvlog.lock
  *     +------------+-------------+
  *
- * The page, in words of 64 bits of the machine's own byte order:
+ * The page, in words of 64 bits of the machine's own byte order, eight to a
+ * cache line:
  *
- *     0 tag    1 valid    2-3 boot id    4-5 device and inode of the file
- *     6 nonce of the opening    7 position    8 active salt
- *     9 generation    10 durable    11 intent    12 poison
- *     13 pid of the last writer   14 its start    15 position synced
- *     16 a sync is under way
+ *     0 tag    1 valid    2-3 boot id    4 generation    5 poison
+ *     6 nonce of the opening    7 position
  *
- * The tag is the layout's version and the machine's word size, so that a
- * library that lays the page out otherwise takes it for stale.  The validity
+ *     8-9 device and inode of the file    10 durable    11 active salt
+ *     12 start of the last opening    13 pid of the last turn
+ *     14 position synced    15 who syncs
+ *
+ *     16 intent    17 who has the turn    18 who had the last one
+ *
+ *     24 who wants the turn    25 the reserve was used
+ *
+ *     byte 1024 mutex of the turn    byte 1280 mutex of the sync
+ *
+ * "Who" is a number of a handle's lock byte.  Readers look at the first line
+ * at each operation, and of what changes with each commit only the position
+ * is there.
+ *
+ * The tag is the layout's version and what the mutexes are like.  A library
+ * that lays the page out otherwise takes it for stale; one that has other
+ * mutexes can read it, but not write beside those that use them.  The validity
  * word is cleared first and set last: a page half written is not valid.
  * Position and active salt are two words; while a rollover is between them
  * the salt does not fit the position's segment, and a reader that sees this
@@ -24,12 +37,24 @@
  *
  * Where the system has no boot id, a page that another process left behind
  * could be of an earlier boot, its log gone from the page cache since.  So it
- * is believed in two cases alone.  One is that its writer lives: it holds a
- * lock on a byte whose number is the page's nonce, and locks outlive no boot.
+ * is believed in two cases alone.  One is that a writer of it lives: all hold
+ * a lock on a byte whose number is the page's nonce, and locks outlive no boot.
  * The other is that it says "closed", which a handle stores when all of the
  * log is durable and so are the other words.  Who opens for writing takes this
  * back, durably, before anything else changes: a page that says "closed" is
  * true in every boot.  After a kill the page is stale.
+ *
+ * TURNS.  A mutex that outlives its owner (or a lock byte, where there are no
+ * such mutexes) says who may store; the word of the turn says who does, and
+ * outlives both.  So whoever gets the turn and finds the word set knows that
+ * the one before died in the midst of it, also if he had died of cleaning up
+ * after a third.  A new handle does not take a byte that one of the words
+ * still names: a dead handle's byte stays free until the word has been seen.
+ *
+ * A mutex alone is not fair: who releases it is running, and gets it again
+ * before those that sleep are awake.  So who waits says so in a word, and who
+ * has had some turns in a row since lets another one go first.  The word of
+ * somebody who was killed meanwhile costs one such wait.
  */
 #include "config.h"
 
@@ -41,6 +66,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #define FILE_SIZE 8192u
@@ -48,8 +74,36 @@
 #define NOTE_SIZE 64u
 #define NOTE_MAGIC "kvlogend"
 
-/* Layout 2, 64-bit words, a known byte order when read natively. */
-#define TAG (UINT64_C(0x6b766c6f67430000) | 0x0200u | 8u)
+#define TURN_MUTEX_OFF 1024u
+#define SYNC_MUTEX_OFF 1280u
+static_assert(TURN_MUTEX_OFF + OS_MUTEX_SIZE <= SYNC_MUTEX_OFF &&
+		  SYNC_MUTEX_OFF + OS_MUTEX_SIZE <= NOTE_OFF,
+    "mutexes overlap");
+
+/*
+ * The tag: "kvlg", the layout's version, and for those who share writing the
+ * C library, the machine's word size, the kind of turn and the mutex's size.
+ * A known byte order when read natively.
+ */
+#define LAYOUT 3u
+#define TAG_LAYOUT (UINT64_C(0x6b766c67) << 32 | LAYOUT << 24)
+#define TAG_LAYOUT_MASK (~UINT64_C(0xffffff))
+#if defined __GLIBC__
+#define TAG_LIBC 1u
+#elif KVLOG_LINUX /* musl does not tell its name */
+#define TAG_LIBC 2u
+#else
+#define TAG_LIBC 0u
+#endif
+static_assert(sizeof(pthread_mutex_t) < 256, "one byte of the tag");
+
+/* How long a waiter sleeps before he says again that he waits; and how many
+ * turns, or how much time, somebody has in a row when others wait, and how
+ * long he then waits for them. */
+#define WAIT_SLICE_NS (2 * 1000 * 1000)
+#define ROW_MAX 64
+#define ROW_MAX_NS (1000 * 1000)
+#define HAND_OVER_NS (2 * 1000 * 1000)
 
 /* Processes share the words without a lock. */
 static_assert(ATOMIC_LLONG_LOCK_FREE != 0, "needs atomic 64-bit words");
@@ -59,41 +113,11 @@ static_assert(ATOMIC_LLONG_LOCK_FREE != 0, "needs atomic 64-bit words");
 #define PAGE_VALID 1u
 #define PAGE_CLOSED 2u /* without a boot id: valid in every boot */
 
-enum word {
-	WORD_TAG,
-	WORD_VALID,
-	WORD_BOOT,
-	WORD_BOOT_2,
-	WORD_DEV,
-	WORD_INO,
-	WORD_NONCE,
-	WORD_POSITION,
-	WORD_ACTIVE_SALT,
-	WORD_GENERATION,
-	WORD_DURABLE,
-	WORD_INTENT,
-	WORD_POISON,
-	WORD_PID,
-	WORD_START,
-	WORD_SYNCED,
-	WORD_SYNCING,
-};
-
 /* Lock bytes lie here; offset by the byte's number. */
 #define LOCK_BASE (UINT64_C(1) << 30)
 
-static uint64_t
-load_word(const struct control *control, enum word w)
-{
-	const _Atomic uint64_t *p;
-
-	p = (const _Atomic uint64_t *)(const void *)(control->map.addr +
-						     8 * (size_t)w);
-	return atomic_load_explicit(p, memory_order_acquire);
-}
-
 static int
-store_word(struct control *control, enum word w, uint64_t value)
+store_word(struct control *control, enum control_word w, uint64_t value)
 {
 	return os->store_word(&control->map, 8 * (uint64_t)w, value);
 }
@@ -208,6 +232,9 @@ control_open(struct control *ret_control, struct dir *dir, bool writable,
 	control->dir = dir;
 	control->fd = -1;
 	control->writable = writable;
+	control->forks = registry_forks();
+	control->turns =
+	    KVLOG_ROBUST_MUTEX ? CONTROL_BY_MUTEX : CONTROL_BY_BYTE;
 	os->boot_id(control->boot_id);
 
 	rc = open_lock_file(control, dir);
@@ -238,13 +265,19 @@ control_open(struct control *ret_control, struct dir *dir, bool writable,
 	return KVLOG_OK;
 }
 
-static void
-unlock_byte(struct control *control, enum control_byte byte)
+static int
+lock_byte(struct control *control, uint64_t byte, enum os_lock kind)
 {
-	os->try_lock(control->fd, LOCK_BASE + byte, OS_LOCK_NONE);
+	return os->try_lock(control->fd, LOCK_BASE + byte, kind);
 }
 
-/* The byte that the writer of a page with this nonce locks: far behind the
+static void
+unlock_byte(struct control *control, uint64_t byte)
+{
+	(void)lock_byte(control, byte, OS_LOCK_NONE);
+}
+
+/* The byte that the writers of a page with this nonce lock: far behind the
  * others, and nobody else's. */
 static uint64_t
 nonce_byte(uint64_t nonce)
@@ -252,8 +285,8 @@ nonce_byte(uint64_t nonce)
 	return UINT64_C(1) << 60 | nonce >> 4;
 }
 
-/* Without a boot id: let others see that the writer of the page with this
- * nonce lives, or with 0 that none does. */
+/* Without a boot id: let others see that a writer of the page with this nonce
+ * lives, or with 0 that this one is none. */
 static void
 show_life(struct control *control, uint64_t nonce)
 {
@@ -264,21 +297,38 @@ show_life(struct control *control, uint64_t nonce)
 	registry_set_nonce(control->registered, nonce);
 	if (nonce != 0)
 		(void)os->try_lock(
-		    control->fd, nonce_byte(nonce), OS_LOCK_EXCLUSIVE);
+		    control->fd, nonce_byte(nonce), OS_LOCK_SHARED);
+}
+
+/* End all that a writer holds.  Closing may have to wait for other handles;
+ * this not. */
+static void
+release_writer(struct control *control)
+{
+	show_life(control, 0);
+	control_drop_maintainer(control);
+	if (control->byte != 0)
+		unlock_byte(control, control->byte);
+	unlock_byte(control, CONTROL_WRITER);
+	if (control->opening)
+		unlock_byte(control, CONTROL_OPEN);
+	registry_drop_writer(control->registered);
+	control->byte = 0;
+	control->writer = control->exclusive = control->opening = false;
 }
 
 void
 control_close(struct control *control)
 {
 	os->unmap(&control->map);
-	if (control->writer) {
-		/* Closing may have to wait for other handles; unlocking not. */
-		control_opened(control);
-		show_life(control, 0);
-		unlock_byte(control, CONTROL_WRITER);
-		registry_drop_writer(control->registered);
-		control->writer = false;
+	if (control->forks != registry_forks()) {
+		/* The parent's; descriptors were closed by the registry. */
+		control->registered = NULL;
+		control->fd = -1;
+		return;
 	}
+	if (control->writer)
+		release_writer(control);
 	if (control->registered != NULL)
 		registry_leave(control->registered); /* closes fd */
 	else if (control->fd >= 0)
@@ -295,84 +345,131 @@ control_is_blank(const struct control *control)
 	/* Who tried to use it, and whether a sync failed then, says nothing:
 	 * the position is set once there is a durable segment. */
 	for (size_t i = 0; i < FILE_SIZE; i++)
-		if ((i / 8 == WORD_POSITION || i / 8 == WORD_DURABLE ||
+		if ((i / 8 == CONTROL_POSITION || i / 8 == CONTROL_DURABLE ||
 			i >= NOTE_OFF) &&
 		    control->map.addr[i] != 0)
 			return false;
 	return true;
 }
 
+/*
+ * Take CONTROL_OPEN and CONTROL_WRITER, the latter for this handle alone if
+ * nobody else has it.  EAGAIN: neither.
+ */
 static int
 try_writer(struct control *control)
 {
 	int rc;
 
+	/* Nobody is kept from opening by one that cannot. */
+	if (!control->shared &&
+	    os->is_locked(control->fd, LOCK_BASE + CONTROL_WRITER))
+		return EAGAIN;
 	if (!registry_claim_writer(control->registered))
 		return EAGAIN;
-	rc = os->try_lock(
-	    control->fd, LOCK_BASE + CONTROL_WRITER, OS_LOCK_EXCLUSIVE);
+	rc = lock_byte(control, CONTROL_OPEN, OS_LOCK_EXCLUSIVE);
 	if (rc != 0)
-		registry_drop_writer(control->registered);
+		goto fail;
+	rc = lock_byte(control, CONTROL_WRITER, OS_LOCK_EXCLUSIVE);
+	control->exclusive = rc == 0;
+	if (rc == EAGAIN && control->shared)
+		rc = lock_byte(control, CONTROL_WRITER, OS_LOCK_SHARED);
+	if (rc == 0) {
+		control->writer = control->opening = true;
+		return 0;
+	}
+	unlock_byte(control, CONTROL_OPEN);
+fail:
+	registry_drop_writer(control->registered);
 	return rc;
 }
 
 static int
 try_open(struct control *control)
 {
-	return os->try_lock(
-	    control->fd, LOCK_BASE + CONTROL_OPEN, OS_LOCK_EXCLUSIVE);
+	int rc = lock_byte(control, CONTROL_OPEN, OS_LOCK_EXCLUSIVE);
+
+	control->opening = control->opening || rc == 0;
+	return rc;
 }
 
-/* Wait for a lock until the deadline; 0, EAGAIN, or another errno. */
-static int
-wait_for(int (*try_lock)(struct control *), struct control *control,
-    uint64_t deadline)
+static uint64_t
+deadline_of(uint32_t timeout_ms)
 {
-	uint64_t pause = 100 * 1000; /* ns */
+	return timeout_ms == 0
+		   ? 0
+		   : os->ticks_ns() + timeout_ms * UINT64_C(1000000);
+}
+
+/* Try until the deadline (0: once); 0, EAGAIN, or another errno. */
+static int
+wait_for(int (*try_it)(struct control *), struct control *control,
+    uint64_t deadline, uint64_t pause_max)
+{
+	uint64_t pause = 50 * 1000; /* ns */
 
 	for (;;) {
 		uint64_t now;
-		int rc = try_lock(control);
+		int rc = try_it(control);
 
-		if (rc != EAGAIN)
+		if (rc != EAGAIN || deadline == 0)
 			return rc;
 		now = os->ticks_ns();
 		if (now >= deadline)
 			return EAGAIN;
 		os->sleep_ns(min_u64(pause, deadline - now));
-		pause = min_u64(2 * pause, 20 * 1000 * 1000);
+		pause = min_u64(2 * pause, pause_max);
 	}
 }
 
+/* " by process N", or what is known of the one that had the last turn.  It may
+ * have ended since and this process be next. */
+static const char *
+last_holder(const struct control *control, char ret_text[40])
+{
+	uint64_t pid = control_load(control, CONTROL_PID);
+
+	if (pid == 0 || pid == os->pid())
+		return "another process";
+	(void)snprintf(ret_text, 40, "process %" PRIu64, pid);
+	return ret_text;
+}
+
+/* Whether this handle would have got in if it let others write too. */
+static bool
+others_share(struct control *control)
+{
+	if (control->shared ||
+	    lock_byte(control, CONTROL_WRITER, OS_LOCK_SHARED) != 0)
+		return false;
+	unlock_byte(control, CONTROL_WRITER);
+	return true;
+}
+
 static enum kvlog_status
-lock_failed(const struct control *control, const struct dir *dir, int rc,
+lock_failed(struct control *control, const struct dir *dir, int rc,
     uint32_t timeout_ms, struct kvlog_error *err)
 {
-	uint64_t pid;
+	char text[40];
+	const char *who = last_holder(control, text);
 
 	if (rc != EAGAIN)
 		return err_sys(err, rc, "lock %s/%s", dir->path, DIR_LOCK_NAME);
-	pid = load_word(control, WORD_PID);
-	if (pid == os->pid())
+	if (registry_has_writer(control->registered))
 		return err_set(err, KVLOG_BUSY, 0,
 		    "%s is open for writing in this process already; share "
 		    "its handle",
 		    dir->path);
-	if (pid == 0)
-		return err_set(err, KVLOG_BUSY, 0,
-		    "%s is open for writing in another process (waited "
-		    "%" PRIu32 " ms)",
-		    dir->path, timeout_ms);
 	return err_set(err, KVLOG_BUSY, 0,
-	    "%s is open for writing by process %" PRIu64 " (waited %" PRIu32
-	    " ms)",
-	    dir->path, pid, timeout_ms);
+	    "%s is open for writing %s %s%s (waited %" PRIu32 " ms)", dir->path,
+	    who == text ? "by" : "in", who,
+	    others_share(control) ? " and perhaps others" : "", timeout_ms);
 }
 
 static bool
 nonce_lives(const struct control *control)
 {
-	uint64_t nonce = load_word(control, WORD_NONCE);
+	uint64_t nonce = control_load(control, CONTROL_NONCE);
 
 	return (nonce != 0 && registry_nonce(control->registered) == nonce) ||
 	       os->is_locked(control->fd, nonce_byte(nonce));
@@ -383,8 +480,23 @@ static bool
 is_of_this_boot(const struct control *control)
 {
 	return has_boot_id(control) || control->trusted ||
-	       load_word(control, WORD_VALID) == PAGE_CLOSED ||
+	       control_load(control, CONTROL_VALID) == PAGE_CLOSED ||
 	       nonce_lives(control);
+}
+
+static uint64_t
+tag_of(const struct control *control)
+{
+	return TAG_LAYOUT | TAG_LIBC << 20 | (uint64_t)control->turns << 16 |
+	       sizeof(void *) << 8 | sizeof(pthread_mutex_t);
+}
+
+/* Readers use no mutex. */
+static bool
+has_layout(const struct control *control)
+{
+	return (control_load(control, CONTROL_TAG) & TAG_LAYOUT_MASK) ==
+	       TAG_LAYOUT;
 }
 
 /* The parts of the page that say whether the rest can be believed. */
@@ -393,21 +505,21 @@ page_fits(const struct control *control)
 {
 	uint64_t valid;
 
-	if (control->map.addr == NULL || load_word(control, WORD_TAG) != TAG ||
-	    memcmp(control->map.addr + 8 * WORD_BOOT, control->boot_id, 16) !=
-		0 ||
-	    load_word(control, WORD_DEV) != control->dev ||
-	    load_word(control, WORD_INO) != control->ino)
+	if (control->map.addr == NULL || !has_layout(control) ||
+	    memcmp(control->map.addr + 8 * CONTROL_BOOT, control->boot_id,
+		16) != 0 ||
+	    control_load(control, CONTROL_DEV) != control->dev ||
+	    control_load(control, CONTROL_INO) != control->ino)
 		return false;
-	valid = load_word(control, WORD_VALID);
+	valid = control_load(control, CONTROL_VALID);
 	if (has_boot_id(control) || control->trusted)
 		return valid == PAGE_VALID;
 	/* One more thing is believed for ever: that a sync failed, or may
 	 * have.  That costs a copy too many at worst. */
 	return valid == PAGE_CLOSED ||
 	       (valid == PAGE_VALID &&
-		   (load_word(control, WORD_POISON) != 0 ||
-		       load_word(control, WORD_SYNCING) != 0 ||
+		   (control_load(control, CONTROL_POISON) != 0 ||
+		       control_load(control, CONTROL_SYNCING) != 0 ||
 		       nonce_lives(control)));
 }
 
@@ -419,7 +531,7 @@ page_fits(const struct control *control)
 static int
 reopen_page(struct control *control)
 {
-	uint64_t valid = load_word(control, WORD_VALID);
+	uint64_t valid = control_load(control, CONTROL_VALID);
 	int rc;
 
 	if (has_boot_id(control))
@@ -428,35 +540,103 @@ reopen_page(struct control *control)
 		control->trusted = true;
 		valid = PAGE_VALID;
 	}
-	rc = store_word(control, WORD_VALID, valid);
+	rc = store_word(control, CONTROL_VALID, valid);
 	return rc == 0 ? os->sync(control->fd) : rc;
 }
 
-enum kvlog_status
-control_lock_writer(struct control *control, struct dir *dir,
-    uint32_t timeout_ms, struct kvlog_error *err)
+/* Lock the first byte that no other handle has, and no word names. */
+static int
+take_byte(struct control *control)
 {
-	uint64_t deadline = os->ticks_ns() + timeout_ms * UINT64_C(1000000);
-	int rc;
+	for (uint64_t i = 0; i < CONTROL_HANDLES_MAX; i++) {
+		uint64_t byte = CONTROL_HANDLE + i;
+		int rc;
 
-	assert(control->writable);
-	rc = wait_for(try_writer, control, deadline);
-	if (rc != 0)
-		return lock_failed(control, dir, rc, timeout_ms, err);
-	rc = wait_for(try_open, control, deadline);
-	if (rc != 0) {
-		unlock_byte(control, CONTROL_WRITER);
-		registry_drop_writer(control->registered);
-		return lock_failed(control, dir, rc, timeout_ms, err);
+		if (byte == control_load(control, CONTROL_TURN_OF))
+			continue;
+		rc = lock_byte(control, byte, OS_LOCK_EXCLUSIVE);
+		if (rc == EAGAIN)
+			continue;
+		/* Its owner may have died just now. */
+		if (rc == 0 && byte == control_load(control, CONTROL_TURN_OF)) {
+			unlock_byte(control, byte);
+			continue;
+		}
+		if (rc == 0)
+			control->byte = byte;
+		return rc;
 	}
-	control->writer = true;
-	rc = reopen_page(control);
+	return EAGAIN;
+}
+
+/* Nobody else writes.  Who it is, is only for the messages of others. */
+static enum kvlog_status
+begin_alone(
+    struct control *control, const struct dir *dir, struct kvlog_error *err)
+{
+	int rc = reopen_page(control);
+
 	if (rc != 0)
 		return err_sys(
 		    err, rc, "write %s/%s", dir->path, DIR_LOCK_NAME);
-	/* Who holds it; only for the messages of others. */
-	(void)store_word(control, WORD_PID, os->pid());
-	(void)store_word(control, WORD_START, os->clock_ms());
+	(void)store_word(control, CONTROL_PID, control->pid);
+	(void)store_word(control, CONTROL_START, os->clock_ms());
+	return KVLOG_OK;
+}
+
+static enum kvlog_status
+join(struct control *control, const struct dir *dir, struct kvlog_error *err)
+{
+	char text[40];
+
+	if (control_load(control, CONTROL_TAG) != tag_of(control))
+		return err_set(err, KVLOG_UNSUPPORTED, 0,
+		    "%s is open for writing in a process with another version "
+		    "or build of the library; to write, close it there first",
+		    dir->path);
+	if (!page_fits(control))
+		return err_set(err, KVLOG_BUSY, 0,
+		    "%s is open for writing in %s, but its %s was damaged "
+		    "since; close it there first",
+		    dir->path, last_holder(control, text), DIR_LOCK_NAME);
+	control->trusted = true;
+	if (!has_boot_id(control))
+		show_life(control, control_load(control, CONTROL_NONCE));
+	return KVLOG_OK;
+}
+
+enum kvlog_status
+control_lock_writer(struct control *control, struct dir *dir, bool shared,
+    uint32_t timeout_ms, bool *ret_sole, struct kvlog_error *err)
+{
+	enum kvlog_status st;
+	int rc;
+
+	assert(control->writable);
+	control->pid = os->pid();
+	control->shared = shared && !control->map.by_pwrite;
+	rc = wait_for(
+	    try_writer, control, deadline_of(timeout_ms), 20 * 1000 * 1000);
+	if (rc != 0)
+		return lock_failed(control, dir, rc, timeout_ms, err);
+	st = control->exclusive ? begin_alone(control, dir, err)
+				: join(control, dir, err);
+	if (st == KVLOG_OK) {
+		rc = take_byte(control);
+		if (rc == EAGAIN)
+			st = err_set(err, KVLOG_BUSY, 0,
+			    "%s is open for writing %d times, which is the "
+			    "limit; close some",
+			    dir->path, CONTROL_HANDLES_MAX);
+		else if (rc != 0)
+			st = err_sys(
+			    err, rc, "lock %s/%s", dir->path, DIR_LOCK_NAME);
+	}
+	if (st != KVLOG_OK) {
+		release_writer(control);
+		return st;
+	}
+	*ret_sole = control->exclusive;
 	return KVLOG_OK;
 }
 
@@ -481,7 +661,281 @@ control_writer_lives(const struct control *control)
 void
 control_opened(struct control *control)
 {
+	if (control->exclusive && control->shared &&
+	    lock_byte(control, CONTROL_WRITER, OS_LOCK_SHARED) == 0)
+		control->exclusive = false;
 	unlock_byte(control, CONTROL_OPEN);
+	control->opening = false;
+}
+
+bool
+control_last_writer(struct control *control, uint32_t timeout_ms)
+{
+	assert(control->writer);
+	if (wait_for(try_open, control, deadline_of(timeout_ms),
+		20 * 1000 * 1000) == 0 &&
+	    lock_byte(control, CONTROL_WRITER, OS_LOCK_EXCLUSIVE) == 0)
+		control->exclusive = true;
+	if (control->exclusive)
+		return true;
+	/* Of two that close at once, the second one shall see this. */
+	unlock_byte(control, CONTROL_WRITER);
+	if (control->opening)
+		unlock_byte(control, CONTROL_OPEN);
+	control->opening = false;
+	return false;
+}
+
+/* Turns. */
+
+/* What one handle has at a time. */
+enum gate { GATE_TURN, GATE_SYNC };
+
+static int
+try_turn_byte(struct control *control)
+{
+	return lock_byte(control, CONTROL_TURN, OS_LOCK_EXCLUSIVE);
+}
+
+static int
+try_sync_byte(struct control *control)
+{
+	return lock_byte(control, CONTROL_SYNC, OS_LOCK_EXCLUSIVE);
+}
+
+static const struct {
+	uint64_t mutex_off, byte;
+	int (*try_byte)(struct control *control);
+	const char *text;
+} gates[] = {
+    [GATE_TURN] = {TURN_MUTEX_OFF, CONTROL_TURN, try_turn_byte,
+	"has the turn to write to"},
+    [GATE_SYNC] = {SYNC_MUTEX_OFF, CONTROL_SYNC, try_sync_byte, "syncs"},
+};
+
+static int
+try_gate(struct control *control, enum gate gate, uint64_t until)
+{
+	if (control->turns == CONTROL_BY_MUTEX)
+		return os->mutex_lock(
+		    &control->map, gates[gate].mutex_off, until);
+	return wait_for(gates[gate].try_byte, control, until, 1000 * 1000);
+}
+
+/* 0; EOWNERDEAD: got it, and the last one that had it did not release it;
+ * EAGAIN at the deadline; or another errno. */
+static int
+wait_at_gate(struct control *control, enum gate gate, uint64_t deadline)
+{
+	int rc = try_gate(control, gate, 0);
+
+	if (LIKELY(rc != EAGAIN))
+		return rc;
+	do {
+		uint64_t now = os->ticks_ns();
+
+		if (now >= deadline)
+			return EAGAIN;
+		if (gate == GATE_TURN)
+			(void)store_word(
+			    control, CONTROL_WANTED, control->byte);
+		rc = try_gate(
+		    control, gate, min_u64(deadline, now + WAIT_SLICE_NS));
+	} while (rc == EAGAIN);
+	if (control_load(control, CONTROL_WANTED) == control->byte)
+		(void)store_word(control, CONTROL_WANTED, 0);
+	return rc;
+}
+
+/* *ret_dead: the last one to come in did not come out.  A handle that writes
+ * alone finds every gate open. */
+static enum kvlog_status
+pass_gate(struct control *control, enum gate gate, uint64_t deadline,
+    bool *ret_dead, struct kvlog_error *err)
+{
+	char text[40];
+	int rc;
+
+	assert(control->byte != 0 && !control->passed[gate]);
+	*ret_dead = false;
+	if (control->exclusive)
+		return KVLOG_OK;
+	rc = wait_at_gate(control, gate, deadline);
+	if (rc == EAGAIN)
+		return err_set(err, KVLOG_BUSY, 0,
+		    "%s %s %s and was not done in time",
+		    gate == GATE_TURN ? last_holder(control, text)
+				      : "another process",
+		    gates[gate].text, control->dir->path);
+	if (rc != 0 && rc != EOWNERDEAD)
+		return err_sys(
+		    err, rc, "lock the control page of %s", control->dir->path);
+	control->passed[gate] = true;
+	*ret_dead = rc == EOWNERDEAD;
+	return KVLOG_OK;
+}
+
+static void
+leave_gate(struct control *control, enum gate gate)
+{
+	if (!control->passed[gate])
+		return;
+	control->passed[gate] = false;
+	if (control->turns == CONTROL_BY_MUTEX)
+		os->mutex_unlock(&control->map, gates[gate].mutex_off);
+	else
+		unlock_byte(control, gates[gate].byte);
+}
+
+/* Before a turn: if somebody waits, and this handle has had enough turns since
+ * he said so, let him have one. */
+static void
+let_others_go_first(struct control *control, uint64_t deadline)
+{
+	uint64_t now, end;
+
+	if (LIKELY(control_load(control, CONTROL_WANTED) == 0) ||
+	    control->exclusive)
+		return;
+	if (control_load(control, CONTROL_LAST_TURN_OF) != control->byte) {
+		control->row = 0;
+		return;
+	}
+	now = os->ticks_ns();
+	if (control->row == 0)
+		control->row_since = now;
+	if (++control->row <= ROW_MAX && now - control->row_since < ROW_MAX_NS)
+		return;
+	if (now >= deadline)
+		return;
+	end = min_u64(deadline, now + HAND_OVER_NS);
+	while (control_load(control, CONTROL_LAST_TURN_OF) == control->byte) {
+		if (os->ticks_ns() >= end) {
+			/* Those who do wait will say so again. */
+			(void)store_word(control, CONTROL_WANTED, 0);
+			break;
+		}
+		os->sleep_ns(10 * 1000);
+	}
+	control->row = 0;
+}
+
+/* Whether the handle with this byte has gone for good, all of its threads
+ * included. */
+static bool
+has_gone(struct control *control, uint64_t byte, uint64_t deadline)
+{
+	uint64_t pause = 50 * 1000;
+
+	while (os->is_locked(control->fd, LOCK_BASE + byte)) {
+		uint64_t now = os->ticks_ns();
+
+		if (now >= deadline)
+			return false;
+		os->sleep_ns(min_u64(pause, deadline - now));
+		pause = min_u64(2 * pause, 1000 * 1000);
+	}
+	return true;
+}
+
+static int
+note_turn(struct control *control)
+{
+	int rc = store_word(control, CONTROL_TURN_OF, control->byte);
+
+	if (rc == 0 &&
+	    control_load(control, CONTROL_LAST_TURN_OF) != control->byte)
+		rc = store_word(control, CONTROL_LAST_TURN_OF, control->byte);
+	if (rc == 0 && control_load(control, CONTROL_PID) != control->pid)
+		rc = store_word(control, CONTROL_PID, control->pid);
+	return rc;
+}
+
+/* With the gate passed: judge what the one before has left, and say who it is
+ * now. */
+static enum kvlog_status
+begin_turn(struct control *control, uint64_t deadline, bool *ret_died,
+    struct kvlog_error *err)
+{
+	uint64_t former = control_load(control, CONTROL_TURN_OF);
+	char text[40];
+	int rc;
+
+	if (former != 0 && former != control->byte &&
+	    !has_gone(control, former, deadline))
+		return err_set(err, KVLOG_BUSY, 0,
+		    "a thread of %s ended within its turn to write to %s; end "
+		    "that process",
+		    last_holder(control, text), control->dir->path);
+	rc = note_turn(control);
+	if (rc != 0)
+		return err_sys(err, rc, "write the control page of %s",
+		    control->dir->path);
+	*ret_died = former != 0;
+	return KVLOG_OK;
+}
+
+enum kvlog_status
+control_take_turn(struct control *control, uint64_t deadline, bool *ret_died,
+    struct kvlog_error *err)
+{
+	bool dead, left = false;
+	enum kvlog_status st;
+
+	let_others_go_first(control, deadline);
+	st = pass_gate(control, GATE_TURN, deadline, &dead, err);
+	if (st != KVLOG_OK)
+		return st;
+	st = begin_turn(control, deadline, &left, err);
+	if (st == KVLOG_OK)
+		*ret_died = dead || left;
+	else
+		leave_gate(control, GATE_TURN);
+	return st;
+}
+
+void
+control_release_turn(struct control *control)
+{
+	(void)store_word(control, CONTROL_TURN_OF, 0);
+	leave_gate(control, GATE_TURN);
+}
+
+enum kvlog_status
+control_take_sync(struct control *control, uint64_t deadline,
+    bool *ret_doubtful, struct kvlog_error *err)
+{
+	bool dead;
+	enum kvlog_status st =
+	    pass_gate(control, GATE_SYNC, deadline, &dead, err);
+
+	/* Who died before it began, or after it ended, left no doubt. */
+	if (st == KVLOG_OK)
+		*ret_doubtful = control_load(control, CONTROL_SYNCING) != 0;
+	return st;
+}
+
+void
+control_release_sync(struct control *control)
+{
+	leave_gate(control, GATE_SYNC);
+}
+
+bool
+control_try_maintainer(struct control *control)
+{
+	if (!control->maintainer)
+		control->maintainer = lock_byte(control, CONTROL_MAINTAINER,
+					  OS_LOCK_EXCLUSIVE) == 0;
+	return control->maintainer;
+}
+
+void
+control_drop_maintainer(struct control *control)
+{
+	if (control->maintainer)
+		unlock_byte(control, CONTROL_MAINTAINER);
+	control->maintainer = false;
 }
 
 bool
@@ -489,14 +943,14 @@ control_read(const struct control *control, struct control_state *ret_state)
 {
 	if (!page_fits(control))
 		return false;
-	ret_state->active_salt = load_word(control, WORD_ACTIVE_SALT);
-	ret_state->position = load_word(control, WORD_POSITION);
-	ret_state->durable = load_word(control, WORD_DURABLE);
-	ret_state->generation = load_word(control, WORD_GENERATION);
-	ret_state->intent = load_word(control, WORD_INTENT);
-	ret_state->poison = load_word(control, WORD_POISON);
-	ret_state->synced = load_word(control, WORD_SYNCED);
-	ret_state->syncing = load_word(control, WORD_SYNCING);
+	ret_state->active_salt = control_load(control, CONTROL_ACTIVE_SALT);
+	ret_state->position = control_load(control, CONTROL_POSITION);
+	ret_state->durable = control_load(control, CONTROL_DURABLE);
+	ret_state->generation = control_load(control, CONTROL_GENERATION);
+	ret_state->intent = control_load(control, CONTROL_INTENT);
+	ret_state->poison = control_load(control, CONTROL_POISON);
+	ret_state->synced = control_load(control, CONTROL_SYNCED);
+	ret_state->syncing = control_load(control, CONTROL_SYNCING);
 	if (!is_of_this_boot(control)) {
 		/* Where the log ended then, it may not end any more. */
 		ret_state->active_salt = ret_state->position = 0;
@@ -506,6 +960,18 @@ control_read(const struct control *control, struct control_state *ret_state)
 	return page_fits(control);
 }
 
+/* Nobody can be using them, as nobody else writes. */
+static int
+init_mutexes(struct control *control)
+{
+	int rc;
+
+	if (control->turns != CONTROL_BY_MUTEX || !control->shared)
+		return 0;
+	rc = os->mutex_init(&control->map, TURN_MUTEX_OFF);
+	return rc == 0 ? os->mutex_init(&control->map, SYNC_MUTEX_OFF) : rc;
+}
+
 enum kvlog_status
 control_format(struct control *control, const struct control_state *state,
     struct kvlog_error *err)
@@ -513,31 +979,37 @@ control_format(struct control *control, const struct control_state *state,
 	uint64_t nonce = 0, boot[2];
 	int rc;
 
-	assert(control->writer);
+	assert(control->exclusive);
 	memcpy(boot, control->boot_id, sizeof boot);
 	rc = os_draw(&nonce);
 
 	const struct {
-		enum word word;
+		enum control_word word;
 		uint64_t value;
 	} stores[] = {
-	    {WORD_VALID, PAGE_INVALID},
-	    {WORD_TAG, TAG},
-	    {WORD_BOOT, boot[0]},
-	    {WORD_BOOT_2, boot[1]},
-	    {WORD_DEV, control->dev},
-	    {WORD_INO, control->ino},
-	    {WORD_NONCE, nonce},
-	    {WORD_POSITION, state->position},
-	    {WORD_ACTIVE_SALT, state->active_salt},
-	    {WORD_GENERATION, state->generation},
-	    {WORD_DURABLE, state->durable},
-	    {WORD_INTENT, state->intent},
-	    {WORD_POISON, state->poison},
-	    {WORD_SYNCED, state->synced},
-	    {WORD_SYNCING, state->syncing},
-	    {WORD_VALID, PAGE_VALID},
+	    {CONTROL_VALID, PAGE_INVALID},
+	    {CONTROL_TAG, tag_of(control)},
+	    {CONTROL_BOOT, boot[0]},
+	    {CONTROL_BOOT_2, boot[1]},
+	    {CONTROL_DEV, control->dev},
+	    {CONTROL_INO, control->ino},
+	    {CONTROL_NONCE, nonce},
+	    {CONTROL_POSITION, state->position},
+	    {CONTROL_ACTIVE_SALT, state->active_salt},
+	    {CONTROL_GENERATION, state->generation},
+	    {CONTROL_DURABLE, state->durable},
+	    {CONTROL_INTENT, state->intent},
+	    {CONTROL_POISON, state->poison},
+	    {CONTROL_SYNCED, state->synced},
+	    {CONTROL_SYNCING, state->syncing},
+	    {CONTROL_TURN_OF, 0},
+	    {CONTROL_LAST_TURN_OF, 0},
+	    {CONTROL_WANTED, 0},
+	    {CONTROL_RESERVE, 0},
+	    {CONTROL_VALID, PAGE_VALID},
 	};
+	if (rc == 0)
+		rc = init_mutexes(control);
 	for (size_t i = 0; rc == 0 && i < ARRAY_LEN(stores); i++)
 		rc = store_word(control, stores[i].word, stores[i].value);
 	if (rc != 0)
@@ -563,50 +1035,57 @@ control_format_poisoned(struct control *control, uint64_t durable)
 int
 control_set_position(struct control *control, uint64_t position)
 {
-	return store_word(control, WORD_POSITION, position);
+	return store_word(control, CONTROL_POSITION, position);
 }
 
 int
 control_set_active_salt(struct control *control, uint64_t salt)
 {
-	return store_word(control, WORD_ACTIVE_SALT, salt);
+	return store_word(control, CONTROL_ACTIVE_SALT, salt);
 }
 
 int
 control_set_durable(struct control *control, uint64_t seq)
 {
-	return store_word(control, WORD_DURABLE, seq);
+	return store_word(control, CONTROL_DURABLE, seq);
 }
 
 int
 control_set_intent(struct control *control, uint64_t end)
 {
-	return store_word(control, WORD_INTENT, end);
+	return store_word(control, CONTROL_INTENT, end);
 }
 
 int
 control_set_poison(struct control *control)
 {
-	return store_word(control, WORD_POISON, 1);
+	return store_word(control, CONTROL_POISON, 1);
 }
 
 int
 control_set_synced(struct control *control, uint64_t position)
 {
-	return store_word(control, WORD_SYNCED, position);
+	return store_word(control, CONTROL_SYNCED, position);
 }
 
 int
 control_set_syncing(struct control *control, bool syncing)
 {
-	return store_word(control, WORD_SYNCING, syncing);
+	return store_word(
+	    control, CONTROL_SYNCING, syncing ? control->byte : 0);
+}
+
+int
+control_set_reserve_used(struct control *control, bool used)
+{
+	return store_word(control, CONTROL_RESERVE, used);
 }
 
 int
 control_next_generation(struct control *control)
 {
-	return store_word(
-	    control, WORD_GENERATION, load_word(control, WORD_GENERATION) + 1);
+	return store_word(control, CONTROL_GENERATION,
+	    control_load(control, CONTROL_GENERATION) + 1);
 }
 
 int
@@ -614,11 +1093,11 @@ control_set_closed(struct control *control)
 {
 	int rc;
 
-	assert(control->writer);
+	assert(control->exclusive);
 	if (has_boot_id(control))
 		return 0;
 	rc = os->sync(control->fd);
-	return rc == 0 ? store_word(control, WORD_VALID, PAGE_CLOSED) : rc;
+	return rc == 0 ? store_word(control, CONTROL_VALID, PAGE_CLOSED) : rc;
 }
 
 bool

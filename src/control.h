@@ -7,7 +7,9 @@
  * it is valid only on the machine, in the boot and with the file it was
  * written on.  Everywhere else it is stale, which is never damage.
  *
- * A handle that only reads takes no lock and stores nothing.
+ * Writers of several processes share it: each handle holds a lock byte of its
+ * own for as long as it lives, and they take turns.  A handle that only reads
+ * takes no lock and stores nothing.
  */
 #ifndef CONTROL_H
 #define CONTROL_H
@@ -17,11 +19,51 @@
 #include "os.h"
 #include "registry.h"
 
+#include <stdatomic.h>
+
 /* Lock bytes.  Far behind the file's end, so that locks never meet data. */
 enum control_byte {
-	CONTROL_OPEN = 1,   /* opening for writing, recovery, last close */
-	CONTROL_WRITER = 2, /* held for as long as a handle writes */
-	CONTROL_MAINTAINER = 3,
+	CONTROL_OPEN = 1,       /* opening for writing, recovery, last close */
+	CONTROL_WRITER = 2,     /* held for as long as a handle writes */
+	CONTROL_MAINTAINER = 3, /* who compacts, writes hints, tidies up */
+	CONTROL_TURN = 4,       /* in place of the mutexes, where there are */
+	CONTROL_SYNC = 5,       /* none */
+	CONTROL_HANDLE = 64,    /* and on: one for each writing handle */
+};
+#define CONTROL_HANDLES_MAX 4096
+
+/* Words of the page; control.c draws it. */
+enum control_word {
+	CONTROL_TAG,
+	CONTROL_VALID,
+	CONTROL_BOOT,
+	CONTROL_BOOT_2,
+	CONTROL_GENERATION,
+	CONTROL_POISON,
+	CONTROL_NONCE,
+	CONTROL_POSITION,
+
+	CONTROL_DEV,
+	CONTROL_INO,
+	CONTROL_DURABLE,
+	CONTROL_ACTIVE_SALT,
+	CONTROL_START,
+	CONTROL_PID,
+	CONTROL_SYNCED,
+	CONTROL_SYNCING,
+
+	CONTROL_INTENT,
+	CONTROL_TURN_OF,
+	CONTROL_LAST_TURN_OF,
+
+	CONTROL_WANTED = 24,
+	CONTROL_RESERVE,
+};
+
+/* How writers take turns. */
+enum control_turns {
+	CONTROL_BY_MUTEX,
+	CONTROL_BY_BYTE,
 };
 
 struct control {
@@ -31,9 +73,20 @@ struct control {
 	uint64_t dev, ino; /* of the lock file */
 	uint8_t boot_id[16];
 	struct registry_entry *registered; /* has fd, if not NULL */
+	uint32_t forks;           /* registry_forks() when it was opened */
+	uint32_t pid;             /* of this process, for a writer */
+	enum control_turns turns; /* as configured; tests set it once opened */
 	bool writable;
-	bool writer;  /* holds CONTROL_WRITER */
-	bool trusted; /* the page is this boot's, with or without a boot id */
+	bool trusted;   /* the page is this boot's, with or without a boot id */
+	bool writer;    /* from control_lock_writer() on */
+	bool shared;    /* lets others write too */
+	bool exclusive; /* nobody else writes, or can begin to */
+	bool opening;   /* holds CONTROL_OPEN */
+	bool maintainer; /* holds CONTROL_MAINTAINER */
+	bool passed[2];  /* holds the mutex, or byte, of the turn, the sync */
+	uint64_t byte; /* of this handle: CONTROL_HANDLE and on; 0: none yet */
+	uint64_t row;  /* turns of this handle since somebody wanted one */
+	uint64_t row_since; /* ticks_ns() */
 };
 
 /* What a valid page says. */
@@ -45,7 +98,7 @@ struct control_state {
 	uint64_t intent;  /* 0, or where a commit being stored will end */
 	uint64_t poison;  /* 1: a sync failed; nobody may write */
 	uint64_t synced;  /* all before this position is durable */
-	uint64_t syncing; /* 1: nobody has said how a sync ended */
+	uint64_t syncing; /* not 0: nobody has said how a sync ended */
 };
 
 /* A position: segment number and offset, in one word. */
@@ -85,20 +138,66 @@ enum kvlog_status control_create(struct dir *dir, struct kvlog_error *err);
 enum kvlog_status control_open(struct control *ret_control, struct dir *dir,
     bool writable, struct kvlog_error *err);
 
-/* Releases all locks. */
+/* Releases all locks.  In a forked child it touches nothing that is the
+ * parent's. */
 void control_close(struct control *control);
 
 /* True if no store has ever been opened with this lock file. */
 bool control_is_blank(const struct control *control);
 
 /*
- * Become the only writer, waiting at most timeout_ms.  KVLOG_BUSY with the
- * holder's process id in the text when that was not enough.  Returns with
- * CONTROL_OPEN held too, until control_opened().
+ * Become a writer, waiting at most timeout_ms (0: not at all).
+ *
+ * *ret_sole is true if no other writer lives: the caller recovers what the
+ * last one left and formats the page.  Else the handle has joined others; that
+ * happens only if shared is set, theirs and this one's, and the page is theirs.
+ * Both end with control_opened(), until which nobody else opens for writing.
+ * After it, others may join if shared is set; on file systems that are
+ * written by pwrite they may not.
+ *
+ * KVLOG_BUSY with a process id in the text if the time was not enough;
+ * KVLOG_UNSUPPORTED if the page is of a library that shares in another way.
+ * No lock is left after a failure.
  */
 enum kvlog_status control_lock_writer(struct control *control, struct dir *dir,
-    uint32_t timeout_ms, struct kvlog_error *err);
+    bool shared, uint32_t timeout_ms, bool *ret_sole, struct kvlog_error *err);
 void control_opened(struct control *control);
+
+/*
+ * For closing: true if nobody else writes, nor will before control_close().
+ * Else others go on, and this handle has given up its part: it stores nothing
+ * any more, for the one that closes last must know that it is the last.  So
+ * whoever calls this has synced what is its own.
+ */
+bool control_last_writer(struct control *control, uint32_t timeout_ms);
+
+/*
+ * The turn: who has it stores records, all others of all processes wait.  One
+ * thread of a handle at a time: threads need a mutex of their own around it.
+ *
+ * deadline is of os->ticks_ns(); one that has passed means one try.
+ * KVLOG_BUSY with the last holder's process id if that was not enough.
+ * *ret_died: the one that had it before died in its turn, and the caller does
+ * now what recovery would; if that one dies too, the next is
+ * told again.
+ */
+enum kvlog_status control_take_turn(struct control *control, uint64_t deadline,
+    bool *ret_died, struct kvlog_error *err);
+void control_release_turn(struct control *control);
+
+/*
+ * Likewise for syncs, one at a time of all processes.  *ret_doubtful: the word
+ * that a sync is under way is set though nobody syncs, so nobody knows how the
+ * last one ended.  It stays set until the caller clears it.
+ */
+enum kvlog_status control_take_sync(struct control *control, uint64_t deadline,
+    bool *ret_doubtful, struct kvlog_error *err);
+void control_release_sync(struct control *control);
+
+/* Become the one that compacts and tidies up, or see that another one is; once
+ * true, it is until it is dropped. */
+bool control_try_maintainer(struct control *control);
+void control_drop_maintainer(struct control *control);
 
 /* Whether the lock file is still the one that has its name.  If somebody
  * removed it, another writer may be at work. */
@@ -115,9 +214,76 @@ bool control_writer_lives(const struct control *control);
 bool control_read(
     const struct control *control, struct control_state *ret_state);
 
+/* Single words, of a page that has been found valid; 0 without a lock file.
+ * Cheap enough for every operation. */
+static inline uint64_t
+control_load(const struct control *control, enum control_word word)
+{
+	const uint8_t *p = control->map.addr;
+
+	if (UNLIKELY(p == NULL))
+		return 0;
+	return atomic_load_explicit(
+	    (const _Atomic uint64_t *)(const void *)(p + 8 * (size_t)word),
+	    memory_order_acquire);
+}
+static inline uint64_t
+control_position(const struct control *control)
+{
+	return control_load(control, CONTROL_POSITION);
+}
+static inline uint64_t
+control_generation(const struct control *control)
+{
+	return control_load(control, CONTROL_GENERATION);
+}
+static inline uint64_t
+control_durable(const struct control *control)
+{
+	return control_load(control, CONTROL_DURABLE);
+}
+static inline uint64_t
+control_synced(const struct control *control)
+{
+	return control_load(control, CONTROL_SYNCED);
+}
+static inline bool
+control_poisoned(const struct control *control)
+{
+	return control_load(control, CONTROL_POISON) != 0;
+}
+static inline bool
+control_reserve_used(const struct control *control)
+{
+	return control_load(control, CONTROL_RESERVE) != 0;
+}
+
 /*
- * The writer's stores.  control_format() declares the page valid with these
- * words; control_set_*() change one word of it.
+ * What somebody who has judged the page, valid or stale, compares at each
+ * operation: if it has changed, another writer has begun, or segments were
+ * replaced, and the judgement is to be made again.
+ */
+struct control_seen {
+	uint64_t valid, nonce, generation;
+};
+static inline void
+control_see(const struct control *control, struct control_seen *ret)
+{
+	ret->valid = control_load(control, CONTROL_VALID);
+	ret->nonce = control_load(control, CONTROL_NONCE);
+	ret->generation = control_load(control, CONTROL_GENERATION);
+}
+static inline bool
+control_changed(const struct control *control, const struct control_seen *seen)
+{
+	return control_load(control, CONTROL_VALID) != seen->valid ||
+	       control_load(control, CONTROL_NONCE) != seen->nonce ||
+	       control_load(control, CONTROL_GENERATION) != seen->generation;
+}
+
+/*
+ * The writers' stores.  control_format() declares the page valid with these
+ * words, when nobody else writes; control_set_*() change one word of it.
  */
 enum kvlog_status control_format(struct control *control,
     const struct control_state *state, struct kvlog_error *err);
@@ -132,10 +298,12 @@ int control_set_intent(struct control *control, uint64_t end);
 int control_set_poison(struct control *control);
 int control_set_synced(struct control *control, uint64_t position);
 /* Around each sync of the log: a writer that is killed between one that fails
- * and the poison word leaves this behind. */
+ * and the poison word leaves its handle's byte behind. */
 int control_set_syncing(struct control *control, bool syncing);
 /* Segments were replaced: who is listing them has to look again. */
 int control_next_generation(struct control *control);
+/* The reserve was renamed into use, and must be made anew before a put. */
+int control_set_reserve_used(struct control *control, bool used);
 /* The last store: all of the log is durable, and nobody writes any more.  Only
  * systems without a boot id need that; failing costs them a segment. */
 int control_set_closed(struct control *control);

@@ -638,6 +638,108 @@ is_locked(int fd, uint64_t byte)
 	return fcntl(fd, GET_LOCK, &lock) == 0 && lock.l_type != F_UNLCK;
 }
 
+/* Mutexes that processes share. */
+#if KVLOG_ROBUST_MUTEX
+static_assert(sizeof(pthread_mutex_t) <= OS_MUTEX_SIZE, "needs more room");
+
+static pthread_mutex_t *
+mutex_at(const struct os_map *map, uint64_t off)
+{
+	assert(map->writable && !map->by_pwrite);
+	assert(off <= map->len && sizeof(pthread_mutex_t) <= map->len - off);
+	return (pthread_mutex_t *)(void *)(map->addr + off);
+}
+
+static int
+real_mutex_init(const struct os_map *map, uint64_t off)
+{
+	pthread_mutexattr_t attr;
+	int rc = pthread_mutexattr_init(&attr);
+
+	if (rc != 0)
+		return rc;
+	rc = pthread_mutexattr_setpshared(&attr, PTHREAD_PROCESS_SHARED);
+	if (rc == 0)
+		rc = pthread_mutexattr_setrobust(&attr, PTHREAD_MUTEX_ROBUST);
+	if (rc == 0)
+		rc = pthread_mutex_init(mutex_at(map, off), &attr);
+	(void)pthread_mutexattr_destroy(&attr);
+	return rc;
+}
+
+/* Until the monotonic clock, not the wall clock, says so. */
+static int
+wait_for_mutex(pthread_mutex_t *mutex, uint64_t until)
+{
+#if HAVE_PTHREAD_MUTEX_CLOCKLOCK
+	const struct timespec end = {.tv_sec = (time_t)(until / 1000000000u),
+	    .tv_nsec = (long)(until % 1000000000u)};
+
+	return pthread_mutex_clocklock(mutex, CLOCK_MONOTONIC, &end);
+#else
+	uint64_t pause = 50 * 1000;
+
+	for (;;) {
+		uint64_t now = real_ticks_ns();
+		int rc;
+
+		if (now >= until)
+			return ETIMEDOUT;
+		real_sleep_ns(min_u64(pause, until - now));
+		pause = min_u64(2 * pause, 1000 * 1000);
+		rc = pthread_mutex_trylock(mutex);
+		if (rc != EBUSY)
+			return rc;
+	}
+#endif
+}
+
+static int
+real_mutex_lock(const struct os_map *map, uint64_t off, uint64_t until)
+{
+	pthread_mutex_t *mutex = mutex_at(map, off);
+	int rc = pthread_mutex_trylock(mutex);
+
+	if (rc == EBUSY && until != 0)
+		rc = wait_for_mutex(mutex, until);
+	if (rc == EOWNERDEAD)
+		(void)pthread_mutex_consistent(mutex);
+	return rc == EBUSY || rc == ETIMEDOUT ? EAGAIN : rc;
+}
+
+static void
+real_mutex_unlock(const struct os_map *map, uint64_t off)
+{
+	(void)pthread_mutex_unlock(mutex_at(map, off));
+}
+
+#else /* !KVLOG_ROBUST_MUTEX */
+
+static int
+real_mutex_init(const struct os_map *map, uint64_t off)
+{
+	(void)map;
+	(void)off;
+	return EOPNOTSUPP;
+}
+
+static int
+real_mutex_lock(const struct os_map *map, uint64_t off, uint64_t until)
+{
+	(void)map;
+	(void)off;
+	(void)until;
+	return EOPNOTSUPP;
+}
+
+static void
+real_mutex_unlock(const struct os_map *map, uint64_t off)
+{
+	(void)map;
+	(void)off;
+}
+#endif
+
 static unsigned
 real_cpu_count(void)
 {
@@ -705,6 +807,10 @@ const struct os_table os_real = {
 
     .try_lock = try_lock,
     .is_locked = is_locked,
+
+    .mutex_init = real_mutex_init,
+    .mutex_lock = real_mutex_lock,
+    .mutex_unlock = real_mutex_unlock,
 
     .random = os_sys_random,
     .clock_ms = real_clock_ms,

@@ -129,6 +129,19 @@ struct os_table {
 	 * lock there. */
 	bool (*is_locked)(int fd, uint64_t byte);
 
+	/*
+	 * Mutexes that processes share, in a mapping that is not by_pwrite.
+	 * mutex_init: when nobody else can be using it; EOPNOTSUPP where there
+	 * are none.  mutex_lock waits until ticks_ns() (0: not at all): 0;
+	 * EAGAIN if somebody has it still; EOWNERDEAD, with the mutex locked,
+	 * if the thread that had it has ended; or what only a damaged mutex
+	 * gives.
+	 */
+	int (*mutex_init)(const struct os_map *map, uint64_t off);
+	int (*mutex_lock)(
+	    const struct os_map *map, uint64_t off, uint64_t until);
+	void (*mutex_unlock)(const struct os_map *map, uint64_t off);
+
 	/* The world. */
 	int (*random)(void *buf, size_t len);
 	uint64_t (*clock_ms)(void); /* wall clock, since 1970 */
@@ -155,6 +168,9 @@ struct os_table {
 /* The table in use: the real one, unless a test replaced it. */
 extern const struct os_table *os;
 extern const struct os_table os_real;
+
+/* Bytes that a mutex has in a mapping, at most; a static assertion of os.c. */
+#define OS_MUTEX_SIZE 128
 
 /* A random number: of the same random bytes the same one on every machine, so
  * that what is written is. */

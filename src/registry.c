@@ -40,6 +40,40 @@ struct registry_entry {
 static pthread_mutex_t registry_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct registry_entry *entries;
 static uint32_t owner_pid; /* whose entries they are */
+_Atomic uint32_t registry_fork_count;
+
+/* Around fork(): nobody changes the entries meanwhile, and the child closes
+ * what it has inherited.  It frees nothing: other threads may have held any
+ * lock of the C library. */
+static void
+fork_begins(void)
+{
+	pthread_mutex_lock(&registry_lock);
+}
+
+static void
+fork_ends(void)
+{
+	pthread_mutex_unlock(&registry_lock);
+}
+
+static void
+forked(void)
+{
+	for (struct registry_entry *e = entries; e != NULL; e = e->hh.next)
+		for (struct descriptor *d = e->descriptors; d != NULL;
+		     d = d->next)
+			os->close(d->fd);
+	entries = NULL;
+	atomic_fetch_add(&registry_fork_count, 1);
+	pthread_mutex_unlock(&registry_lock);
+}
+
+static void
+watch_forks(void)
+{
+	(void)pthread_atfork(fork_begins, fork_ends, forked);
+}
 
 void
 registry_forget(void)
@@ -54,7 +88,7 @@ find_or_add(const struct identity *identity)
 {
 	struct registry_entry *entry = NULL;
 
-	/* What a parent process had open is not ours to close: forget it. */
+	/* A child of clone(2), or one that os simulates. */
 	if (owner_pid != os->pid()) {
 		owner_pid = os->pid();
 		entries = NULL;
@@ -94,6 +128,9 @@ registry_join(
 	struct registry_entry *entry;
 	struct descriptor *d = os->malloc(sizeof *d);
 
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+	pthread_once(&once, watch_forks);
 	memset(&identity, 0, sizeof identity);
 	identity.dev = dev;
 	identity.ino = ino;

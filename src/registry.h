@@ -8,7 +8,12 @@
  * locks.  So a process has at most one writer of a store, and descriptors of
  * a lock file are closed together, when the last handle on it goes.
  *
- * Threads: any.  After fork() the child begins with an empty registry.
+ * Threads: any.
+ *
+ * A forked child begins with an empty registry, its copies of the descriptors
+ * closed: locks of Linux live as long as any copy, and the parent's must end
+ * with the parent.  What the parent had open is of no use to the child, which
+ * sees by registry_forks() that it is one.
  */
 #ifndef REGISTRY_H
 #define REGISTRY_H
@@ -17,6 +22,16 @@
 #include "os.h"
 
 struct registry_entry;
+
+/* In how many forks, one within the other, this process was the child; another
+ * number than at the opening of a handle says that the handle is the
+ * parent's. */
+extern _Atomic uint32_t registry_fork_count;
+static inline uint32_t
+registry_forks(void)
+{
+	return atomic_load_explicit(&registry_fork_count, memory_order_relaxed);
+}
 
 /*
  * Take part in the entry of the lock file with this identity.  fd is open on

@@ -237,12 +237,13 @@ static enum kvlog_status
 rebuild(struct verify *v)
 {
 	struct control control;
+	bool sole;
 	enum kvlog_status st = control_open(&control, &v->dir, true, v->err);
 
 	if (st != KVLOG_OK)
 		return st;
 	st = control_lock_writer(
-	    &control, &v->dir, v->options->timeout_ms, v->err);
+	    &control, &v->dir, false, v->options->timeout_ms, &sole, v->err);
 	if (st == KVLOG_OK)
 		st = remove_useless(v);
 	if (st == KVLOG_OK)

@@ -491,13 +491,14 @@ static enum kvlog_status
 open_for_writing(struct kvlog *db, struct kvlog_error *err)
 {
 	enum place place = PLACE_EMPTY;
+	bool sole = false;
 	enum kvlog_status st = check_place(db, &place, err);
 
 	if (st == KVLOG_OK)
 		st = control_open(&db->control, &db->dir, true, err);
 	if (st == KVLOG_OK)
-		st = control_lock_writer(
-		    &db->control, &db->dir, db->options.timeout_ms, err);
+		st = control_lock_writer(&db->control, &db->dir, false,
+		    db->options.timeout_ms, &sole, err);
 	if (st == KVLOG_OK)
 		st = create_if_absent(db, place, err);
 	if (st == KVLOG_OK)

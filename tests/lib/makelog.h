@@ -335,6 +335,16 @@ struct found {
 	enum kvlog_status st;
 };
 
+/* Become the only writer. */
+static inline void
+makelog_lock(struct control *control, struct dir *dir)
+{
+	bool sole;
+
+	MAKELOG_OK(control_lock_writer(control, dir, false, 0, &sole, NULL));
+	ck_assert(sole);
+}
+
 /* As a reader, or as the only writer. */
 static inline void
 found_init(struct found *f, bool writable)
@@ -343,7 +353,7 @@ found_init(struct found *f, bool writable)
 	MAKELOG_OK(dir_open(&f->dir, MAKELOG_STORE, 0644, NULL));
 	MAKELOG_OK(control_open(&f->control, &f->dir, writable, NULL));
 	if (writable)
-		MAKELOG_OK(control_lock_writer(&f->control, &f->dir, 0, NULL));
+		makelog_lock(&f->control, &f->dir);
 	f->set = segset_create();
 	ck_assert_ptr_nonnull(f->set);
 	MAKELOG_OK(hintset_init(&f->hints, f->set, NULL));

@@ -791,6 +791,81 @@ sim_is_locked(int fd, uint64_t byte)
 	return false;
 }
 
+/* Mutexes. */
+
+static struct mutex *
+mutex_find(const struct os_map *map, uint64_t off)
+{
+	const struct mapping *m = mapping_of(map);
+
+	if (!m->writable || m->by_pwrite || off >= m->len)
+		disk_bug("no place for a mutex: %s + %" PRIu64,
+		    node_name(m->node), off);
+	for (uint32_t i = 0; i < sim.mutex_count; i++)
+		if (sim.mutexes[i].node == m->node && sim.mutexes[i].off == off)
+			return &sim.mutexes[i];
+	return NULL;
+}
+
+static struct mutex *
+mutex_of(const struct os_map *map, uint64_t off)
+{
+	struct mutex *mutex = mutex_find(map, off);
+
+	if (mutex == NULL)
+		disk_bug("no mutex was made at %" PRIu64, off);
+	return mutex;
+}
+
+static int
+sim_mutex_init(const struct os_map *map, uint64_t off)
+{
+	int error = ENTER(SIMOS_MUTEX, "%" PRIu64 ": made", off);
+	struct mutex *mutex = mutex_find(map, off);
+
+	if (error != 0)
+		return error;
+	if (mutex == NULL) {
+		sim.mutexes = disk_grown(sim.mutexes, sim.mutex_count,
+		    &sim.mutex_cap, sizeof *sim.mutexes);
+		mutex = &sim.mutexes[sim.mutex_count++];
+	}
+	*mutex = (struct mutex){mapping_of(map)->node, off, MUTEX_FREE, false};
+	return 0;
+}
+
+/* Nobody else runs meanwhile, so waiting is only a matter of time. */
+static int
+sim_mutex_lock(const struct os_map *map, uint64_t off, uint64_t until)
+{
+	int error = ENTER(SIMOS_MUTEX, "%" PRIu64 ": lock", off);
+	struct mutex *mutex = mutex_of(map, off);
+	uint64_t now = sim.world.clock_ns - CLOCK_START_NS / 2;
+	bool was_dead = mutex->state == MUTEX_DEAD;
+
+	if (error != 0)
+		return error;
+	if (mutex->state == MUTEX_LOCKED) {
+		if (now < until)
+			sim.world.clock_ns += until - now;
+		return EAGAIN;
+	}
+	mutex->state = MUTEX_LOCKED;
+	mutex->is_victims = sim.running;
+	return was_dead ? EOWNERDEAD : 0;
+}
+
+static void
+sim_mutex_unlock(const struct os_map *map, uint64_t off)
+{
+	struct mutex *mutex = mutex_of(map, off);
+
+	(void)ENTER(SIMOS_MUTEX, "%" PRIu64 ": unlock", off);
+	if (mutex->state != MUTEX_LOCKED || mutex->is_victims != sim.running)
+		disk_bug("the mutex at %" PRIu64 " is not this process's", off);
+	mutex->state = MUTEX_FREE;
+}
+
 /* The world. */
 
 static int
@@ -906,6 +981,10 @@ const struct os_table os_sim = {
 
     .try_lock = sim_try_lock,
     .is_locked = sim_is_locked,
+
+    .mutex_init = sim_mutex_init,
+    .mutex_lock = sim_mutex_lock,
+    .mutex_unlock = sim_mutex_unlock,
 
     .random = sim_random,
     .clock_ms = sim_clock_ms,

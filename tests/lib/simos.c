@@ -191,6 +191,10 @@ end_processes(bool everybody)
 		if (sim.descs[i].is_open &&
 		    (everybody || sim.descs[i].is_victim))
 			desc_close(i);
+	for (uint32_t i = 0; i < sim.mutex_count; i++)
+		if (sim.mutexes[i].state == MUTEX_LOCKED &&
+		    (everybody || sim.mutexes[i].is_victims))
+			sim.mutexes[i].state = MUTEX_DEAD;
 	memory_free_all(true);
 	registry_forget();
 }
@@ -203,6 +207,7 @@ simos_fini(void)
 	disk_fini(&sim.disk);
 	free(sim.descs);
 	free(sim.locks);
+	free(sim.mutexes);
 	free(sim.maps);
 	free(sim.step_kinds);
 	memset(&sim, 0, sizeof sim);
@@ -306,6 +311,7 @@ simos_power_loss(enum simos_loss choice, uint64_t seed)
 	rng_init(&rng, rng_mix(seed) ^ (uint64_t)choice);
 	disk_power_loss(&sim.disk, choice, seed, &rng);
 	sim.world.boots++;
+	sim.mutex_count = 0;
 }
 
 uint64_t
@@ -337,6 +343,7 @@ simos_restore(const struct simos_state *state)
 	disk_release(&sim.disk);
 	disk_copy(&state->disk, &sim.disk);
 	sim.world = state->world;
+	sim.mutex_count = 0;
 	simos_fail_clear();
 	simos_stop_at(0, 0);
 }

@@ -81,8 +81,13 @@
  * BUGS ARE FATAL.  A store through a mapping that is read-only, unmapped,
  * out of bounds, of a file without any name or descriptor, or into a block
  * without disk space (SIGBUS on a full disk); a map beyond the file's end; a
- * mapped file grown; a slash in a name; a closed descriptor; a wrong free:
- * each says so on standard error and aborts.
+ * mapped file grown; a slash in a name; a closed descriptor; a wrong free;
+ * a mutex that was never made, or that another process has unlocked: each says
+ *so on standard error and aborts.
+ *
+ * MUTEXES are locks of the machine, not bytes of the file: a store there does
+ * not change them, and they are all gone when a state is restored, or after a
+ * power loss.  A process that ends leaves the ones it has with a dead owner.
  */
 #ifndef SIMOS_H
 #define SIMOS_H
@@ -124,6 +129,7 @@
 	X(STORE, "store", true, true)                                          \
 	X(STORE_WORD, "store_word", true, true)                                \
 	X(LOCK, "lock", true, false)                                           \
+	X(MUTEX, "mutex", true, false)                                         \
 	X(RANDOM, "random", true, false)                                       \
 	X(SLEEP, "sleep", true, false)                                         \
 	X(CLOCK, "clock", false, false)                                        \

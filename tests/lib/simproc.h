@@ -29,6 +29,15 @@ struct lock {
 	enum os_lock kind;
 };
 
+enum mutex_state { MUTEX_FREE, MUTEX_LOCKED, MUTEX_DEAD };
+
+struct mutex {
+	uint32_t node;
+	uint64_t off;
+	enum mutex_state state;
+	bool is_victims;
+};
+
 struct mapping {
 	uint8_t *addr;
 	uint64_t len;
@@ -65,6 +74,8 @@ struct sim {
 	uint32_t desc_count, desc_cap;
 	struct lock *locks;
 	uint32_t lock_count, lock_cap;
+	struct mutex *mutexes;
+	uint32_t mutex_count, mutex_cap;
 	struct mapping *maps;
 	uint32_t map_count, map_cap;
 

@@ -721,7 +721,7 @@ make_page(const struct control_state *state, const struct control_note *note)
 	struct control control;
 
 	MAKELOG_OK(control_open(&control, &m.dir, true, NULL));
-	MAKELOG_OK(control_lock_writer(&control, &m.dir, 0, NULL));
+	makelog_lock(&control, &m.dir);
 	MAKELOG_OK(control_format(&control, state, NULL));
 	if (note != NULL)
 		MAKELOG_OK(control_write_note(&control, note, NULL));
@@ -925,7 +925,7 @@ START_TEST(beside_a_writer_there_was_no_crash)
 	puts_to(3);
 	makelog_end(&m);
 	MAKELOG_OK(control_open(&writer, &m.dir, true, NULL));
-	MAKELOG_OK(control_lock_writer(&writer, &m.dir, 0, NULL));
+	makelog_lock(&writer, &m.dir);
 	find();
 	expect_log(1, m.off, 3, 0);
 	ck_assert(!f.r.warm);
@@ -1476,7 +1476,7 @@ START_TEST(want_of_memory_is_said)
 		memset(&f, 0, sizeof f);
 		MAKELOG_OK(dir_open(&f.dir, MAKELOG_STORE, 0644, NULL));
 		MAKELOG_OK(control_open(&f.control, &f.dir, true, NULL));
-		MAKELOG_OK(control_lock_writer(&f.control, &f.dir, 0, NULL));
+		makelog_lock(&f.control, &f.dir);
 		f.set = segset_create();
 		MAKELOG_OK(hintset_init(&f.hints, f.set, NULL));
 		before = simos_count(SIMOS_MALLOC);

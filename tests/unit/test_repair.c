@@ -145,7 +145,7 @@ START_TEST(a_warm_log_is_left_alone)
 	state.position = control_pos(1, m.off);
 	makelog_end(&m);
 	MAKELOG_OK(control_open(&control, &m.dir, true, NULL));
-	MAKELOG_OK(control_lock_writer(&control, &m.dir, 0, NULL));
+	makelog_lock(&control, &m.dir);
 	MAKELOG_OK(control_format(&control, &state, NULL));
 	control_close(&control);
 	found_init(&f, true);
@@ -382,7 +382,7 @@ make_poisoned(uint64_t durable)
 	state.position = control_pos(3, m.off);
 	makelog_end(&m);
 	MAKELOG_OK(control_open(&control, &m.dir, true, NULL));
-	MAKELOG_OK(control_lock_writer(&control, &m.dir, 0, NULL));
+	makelog_lock(&control, &m.dir);
 	MAKELOG_OK(control_format(&control, &state, NULL));
 	control_close(&control);
 }

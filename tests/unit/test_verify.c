@@ -812,7 +812,7 @@ START_TEST(a_lost_end_is_told)
 
 		memcpy(end.uuid, m.store.uuid, 16);
 		MAKELOG_OK(control_open(&control, &m.dir, true, NULL));
-		MAKELOG_OK(control_lock_writer(&control, &m.dir, 0, NULL));
+		makelog_lock(&control, &m.dir);
 		MAKELOG_OK(control_write_note(&control, &end, NULL));
 		control_close(&control);
 	}
@@ -953,7 +953,7 @@ START_TEST(a_page_that_is_believed_attests_a_missing_segment)
 	state.position = control_pos(3, m.off);
 	makelog_end(&m);
 	MAKELOG_OK(control_open(&control, &m.dir, true, NULL));
-	MAKELOG_OK(control_lock_writer(&control, &m.dir, 0, NULL));
+	makelog_lock(&control, &m.dir);
 	MAKELOG_OK(control_format(&control, &state, NULL));
 	control_close(&control);
 	remove_file(TWO);
@@ -2259,7 +2259,7 @@ START_TEST(a_writer_without_a_page_is_not_waited_for_for_ever)
 
 	make_three();
 	MAKELOG_OK(control_open(&control, &m.dir, true, NULL));
-	MAKELOG_OK(control_lock_writer(&control, &m.dir, 0, NULL));
+	makelog_lock(&control, &m.dir);
 	write_note(3, 1, 5000, 9); /* not compared: he may be ahead of it */
 	verify();
 	ck_assert(got.report.live);
@@ -2377,7 +2377,7 @@ START_TEST(pages_that_do_not_fit_are_not_believed)
 		break;
 	}
 	MAKELOG_OK(control_open(&control, &m.dir, true, NULL));
-	MAKELOG_OK(control_lock_writer(&control, &m.dir, 0, NULL));
+	makelog_lock(&control, &m.dir);
 	MAKELOG_OK(control_format(&control, &state, NULL));
 	control_close(&control);
 	verify();
@@ -2635,7 +2635,7 @@ START_TEST(hints_are_not_of_no_use_beside_a_writer)
 
 	change_hint(name, 24, &one, 1); /* another store's */
 	MAKELOG_OK(control_open(&control, &m.dir, true, NULL));
-	MAKELOG_OK(control_lock_writer(&control, &m.dir, 0, NULL));
+	makelog_lock(&control, &m.dir);
 	verify();
 	ck_assert(got.report.live);
 	ck_assert_int_eq(got.st, KVLOG_OK);

@@ -76,7 +76,9 @@ enum kvlog_status {
 	KVLOG_NOSTORE = 15,  /* the path holds no store */
 	KVLOG_NOTSTORE = 16, /* the path is something else than a store */
 	KVLOG_UNSUPPORTED = 17, /* the file system or system cannot do this */
-	KVLOG_CANCELLED = 18    /* the caller's progress function said stop */
+	KVLOG_CANCELLED = 18,   /* the caller's progress function said stop */
+	KVLOG_FORKED = 19       /* the handle was opened before a fork(): this
+				   process has to open the store itself */
 };
 
 /*
@@ -112,6 +114,8 @@ enum kvlog_durability {
 	0x8u                      /* no background thread: the program calls   \
 				     kvlog_maintain() */
 #define KVLOG_OPEN_NOVERIFY 0x10u /* do not verify checksums on reads */
+#define KVLOG_OPEN_UNSHARED                                                    \
+	0x20u /* nobody else may write meanwhile */
 
 /* How keys are found. */
 enum kvlog_index_mode {

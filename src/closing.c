@@ -10,6 +10,7 @@
 #include "commit.h"
 #include "rollover.h"
 #include "sync.h"
+#include "turn.h"
 
 #include <string.h>
 
@@ -62,11 +63,11 @@ plan_hint(struct log *log, bool closing, struct hint_plan *plan,
 	memset(plan, 0, sizeof *plan);
 	pthread_mutex_lock(&log->sync_lock);
 	*ret_evidence = evidence = log->evidence_synced;
-	pthread_mutex_lock(&log->turn);
-	for (size_t i = 0; i < log->set->count; i++) {
-		struct segment *s = log->set->segments[i];
+	pthread_mutex_lock(&log->views->lock);
+	for (size_t i = 0; i < log->view->set->count; i++) {
+		struct segment *s = log->view->set->segments[i];
 		bool sealed =
-		    i + 1 < log->set->count || s->header.kind != SEGMENT_PLAIN;
+		    i + 1 < log->view->set->count || s->header.kind != SEGMENT_PLAIN;
 
 		from = unhinted_from(s);
 		end = segment_end(s);
@@ -85,7 +86,7 @@ plan_hint(struct log *log, bool closing, struct hint_plan *plan,
 		plan->max_seq = sealed ? UINT64_MAX : evidence;
 		break;
 	}
-	pthread_mutex_unlock(&log->turn);
+	pthread_mutex_unlock(&log->views->lock);
 	pthread_mutex_unlock(&log->sync_lock);
 }
 
@@ -122,7 +123,7 @@ add_image(struct log *log, const struct hint_plan *plan)
 		return false;
 	}
 	if (st == KVLOG_OK)
-		st = hintset_add(log->hints, image);
+		st = hintset_add(&log->view->hints, image);
 	/* A hint is a cache: failing to make one harms nobody. */
 	plan->seg->hint_failed = st != KVLOG_OK;
 	return true;
@@ -135,11 +136,32 @@ log_write_hint(struct log *log, bool closing)
 	uint64_t evidence;
 
 	plan_hint(log, closing, &plan, &evidence);
-	if (hintset_store_image(log->hints, log->dir, evidence))
+	if (hintset_store_image(&log->view->hints, log->dir, evidence))
 		return true;
 	if (plan.seg != NULL && !closing)
 		plan.source.to = step_end(&plan.source);
 	return plan.seg != NULL && add_image(log, &plan);
+}
+
+/* Write a mark, if it is (still) due when the turn comes. */
+static enum kvlog_status
+write_mark(struct log *log, bool clean, bool *ret_done, struct kvlog_error *err)
+{
+	uint64_t last_seq;
+	enum kvlog_status st = log_take_turn(log, err);
+
+	if (st != KVLOG_OK)
+		return st;
+	last_seq = log_last_seq(log);
+	/* A segment that is full will be attested by the next one's link. */
+	*ret_done = clean || (log->view->evidence < last_seq &&
+				 log_durable(log) >= last_seq &&
+				 log_room(log_active(log)) >=
+				     record_size(0, 0, 0));
+	if (*ret_done)
+		st = log_mark(log, clean, err);
+	log_release_turn(log);
+	return st;
 }
 
 /* Now that all of it is durable, say so, durably: a mark that says that the
@@ -147,56 +169,96 @@ log_write_hint(struct log *log, bool closing)
 static enum kvlog_status
 attest_end(struct log *log, struct kvlog_error *err)
 {
+	const struct segment *active;
 	struct control_note note = {0};
-	enum kvlog_status st = log_mark(log, true, err);
+	bool done;
+	enum kvlog_status st = write_mark(log, true, &done, err);
 
+	if (st == KVLOG_OK)
+		st = log_sync_mark(log, err);
 	if (st != KVLOG_OK)
 		return st;
-	st = log_sync_mark(log, err);
-	if (st != KVLOG_OK)
-		return st;
-	memcpy(note.uuid, log->active->header.store.uuid, 16);
-	note.segment = segment_number(log->active);
-	note.salt = log->active->header.salt;
-	note.end = segment_end(log->active);
-	note.last_seq = atomic_load(&log->last_seq);
+	active = log_active(log);
+	memcpy(note.uuid, active->header.store.uuid, 16);
+	note.segment = segment_number(active);
+	note.salt = active->header.salt;
+	note.end = segment_end(active);
+	note.last_seq = log_last_seq(log);
 	return control_write_note(log->control, &note, err);
 }
 
 bool
 log_attest(struct log *log)
 {
-	bool due;
+	bool done;
 
 	atomic_store(&log->unattested, false);
-	pthread_mutex_lock(&log->turn);
-	/* A segment that is full will be attested by the next one's link. */
-	due = !atomic_load(&log->broken) &&
-	      log->evidence < atomic_load(&log->last_seq) &&
-	      atomic_load(&log->durable) >= atomic_load(&log->last_seq) &&
-	      log_room(log->active) >= record_size(0, 0, 0);
-	pthread_mutex_unlock(&log->turn);
-	return due && log_mark(log, false, NULL) == KVLOG_OK &&
+	return write_mark(log, false, &done, NULL) == KVLOG_OK && done &&
 	       log_sync_mark(log, NULL) == KVLOG_OK;
+}
+
+/* Hints make the next opening fast. */
+static void
+tidy(struct log *log)
+{
+	while (log_write_hint(log, true))
+		;
+	while (hintset_merge_step(
+	    &log->view->hints, log->dir, CLOSING_MERGE))
+		;
+}
+
+/* The spare is of no use to those that go on. */
+static enum kvlog_status
+leave(struct log *log, struct kvlog_error *err)
+{
+	enum kvlog_status st = KVLOG_OK;
+
+	if (log->spare != NULL) {
+		st = log_take_turn(log, err);
+		if (st != KVLOG_OK)
+			return st;
+		log_drop_spare(log);
+		log_release_turn(log);
+	}
+	return log_sync(log, log->view->next_seq - 1, err);
+}
+
+/* What others have published since, before they closed or died. */
+static enum kvlog_status
+take_over(struct log *log, struct kvlog_error *err)
+{
+	enum kvlog_status st = KVLOG_OK;
+
+	if (!log->control->shared)
+		return KVLOG_OK;
+	st = log_take_turn(log, err);
+	if (st != KVLOG_OK)
+		return st;
+	log_release_turn(log);
+	return log_sync(log, log->view->next_seq - 1, err);
 }
 
 enum kvlog_status
 log_close(struct log *log, struct kvlog_error *err)
 {
 	enum kvlog_status st;
+	bool dirty;
 
 	if (atomic_load(&log->broken))
 		return log_broken(log, err);
-	st = log_sync(log, log->next_seq - 1, err);
-	if (st == KVLOG_OK && log->dirty)
+	st = leave(log, err);
+	if (st != KVLOG_OK ||
+	    !control_last_writer(log->control, log->timeout_ms))
+		return st;
+	st = take_over(log, err);
+	dirty = log_is_dirty(log);
+	if (st == KVLOG_OK && dirty)
 		st = attest_end(log, err);
 	if (st != KVLOG_OK)
 		return st;
-	while (log_write_hint(log, true))
-		;
-	while (hintset_merge_step(log->hints, log->dir, CLOSING_MERGE))
-		;
-	if (log->dirty)
+	tidy(log);
+	if (dirty)
 		log_give_slack_back(log);
 	(void)control_set_closed(log->control);
 	return KVLOG_OK;

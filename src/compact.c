@@ -16,6 +16,7 @@
 #include "repair.h"
 #include "rollover.h"
 #include "sync.h"
+#include "turn.h"
 
 #include <string.h>
 
@@ -328,24 +329,25 @@ seal_active(struct compaction *c, struct kvlog_error *err)
 	struct log *log = c->log;
 	struct segment_plan plan = {
 	    .name = DIR_SPARE_NAME,
-	    .store = &log->active->header.store,
-	    .number = segment_number(log->active) + 1,
+	    .store = &log_active(log)->header.store,
+	    .number = segment_number(log_active(log)) + 1,
 	    .max_size = log->segment_size,
 	    .size = active_size(c),
 	    .may_use_reserve = true,
 	};
 	enum kvlog_status st;
-	bool reserve;
+	bool reserve = false;
 
-	pthread_mutex_lock(&log->turn);
+	st = log_take_turn(log, err);
+	if (st != KVLOG_OK)
+		return st;
 	log_drop_spare(log);
 	st = repair_new_segment(log->dir, &plan, &log->spare, &reserve, err);
-	log->reserve_used |= reserve;
+	if (reserve)
+		control_set_reserve_used(log->control, true);
 	if (st == KVLOG_OK)
-		st = log_roll_over(log, 0, false, err);
-	/* The end note and the mark of a clean end are of the old one. */
-	log->dirty |= st == KVLOG_OK;
-	pthread_mutex_unlock(&log->turn);
+		st = log_roll_over(log, 0, false, false, err);
+	log_release_turn(log);
 	return st == KVLOG_OK ? log_sync_mark(log, err) : st;
 }
 

@@ -41,7 +41,8 @@
 	X(KVLOG_NOSTORE, 15, "no store there")                                 \
 	X(KVLOG_NOTSTORE, 16, "not a store")                                   \
 	X(KVLOG_UNSUPPORTED, 17, "not supported here")                         \
-	X(KVLOG_CANCELLED, 18, "cancelled")
+	X(KVLOG_CANCELLED, 18, "cancelled")                                    \
+	X(KVLOG_FORKED, 19, "handle of a parent process")
 
 #define STATUS_ASSERT(name, number, text)                                      \
 	static_assert((name) == (number), #name " changed its number");

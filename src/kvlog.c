@@ -21,7 +21,7 @@
 
 #define OPEN_FLAGS                                                             \
 	(KVLOG_OPEN_READONLY | KVLOG_OPEN_CREATE | KVLOG_OPEN_EXCLUSIVE |      \
-	    KVLOG_OPEN_NOTHREAD | KVLOG_OPEN_NOVERIFY)
+	    KVLOG_OPEN_NOTHREAD | KVLOG_OPEN_NOVERIFY | KVLOG_OPEN_UNSHARED)
 
 /* A detail is the caller's only if the call has failed: a step that was got
  * over may have filled it, too. */
@@ -125,15 +125,31 @@ kvlog_close(struct kvlog *db, struct kvlog_error *err)
 
 /* Writing */
 
+/* A handle is of use in the process that opened it alone. */
+static enum kvlog_status
+check_handle(const struct kvlog *db, struct kvlog_error *err)
+{
+	if (UNLIKELY(db == NULL))
+		return err_set(err, KVLOG_INVAL, 0, "no store");
+	if (UNLIKELY(store_is_forked(db->store)))
+		return err_set(err, KVLOG_FORKED, 0,
+		    "%s was opened before this process was forked; open it "
+		    "anew in this one",
+		    db->store->dir.path);
+	return KVLOG_OK;
+}
+
 static enum kvlog_status
 check_write(
     struct kvlog *db, const struct kvlog_write *how, struct kvlog_error *err)
 {
-	if (db == NULL)
-		return err_set(err, KVLOG_INVAL, 0, "no store");
-	if (!db->writable)
+	enum kvlog_status st = check_handle(db, err);
+
+	if (st != KVLOG_OK)
+		return st;
+	if (!db->store->writable)
 		return err_set(err, KVLOG_READONLY, 0,
-		    "%s was opened read-only", db->dir.path);
+		    "%s was opened read-only", db->store->dir.path);
 	if (how->size != sizeof *how)
 		return err_set(err, KVLOG_INVAL, 0,
 		    "kvlog_write.size is not sizeof(struct kvlog_write)");
@@ -178,7 +194,8 @@ make_op(struct kvlog *db, const struct kvlog_op *op, struct commit_op *ret,
 		ret->value = op->value;
 		ret->value_len = (uint32_t)op->value_len;
 	}
-	ret->hash = index_hash(&db->index, op->key, op->key_len);
+	ret->hash =
+	    sum_hash(db->store->views.secret, op->key, op->key_len);
 	return KVLOG_OK;
 }
 
@@ -285,7 +302,7 @@ check_key(const struct kvlog *db, const void *key, size_t key_len)
 	if (db == NULL || key == NULL || key_len == 0 ||
 	    key_len > KVLOG_KEY_MAX)
 		return KVLOG_INVAL;
-	return KVLOG_OK;
+	return check_handle(db, NULL);
 }
 
 struct copy_to {
@@ -316,9 +333,11 @@ kvlog_get(struct kvlog *db, const void *key, size_t key_len, void *buf,
 	struct copy_to to = {buf, buf_cap, ret_len};
 	enum kvlog_status st = check_key(db, key, key_len);
 
-	if (st != KVLOG_OK || (buf == NULL && buf_cap > 0))
-		return KVLOG_INVAL;
-	return store_read(db, key, key_len, true, copy_value, &to, NULL);
+	if (st == KVLOG_OK && buf == NULL && buf_cap > 0)
+		st = KVLOG_INVAL;
+	if (st != KVLOG_OK)
+		return st;
+	return store_read(db->store, key, key_len, true, copy_value, &to, NULL);
 }
 
 struct alloc_to {
@@ -347,9 +366,11 @@ kvlog_get_alloc(struct kvlog *db, const void *key, size_t key_len,
 	struct alloc_to to = {NULL, 0};
 	enum kvlog_status st = check_key(db, key, key_len);
 
-	if (st != KVLOG_OK || ret_value == NULL)
-		return KVLOG_INVAL;
-	st = store_read(db, key, key_len, true, alloc_value, &to, NULL);
+	if (st == KVLOG_OK && ret_value == NULL)
+		st = KVLOG_INVAL;
+	if (st != KVLOG_OK)
+		return st;
+	st = store_read(db->store, key, key_len, true, alloc_value, &to, NULL);
 	if (st != KVLOG_OK)
 		return st;
 	*ret_value = to.value;
@@ -390,10 +411,12 @@ kvlog_lookup(struct kvlog *db, const void *key, size_t key_len,
 {
 	enum kvlog_status st = check_key(db, key, key_len);
 
-	if (st != KVLOG_OK || ret_info == NULL)
-		return KVLOG_INVAL;
+	if (st == KVLOG_OK && ret_info == NULL)
+		st = KVLOG_INVAL;
+	if (st != KVLOG_OK)
+		return st;
 	return store_read(
-	    db, key, key_len, false, tell_info, ret_info, ret_info);
+	    db->store, key, key_len, false, tell_info, ret_info, ret_info);
 }
 
 /* Walking */
@@ -408,11 +431,16 @@ kvlog_iter_create(struct kvlog *db, const void *prefix, size_t prefix_len,
 	if (db == NULL || ret_iter == NULL || prefix_len > KVLOG_KEY_MAX ||
 	    (prefix == NULL && prefix_len > 0))
 		return KVLOG_INVAL;
+	st = check_handle(db, NULL);
+	if (st != KVLOG_OK)
+		return st;
 	iter = os->calloc(1, sizeof *iter);
 	if (iter == NULL)
 		return KVLOG_NOMEM;
 	iter->state = KVLOG_NOTFOUND;
-	st = store_cursor(db, prefix, prefix_len, false, &iter->cursor);
+	iter->store = db->store;
+	st = store_cursor(db->store, prefix, prefix_len, false, &iter->view,
+	    &iter->cursor);
 	if (st != KVLOG_OK) {
 		os->free(iter);
 		return st;
@@ -427,6 +455,7 @@ kvlog_iter_destroy(struct kvlog_iter *iter)
 	if (iter == NULL)
 		return;
 	cursor_destroy(iter->cursor);
+	view_release(&iter->store->views, iter->view);
 	os->free(iter);
 }
 
@@ -497,9 +526,13 @@ kvlog_iter_info(const struct kvlog_iter *iter, struct kvlog_info *ret_info)
 enum kvlog_status
 kvlog_count(struct kvlog *db, uint64_t *ret_count)
 {
-	if (db == NULL || ret_count == NULL)
-		return KVLOG_INVAL;
-	return store_count(db, ret_count);
+	enum kvlog_status st = check_handle(db, NULL);
+
+	if (st == KVLOG_OK && ret_count == NULL)
+		st = KVLOG_INVAL;
+	if (st != KVLOG_OK)
+		return st;
+	return store_count(db->store, ret_count);
 }
 
 /* Durability and the rest */
@@ -507,62 +540,73 @@ kvlog_count(struct kvlog *db, uint64_t *ret_count)
 uint64_t
 kvlog_last_seq(struct kvlog *db)
 {
-	return db != NULL ? store_last_seq(db) : 0;
+	return check_handle(db, NULL) == KVLOG_OK ? store_last_seq(db->store)
+						  : 0;
 }
 
 uint64_t
 kvlog_durable_seq(struct kvlog *db)
 {
-	return db != NULL ? store_durable_seq(db) : 0;
+	return check_handle(db, NULL) == KVLOG_OK
+		   ? store_durable_seq(db->store)
+		   : 0;
 }
 
 enum kvlog_status
 kvlog_sync(struct kvlog *db)
 {
-	if (db == NULL)
-		return KVLOG_INVAL;
-	if (!db->writable)
+	enum kvlog_status st = check_handle(db, NULL);
+
+	if (st != KVLOG_OK)
+		return st;
+	if (!db->store->writable)
 		return KVLOG_READONLY;
-	return log_sync(&db->log, atomic_load(&db->log.last_seq), NULL);
+	return log_sync(&db->store->log, store_last_seq(db->store), NULL);
 }
 
 enum kvlog_status
 kvlog_wait_durable(struct kvlog *db, uint64_t seq, uint32_t timeout_ms)
 {
-	if (db == NULL || seq > store_last_seq(db))
-		return KVLOG_INVAL;
-	if (!db->writable)
-		return store_durable_seq(db) >= seq ? KVLOG_OK : KVLOG_TIMEOUT;
-	return log_wait(&db->log, seq, timeout_ms);
+	enum kvlog_status st = check_handle(db, NULL);
+
+	if (st == KVLOG_OK && seq > store_last_seq(db->store))
+		st = KVLOG_INVAL;
+	if (st != KVLOG_OK)
+		return st;
+	return store_wait_durable(db->store, seq, timeout_ms);
 }
 
 enum kvlog_status
 kvlog_maintain(struct kvlog *db, uint32_t budget_ms, bool *ret_more)
 {
+	enum kvlog_status st = check_handle(db, NULL);
 	uint64_t end;
 	bool more;
 
-	if (db == NULL)
-		return KVLOG_INVAL;
+	if (st != KVLOG_OK)
+		return st;
 	if (ret_more != NULL)
 		*ret_more = false;
-	if (!db->writable)
+	if (!db->store->writable)
 		return KVLOG_READONLY;
 	end = os->ticks_ns() + budget_ms * UINT64_C(1000000);
 	do {
-		more = store_maintain_step(db);
+		more = store_maintain_step(db->store);
 	} while (more && os->ticks_ns() < end);
 	if (ret_more != NULL)
 		*ret_more = more;
-	return atomic_load(&db->log.broken) ? KVLOG_BROKEN : KVLOG_OK;
+	return log_check_health(&db->store->log, NULL);
 }
 
 enum kvlog_status
 kvlog_stats_get(struct kvlog *db, struct kvlog_stats *stats)
 {
+	enum kvlog_status st;
+
 	if (db == NULL || stats == NULL || stats->size != sizeof *stats)
 		return KVLOG_INVAL;
-	return store_stats(db, stats);
+	st = check_handle(db, NULL);
+	return st == KVLOG_OK ? store_stats(db->store, stats) : st;
 }
 
 /* Checking and saving */

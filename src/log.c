@@ -7,6 +7,7 @@
 
 #include "log.h"
 
+#include <inttypes.h>
 #include <string.h>
 
 /* What the log attests durably: after a repair all before the new range;
@@ -65,6 +66,7 @@ log_init(struct log *log, struct dir *dir, struct control *control,
 	log->segment_size = segment_size;
 	log->timeout_ms = timeout_ms;
 
+	pthread_mutex_init(&log->turn_lock, NULL);
 	pthread_mutex_init(&log->wait_lock, NULL);
 	pthread_mutex_init(&log->sync_lock, NULL);
 	pthread_condattr_init(&attr);
@@ -78,7 +80,8 @@ log_init(struct log *log, struct dir *dir, struct control *control,
 		st = format_page(log, recovery, err);
 		atomic_store(
 		    &log->view->applied, control_position(control));
-		atomic_store(&log->view->stamp, control_stamp(control));
+		atomic_store(&log->view->stamp, view_stamp(control));
+		log->view->follows = true;
 	}
 	log->start_pos = atomic_load(&log->view->applied);
 	return st;
@@ -111,8 +114,11 @@ log_fini(struct log *log)
 {
 	if (log->dir == NULL)
 		return;
-	log_drop_spare(log);
+	if (!log->control->shared) /* else the file may be another's by now */
+		log_drop_spare(log);
+	segment_close(log->spare);
 	pthread_cond_destroy(&log->synced);
+	pthread_mutex_destroy(&log->turn_lock);
 	pthread_mutex_destroy(&log->wait_lock);
 	pthread_mutex_destroy(&log->sync_lock);
 	log->dir = NULL;
@@ -159,4 +165,22 @@ log_break(
 {
 	(void)control_set_poison(log->control);
 	return log_refuse(log, cause, err);
+}
+
+/* Whether another one found a sync to fail. */
+enum kvlog_status
+log_check_health(struct log *log, struct kvlog_error *err)
+{
+	struct kvlog_error cause;
+
+	if (atomic_load_explicit(&log->broken, memory_order_relaxed))
+		return log_broken(log, err);
+	if (!log->control->shared || !control_poisoned(log->control))
+		return KVLOG_OK;
+	err_set(&cause, KVLOG_BROKEN, 0,
+	    "a sync of %s failed in another process; commits after number "
+	    "%" PRIu64 " may not survive a crash.  Close the store in all "
+	    "processes, see to the disk, and open it again",
+	    log->dir->path, log_durable(log));
+	return log_refuse(log, &cause, err);
 }

@@ -5,8 +5,8 @@
  *
  * The turn is what a commit holds: of all processes that write to the store,
  * and of all threads of this one.  Syncs hold another lock of both kinds, so
- * that commits go on beside them.  Lock order: sync_lock and the processes'
- * sync lock, then the processes' turn, then the views' lock, then wait_lock.
+ * that commits go on beside them.  Lock order: sync_lock, the processes' sync
+ * lock, turn_lock, the processes' turn, the views' lock, wait_lock.
  */
 #ifndef LOG_H
 #define LOG_H
@@ -31,6 +31,7 @@ struct log {
 	void (*wake)(void *arg);
 	void *wake_arg;
 
+	pthread_mutex_t turn_lock; /* who takes the turn, of all threads */
 	/* Under the turn: */
 	struct segment *spare; /* ready to be the next one, or NULL */
 	bool spare_wanted;
@@ -80,6 +81,9 @@ enum kvlog_status log_break(
  * one that met it may not have been able to tell. */
 enum kvlog_status log_broken(struct log *log, struct kvlog_error *err);
 
+/* KVLOG_BROKEN if a sync has failed, here or in another process. */
+enum kvlog_status log_check_health(struct log *log, struct kvlog_error *err);
+
 /* Wake those who wait in log_wait(). */
 void log_wake_waiters(struct log *log);
 
@@ -104,6 +108,13 @@ static inline uint64_t
 log_durable(const struct log *log)
 {
 	return control_durable(log->control);
+}
+
+/* When to give up waiting for another process. */
+static inline uint64_t
+log_deadline(const struct log *log)
+{
+	return os->ticks_ns() + log->timeout_ms * UINT64_C(1000000);
 }
 
 /* Whether there may be commits that no mark attests. */

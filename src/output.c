@@ -118,7 +118,7 @@ struct output {
 static struct segment *const *
 inputs_of(const struct output *o)
 {
-	return o->log->set->segments + o->plan.first;
+	return o->log->view->set->segments + o->plan.first;
 }
 
 /* What an output hands on of its last input. */
@@ -225,7 +225,7 @@ take_reserve(struct output *o, const char *reserve, const char *name)
 	    !repair_reserve_fits(&st) || o->header.size > st.size ||
 	    st.allocated < st.size || dir_rename(dir, reserve, name) != 0)
 		return false;
-	o->log->reserve_used = true;
+	control_set_reserve_used(o->log->control, true);
 	if (os->open(dir->fd, name, OS_OPEN_WRITE, 0, &fd) != 0 ||
 	    os->truncate(fd, o->header.size) != 0)
 		o->header.size = st.size;
@@ -375,7 +375,6 @@ end_part(struct output *o, struct kvlog_error *err)
 	if (st != KVLOG_OK)
 		return st;
 	segment_close_fd(part);
-	part->synced = true;
 	part->evidence = part->header.last_seq;
 	o->parts[o->part_count++] = part;
 	segment_close(o->seg);
@@ -527,7 +526,7 @@ output_publish(struct output *o, struct hintset *hints, bool *ret_done,
 	if (inputs == NULL)
 		return err_set(err, KVLOG_NOMEM, 0, "compact segments");
 	memcpy(inputs, inputs_of(o), input_count * sizeof(*inputs));
-	st = segset_place(log->set, o->parts, o->part_count, err);
+	st = segset_place(log->view->set, o->parts, o->part_count, err);
 	if (st == KVLOG_OK)
 		st = name_parts(o, err);
 	if (st != KVLOG_OK) {
@@ -548,13 +547,13 @@ output_publish(struct output *o, struct hintset *hints, bool *ret_done,
 		st = log_break(log, &cause, err);
 	}
 	pthread_mutex_lock(&log->sync_lock);
-	pthread_mutex_lock(&log->turn);
+	pthread_mutex_lock(&log->views->lock);
 	segset_replace(
-	    log->set, o->plan.first, input_count, o->parts, o->part_count);
+	    log->view->set, o->plan.first, input_count, o->parts, o->part_count);
 	/* An output attests what it stands for. */
 	log->evidence_synced =
 	    max_u64(log->evidence_synced, o->header.last_seq);
-	pthread_mutex_unlock(&log->turn);
+	pthread_mutex_unlock(&log->views->lock);
 	pthread_mutex_unlock(&log->sync_lock);
 	o->part_count = 0; /* the set's now */
 	if (st == KVLOG_OK)

@@ -40,7 +40,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#define HELD_OPEN 32   /* files, by a reader */
 #define LIST_TRIES 200 /* until a listing beside a writer holds still */
 #define TRY_PAUSE_NS UINT64_C(2000000)
 #define SEQ_NONE UINT64_MAX
@@ -110,25 +109,6 @@ fill_set_ids(struct recoverer *rec)
 	return KVLOG_OK;
 }
 
-/*
- * A reader shows the store as it was when it was opened, whatever another
- * process unlinks: it keeps the files open or, if they are many, mapped.  The
- * only writer opens them again when it needs them.
- */
-static enum kvlog_status
-hold(struct recoverer *rec, struct segment *seg)
-{
-	enum kvlog_status st = KVLOG_OK;
-
-	if (!rec->control->writer &&
-	    (rec->set->count < HELD_OPEN || segment_number(seg) >= rec->last))
-		return KVLOG_OK;
-	if (!rec->control->writer)
-		st = segment_map_sealed(seg, rec->err);
-	segment_close_fd(seg);
-	return st;
-}
-
 static enum kvlog_status
 open_one(struct recoverer *rec, const struct file *file)
 {
@@ -149,11 +129,7 @@ open_one(struct recoverer *rec, const struct file *file)
 		    "directory and put the right file in its place",
 		    rec->dir->path, file->name);
 	}
-	st = hold(rec, seg);
-	if (st != KVLOG_OK) {
-		segment_close(seg);
-		return st;
-	}
+	segment_close_fd(seg); /* there may be more of them than descriptors */
 	st = segset_add(rec->set, seg, rec->err);
 	if (st != KVLOG_OK)
 		segment_close(seg);
@@ -287,7 +263,7 @@ page_fits_files(const struct recoverer *rec, struct control_state *state)
 static bool
 page_is_outrun(const struct recoverer *rec, const struct control_state *state)
 {
-	return (rec->control->writer || !control_writer_lives(rec->control)) &&
+	return (rec->control->exclusive || !control_writer_lives(rec->control)) &&
 	       segment_has_record(rec->set->segments[rec->tiled - 1], rec->dir,
 		   control_pos_off(state->position));
 }
@@ -339,7 +315,7 @@ find_files(struct recoverer *rec, bool page_valid,
 		rec->r->doubtful = after.syncing != 0;
 		return KVLOG_OK;
 	}
-	*ret_settled = rec->control->writer; /* then it is stale */
+	*ret_settled = rec->control->exclusive; /* then it is stale */
 	return KVLOG_OK;
 }
 
@@ -962,7 +938,7 @@ apply_verdict(struct recoverer *rec, const struct verdict *v)
 	/* Whoever lives has not crashed, whether or not its page can be
 	 * believed. */
 	bool beside_writer =
-	    !rec->control->writer && control_writer_lives(rec->control);
+	    !rec->control->exclusive && control_writer_lives(rec->control);
 
 	r->last_seq = v->s;
 	r->lost_seq =
@@ -1062,8 +1038,8 @@ recover_find(struct dir *dir, const struct control *control,
 		    .r = ret,
 		    .err = &failure};
 		struct control_state before;
-		bool alone = control->writer || !control_writer_lives(control);
-		bool last_try = control->writer || i == LIST_TRIES;
+		bool alone = control->exclusive || !control_writer_lives(control);
+		bool last_try = control->exclusive || i == LIST_TRIES;
 		bool valid = control_read(control, &before), settled;
 		enum kvlog_status st;
 

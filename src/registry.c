@@ -32,6 +32,8 @@ struct registry_entry {
 	struct descriptor *descriptors;
 	unsigned handles;
 	bool writer;
+	struct store *store; /* the writer's, while it is offered */
+	unsigned sharers;    /* handles on that */
 	uint64_t nonce; /* of the writer's page; 0: it has none yet */
 	bool added;     /* uthash found the memory */
 	UT_hash_handle hh;
@@ -215,4 +217,39 @@ registry_drop_writer(struct registry_entry *entry)
 	pthread_mutex_lock(&registry_lock);
 	entry->writer = false;
 	pthread_mutex_unlock(&registry_lock);
+}
+
+void
+registry_offer_writer(struct registry_entry *entry, struct store *store)
+{
+	pthread_mutex_lock(&registry_lock);
+	entry->store = store;
+	entry->sharers = 1;
+	pthread_mutex_unlock(&registry_lock);
+}
+
+struct store *
+registry_share_writer(struct registry_entry *entry)
+{
+	struct store *store;
+
+	pthread_mutex_lock(&registry_lock);
+	store = entry->store;
+	if (store != NULL)
+		entry->sharers++;
+	pthread_mutex_unlock(&registry_lock);
+	return store;
+}
+
+bool
+registry_withdraw_writer(struct registry_entry *entry)
+{
+	bool last;
+
+	pthread_mutex_lock(&registry_lock);
+	last = --entry->sharers == 0;
+	if (last)
+		entry->store = NULL;
+	pthread_mutex_unlock(&registry_lock);
+	return last;
 }

@@ -53,6 +53,17 @@ bool registry_has_writer(struct registry_entry *entry);
 void registry_set_nonce(struct registry_entry *entry, uint64_t nonce);
 uint64_t registry_nonce(struct registry_entry *entry);
 
+/*
+ * The writer's store, for other handles of this process to take part in:
+ * offered once it is open.  share gives it to one more, or NULL;
+ * withdraw ends the part of one, and says whether it was the last: then it is
+ * not offered any more.
+ */
+struct store;
+void registry_offer_writer(struct registry_entry *entry, struct store *store);
+struct store *registry_share_writer(struct registry_entry *entry);
+bool registry_withdraw_writer(struct registry_entry *entry);
+
 /* For tests that end a simulated process in the midst of anything: the next
  * one begins with an empty registry. */
 void registry_forget(void);

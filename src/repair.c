@@ -286,9 +286,8 @@ store_again(int fd, uint64_t from, uint64_t to)
 	return rc;
 }
 
-/* All of a segment that lies behind the position that is known durable. */
-static int
-store_unsynced_again(
+int
+repair_store_again(
     struct dir *dir, const struct segment *seg, uint64_t synced)
 {
 	uint64_t from = SEGMENT_DATA_OFF;
@@ -326,7 +325,7 @@ sync_kept(struct dir *dir, struct control *control, struct segset *set,
 		int rc = segment_open_fd(seg, dir, &opened);
 
 		if (rc == 0 && r->doubtful)
-			rc = store_unsynced_again(dir, seg, r->state.synced);
+			rc = repair_store_again(dir, seg, r->state.synced);
 		if (rc == 0) {
 			rc = os->sync(seg->fd);
 			r->sync_failed = rc != 0;
@@ -336,8 +335,6 @@ sync_kept(struct dir *dir, struct control *control, struct segset *set,
 		if (rc != 0)
 			return err_sys(
 			    err, rc, "sync %s/%s", dir->path, seg->name);
-		/* The last one will be written to, unless it ends here. */
-		seg->synced = r->unclean || i + 1 < set->count;
 	}
 	r->state.durable = max_u64(r->state.durable, r->last_seq);
 	r->state.synced = recovery_end_pos(last);

@@ -45,6 +45,13 @@ enum kvlog_status repair_new_segment(struct dir *dir,
 int repair_publish(
     struct dir *dir, struct segment *seg, const struct segment_link *link);
 
+/*
+ * Store all of a segment that lies behind the position that is known durable
+ * again, byte for byte, so that the next sync writes it: 0 or an errno value.
+ */
+int repair_store_again(
+    struct dir *dir, const struct segment *seg, uint64_t synced);
+
 /* Whether a file of the reserve can be a segment: if its maker was killed in
  * the midst, it may have any size. */
 bool repair_reserve_fits(const struct os_stat *st);

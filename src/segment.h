@@ -89,7 +89,6 @@ struct segment {
 	uint64_t last_seq; /* of the last commit up to end; sealed only */
 
 	uint64_t loc_base; /* where segset put it, in units of 8 bytes */
-	bool synced;       /* sealed, and a sync has covered all of it */
 	/* Once sealed: number up to which its records and its link attest
 	 * durability. */
 	uint64_t evidence;

@@ -65,14 +65,14 @@ look_at_place(struct dir *dir, enum place *ret_place, struct kvlog_error *err)
 }
 
 static bool
-wants(const struct kvlog *db, unsigned flag)
+wants(const struct store *db, unsigned flag)
 {
 	return (db->options.flags & flag) != 0;
 }
 
 /* Open the directory, made now if it is to be created. */
 static enum kvlog_status
-open_directory(struct kvlog *db, const char *path, struct kvlog_error *err)
+open_directory(struct store *db, const char *path, struct kvlog_error *err)
 {
 	enum os_fs fs = OS_FS_PLAIN;
 	enum kvlog_status st;
@@ -105,7 +105,7 @@ open_directory(struct kvlog *db, const char *path, struct kvlog_error *err)
 }
 
 static bool
-lock_file_is_blank(struct kvlog *db)
+lock_file_is_blank(struct store *db)
 {
 	struct control control;
 	bool blank =
@@ -117,7 +117,7 @@ lock_file_is_blank(struct kvlog *db)
 }
 
 static enum kvlog_status
-fail_without_segments(const struct kvlog *db, struct kvlog_error *err)
+fail_without_segments(const struct store *db, struct kvlog_error *err)
 {
 	return err_set(err, KVLOG_CORRUPT, 0,
 	    "%s has the lock file of a store but no segments: they were "
@@ -126,7 +126,7 @@ fail_without_segments(const struct kvlog *db, struct kvlog_error *err)
 }
 
 static enum kvlog_status
-check_place(struct kvlog *db, enum place *ret_place, struct kvlog_error *err)
+check_place(struct store *db, enum place *ret_place, struct kvlog_error *err)
 {
 	enum place place;
 	enum kvlog_status st = look_at_place(&db->dir, &place, err);
@@ -183,7 +183,7 @@ draw_identity(struct segment_store *store)
 
 /* The first segment; the store exists when its name is durable. */
 static enum kvlog_status
-create_first_segment(struct kvlog *db, struct kvlog_error *err)
+create_first_segment(struct store *db, struct kvlog_error *err)
 {
 	const struct segment_link link = {.first_seq = 1, .durable = true};
 	struct control_state state = {.generation = 1};
@@ -237,7 +237,7 @@ create_first_segment(struct kvlog *db, struct kvlog_error *err)
 
 /* With the lock held: make the store if there was none before. */
 static enum kvlog_status
-create_if_absent(struct kvlog *db, enum place place, struct kvlog_error *err)
+create_if_absent(struct store *db, enum place place, struct kvlog_error *err)
 {
 	enum kvlog_status st = KVLOG_OK;
 
@@ -263,13 +263,13 @@ create_if_absent(struct kvlog *db, enum place place, struct kvlog_error *err)
 
 /* With maintain_lock held: sync by interval; false if nothing is due. */
 static bool
-sync_by_interval(struct kvlog *db)
+sync_by_interval(struct store *db)
 {
 	uint64_t seq = atomic_load(&db->interval_seq);
 	uint64_t now = os->ticks_ns();
 	uint64_t tick = db->options.interval_ms * UINT64_C(500000); /* half */
 
-	if (atomic_load(&db->log.durable) >= seq ||
+	if (log_durable(&db->log) >= seq ||
 	    now - db->last_tick_ns < tick)
 		return false;
 	db->last_tick_ns = now;
@@ -280,7 +280,7 @@ sync_by_interval(struct kvlog *db)
 static bool
 may_go_on(void *arg)
 {
-	struct kvlog *db = arg;
+	struct store *db = arg;
 	bool stop;
 
 	(void)sync_by_interval(db);
@@ -293,9 +293,9 @@ may_go_on(void *arg)
 /* With maintain_lock held.  That a commit is durable is attested by the next
  * one; if none follows soon, by a mark (INV-10). */
 static bool
-attest_when_idle(struct kvlog *db)
+attest_when_idle(struct store *db)
 {
-	uint64_t last = atomic_load(&db->log.last_seq), now;
+	uint64_t last = log_last_seq(&db->log), now;
 
 	if (!atomic_load(&db->log.unattested))
 		return false;
@@ -307,22 +307,28 @@ attest_when_idle(struct kvlog *db)
 	return now - db->idle_since_ns >= IDLE_NS && log_attest(&db->log);
 }
 
+/* With maintain_lock held: what one process does for all. */
+static bool
+maintain_files(struct store *db)
+{
+	struct view *view = atomic_load(&db->views.view);
+
+	return log_prepare_spare(&db->log) || log_write_hint(&db->log, false) ||
+	       hintset_merge_step(&view->hints, &db->dir, UINT64_MAX);
+}
+
 bool
-store_maintain_step(struct kvlog *db)
+store_maintain_step(struct store *db)
 {
 	bool did, more = false;
 
 	pthread_mutex_lock(&db->maintain_lock);
-	did = log_prepare_spare(&db->log);
-	if (!did)
-		did = sync_by_interval(db);
+	did = sync_by_interval(db);
 	if (!did)
 		did =
 		    log_sync_sealed(&db->log, &more, NULL) == KVLOG_OK && more;
-	if (!did)
-		did = log_write_hint(&db->log, false);
-	if (!did)
-		did = hintset_merge_step(&db->hints, &db->dir, UINT64_MAX);
+	if (!did && control_try_maintainer(&db->control))
+		did = maintain_files(db);
 	if (!did)
 		did = attest_when_idle(db);
 	pthread_mutex_unlock(&db->maintain_lock);
@@ -330,12 +336,12 @@ store_maintain_step(struct kvlog *db)
 }
 
 static void
-wait_for_work(struct kvlog *db)
+wait_for_work(struct store *db)
 {
 	struct timespec until;
 	uint64_t ns = db->options.interval_ms * UINT64_C(500000);
 
-	if (atomic_load(&db->interval_seq) > atomic_load(&db->log.durable)) {
+	if (atomic_load(&db->interval_seq) > log_durable(&db->log)) {
 		/* a sync by interval is due */
 	} else if (atomic_load(&db->log.unattested)) {
 		ns = IDLE_NS;
@@ -357,7 +363,7 @@ wait_for_work(struct kvlog *db)
 static void *
 run_thread(void *arg)
 {
-	struct kvlog *db = arg;
+	struct store *db = arg;
 
 	pthread_mutex_lock(&db->thread_lock);
 	while (!db->thread_stop) {
@@ -375,7 +381,7 @@ run_thread(void *arg)
 /* Wake the thread, started now if it does not run yet; false if it cannot be
  * started, so that what cannot wait is done where it is needed. */
 static bool
-wake_thread(struct kvlog *db)
+wake_thread(struct store *db)
 {
 	bool runs;
 
@@ -399,7 +405,7 @@ wake_for_work(void *arg)
 }
 
 static void
-stop_thread(struct kvlog *db)
+stop_thread(struct store *db)
 {
 	bool runs;
 
@@ -411,35 +417,17 @@ stop_thread(struct kvlog *db)
 	if (runs)
 		os->thread_join(db->thread);
 	db->thread_runs = false;
-	db->hints.go_on = NULL; /* closing merges little */
+	atomic_load(&db->views.view)->hints.go_on = NULL; /* closing merges
+							   little */
 }
 
 /* Opening */
 
-static enum kvlog_status
-fill_index(struct kvlog *db, struct kvlog_error *err)
-{
-	uint64_t start = os->ticks_ns();
-	enum kvlog_status st;
-
-	if (db->options.index_mode == KVLOG_INDEX_DEFAULT)
-		db->options.index_mode = KVLOG_INDEX_MEMORY;
-	st = index_init(&db->index, db->set,
-	    db->options.index_mode == KVLOG_INDEX_HINTS ? &db->hints : NULL,
-	    db->set->segments[0]->header.store.secret,
-	    !wants(db, KVLOG_OPEN_NOVERIFY), err);
-	if (st == KVLOG_OK)
-		st = load_index(
-		    &db->index, &db->hints, db->options.load_threads, err);
-	db->load_ns = os->ticks_ns() - start;
-	return st;
-}
-
 /* The bound that was asked for, or else the one kept with the store. */
 static void
-settle_segment_size(struct kvlog *db)
+settle_segment_size(struct store *db, const struct segset *set)
 {
-	const struct segment *last = db->set->segments[db->set->count - 1];
+	const struct segment *last = set->segments[set->count - 1];
 	uint64_t kept = last->header.max_size;
 
 	if (db->options.segment_size != 0)
@@ -451,11 +439,11 @@ settle_segment_size(struct kvlog *db)
 }
 
 static enum kvlog_status
-repair(struct kvlog *db, struct kvlog_error *err)
+repair(struct store *db, struct view *view, struct kvlog_error *err)
 {
-	const struct recovery *r = &db->recovery;
-	enum kvlog_status st = repair_log(&db->dir, &db->control, &db->hints,
-	    &db->recovery, db->options.segment_size, err);
+	const struct recovery *r = &view->recovery;
+	enum kvlog_status st = repair_log(&db->dir, &db->control, &view->hints,
+	    &view->recovery, db->options.segment_size, err);
 
 	/* A sync that failed here must not be tried again on the same pages
 	 * by the next opening. */
@@ -473,9 +461,10 @@ repair(struct kvlog *db, struct kvlog_error *err)
  * the next one, so that deletes are possible.
  */
 static enum kvlog_status
-make_active_writable(struct kvlog *db, struct kvlog_error *err)
+make_active_writable(
+    struct store *db, struct view *view, struct kvlog_error *err)
 {
-	struct segment *active = db->set->segments[db->set->count - 1];
+	struct segment *active = view->set->segments[view->set->count - 1];
 	enum kvlog_status st;
 
 	if (active->map.writable)
@@ -483,79 +472,159 @@ make_active_writable(struct kvlog *db, struct kvlog_error *err)
 	st = segment_make_writable(active, &db->dir, err);
 	if (st != KVLOG_NOSPACE)
 		return st;
-	db->recovery.unclean = true;
-	return repair(db, err);
+	view->recovery.unclean = true;
+	return repair(db, view, err);
 }
 
+/* As the only writer: put in order what the last one left. */
 static enum kvlog_status
-open_for_writing(struct kvlog *db, struct kvlog_error *err)
+take_over(struct store *db, struct view *view, struct kvlog_error *err)
+{
+	enum kvlog_status st = recover_find(&db->dir, &db->control,
+	    &view->hints, &view->recovery, err);
+
+	if (st != KVLOG_OK)
+		return st;
+	settle_segment_size(db, view->set);
+	st = repair(db, view, err);
+	if (st == KVLOG_OK)
+		st = make_active_writable(db, view, err);
+	if (st == KVLOG_OK)
+		st = view_load(&db->views, view, err);
+	if (st != KVLOG_OK)
+		return st;
+	view_use(&db->views, view_ref(view));
+	st = log_init(&db->log, &db->dir, &db->control, &db->views,
+	    db->options.segment_size, db->options.timeout_ms, &view->recovery,
+	    err);
+	/* Without a reserve puts are refused, not the opening. */
+	if (st == KVLOG_OK &&
+	    repair_make_reserve(&db->dir, db->options.segment_size) != 0)
+		(void)control_set_reserve_used(&db->control, true);
+	return st;
+}
+
+/* Beside other writers: see what they have published, as a reader does. */
+static enum kvlog_status
+join_writers(struct store *db, struct kvlog_error *err)
+{
+	struct view *view;
+	struct segment *active;
+	enum kvlog_status st;
+
+	/* The others may write meanwhile, and close. */
+	control_opened(&db->control);
+	st = views_refresh(&db->views, err);
+	if (st != KVLOG_OK)
+		return st;
+	view = atomic_load(&db->views.view);
+	settle_segment_size(db, view->set);
+	active = view->set->segments[view->set->count - 1];
+	/* Nobody looks anything up yet. */
+	if (!active->map.writable)
+		st = segment_make_writable(active, &db->dir, err);
+	if (st != KVLOG_OK)
+		return st;
+	return log_init(&db->log, &db->dir, &db->control, &db->views,
+	    db->options.segment_size, db->options.timeout_ms, NULL, err);
+}
+
+/* Another handle of this process has the store open for writing, or is opening
+ * or closing it: take part in it, or wait. */
+#define SLICE_MS 10
+
+static enum kvlog_status
+lock_or_share(struct store *db, bool *ret_sole, struct store **ret_other,
+    struct kvlog_error *err)
+{
+	bool shared =
+	    !wants(db, KVLOG_OPEN_UNSHARED) && !db->control.map.by_pwrite;
+	uint64_t left = db->options.timeout_ms;
+	enum kvlog_status st;
+
+	for (;;) {
+		uint32_t slice = (uint32_t)min_u64(left, SLICE_MS);
+
+		*ret_other =
+		    wants(db, KVLOG_OPEN_UNSHARED)
+			? NULL
+			: registry_share_writer(db->control.registered);
+		if (*ret_other != NULL)
+			return KVLOG_OK;
+		if (!registry_has_writer(db->control.registered))
+			slice = (uint32_t)left;
+		st = control_lock_writer(
+		    &db->control, &db->dir, shared, slice, ret_sole, err);
+		left -= slice;
+		if (st != KVLOG_BUSY || left == 0)
+			return st;
+	}
+}
+
+/* *ret_other: a store that this process has open, to be used instead. */
+static enum kvlog_status
+open_for_writing(
+    struct store *db, struct store **ret_other, struct kvlog_error *err)
 {
 	enum place place = PLACE_EMPTY;
+	struct view *view;
 	bool sole = false;
 	enum kvlog_status st = check_place(db, &place, err);
 
 	if (st == KVLOG_OK)
 		st = control_open(&db->control, &db->dir, true, err);
 	if (st == KVLOG_OK)
-		st = control_lock_writer(&db->control, &db->dir, false,
-		    db->options.timeout_ms, &sole, err);
-	if (st == KVLOG_OK)
+		st = lock_or_share(db, &sole, ret_other, err);
+	if (st != KVLOG_OK || *ret_other != NULL)
+		return st;
+	db->views.writable = true;
+	if (!sole) {
+		st = join_writers(db, err);
+	} else {
 		st = create_if_absent(db, place, err);
-	if (st == KVLOG_OK)
-		st = recover_find(
-		    &db->dir, &db->control, &db->hints, &db->recovery, err);
-	if (st != KVLOG_OK)
-		return st;
-	settle_segment_size(db);
-	st = repair(db, err);
-	if (st != KVLOG_OK)
-		return st;
-	st = make_active_writable(db, err);
-	if (st == KVLOG_OK)
-		st = fill_index(db, err);
-	if (st == KVLOG_OK)
-		st = log_init(&db->log, &db->dir, &db->control, &db->hints,
-		    &db->index, db->options.segment_size, &db->recovery, err);
+		if (st != KVLOG_OK)
+			return st;
+		view = view_create(&db->views);
+		if (view == NULL)
+			return err_set(
+			    err, KVLOG_NOMEM, 0, "open %s", db->dir.path);
+		st = take_over(db, view, err);
+		view_unref(view);
+		if (st == KVLOG_OK)
+			control_opened(&db->control);
+	}
 	if (st != KVLOG_OK)
 		return st;
 	db->log.wake = wake_for_work;
 	db->log.wake_arg = db;
-	/* Without a reserve puts are refused, not the opening. */
-	db->log.reserve_used =
-	    repair_make_reserve(&db->dir, db->options.segment_size) != 0;
-	control_opened(&db->control);
+	registry_offer_writer(db->control.registered, db);
 	return KVLOG_OK;
 }
 
 static enum kvlog_status
-open_for_reading(struct kvlog *db, struct kvlog_error *err)
+open_for_reading(struct store *db, struct kvlog_error *err)
 {
 	enum kvlog_status st;
 
 	st = control_open(&db->control, &db->dir, false, err);
 	if (st == KVLOG_OK)
-		st = recover_find(
-		    &db->dir, &db->control, &db->hints, &db->recovery, err);
+		st = views_refresh(&db->views, err);
 	if (st == KVLOG_NOSTORE) {
 		enum place place;
 		enum kvlog_status why = check_place(db, &place, err);
 
 		return why != KVLOG_OK ? why : st;
 	}
-	if (st != KVLOG_OK)
-		return st;
-	settle_segment_size(db);
-	return fill_index(db, err);
+	if (st == KVLOG_OK)
+		settle_segment_size(db, atomic_load(&db->views.view)->set);
+	return st;
 }
 
 static void
-destroy(struct kvlog *db)
+destroy(struct store *db)
 {
 	log_fini(&db->log);
-	index_fini(&db->index);
-	hintset_fini(&db->hints);
-	segset_destroy(db->set);
-	recovery_fini(&db->recovery);
+	views_fini(&db->views);
 	control_close(&db->control);
 	dir_close(&db->dir);
 	pthread_cond_destroy(&db->thread_wake);
@@ -564,15 +633,17 @@ destroy(struct kvlog *db)
 	os->free(db);
 }
 
-static struct kvlog *
+static struct store *
 allocate(const struct kvlog_options *options)
 {
-	struct kvlog *db = os->calloc(1, sizeof *db);
+	struct store *db = os->calloc(1, sizeof *db);
 	pthread_condattr_t attr;
 
 	if (db == NULL)
 		return NULL;
 	db->options = *options;
+	if (db->options.index_mode == KVLOG_INDEX_DEFAULT)
+		db->options.index_mode = KVLOG_INDEX_MEMORY;
 	db->dir.fd = -1;
 	db->control.fd = -1;
 	db->writable = !wants(db, KVLOG_OPEN_READONLY);
@@ -582,55 +653,82 @@ allocate(const struct kvlog_options *options)
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&db->thread_wake, &attr);
 	pthread_condattr_destroy(&attr);
-	db->set = segset_create();
-	if (db->set != NULL &&
-	    hintset_init(&db->hints, db->set, NULL) == KVLOG_OK) {
-		db->hints.verify = options->index_mode != KVLOG_INDEX_HINTS;
-		db->hints.go_on = may_go_on;
-		db->hints.go_on_arg = db;
+	db->views.dir = &db->dir;
+	db->views.control = &db->control;
+	db->views.index_mode = db->options.index_mode;
+	db->views.verify = !wants(db, KVLOG_OPEN_NOVERIFY);
+	db->views.load_threads = db->options.load_threads;
+	db->views.go_on = may_go_on;
+	db->views.go_on_arg = db;
+	if (views_init(&db->views, NULL) == KVLOG_OK)
 		return db;
-	}
 	destroy(db);
 	return NULL;
+}
+
+/* *ret_db is a new store, or one that this process has open for writing. */
+static enum kvlog_status
+open_store(const char *path, const struct kvlog_options *options,
+    struct store **ret_db, struct kvlog_error *err)
+{
+	uint64_t start = os->ticks_ns();
+	struct store *db = allocate(options), *other = NULL;
+	enum kvlog_status st;
+
+	if (db == NULL)
+		return err_set(err, KVLOG_NOMEM, 0, "open %s", path);
+	st = open_directory(db, path, err);
+	if (st == KVLOG_OK)
+		st = db->writable ? open_for_writing(db, &other, err)
+				  : open_for_reading(db, err);
+	if (st != KVLOG_OK || other != NULL) {
+		destroy(db);
+		*ret_db = other;
+		return st;
+	}
+	db->open_ns = os->ticks_ns() - start;
+	*ret_db = db;
+	return KVLOG_OK;
 }
 
 enum kvlog_status
 store_open(const char *path, const struct kvlog_options *options,
     struct kvlog **ret_db, struct kvlog_error *err)
 {
-	uint64_t start = os->ticks_ns();
-	struct kvlog *db = allocate(options);
+	struct kvlog *handle = os->calloc(1, sizeof *handle);
 	struct kvlog_error failure = {0}; /* may be got over */
 	enum kvlog_status st;
 
-	if (db == NULL)
+	if (handle == NULL)
 		return err_set(err, KVLOG_NOMEM, 0, "open %s", path);
-	st = open_directory(db, path, &failure);
-	if (st == KVLOG_OK)
-		st = db->writable ? open_for_writing(db, &failure)
-				  : open_for_reading(db, &failure);
-	if (st != KVLOG_OK) {
-		destroy(db);
-		if (err != NULL)
-			*err = failure;
-		return st;
+	handle->durability = options->durability;
+	st = open_store(path, options, &handle->store, &failure);
+	if (st == KVLOG_OK) {
+		*ret_db = handle;
+		return KVLOG_OK;
 	}
-	recover_describe(
-	    &db->recovery, db->recovery_text, sizeof db->recovery_text);
-	recovery_fini(&db->recovery);
-	db->recovery_ns = os->ticks_ns() - start;
-	*ret_db = db;
-	return KVLOG_OK;
+	os->free(handle);
+	if (err != NULL)
+		*err = failure;
+	return st;
 }
 
 enum kvlog_status
-store_close(struct kvlog *db, struct kvlog_error *err)
+store_close(struct kvlog *handle, struct kvlog_error *err)
 {
+	struct store *db = handle->store;
+	bool forked = store_is_forked(db);
 	enum kvlog_status st = KVLOG_OK;
 
-	stop_thread(db);
-	if (db->writable)
-		st = log_close(&db->log, err);
+	os->free(handle);
+	if (!forked && db->writable &&
+	    !registry_withdraw_writer(db->control.registered))
+		return log_sync(&db->log, log_last_seq(&db->log), err);
+	if (!forked) {
+		stop_thread(db);
+		if (db->writable)
+			st = log_close(&db->log, err);
+	}
 	destroy(db);
 	return st;
 }
@@ -638,15 +736,16 @@ store_close(struct kvlog *db, struct kvlog_error *err)
 /* Reading and writing */
 
 enum kvlog_status
-store_write(struct kvlog *db, const struct commit_op *ops, size_t op_count,
+store_write(struct kvlog *handle, const struct commit_op *ops, size_t op_count,
     bool strict, enum kvlog_durability durability,
     struct kvlog_receipt *ret_receipt, size_t *ret_failed,
     struct kvlog_error *err)
 {
+	struct store *db = handle->store;
 	enum kvlog_status st;
 
 	if (durability == KVLOG_DURABILITY_DEFAULT)
-		durability = db->options.durability;
+		durability = handle->durability;
 	st = log_commit(
 	    &db->log, ops, op_count, strict, ret_receipt, ret_failed, err);
 	if (st != KVLOG_OK)
@@ -662,7 +761,7 @@ store_write(struct kvlog *db, const struct commit_op *ops, size_t op_count,
 			;
 		/* If something was due before this, the thread knows; who
 		 * found no thread then syncs up to his own commit. */
-		if ((before <= atomic_load(&db->log.durable) ||
+		if ((before <= log_durable(&db->log) ||
 			!atomic_load(&db->thread_runs)) &&
 		    !wake_thread(db))
 			return log_sync(&db->log, ret_receipt->seq, err);
@@ -683,78 +782,176 @@ set_place(struct kvlog_info *info, const struct index_ref *ref)
 /* The time: a clock that was set back does not revive what a compaction has
  * judged. */
 static uint64_t
-now_ms(const struct kvlog *db)
+now_ms(const struct view *view)
 {
-	return max_u64(os->clock_ms(), db->set->now_ms);
+	return max_u64(os->clock_ms(), view->set->now_ms);
 }
 
 static bool
-is_expired(const struct kvlog *db, const struct record *rec)
+is_expired(const struct view *view, const struct record *rec)
 {
 	return (rec->flags & RECORD_EXPIRY) != 0 &&
-	       rec->expiry_ms <= now_ms(db);
+	       rec->expiry_ms <= now_ms(view);
 }
 
-enum kvlog_status
-store_read(struct kvlog *db, const void *key, size_t key_len, bool with_value,
-    store_read_fn *fn, void *arg, struct kvlog_info *ret_info)
+/*
+ * Enter the epoch with a view that shows all that was published before this
+ * call: the look at the position comes first, and what this process publishes
+ * itself is applied within moments.
+ */
+#define SPINS 1000
+
+static enum kvlog_status
+enter_view(
+    struct store *db, struct epoch_token *ret_token, struct view **ret_view)
 {
-	uint64_t hash = index_hash(&db->index, key, key_len);
-	struct epoch_token token = index_enter(&db->index);
-	struct index_ref ref;
+	struct views *views = &db->views;
+	struct epoch_token token = epoch_enter(views->epoch);
+	struct view *view =
+	    atomic_load_explicit(&views->view, memory_order_acquire);
 	enum kvlog_status st;
 
-	st = index_find(&db->index, hash, key, key_len, &ref, NULL);
-	if (st == KVLOG_OK && is_expired(db, &ref.rec))
+	if (UNLIKELY(!view_is_current(views, view))) {
+		uint64_t goal = control_position(&db->control);
+		unsigned spins = db->writable ? SPINS : 0;
+
+		while (spins > 0 && atomic_load(&view->applied) < goal)
+			spins--;
+		if (spins == 0) {
+			epoch_leave(views->epoch, token);
+			st = views_refresh(views, NULL);
+			if (st != KVLOG_OK)
+				return st;
+			token = epoch_enter(views->epoch);
+			view = atomic_load(&views->view);
+		}
+	}
+	*ret_token = token;
+	*ret_view = view;
+	return KVLOG_OK;
+}
+
+static enum kvlog_status
+read_in_view(struct view *view, uint64_t hash, const void *key, size_t key_len,
+    bool with_value, store_read_fn *fn, void *arg, struct kvlog_info *ret_info)
+{
+	struct index_ref ref;
+	enum kvlog_status st =
+	    index_find(&view->index, hash, key, key_len, &ref, NULL);
+
+	if (st == KVLOG_OK && is_expired(view, &ref.rec))
 		st = KVLOG_NOTFOUND;
 	if (st == KVLOG_OK && (ref.rec.flags & RECORD_CODEC) != 0 && with_value)
 		st = KVLOG_VERSION;
-	if (st == KVLOG_OK && with_value && db->index.verify &&
+	if (st == KVLOG_OK && with_value && view->index.verify &&
 	    !record_value_ok(&ref.rec, segment_seed(ref.seg, ref.off)))
 		st = KVLOG_CORRUPT;
 	if (st == KVLOG_CORRUPT)
 		set_place(ret_info, &ref);
 	if (st == KVLOG_OK)
 		st = fn(arg, &ref);
-	index_leave(&db->index, token);
 	return st;
 }
 
+/* Whether a file may have been missed because segments were replaced. */
+static bool
+may_try_again(const struct store *db, enum kvlog_status st,
+    const struct view *view)
+{
+	return st == KVLOG_IO && !db->writable &&
+	       !view_is_current(&db->views, view);
+}
+
 enum kvlog_status
-store_cursor(struct kvlog *db, const void *prefix, size_t prefix_len,
-    bool keys_only, struct cursor **ret_cursor)
+store_read(struct store *db, const void *key, size_t key_len, bool with_value,
+    store_read_fn *fn, void *arg, struct kvlog_info *ret_info)
+{
+	uint64_t hash = sum_hash(db->views.secret, key, key_len);
+	struct epoch_token token;
+	struct view *view;
+	enum kvlog_status st;
+	bool again;
+
+	do {
+		st = enter_view(db, &token, &view);
+		if (st != KVLOG_OK)
+			return st;
+		st = read_in_view(
+		    view, hash, key, key_len, with_value, fn, arg, ret_info);
+		again = UNLIKELY(may_try_again(db, st, view));
+		epoch_leave(db->views.epoch, token);
+	} while (again);
+	return st;
+}
+
+/* A view that shows all that is published, kept for longer. */
+static enum kvlog_status
+keep_view(struct store *db, struct view **ret_view)
+{
+	struct epoch_token token;
+	enum kvlog_status st = enter_view(db, &token, ret_view);
+
+	if (st != KVLOG_OK)
+		return st;
+	view_ref(*ret_view);
+	epoch_leave(db->views.epoch, token);
+	return KVLOG_OK;
+}
+
+static enum kvlog_status
+walk_view(struct store *db, struct view *view, const void *prefix,
+    size_t prefix_len, bool keys_only, struct cursor **ret_cursor)
 {
 	struct hint_cover cover;
 	enum kvlog_status st;
 
-	if (db->writable)
-		pthread_mutex_lock(&db->log.turn);
-	st = hintset_cover(&db->hints, 0, db->set->count,
-	    segment_end(db->set->segments[db->set->count - 1]), &cover, NULL);
-	if (db->writable)
-		pthread_mutex_unlock(&db->log.turn);
+	pthread_mutex_lock(&db->views.lock);
+	st = hintset_cover(&view->hints, 0, view->set->count,
+	    segment_end(view->set->segments[view->set->count - 1]), &cover,
+	    NULL);
+	pthread_mutex_unlock(&db->views.lock);
 	if (st != KVLOG_OK)
 		return st;
 	st = hint_cover_build(&cover, NULL);
 	if (st == KVLOG_OK)
 		st = cursor_create(cover.hints, cover.count, prefix, prefix_len,
-		    now_ms(db), keys_only, ret_cursor);
+		    now_ms(view), keys_only, ret_cursor);
 	hint_cover_fini(&cover);
 	return st;
 }
 
 enum kvlog_status
-store_count(struct kvlog *db, uint64_t *ret_count)
+store_cursor(struct store *db, const void *prefix, size_t prefix_len,
+    bool keys_only, struct view **ret_view, struct cursor **ret_cursor)
+{
+	struct view *view;
+	enum kvlog_status st;
+	bool again;
+
+	do {
+		st = keep_view(db, &view);
+		if (st != KVLOG_OK)
+			return st;
+		st = walk_view(
+		    db, view, prefix, prefix_len, keys_only, ret_cursor);
+		again = may_try_again(db, st, view);
+		if (st == KVLOG_OK)
+			*ret_view = view;
+		else
+			view_release(&db->views, view);
+	} while (again);
+	return st;
+}
+
+static enum kvlog_status
+count_by_walk(struct store *db, uint64_t *ret_count)
 {
 	struct cursor *cursor;
+	struct view *view;
 	uint64_t count = 0;
-	enum kvlog_status st;
+	enum kvlog_status st =
+	    store_cursor(db, NULL, 0, true, &view, &cursor);
 
-	if (db->index.hints == NULL) {
-		*ret_count = index_count(&db->index);
-		return KVLOG_OK;
-	}
-	st = store_cursor(db, NULL, 0, true, &cursor);
 	if (st != KVLOG_OK)
 		return st;
 	/* A damaged record that a hint names is a key, as it is to an index in
@@ -763,57 +960,107 @@ store_count(struct kvlog *db, uint64_t *ret_count)
 		const struct merge_entry *e = cursor_entry(cursor);
 
 		if (e->hash == MERGE_NO_HASH)
-			hintset_note_hurt(&db->hints, e->seg, e->off);
+			hintset_note_hurt(&view->hints, e->seg, e->off);
 		else
 			count += st == KVLOG_OK || e->rec.key == NULL;
 	}
 	cursor_destroy(cursor);
+	view_release(&db->views, view);
 	if (st != KVLOG_NOTFOUND)
 		return st;
 	*ret_count = count;
 	return KVLOG_OK;
 }
 
-uint64_t
-store_last_seq(struct kvlog *db)
+enum kvlog_status
+store_count(struct store *db, uint64_t *ret_count)
 {
-	return db->writable ? atomic_load(&db->log.last_seq)
-			    : db->recovery.last_seq;
+	struct epoch_token token;
+	struct view *view;
+	enum kvlog_status st;
+
+	if (db->options.index_mode == KVLOG_INDEX_HINTS)
+		return count_by_walk(db, ret_count);
+	st = enter_view(db, &token, &view);
+	if (st != KVLOG_OK)
+		return st;
+	*ret_count = index_count(&view->index);
+	epoch_leave(db->views.epoch, token);
+	return KVLOG_OK;
 }
 
 uint64_t
-store_durable_seq(struct kvlog *db)
+store_last_seq(struct store *db)
+{
+	struct epoch_token token;
+	struct view *view;
+	uint64_t last_seq;
+
+	/* If the newest cannot be had, what was seen last is true as well. */
+	if (enter_view(db, &token, &view) != KVLOG_OK) {
+		token = epoch_enter(db->views.epoch);
+		view = atomic_load(&db->views.view);
+	}
+	last_seq = atomic_load_explicit(&view->last_seq, memory_order_acquire);
+	epoch_leave(db->views.epoch, token);
+	return last_seq;
+}
+
+uint64_t
+store_durable_seq(struct store *db)
 {
 	uint64_t last = store_last_seq(db), durable;
+	struct view *view = view_hold(&db->views);
 
-	if (db->writable)
-		durable = atomic_load(&db->log.durable);
-	else if (db->recovery.warm || db->recovery.poisoned)
-		durable = db->recovery.state.durable;
+	if (view->follows)
+		durable = control_durable(&db->control);
+	else if (view->recovery.poisoned)
+		durable = view->recovery.state.durable;
 	else
-		durable = db->recovery.attested;
+		durable = view->recovery.attested;
+	view_release(&db->views, view);
 	return min_u64(durable, last); /* ranges begin beyond the last */
 }
 
+#define POLL_NS UINT64_C(2000000)
+
+enum kvlog_status
+store_wait_durable(struct store *db, uint64_t seq, uint32_t timeout_ms)
+{
+	uint64_t end = os->ticks_ns() + timeout_ms * UINT64_C(1000000);
+
+	if (db->writable)
+		return log_wait(&db->log, seq, timeout_ms);
+	/* Nobody tells a reader. */
+	while (store_durable_seq(db) < seq) {
+		if (os->ticks_ns() >= end)
+			return KVLOG_TIMEOUT;
+		os->sleep_ns(POLL_NS);
+	}
+	return KVLOG_OK;
+}
+
 static enum kvlog_status
-live_bytes(struct kvlog *db, uint64_t *ret_bytes)
+live_bytes(struct store *db, uint64_t *ret_bytes)
 {
 	struct cursor *cursor;
-	enum kvlog_status st;
+	struct view *view;
+	enum kvlog_status st =
+	    store_cursor(db, NULL, 0, true, &view, &cursor);
 
 	*ret_bytes = 0;
-	st = store_cursor(db, NULL, 0, true, &cursor);
 	if (st != KVLOG_OK)
 		return st;
 	while ((st = cursor_next(cursor)) == KVLOG_OK || st == KVLOG_CORRUPT)
 		if (st == KVLOG_OK)
 			*ret_bytes += cursor_entry(cursor)->rec.size;
 	cursor_destroy(cursor);
+	view_release(&db->views, view);
 	return st == KVLOG_NOTFOUND ? KVLOG_OK : st;
 }
 
 static enum kvlog_status
-file_bytes(struct kvlog *db, uint64_t *ret_bytes)
+file_bytes(struct store *db, uint64_t *ret_bytes)
 {
 	struct file_list list;
 	enum kvlog_status st = dir_list(&db->dir, &list, NULL);
@@ -831,11 +1078,49 @@ file_bytes(struct kvlog *db, uint64_t *ret_bytes)
 	return KVLOG_OK;
 }
 
-enum kvlog_status
-store_stats(struct kvlog *db, struct kvlog_stats *s)
+/* What a view and opening it tell; bytes of records in *ret_records. */
+static void
+fill_stats(struct view *view, struct kvlog_stats *s, uint64_t *ret_records)
 {
+	const struct recovery *r = &view->recovery;
 	struct hint_list *list;
 	struct hint_damage hurt;
+
+	*ret_records = 0;
+	for (size_t i = 0; i < view->set->count; i++) {
+		const struct segment *seg = view->set->segments[i];
+
+		*ret_records += segment_end(seg) - SEGMENT_DATA_OFF;
+		s->free_bytes = segment_limit(seg) - segment_end(seg);
+		s->active_segment = segment_number(seg);
+	}
+	s->segment_count = view->set->count;
+	list = hint_list_get(&view->hints);
+	for (size_t i = 0; i < list->count; i++)
+		s->hint_count += list->hints[i]->name[0] != '\0';
+	hint_list_put(list);
+	s->index_bytes = keydir_bytes(view->index.keydir);
+	s->recovery = r->flags;
+	s->damaged_bytes = r->damaged_bytes;
+	s->damaged_ranges = r->damaged_ranges;
+	recover_describe(r, s->recovery_text, sizeof s->recovery_text);
+	hurt = hintset_hurt(&view->hints);
+	if (hurt.seg != NULL) {
+		s->recovery |= KVLOG_RECOVERY_DAMAGE | KVLOG_RECOVERY_DEGRADED;
+		s->damaged_ranges++;
+		if ((r->flags & KVLOG_RECOVERY_DAMAGE) == 0)
+			snprintf(s->recovery_text, sizeof s->recovery_text,
+			    "damage found in a record and a hint file, first "
+			    "in segment %" PRIu32 " at offset %" PRIu64,
+			    segment_number(hurt.seg), hurt.off);
+	}
+	memcpy(s->uuid, view->set->segments[0]->header.store.uuid, 16);
+}
+
+enum kvlog_status
+store_stats(struct store *db, struct kvlog_stats *s)
+{
+	struct view *view;
 	uint64_t records = 0;
 	bool quick = s->quick;
 	enum kvlog_status st = KVLOG_OK;
@@ -847,52 +1132,25 @@ store_stats(struct kvlog *db, struct kvlog_stats *s)
 		st = live_bytes(db, &s->live_bytes);
 	if (st == KVLOG_OK && !quick)
 		st = file_bytes(db, &s->file_bytes);
-	if (st == KVLOG_OK && (!quick || db->index.hints == NULL))
+	if (st == KVLOG_OK &&
+	    (!quick || db->options.index_mode != KVLOG_INDEX_HINTS))
 		st = store_count(db, &s->record_count);
+	if (st == KVLOG_OK)
+		st = keep_view(db, &view);
 	if (st != KVLOG_OK)
 		return st;
-
-	if (db->writable)
-		pthread_mutex_lock(&db->log.turn);
-	for (size_t i = 0; i < db->set->count; i++) {
-		const struct segment *seg = db->set->segments[i];
-
-		records += segment_end(seg) - SEGMENT_DATA_OFF;
-		s->free_bytes = segment_limit(seg) - segment_end(seg);
-		s->active_segment = segment_number(seg);
-	}
-	s->segment_count = db->set->count;
-	if (db->writable)
-		pthread_mutex_unlock(&db->log.turn);
-
-	list = hint_list_get(&db->hints);
-	for (size_t i = 0; i < list->count; i++)
-		s->hint_count += list->hints[i]->name[0] != '\0';
-	hint_list_put(list);
+	pthread_mutex_lock(&db->views.lock);
+	fill_stats(view, s, &records);
+	view_unref(view);
+	pthread_mutex_unlock(&db->views.lock);
 	if (!quick && records > s->live_bytes)
 		s->dead_bytes = records - s->live_bytes;
 	s->segment_size = db->options.segment_size;
 	s->last_seq = store_last_seq(db);
 	s->durable_seq = store_durable_seq(db);
 	s->index_mode = db->options.index_mode;
-	s->load_ns = db->load_ns;
-	s->index_bytes = keydir_bytes(db->index.keydir);
+	s->load_ns = db->views.load_ns;
+	s->recovery_ns = db->open_ns;
 	s->format = SEGMENT_FORMAT;
-	s->recovery = db->recovery.flags;
-	hurt = hintset_hurt(&db->hints);
-	s->recovery_ns = db->recovery_ns;
-	s->damaged_bytes = db->recovery.damaged_bytes;
-	s->damaged_ranges = db->recovery.damaged_ranges;
-	memcpy(s->recovery_text, db->recovery_text, sizeof s->recovery_text);
-	if (hurt.seg != NULL) {
-		s->recovery |= KVLOG_RECOVERY_DAMAGE | KVLOG_RECOVERY_DEGRADED;
-		s->damaged_ranges++;
-		if ((db->recovery.flags & KVLOG_RECOVERY_DAMAGE) == 0)
-			snprintf(s->recovery_text, sizeof s->recovery_text,
-			    "damage found in a record and a hint file, first "
-			    "in segment %" PRIu32 " at offset %" PRIu64,
-			    segment_number(hurt.seg), hurt.off);
-	}
-	memcpy(s->uuid, db->set->segments[0]->header.store.uuid, 16);
 	return KVLOG_OK;
 }

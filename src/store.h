@@ -2,7 +2,7 @@
 /*
  * store.h - an open store: the rooms below put together.
  *
- * Lock order: maintain_lock, then the log's sync_lock, then its turn.
+ * Lock order: maintain_lock, then those of the log (log.h).
  */
 #ifndef STORE_H
 #define STORE_H
@@ -13,29 +13,21 @@
 #include "control.h"
 #include "cursor.h"
 #include "dir.h"
-#include "hintset.h"
-#include "index.h"
-#include "recover.h"
-#include "rollover.h"
 #include "sync.h"
+#include "turn.h"
+#include "view.h"
 
 #include <pthread.h>
 
-struct kvlog {
+/* What all handles of a process on one store share. */
+struct store {
 	struct kvlog_options options;
 	struct dir dir;
 	struct control control;
-	struct segset *set;
-	struct hintset hints;
-	struct index index;
+	struct views views;
 	struct log log; /* unused by a read-only handle */
 	bool writable;
-
-	/* What opening found; the file list is not kept. */
-	struct recovery recovery;
-	char recovery_text[160];
-	uint64_t recovery_ns; /* all of opening */
-	uint64_t load_ns;     /* filling the index */
+	uint64_t open_ns; /* that opening took */
 
 	/* The background thread, started when it is first needed. */
 	pthread_mutex_t maintain_lock; /* one step at a time */
@@ -52,7 +44,16 @@ struct kvlog {
 	uint64_t idle_since_ns; /* ... from then on */
 };
 
+/* What an open gives: a part in the store. */
+struct kvlog {
+	struct store *store;
+	enum kvlog_durability durability;
+	uint32_t interval_ms;
+};
+
 struct kvlog_iter {
+	struct store *store;
+	struct view *view; /* what it walks over */
 	struct cursor *cursor;
 	enum kvlog_status state; /* of the last kvlog_iter_next() */
 };
@@ -60,10 +61,10 @@ struct kvlog_iter {
 enum kvlog_status store_open(const char *path,
     const struct kvlog_options *options, struct kvlog **ret_db,
     struct kvlog_error *err);
-enum kvlog_status store_close(struct kvlog *db, struct kvlog_error *err);
+enum kvlog_status store_close(struct kvlog *handle, struct kvlog_error *err);
 
-/* Commit, and wait as durability says. */
-enum kvlog_status store_write(struct kvlog *db, const struct commit_op *ops,
+/* Commit, and wait as durability says; DEFAULT: as the handle says. */
+enum kvlog_status store_write(struct kvlog *handle, const struct commit_op *ops,
     size_t op_count, bool strict, enum kvlog_durability durability,
     struct kvlog_receipt *ret_receipt, size_t *ret_failed,
     struct kvlog_error *err);
@@ -73,21 +74,35 @@ enum kvlog_status store_write(struct kvlog *db, const struct commit_op *ops,
  * the value too.  On KVLOG_CORRUPT *ret_info says where.
  */
 typedef enum kvlog_status store_read_fn(void *arg, const struct index_ref *ref);
-enum kvlog_status store_read(struct kvlog *db, const void *key, size_t key_len,
+enum kvlog_status store_read(struct store *db, const void *key, size_t key_len,
     bool with_value, store_read_fn *fn, void *arg, struct kvlog_info *ret_info);
 
-enum kvlog_status store_cursor(struct kvlog *db, const void *prefix,
-    size_t prefix_len, bool keys_only, struct cursor **ret_cursor);
+/* A walk over what the store holds now.  *ret_view is what the cursor is of, to
+ * be released after it is destroyed. */
+enum kvlog_status store_cursor(struct store *db, const void *prefix,
+    size_t prefix_len, bool keys_only, struct view **ret_view,
+    struct cursor **ret_cursor);
 
 /* Keys that have a value: in hints mode, a walk. */
-enum kvlog_status store_count(struct kvlog *db, uint64_t *ret_count);
+enum kvlog_status store_count(struct store *db, uint64_t *ret_count);
 
-uint64_t store_last_seq(struct kvlog *db);
-uint64_t store_durable_seq(struct kvlog *db);
+/* Whether it was opened before this process was forked. */
+static inline bool
+store_is_forked(const struct store *db)
+{
+	return db->control.forks != registry_forks();
+}
 
-enum kvlog_status store_stats(struct kvlog *db, struct kvlog_stats *stats);
+uint64_t store_last_seq(struct store *db);
+uint64_t store_durable_seq(struct store *db);
+
+/* Wait until seq is durable; KVLOG_TIMEOUT, KVLOG_BROKEN. */
+enum kvlog_status store_wait_durable(
+    struct store *db, uint64_t seq, uint32_t timeout_ms);
+
+enum kvlog_status store_stats(struct store *db, struct kvlog_stats *stats);
 
 /* One step of background work; false if nothing was due. */
-bool store_maintain_step(struct kvlog *db);
+bool store_maintain_step(struct store *db);
 
 #endif

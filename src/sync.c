@@ -13,33 +13,56 @@
 
 #include "sync.h"
 
+#include "repair.h"
+
 #include <inttypes.h>
 #include <string.h>
 #include <time.h>
+
+/* While other processes sync too, how often to look at what they did. */
+#define WAIT_SLICE_MS 5
 
 /* What one sync has to cover. */
 struct sync_plan {
 	struct segment *sealed[64]; /* oldest first */
 	size_t sealed_count;
 	struct segment *active; /* NULL: more sealed ones than fit come first */
-	bool names;
+	bool names;        /* some segment's name may not be durable */
 	uint64_t seq;      /* durable when it has succeeded */
 	uint64_t evidence; /* ... and what is attested durably then */
 	uint64_t position; /* ... and where it ends */
 };
 
+/* The first segment of which not all is synced.  Those before it need no
+ * descriptor any more, whoever has synced them. */
+static size_t
+first_unsynced(const struct segset *set, uint64_t synced)
+{
+	size_t first = set->count - 1;
+
+	while (first > 0 &&
+	       recovery_end_pos(set->segments[first - 1]) > synced)
+		first--;
+	for (size_t i = first; i > 0 && set->segments[i - 1]->fd >= 0; i--)
+		segment_close_fd(set->segments[i - 1]);
+	return first;
+}
+
 static void
 plan_sync(struct log *log, struct sync_plan *plan, size_t max_sealed,
     bool with_active)
 {
-	const struct segset *set = log->set;
+	const struct segset *set = log->view->set;
+	uint64_t synced = control_synced(log->control);
 	size_t first;
+	bool stale;
 
 	memset(plan, 0, sizeof *plan);
-	pthread_mutex_lock(&log->turn);
-	first = set->count - 1;
-	while (first > 0 && !set->segments[first - 1]->synced)
-		first--;
+	pthread_mutex_lock(&log->views->lock);
+	/* What others have published is synced along, if it can be seen. */
+	if (log->control->shared)
+		(void)view_follow(log->views, log->view, &stale, NULL);
+	first = first_unsynced(set, synced);
 	for (size_t i = first; i + 1 < set->count; i++) {
 		if (plan->sealed_count == max_sealed)
 			break;
@@ -49,19 +72,21 @@ plan_sync(struct log *log, struct sync_plan *plan, size_t max_sealed,
 		plan->position = recovery_end_pos(set->segments[i]);
 	}
 	if (with_active && first + plan->sealed_count + 1 == set->count) {
-		plan->active = log->active;
-		plan->seq = log->next_seq - 1;
-		plan->evidence = log->evidence;
-		plan->position = recovery_end_pos(log->active);
+		plan->active = log_active(log);
+		plan->seq = log->view->next_seq - 1;
+		plan->evidence = log->view->evidence;
+		plan->position = recovery_end_pos(plan->active);
 	}
-	plan->names = log->names_unsynced;
-	log->names_unsynced = false;
-	pthread_mutex_unlock(&log->turn);
+	/* A sync that reached into a segment has covered its name. */
+	plan->names = control_pos_segment(plan->position) >
+		      control_pos_segment(synced);
+	pthread_mutex_unlock(&log->views->lock);
 }
 
-/* One that was found at opening has no descriptor. */
+/* One that was found at opening, or made by another process, may have no
+ * descriptor. */
 static int
-sync_sealed(struct log *log, struct segment *seg)
+sync_segment(struct log *log, struct segment *seg)
 {
 	bool opened;
 	int rc = segment_open_fd(seg, log->dir, &opened);
@@ -73,9 +98,37 @@ sync_sealed(struct log *log, struct segment *seg)
 	return rc;
 }
 
-/* With sync_lock held.  A failure breaks the log for good. */
+/* Somebody died in a sync, which may have failed: what it was about is stored
+ * again, so that it is not taken for durable as it is in the cache. */
+static int
+store_again(struct log *log, const struct sync_plan *plan)
+{
+	uint64_t synced = control_synced(log->control);
+	int rc = os->sync_dir(log->dir->fd);
+
+	for (size_t i = 0; i < plan->sealed_count && rc == 0; i++)
+		rc = repair_store_again(log->dir, plan->sealed[i], synced);
+	if (rc == 0 && plan->active != NULL)
+		rc = repair_store_again(log->dir, plan->active, synced);
+	return rc;
+}
+
+static int
+sync_plan(struct log *log, const struct sync_plan *plan)
+{
+	int rc = plan->names ? os->sync_dir(log->dir->fd) : 0;
+
+	for (size_t i = 0; i < plan->sealed_count && rc == 0; i++)
+		rc = sync_segment(log, plan->sealed[i]);
+	if (rc == 0 && plan->active != NULL)
+		rc = os->sync(plan->active->fd);
+	return rc;
+}
+
+/* With both locks held.  A failure breaks the log for good. */
 static enum kvlog_status
-run_sync(struct log *log, const struct sync_plan *plan, struct kvlog_error *err)
+run_sync(struct log *log, const struct sync_plan *plan, bool *doubtful,
+    struct kvlog_error *err)
 {
 	struct kvlog_error cause;
 	int rc;
@@ -85,64 +138,90 @@ run_sync(struct log *log, const struct sync_plan *plan, struct kvlog_error *err)
 		    "%s/%s was removed or replaced while the store was open, "
 		    "so another process may write to it; commits after number "
 		    "%" PRIu64 " may be lost",
-		    log->dir->path, DIR_LOCK_NAME, atomic_load(&log->durable));
+		    log->dir->path, DIR_LOCK_NAME, log_durable(log));
 		return log_break(log, &cause, err);
 	}
 	rc = control_set_syncing(log->control, true);
-	if (rc == 0 && plan->names)
-		rc = os->sync_dir(log->dir->fd);
-	for (size_t i = 0; i < plan->sealed_count && rc == 0; i++)
-		rc = sync_sealed(log, plan->sealed[i]);
-	if (rc == 0 && plan->active != NULL)
-		rc = os->sync(plan->active->fd);
+	if (rc == 0 && *doubtful)
+		rc = store_again(log, plan);
+	if (rc == 0)
+		rc = sync_plan(log, plan);
 	if (rc != 0) {
 		err_set(&cause, KVLOG_BROKEN, rc,
 		    "sync of %s failed; commits after number %" PRIu64
 		    " may not survive a crash.  Close the store, see to the "
 		    "disk, and open it again",
-		    log->dir->path, atomic_load(&log->durable));
+		    log->dir->path, log_durable(log));
 		return log_break(log, &cause, err);
 	}
-	for (size_t i = 0; i < plan->sealed_count; i++) {
-		plan->sealed[i]->synced = true;
+	for (size_t i = 0; i < plan->sealed_count; i++)
 		segment_close_fd(plan->sealed[i]);
-	}
 	log->evidence_synced = max_u64(log->evidence_synced, plan->evidence);
-	if (plan->position > log->synced_pos) {
-		log->synced_pos = plan->position;
+	if (plan->position > control_synced(log->control))
 		(void)control_set_synced(log->control, plan->position);
-	}
-	if (plan->seq > atomic_load(&log->durable)) {
-		atomic_store(&log->durable, plan->seq);
+	if (plan->seq > log_durable(log)) {
 		(void)control_set_durable(log->control, plan->seq);
 		log_wake_waiters(log);
 		if (!atomic_exchange(&log->unattested, true) &&
 		    log->wake != NULL)
 			log->wake(log->wake_arg);
 	}
+	/* As long as not all of it was stored again, there is doubt. */
+	if (*doubtful && plan->active == NULL)
+		return KVLOG_OK;
+	*doubtful = false;
 	(void)control_set_syncing(log->control, false);
 	return KVLOG_OK;
+}
+
+/* Both locks; KVLOG_TIMEOUT if another process has been syncing for too long.
+ * *ret_doubtful: see control_take_sync(). */
+static enum kvlog_status
+begin_syncs(struct log *log, bool *ret_doubtful, struct kvlog_error *err)
+{
+	enum kvlog_status st;
+
+	pthread_mutex_lock(&log->sync_lock);
+	st = control_take_sync(
+	    log->control, log_deadline(log), ret_doubtful, err);
+	if (st == KVLOG_OK)
+		return KVLOG_OK;
+	pthread_mutex_unlock(&log->sync_lock);
+	if (st == KVLOG_BUSY)
+		st = KVLOG_TIMEOUT;
+	if (err != NULL)
+		err->status = st;
+	return st;
+}
+
+static void
+end_syncs(struct log *log)
+{
+	control_release_sync(log->control);
+	pthread_mutex_unlock(&log->sync_lock);
 }
 
 enum kvlog_status
 log_sync(struct log *log, uint64_t seq, struct kvlog_error *err)
 {
-	enum kvlog_status st = KVLOG_OK;
+	bool doubtful = false;
+	enum kvlog_status st;
 
-	if (atomic_load(&log->durable) >= seq)
+	if (log_durable(log) >= seq)
 		return KVLOG_OK;
-	pthread_mutex_lock(&log->sync_lock);
-	while (st == KVLOG_OK && atomic_load(&log->durable) < seq) {
+	st = begin_syncs(log, &doubtful, err);
+	if (st != KVLOG_OK)
+		return st;
+	while (st == KVLOG_OK && log_durable(log) < seq) {
 		struct sync_plan plan;
 
-		if (atomic_load(&log->broken)) {
-			st = log_broken(log, err);
+		st = log_check_health(log, err);
+		if (st != KVLOG_OK)
 			break;
-		}
 		plan_sync(log, &plan, ARRAY_LEN(plan.sealed), true);
-		st = run_sync(log, &plan, err);
+		st = run_sync(log, &plan, &doubtful, err);
 	}
-	pthread_mutex_unlock(&log->sync_lock);
+	end_syncs(log);
 	return st;
 }
 
@@ -150,48 +229,54 @@ enum kvlog_status
 log_sync_sealed(struct log *log, bool *ret_more, struct kvlog_error *err)
 {
 	struct sync_plan plan;
-	enum kvlog_status st = KVLOG_OK;
+	bool doubtful = false;
+	enum kvlog_status st = begin_syncs(log, &doubtful, err);
 
 	*ret_more = false;
-	pthread_mutex_lock(&log->sync_lock);
-	if (!atomic_load(&log->broken)) {
+	if (st != KVLOG_OK)
+		return st;
+	/* What is in doubt is for a sync of all that is published. */
+	if (log_check_health(log, NULL) == KVLOG_OK && !doubtful) {
 		plan_sync(log, &plan, 1, false);
 		if (plan.sealed_count > 0) {
-			st = run_sync(log, &plan, err);
+			st = run_sync(log, &plan, &doubtful, err);
 			*ret_more = st == KVLOG_OK;
-		} else if (plan.names) {
-			/* Nothing was synced: the name still waits. */
-			pthread_mutex_lock(&log->turn);
-			log->names_unsynced = true;
-			pthread_mutex_unlock(&log->turn);
 		}
 	}
-	pthread_mutex_unlock(&log->sync_lock);
+	end_syncs(log);
 	return st;
 }
 
 enum kvlog_status
 log_wait(struct log *log, uint64_t seq, uint32_t timeout_ms)
 {
-	struct timespec until;
+	uint64_t end = os->ticks_ns() + timeout_ms * UINT64_C(1000000);
 	enum kvlog_status st = KVLOG_OK;
 
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += (time_t)(timeout_ms / 1000);
-	until.tv_nsec += (long)(timeout_ms % 1000) * 1000000;
-	if (until.tv_nsec >= 1000000000) {
-		until.tv_sec++;
-		until.tv_nsec -= 1000000000;
-	}
 	pthread_mutex_lock(&log->wait_lock);
-	while (atomic_load(&log->durable) < seq && st == KVLOG_OK) {
-		if (atomic_load(&log->broken))
+	while (log_durable(log) < seq && st == KVLOG_OK) {
+		uint64_t now = os->ticks_ns(), left = end - min_u64(now, end);
+		struct timespec until;
+
+		if (atomic_load(&log->broken)) {
 			st = KVLOG_BROKEN;
-		else if (pthread_cond_timedwait(
-			     &log->synced, &log->wait_lock, &until) != 0)
+			break;
+		}
+		if (left == 0) {
 			st = KVLOG_TIMEOUT;
+			break;
+		}
+		/* Nobody tells what another process has synced. */
+		if (log->control->shared)
+			left = min_u64(left, WAIT_SLICE_MS * 1000000);
+		clock_gettime(CLOCK_MONOTONIC, &until);
+		left += (uint64_t)until.tv_nsec;
+		until.tv_sec += (time_t)(left / 1000000000);
+		until.tv_nsec = (long)(left % 1000000000);
+		(void)pthread_cond_timedwait(
+		    &log->synced, &log->wait_lock, &until);
 	}
-	if (atomic_load(&log->durable) >= seq)
+	if (log_durable(log) >= seq)
 		st = KVLOG_OK;
 	pthread_mutex_unlock(&log->wait_lock);
 	return st;
@@ -201,15 +286,18 @@ enum kvlog_status
 log_sync_mark(struct log *log, struct kvlog_error *err)
 {
 	struct sync_plan plan;
-	enum kvlog_status st;
+	bool doubtful = false;
+	enum kvlog_status st = begin_syncs(log, &doubtful, err);
 
-	pthread_mutex_lock(&log->sync_lock);
-	if (atomic_load(&log->broken)) {
-		st = log_broken(log, err);
-	} else {
+	if (st != KVLOG_OK)
+		return st;
+	do {
+		st = log_check_health(log, err);
+		if (st != KVLOG_OK)
+			break;
 		plan_sync(log, &plan, ARRAY_LEN(plan.sealed), true);
-		st = run_sync(log, &plan, err);
-	}
-	pthread_mutex_unlock(&log->sync_lock);
+		st = run_sync(log, &plan, &doubtful, err);
+	} while (st == KVLOG_OK && plan.active == NULL);
+	end_syncs(log);
 	return st;
 }

@@ -29,24 +29,6 @@
 #include <inttypes.h>
 #include <string.h>
 
-/* Whether another one found a sync to fail. */
-static enum kvlog_status
-check_health(struct log *log, struct kvlog_error *err)
-{
-	struct kvlog_error cause;
-
-	if (atomic_load_explicit(&log->broken, memory_order_relaxed))
-		return log_broken(log, err);
-	if (!log->control->shared || !control_poisoned(log->control))
-		return KVLOG_OK;
-	err_set(&cause, KVLOG_BROKEN, 0,
-	    "a sync of %s failed in another process; commits after number "
-	    "%" PRIu64 " may not survive a crash.  Close the store in all "
-	    "processes, see to the disk, and open it again",
-	    log->dir->path, log_durable(log));
-	return log_refuse(log, &cause, err);
-}
-
 /* Apply what others have published. */
 static enum kvlog_status
 follow(struct log *log, struct kvlog_error *err)
@@ -161,7 +143,9 @@ sync_unsynced(struct log *log, struct kvlog_error *err)
 
 		if (recovery_end_pos(seg) <= synced)
 			break;
-		rc = repair_store_again(log->dir, seg, synced, true);
+		rc = repair_store_again(log->dir, seg, synced);
+		if (rc == 0)
+			rc = os->sync(seg->fd);
 	}
 	if (rc == 0)
 		return KVLOG_OK;
@@ -176,7 +160,7 @@ sync_unsynced(struct log *log, struct kvlog_error *err)
 static enum kvlog_status
 clean_up(struct log *log, struct kvlog_error *err)
 {
-	uint64_t intent = control_intent(log->control), end;
+	uint64_t intent = control_load(log->control, CONTROL_INTENT), end;
 	enum kvlog_status st;
 	int rc = 0;
 
@@ -210,17 +194,20 @@ log_take_turn(struct log *log, struct kvlog_error *err)
 {
 	struct control *control = log->control;
 	bool died = false;
-	enum kvlog_status st =
-	    control_take_turn(control, log->timeout_ms, &died, err);
+	enum kvlog_status st;
 
-	if (UNLIKELY(st != KVLOG_OK))
+	pthread_mutex_lock(&log->turn_lock);
+	st = control_take_turn(control, log_deadline(log), &died, err);
+	if (UNLIKELY(st != KVLOG_OK)) {
+		pthread_mutex_unlock(&log->turn_lock);
 		return st;
+	}
 	pthread_mutex_lock(&log->views->lock);
-	st = check_health(log, err);
+	st = log_check_health(log, err);
 	if (st == KVLOG_OK && UNLIKELY(atomic_load(&log->view->applied) !=
 				       control_position(control)))
 		st = follow(log, err);
-	if (st == KVLOG_OK && UNLIKELY(died || control_intent(control) != 0))
+	if (st == KVLOG_OK && UNLIKELY(died || control_load(control, CONTROL_INTENT) != 0))
 		st = clean_up(log, err);
 	if (UNLIKELY(st != KVLOG_OK))
 		log_release_turn(log);
@@ -232,6 +219,7 @@ log_release_turn(struct log *log)
 {
 	pthread_mutex_unlock(&log->views->lock);
 	control_release_turn(log->control);
+	pthread_mutex_unlock(&log->turn_lock);
 }
 
 /* The spare */

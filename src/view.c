@@ -52,7 +52,7 @@ view_create(struct views *views)
 	if (view == NULL)
 		return NULL;
 	atomic_init(&view->refs, 1);
-	atomic_init(&view->stamp, control_stamp(views->control));
+	atomic_init(&view->stamp, view_stamp(views->control));
 	view->generation = control_generation(views->control);
 	view->set = segset_create();
 	if (view->set == NULL ||
@@ -106,6 +106,7 @@ view_load(struct views *views, struct view *view, struct kvlog_error *err)
 	memcpy(views->secret, store->secret, sizeof views->secret);
 	atomic_store(&view->last_seq, r->last_seq);
 	view->next_seq = r->first_seq;
+	view->follows = r->warm;
 	atomic_store(&view->applied,
 	    r->warm ? r->state.position : control_position(views->control));
 	return KVLOG_OK;
@@ -349,18 +350,18 @@ catch_up(struct views *views, struct view *view, bool *ret_stale,
     struct kvlog_error *err)
 {
 	struct control_state state;
-	uint64_t stamp = control_stamp(views->control);
+	uint64_t stamp = view_stamp(views->control);
 	enum kvlog_status st;
 
 	if (stamp != atomic_load(&view->stamp)) {
-		*ret_stale = !view->recovery.warm ||
+		*ret_stale = !view->follows ||
 			     !read_settled(views->control, &state) ||
 			     state.generation != view->generation;
 		if (*ret_stale)
 			return KVLOG_OK;
-		stamp = control_stamp(views->control);
+		stamp = view_stamp(views->control);
 	}
-	if (!view->recovery.warm) { /* its page is stale, and does not move */
+	if (!view->follows) { /* its page is stale, and does not move */
 		*ret_stale =
 		    atomic_load(&view->applied) != control_position(views->control);
 		return KVLOG_OK;
@@ -394,7 +395,7 @@ renew(struct views *views, struct kvlog_error *err)
 			view_use(views, view);
 			return KVLOG_OK;
 		}
-		moved = view->stamp != control_stamp(views->control);
+		moved = view->stamp != view_stamp(views->control);
 		view_unref(view);
 		if (!moved || i == RENEW_TRIES) {
 			if (err != NULL)
@@ -418,9 +419,15 @@ views_refresh(struct views *views, struct kvlog_error *err)
 			break;
 		if (!stale)
 			st = catch_up(views, view, &stale, err);
-		if (st == KVLOG_OK && !stale)
+		if (st != KVLOG_OK || !stale)
 			break;
-		if (st == KVLOG_OK)
+		/* A writer's view is its log. */
+		if (views->writable && view != NULL)
+			st = err_set(err, KVLOG_BROKEN, 0,
+			    "the segments of %s were replaced while it was "
+			    "open for writing; close it and run kvlog-verify",
+			    views->dir->path);
+		else
 			st = renew(views, err);
 	}
 	pthread_mutex_unlock(&views->lock);

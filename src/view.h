@@ -33,7 +33,8 @@ struct view {
 	struct index index;
 	struct recovery recovery; /* what making it found; no file list */
 
-	_Atomic uint64_t stamp;    /* of the page, see control.h */
+	bool follows; /* the page is valid, and speaks of what is shown */
+	_Atomic uint64_t stamp;    /* view_stamp(), when that was judged */
 	uint64_t generation;       /* likewise, when the view was made */
 	_Atomic uint64_t applied;  /* the position it shows; if the page is
 				      stale, what stands there */
@@ -90,13 +91,24 @@ void view_unref(struct view *view);
 struct view *view_hold(struct views *views);
 void view_release(struct views *views, struct view *view);
 
+/* What of the page tells that another writer has begun, or that segments were
+ * replaced: one number of its validity, nonce and generation. */
+static inline uint64_t
+view_stamp(const struct control *control)
+{
+	return control_load(control, CONTROL_NONCE) +
+	       control_load(control, CONTROL_VALID) *
+		   UINT64_C(0x9e3779b97f4a7c15) +
+	       control_generation(control) * UINT64_C(0xc2b2ae3d27d4eb4f);
+}
+
 static inline bool
 view_is_current(const struct views *views, const struct view *view)
 {
 	return atomic_load_explicit(&view->applied, memory_order_acquire) ==
 		   control_position(views->control) &&
 	       atomic_load_explicit(&view->stamp, memory_order_relaxed) ==
-		   control_stamp(views->control);
+		   view_stamp(views->control);
 }
 
 /*

@@ -223,6 +223,7 @@ exit_of_status(enum kvlog_status status)
 	case KVLOG_NOSTORE:
 	case KVLOG_NOTSTORE:
 	case KVLOG_UNSUPPORTED:
+	case KVLOG_FORKED:
 		return CLI_USAGE;
 	case KVLOG_CORRUPT:
 		return CLI_DAMAGE;

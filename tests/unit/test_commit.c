@@ -37,7 +37,7 @@ open_at(const char *path, uint64_t segment_size)
 	memset(&err, 0, sizeof err);
 	st = kvlog_open(path, &o, &db, &err);
 	if (st == KVLOG_OK)
-		lg = &db->log;
+		lg = &db->store->log;
 	return st;
 }
 
@@ -66,7 +66,7 @@ op_of(unsigned type, const char *key, size_t value_len)
 	    .value = makelog_value(7),
 	    .value_len = (uint32_t)value_len};
 
-	op.hash = index_hash(&db->index, key, op.key_len);
+	op.hash = index_hash(&atomic_load(&db->store->views.view)->index, key, op.key_len);
 	return op;
 }
 
@@ -96,13 +96,13 @@ static enum kvlog_status delete (const char *key) {
 static uint64_t
 seq_of(const char *key)
 {
-	struct epoch_token token = index_enter(&db->index);
+	struct epoch_token token = index_enter(&atomic_load(&db->store->views.view)->index);
 	struct index_ref ref;
 	enum kvlog_status st =
-	    index_find(&db->index, index_hash(&db->index, key, strlen(key)),
+	    index_find(&atomic_load(&db->store->views.view)->index, index_hash(&atomic_load(&db->store->views.view)->index, key, strlen(key)),
 		key, strlen(key), &ref, NULL);
 
-	index_leave(&db->index, token);
+	index_leave(&atomic_load(&db->store->views.view)->index, token);
 	ck_assert(st == KVLOG_OK || st == KVLOG_NOTFOUND);
 	return st == KVLOG_OK ? ref.rec.seq : 0;
 }
@@ -438,7 +438,7 @@ START_TEST(a_batch_becomes_visible_at_once)
 	/* The last of the same key wins. */
 	ck_assert_uint_eq(seq_of("a"), 2);
 	ck_assert_uint_eq(seq_of("b"), 2);
-	ck_assert_uint_eq(atomic_load(&db->index.applying) % 2, 0);
+	ck_assert_uint_eq(atomic_load(&atomic_load(&db->store->views.view)->index.applying) % 2, 0);
 	close_store();
 }
 END_TEST
@@ -660,7 +660,7 @@ START_TEST(a_sealed_segment_cannot_be_stored_into)
 	/* The simulated machine aborts, as a processor would. */
 	if (freopen("/dev/null", "w", stderr) == NULL)
 		return;
-	(void)os->store(&db->set->segments[0]->map, SEGMENT_DATA_OFF, "x", 1);
+	(void)os->store(&atomic_load(&db->store->views.view)->set->segments[0]->map, SEGMENT_DATA_OFF, "x", 1);
 }
 END_TEST
 
@@ -755,7 +755,7 @@ START_TEST(a_rollover_that_fails_leaves_all_as_it_was)
 		ck_assert_uint_eq(segment_number(lg->active), 1);
 		ck_assert_uint_eq(segment_end(lg->active), end);
 		ck_assert_uint_eq(lg->next_seq, next);
-		ck_assert_uint_eq(db->set->count, 1);
+		ck_assert_uint_eq(atomic_load(&db->store->views.view)->set->count, 1);
 		ck_assert(!makelog_exists("spare"));
 		ck_assert(lg->active->map.writable);
 	}
@@ -815,7 +815,7 @@ START_TEST(a_sync_covers_names_then_segments_oldest_first)
 	ck_assert_uint_eq(calls_count(&calls, "sync_dir"), 1);
 	calls_fini(&calls);
 	ck_assert_uint_eq(durable(), receipt.seq);
-	ck_assert(db->set->segments[0]->synced);
+	ck_assert(atomic_load(&db->store->views.view)->set->segments[0]->synced);
 	close_store();
 }
 END_TEST
@@ -892,11 +892,11 @@ START_TEST(sealed_segments_are_synced_one_at_a_time)
 		ck_assert_uint_eq(calls_count(&calls, "sync_dir"), i == 0);
 		calls_fini(&calls);
 		ck_assert_uint_gt(durable(), before);
-		ck_assert_uint_eq(durable(), db->set->segments[i]->last_seq);
+		ck_assert_uint_eq(durable(), atomic_load(&db->store->views.view)->set->segments[i]->last_seq);
 		ck_assert(control_read(lg->control, &state));
 		ck_assert_uint_eq(
 		    state.synced, control_pos((uint32_t)i + 1,
-				      segment_end(db->set->segments[i])));
+				      segment_end(atomic_load(&db->store->views.view)->set->segments[i])));
 		ck_assert_uint_eq(state.syncing, 0);
 		before = durable();
 	}
@@ -1129,7 +1129,7 @@ START_TEST(a_hint_waits_for_durable_evidence)
 	ck_assert(log_write_hint(lg, false)); /* the file */
 	ck_assert(makelog_exists("00000001.hint"));
 	ck_assert_uint_eq(
-	    db->set->segments[0]->hinted_to, segment_end(db->set->segments[0]));
+	    atomic_load(&db->store->views.view)->set->segments[0]->hinted_to, segment_end(atomic_load(&db->store->views.view)->set->segments[0]));
 	ck_assert(!log_write_hint(lg, false));
 	ck_assert(!makelog_exists("00000002.hint")); /* it is active */
 	close_store();
@@ -1139,7 +1139,7 @@ END_TEST
 static const struct hint *
 last_hint(void)
 {
-	struct hint_list *list = hint_list_get(&db->hints);
+	struct hint_list *list = hint_list_get(&atomic_load(&db->store->views.view)->hints);
 	const struct hint *hint = list->hints[list->count - 1];
 
 	hint_list_put(list);
@@ -1226,7 +1226,7 @@ START_TEST(a_sealed_segment_is_no_evidence_of_itself)
 	(void)fill_to(2);
 	MAKELOG_OK(log_sync_sealed(lg, &more, &err));
 	ck_assert(more);
-	ck_assert_uint_eq(durable(), db->set->segments[0]->last_seq);
+	ck_assert_uint_eq(durable(), atomic_load(&db->store->views.view)->set->segments[0]->last_seq);
 	ck_assert(!log_write_hint(lg, false));
 	close_store();
 }
@@ -1364,7 +1364,7 @@ expect_no_lock_held(const char *after)
 	ck_assert_msg(is_free(&lg->sync_lock), "%s", after);
 	ck_assert_msg(is_free(&lg->turn), "%s", after);
 	ck_assert_msg(is_free(&lg->wait_lock), "%s", after);
-	ck_assert_msg(is_free(&db->hints.lock), "%s", after);
+	ck_assert_msg(is_free(&atomic_load(&db->store->views.view)->hints.lock), "%s", after);
 }
 
 START_TEST(a_refusal_keeps_no_lock)
@@ -1401,7 +1401,7 @@ END_TEST
 START_TEST(a_full_disk_keeps_no_lock)
 {
 	open_store();
-	ck_assert_int_eq(os->unlink(db->dir.fd, DIR_RESERVE_NAME), 0);
+	ck_assert_int_eq(os->unlink(db->store->dir.fd, DIR_RESERVE_NAME), 0);
 	simos_set_capacity(simos_used());
 	MAKELOG_OK(put("a", (size_t)log_room(lg->active) - 29));
 	ck_assert_int_eq(put("b", 1), KVLOG_NOSPACE);

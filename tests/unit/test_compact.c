@@ -69,12 +69,12 @@ static bool
 compact_run(uint32_t first, uint32_t last)
 {
 	struct kvlog *db = open_store(0, KVLOG_INDEX_HINTS);
-	struct compaction c = {.dir = &db->dir,
-	    .set = db->set,
-	    .hints = &db->hints,
-	    .log = &db->log,
+	struct compaction c = {.dir = &db->store->dir,
+	    .set = atomic_load(&db->store->views.view)->set,
+	    .hints = &atomic_load(&db->store->views.view)->hints,
+	    .log = &db->store->log,
 	    .round = db->recovery.max_round,
-	    .max_size = db->options.segment_size,
+	    .max_size = db->store->options.segment_size,
 	    .only = {.first = first, .last = last}};
 
 	if (compact_store(&c, &err) != KVLOG_OK)
@@ -164,9 +164,9 @@ exchange(struct kvlog *db, struct model *model)
 static void
 seal(struct kvlog *db)
 {
-	pthread_mutex_lock(&db->log.turn);
-	MAKELOG_OK(log_roll_over(&db->log, 0, false, NULL));
-	pthread_mutex_unlock(&db->log.turn);
+	pthread_mutex_lock(&db->store->log.turn);
+	MAKELOG_OK(log_roll_over(&db->store->log, 0, false, NULL));
+	pthread_mutex_unlock(&db->store->log.turn);
 }
 
 #define PIECES 5 /* kinds of them */
@@ -337,10 +337,10 @@ static void
 tombstones_after(uint32_t first, uint32_t last, uint64_t dropped)
 {
 	struct kvlog *db = open_store(0, KVLOG_INDEX_HINTS);
-	struct compaction c = {.dir = &db->dir,
-	    .set = db->set,
-	    .hints = &db->hints,
-	    .log = &db->log,
+	struct compaction c = {.dir = &db->store->dir,
+	    .set = atomic_load(&db->store->views.view)->set,
+	    .hints = &atomic_load(&db->store->views.view)->hints,
+	    .log = &db->store->log,
 	    .round = db->recovery.max_round,
 	    .max_size = SIZE,
 	    .only = {.first = first, .last = last}};
@@ -503,7 +503,7 @@ START_TEST(a_dry_run_tells_what_will_be)
 	must_compact(flags);
 	ck_assert_mem_eq(&forecast, &report, sizeof report);
 	db = open_store(KVLOG_OPEN_READONLY, KVLOG_INDEX_HINTS);
-	ck_assert_uint_eq(db->set->count, report.segments_after);
+	ck_assert_uint_eq(atomic_load(&db->store->views.view)->set->count, report.segments_after);
 	close_store(db);
 	expect(&model, "compacted");
 	model_fini(&model);
@@ -810,23 +810,23 @@ START_TEST(want_of_space_keeps_no_lock)
 {
 	struct model model = {0};
 	struct kvlog *db = open_store(KVLOG_OPEN_CREATE, KVLOG_INDEX_HINTS);
-	struct compaction c = {.dir = &db->dir,
-	    .set = db->set,
-	    .hints = &db->hints,
-	    .log = &db->log,
-	    .max_size = db->options.segment_size,
+	struct compaction c = {.dir = &db->store->dir,
+	    .set = atomic_load(&db->store->views.view)->set,
+	    .hints = &atomic_load(&db->store->views.view)->hints,
+	    .log = &db->store->log,
+	    .max_size = db->store->options.segment_size,
 	    .all = true};
 
 	put(db, &model, "a", 10);
-	(void)os->unlink(db->dir.fd, DIR_COMPACT_RESERVE_NAME);
-	(void)os->unlink(db->dir.fd, DIR_OPEN_RESERVE_NAME);
-	(void)os->unlink(db->dir.fd, DIR_RESERVE_NAME);
+	(void)os->unlink(db->store->dir.fd, DIR_COMPACT_RESERVE_NAME);
+	(void)os->unlink(db->store->dir.fd, DIR_OPEN_RESERVE_NAME);
+	(void)os->unlink(db->store->dir.fd, DIR_RESERVE_NAME);
 	simos_set_capacity(simos_used());
 	ck_assert_int_eq(compact_store(&c, &err), KVLOG_NOSPACE);
-	ck_assert_int_eq(pthread_mutex_trylock(&db->log.turn), 0);
-	pthread_mutex_unlock(&db->log.turn);
-	ck_assert_int_eq(pthread_mutex_trylock(&db->log.sync_lock), 0);
-	pthread_mutex_unlock(&db->log.sync_lock);
+	ck_assert_int_eq(pthread_mutex_trylock(&db->store->log.turn), 0);
+	pthread_mutex_unlock(&db->store->log.turn);
+	ck_assert_int_eq(pthread_mutex_trylock(&db->store->log.sync_lock), 0);
+	pthread_mutex_unlock(&db->store->log.sync_lock);
 	close_store(db);
 	expect(&model, "not compacted");
 	model_fini(&model);
@@ -1070,8 +1070,8 @@ START_TEST(what_has_expired_goes)
 	simos_set_clock_ms(1000);
 	must_compact_run(2, 2); /* what was judged is handed on */
 	db = open_store(KVLOG_OPEN_READONLY, KVLOG_INDEX_HINTS);
-	ck_assert_uint_ge(db->set->now_ms, 7000);
-	ck_assert_uint_lt(db->set->now_ms, 7001);
+	ck_assert_uint_ge(atomic_load(&db->store->views.view)->set->now_ms, 7000);
+	ck_assert_uint_lt(atomic_load(&db->store->views.view)->set->now_ms, 7001);
 	MAKELOG_OK(kvlog_get(db, "later", 5, buf, sizeof buf, &len));
 	ck_assert_int_eq(kvlog_exists(db, "old", 3), KVLOG_NOTFOUND);
 	ck_assert_int_eq(kvlog_exists(db, "active", 6), KVLOG_NOTFOUND);
@@ -1094,7 +1094,7 @@ START_TEST(a_wrong_clock_is_not_kept)
 	simos_set_clock_ms(UINT64_C(1) << 50);
 	must_compact(KVLOG_COMPACT_ALL);
 	db = open_store(KVLOG_OPEN_READONLY, KVLOG_INDEX_HINTS);
-	ck_assert_uint_eq(db->set->now_ms, 0);
+	ck_assert_uint_eq(atomic_load(&db->store->views.view)->set->now_ms, 0);
 	close_store(db);
 	model_fini(&model);
 }

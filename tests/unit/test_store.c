@@ -229,12 +229,12 @@ START_TEST(a_thread_that_can_be_had_later_takes_over)
 	struct kvlog *db = open_store(KVLOG_DURABILITY_INTERVAL, 0);
 	uint64_t seq;
 
-	db->options.interval_ms = 2;
+	db->store->options.interval_ms = 2;
 	ck_assert_uint_eq(put(db, 1), kvlog_durable_seq(db));
-	ck_assert(!db->thread_runs);
+	ck_assert(!db->store->thread_runs);
 	table.thread_start = os_real.thread_start;
 	seq = put(db, 2);
-	ck_assert(db->thread_runs);
+	ck_assert(db->store->thread_runs);
 	ck_assert_int_eq(kvlog_wait_durable(db, seq, 20000), KVLOG_OK);
 	ck_assert_int_eq(kvlog_close(db, NULL), KVLOG_OK);
 }

@@ -154,6 +154,40 @@ control_create(struct dir *dir, struct kvlog_error *err)
 	return KVLOG_OK;
 }
 
+static int
+open_lock_file(const struct control *control, int *ret_fd)
+{
+	return os->open(control->dir->fd, DIR_LOCK_NAME,
+	    control->writable ? OS_OPEN_WRITE : OS_OPEN_READ, 0, ret_fd);
+}
+
+/*
+ * A mapping keeps its open file alive, also the copy that a forked child gets,
+ * and where locks belong to the open file they would outlive their owner.  So
+ * a writer maps the page by another descriptor.
+ */
+static int
+map_page(struct control *control, bool by_pwrite)
+{
+	struct os_stat st;
+	int fd, rc;
+
+	if (!control->writable || !OS_LOCKS_OF_OPEN_FILE)
+		return os->map(control->fd, FILE_SIZE, control->writable,
+		    by_pwrite, &control->map);
+	rc = open_lock_file(control, &fd);
+	if (rc != 0)
+		return rc;
+	rc = os->stat(fd, &st);
+	if (rc == 0 && (st.dev != control->dev || st.ino != control->ino))
+		rc = ESTALE;
+	if (rc == 0)
+		rc = os->map(fd, FILE_SIZE, true, by_pwrite, &control->map);
+	control->map.fd = control->fd;
+	os->close(fd);
+	return rc;
+}
+
 /* A lock file that is there but shorter than it should be: a copy, or a
  * creation that was cut off.  A writer makes it whole. */
 static int
@@ -185,18 +219,10 @@ map_lock_file(struct control *control)
 	rc = os->fs_type(control->fd, &fs);
 	if (rc != 0)
 		return rc;
-	rc = os->map(control->fd, FILE_SIZE, control->writable, fs == OS_FS_COW,
-	    &control->map);
+	rc = map_page(control, fs == OS_FS_COW);
 	if (rc == 0 && !control->writable)
 		os->advise(&control->map, 0, FILE_SIZE, OS_ADVICE_DENSE);
 	return rc;
-}
-
-static int
-open_lock_file(struct control *control, struct dir *dir)
-{
-	return os->open(dir->fd, DIR_LOCK_NAME,
-	    control->writable ? OS_OPEN_WRITE : OS_OPEN_READ, 0, &control->fd);
 }
 
 static enum kvlog_status
@@ -237,7 +263,7 @@ control_open(struct control *ret_control, struct dir *dir, bool writable,
 	    KVLOG_ROBUST_MUTEX ? CONTROL_BY_MUTEX : CONTROL_BY_BYTE;
 	os->boot_id(control->boot_id);
 
-	rc = open_lock_file(control, dir);
+	rc = open_lock_file(control, &control->fd);
 	if (rc == ENOENT && writable) {
 		/* A copy without it: the segments are all that counts, so a
 		 * new one serves, or the one that another writer made. */
@@ -245,7 +271,7 @@ control_open(struct control *ret_control, struct dir *dir, bool writable,
 
 		if (st != KVLOG_OK && st != KVLOG_CONFLICT)
 			return st;
-		rc = open_lock_file(control, dir);
+		rc = open_lock_file(control, &control->fd);
 	}
 	if (rc != 0) {
 		control->fd = -1;
@@ -300,6 +326,8 @@ show_life(struct control *control, uint64_t nonce)
 		    control->fd, nonce_byte(nonce), OS_LOCK_SHARED);
 }
 
+static void leave_all_gates(struct control *control);
+
 /* End all that a writer holds.  Closing may have to wait for other handles;
  * this not. */
 static void
@@ -320,13 +348,16 @@ release_writer(struct control *control)
 void
 control_close(struct control *control)
 {
-	os->unmap(&control->map);
 	if (control->forks != registry_forks()) {
-		/* The parent's; descriptors were closed by the registry. */
+		/* The parent's; the registry has closed its descriptors. */
+		os->unmap(&control->map);
 		control->registered = NULL;
 		control->fd = -1;
 		return;
 	}
+	if (control->writer)
+		leave_all_gates(control); /* needs the mapping */
+	os->unmap(&control->map);
 	if (control->writer)
 		release_writer(control);
 	if (control->registered != NULL)
@@ -785,6 +816,14 @@ leave_gate(struct control *control, enum gate gate)
 		os->mutex_unlock(&control->map, gates[gate].mutex_off);
 	else
 		unlock_byte(control, gates[gate].byte);
+}
+
+/* Of a handle that is closed within its turn; the word of the turn stays. */
+static void
+leave_all_gates(struct control *control)
+{
+	leave_gate(control, GATE_TURN);
+	leave_gate(control, GATE_SYNC);
 }
 
 /* Before a turn: if somebody waits, and this handle has had enough turns since

@@ -66,7 +66,6 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 
 #define FILE_SIZE 8192u
@@ -154,6 +153,40 @@ control_create(struct dir *dir, struct kvlog_error *err)
 	return KVLOG_OK;
 }
 
+static int
+open_lock_file(const struct control *control, int *ret_fd)
+{
+	return os->open(control->dir->fd, DIR_LOCK_NAME,
+	    control->writable ? OS_OPEN_WRITE : OS_OPEN_READ, 0, ret_fd);
+}
+
+/*
+ * A mapping keeps its open file alive, also the copy that a forked child gets,
+ * and where locks belong to the open file they would outlive their owner.  So
+ * a writer maps the page by another descriptor.
+ */
+static int
+map_page(struct control *control, bool by_pwrite)
+{
+	struct os_stat st;
+	int fd, rc;
+
+	if (!control->writable || !OS_LOCKS_OF_OPEN_FILE)
+		return os->map(control->fd, FILE_SIZE, control->writable,
+		    by_pwrite, &control->map);
+	rc = open_lock_file(control, &fd);
+	if (rc != 0)
+		return rc;
+	rc = os->stat(fd, &st);
+	if (rc == 0 && (st.dev != control->dev || st.ino != control->ino))
+		rc = ESTALE;
+	if (rc == 0)
+		rc = os->map(fd, FILE_SIZE, true, by_pwrite, &control->map);
+	control->map.fd = control->fd;
+	os->close(fd);
+	return rc;
+}
+
 /* A lock file that is there but shorter than it should be: a copy, or a
  * creation that was cut off.  A writer makes it whole. */
 static int
@@ -185,18 +218,10 @@ map_lock_file(struct control *control)
 	rc = os->fs_type(control->fd, &fs);
 	if (rc != 0)
 		return rc;
-	rc = os->map(control->fd, FILE_SIZE, control->writable, fs == OS_FS_COW,
-	    &control->map);
+	rc = map_page(control, fs == OS_FS_COW);
 	if (rc == 0 && !control->writable)
 		os->advise(&control->map, 0, FILE_SIZE, OS_ADVICE_DENSE);
 	return rc;
-}
-
-static int
-open_lock_file(struct control *control, struct dir *dir)
-{
-	return os->open(dir->fd, DIR_LOCK_NAME,
-	    control->writable ? OS_OPEN_WRITE : OS_OPEN_READ, 0, &control->fd);
 }
 
 static enum kvlog_status
@@ -237,7 +262,7 @@ control_open(struct control *ret_control, struct dir *dir, bool writable,
 	    KVLOG_ROBUST_MUTEX ? CONTROL_BY_MUTEX : CONTROL_BY_BYTE;
 	os->boot_id(control->boot_id);
 
-	rc = open_lock_file(control, dir);
+	rc = open_lock_file(control, &control->fd);
 	if (rc == ENOENT && writable) {
 		/* A copy without it: the segments are all that counts, so a
 		 * new one serves, or the one that another writer made. */
@@ -245,7 +270,7 @@ control_open(struct control *ret_control, struct dir *dir, bool writable,
 
 		if (st != KVLOG_OK && st != KVLOG_CONFLICT)
 			return st;
-		rc = open_lock_file(control, dir);
+		rc = open_lock_file(control, &control->fd);
 	}
 	if (rc != 0) {
 		control->fd = -1;
@@ -300,6 +325,8 @@ show_life(struct control *control, uint64_t nonce)
 		    control->fd, nonce_byte(nonce), OS_LOCK_SHARED);
 }
 
+static void leave_all_gates(struct control *control);
+
 /* End all that a writer holds.  Closing may have to wait for other handles;
  * this not. */
 static void
@@ -320,13 +347,16 @@ release_writer(struct control *control)
 void
 control_close(struct control *control)
 {
-	os->unmap(&control->map);
 	if (control->forks != registry_forks()) {
-		/* The parent's; descriptors were closed by the registry. */
+		/* The parent's; the registry has closed its descriptors. */
+		os->unmap(&control->map);
 		control->registered = NULL;
 		control->fd = -1;
 		return;
 	}
+	if (control->writer)
+		leave_all_gates(control); /* needs the mapping */
+	os->unmap(&control->map);
 	if (control->writer)
 		release_writer(control);
 	if (control->registered != NULL)
@@ -422,17 +452,13 @@ wait_for(int (*try_it)(struct control *), struct control *control,
 	}
 }
 
-/* " by process N", or what is known of the one that had the last turn.  It may
- * have ended since and this process be next. */
-static const char *
-last_holder(const struct control *control, char ret_text[40])
+/* Who had the last turn, or 0 if that is not known to be another process. */
+static uint64_t
+last_pid(const struct control *control)
 {
 	uint64_t pid = control_load(control, CONTROL_PID);
 
-	if (pid == 0 || pid == os->pid())
-		return "another process";
-	(void)snprintf(ret_text, 40, "process %" PRIu64, pid);
-	return ret_text;
+	return pid != control->pid ? pid : 0;
 }
 
 /* Whether this handle would have got in if it let others write too. */
@@ -450,8 +476,7 @@ static enum kvlog_status
 lock_failed(struct control *control, const struct dir *dir, int rc,
     uint32_t timeout_ms, struct kvlog_error *err)
 {
-	char text[40];
-	const char *who = last_holder(control, text);
+	uint64_t pid = last_pid(control);
 
 	if (rc != EAGAIN)
 		return err_sys(err, rc, "lock %s/%s", dir->path, DIR_LOCK_NAME);
@@ -460,10 +485,18 @@ lock_failed(struct control *control, const struct dir *dir, int rc,
 		    "%s is open for writing in this process already; share "
 		    "its handle",
 		    dir->path);
+	if (pid == 0)
+		return err_set(err, KVLOG_BUSY, 0,
+		    "%s is open for writing in another process (waited "
+		    "%" PRIu32 " ms)",
+		    dir->path, timeout_ms);
 	return err_set(err, KVLOG_BUSY, 0,
-	    "%s is open for writing %s %s%s (waited %" PRIu32 " ms)", dir->path,
-	    who == text ? "by" : "in", who,
-	    others_share(control) ? " and perhaps others" : "", timeout_ms);
+	    others_share(control) ? "%s is open for writing by process %" PRIu64
+				    " and perhaps others (waited %" PRIu32
+				    " ms)"
+				  : "%s is open for writing by process %" PRIu64
+				    " (waited %" PRIu32 " ms)",
+	    dir->path, pid, timeout_ms);
 }
 
 static bool
@@ -587,8 +620,6 @@ begin_alone(
 static enum kvlog_status
 join(struct control *control, const struct dir *dir, struct kvlog_error *err)
 {
-	char text[40];
-
 	if (control_load(control, CONTROL_TAG) != tag_of(control))
 		return err_set(err, KVLOG_UNSUPPORTED, 0,
 		    "%s is open for writing in a process with another version "
@@ -596,9 +627,9 @@ join(struct control *control, const struct dir *dir, struct kvlog_error *err)
 		    dir->path);
 	if (!page_fits(control))
 		return err_set(err, KVLOG_BUSY, 0,
-		    "%s is open for writing in %s, but its %s was damaged "
-		    "since; close it there first",
-		    dir->path, last_holder(control, text), DIR_LOCK_NAME);
+		    "%s is open for writing in another process, but its %s "
+		    "was damaged since; close it there first",
+		    dir->path, DIR_LOCK_NAME);
 	control->trusted = true;
 	if (!has_boot_id(control))
 		show_life(control, control_load(control, CONTROL_NONCE));
@@ -706,11 +737,9 @@ try_sync_byte(struct control *control)
 static const struct {
 	uint64_t mutex_off, byte;
 	int (*try_byte)(struct control *control);
-	const char *text;
 } gates[] = {
-    [GATE_TURN] = {TURN_MUTEX_OFF, CONTROL_TURN, try_turn_byte,
-	"has the turn to write to"},
-    [GATE_SYNC] = {SYNC_MUTEX_OFF, CONTROL_SYNC, try_sync_byte, "syncs"},
+    [GATE_TURN] = {TURN_MUTEX_OFF, CONTROL_TURN, try_turn_byte},
+    [GATE_SYNC] = {SYNC_MUTEX_OFF, CONTROL_SYNC, try_sync_byte},
 };
 
 static int
@@ -747,13 +776,34 @@ wait_at_gate(struct control *control, enum gate gate, uint64_t deadline)
 	return rc;
 }
 
+static enum kvlog_status
+gate_failed(
+    const struct control *control, enum gate gate, struct kvlog_error *err)
+{
+	const char *path = control->dir->path;
+	uint64_t pid = last_pid(control);
+
+	if (gate == GATE_SYNC)
+		return err_set(err, KVLOG_BUSY, 0,
+		    "another process syncs %s and did not end it in time",
+		    path);
+	if (pid == 0)
+		return err_set(err, KVLOG_BUSY, 0,
+		    "another process has the turn to write to %s and did not "
+		    "end it in time",
+		    path);
+	return err_set(err, KVLOG_BUSY, 0,
+	    "process %" PRIu64
+	    " has the turn to write to %s and did not end it in time",
+	    pid, path);
+}
+
 /* *ret_dead: the last one to come in did not come out.  A handle that writes
  * alone finds every gate open. */
 static enum kvlog_status
 pass_gate(struct control *control, enum gate gate, uint64_t deadline,
     bool *ret_dead, struct kvlog_error *err)
 {
-	char text[40];
 	int rc;
 
 	assert(control->byte != 0 && !control->passed[gate]);
@@ -762,11 +812,7 @@ pass_gate(struct control *control, enum gate gate, uint64_t deadline,
 		return KVLOG_OK;
 	rc = wait_at_gate(control, gate, deadline);
 	if (rc == EAGAIN)
-		return err_set(err, KVLOG_BUSY, 0,
-		    "%s %s %s and was not done in time",
-		    gate == GATE_TURN ? last_holder(control, text)
-				      : "another process",
-		    gates[gate].text, control->dir->path);
+		return gate_failed(control, gate, err);
 	if (rc != 0 && rc != EOWNERDEAD)
 		return err_sys(
 		    err, rc, "lock the control page of %s", control->dir->path);
@@ -785,6 +831,14 @@ leave_gate(struct control *control, enum gate gate)
 		os->mutex_unlock(&control->map, gates[gate].mutex_off);
 	else
 		unlock_byte(control, gates[gate].byte);
+}
+
+/* Of a handle that is closed within its turn; the word of the turn stays. */
+static void
+leave_all_gates(struct control *control)
+{
+	leave_gate(control, GATE_TURN);
+	leave_gate(control, GATE_SYNC);
 }
 
 /* Before a turn: if somebody waits, and this handle has had enough turns since
@@ -838,17 +892,18 @@ has_gone(struct control *control, uint64_t byte, uint64_t deadline)
 	return true;
 }
 
+/* The word of the turn comes last: whoever it names, the others are of him. */
 static int
 note_turn(struct control *control)
 {
-	int rc = store_word(control, CONTROL_TURN_OF, control->byte);
+	int rc = 0;
 
-	if (rc == 0 &&
-	    control_load(control, CONTROL_LAST_TURN_OF) != control->byte)
+	if (control_load(control, CONTROL_LAST_TURN_OF) != control->byte)
 		rc = store_word(control, CONTROL_LAST_TURN_OF, control->byte);
 	if (rc == 0 && control_load(control, CONTROL_PID) != control->pid)
 		rc = store_word(control, CONTROL_PID, control->pid);
-	return rc;
+	return rc == 0 ? store_word(control, CONTROL_TURN_OF, control->byte)
+		       : rc;
 }
 
 /* With the gate passed: judge what the one before has left, and say who it is
@@ -858,15 +913,14 @@ begin_turn(struct control *control, uint64_t deadline, bool *ret_died,
     struct kvlog_error *err)
 {
 	uint64_t former = control_load(control, CONTROL_TURN_OF);
-	char text[40];
 	int rc;
 
 	if (former != 0 && former != control->byte &&
 	    !has_gone(control, former, deadline))
 		return err_set(err, KVLOG_BUSY, 0,
-		    "a thread of %s ended within its turn to write to %s; end "
-		    "that process",
-		    last_holder(control, text), control->dir->path);
+		    "a thread of process %" PRIu64
+		    " ended within its turn to write to %s; end that process",
+		    control_load(control, CONTROL_PID), control->dir->path);
 	rc = note_turn(control);
 	if (rc != 0)
 		return err_sys(err, rc, "write the control page of %s",

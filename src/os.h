@@ -66,6 +66,9 @@ enum os_fs {
 	OS_FS_NETWORK, /* locks and mappings are not to be trusted */
 };
 
+/* Whether locks belong to the open file, or else to the process. */
+#define OS_LOCKS_OF_OPEN_FILE KVLOG_LINUX
+
 /* Called with each name in a directory but "." and ".."; a result other than
  * 0 ends the listing and is returned by it. */
 typedef int os_list_fn(void *arg, const char *name);

@@ -12,8 +12,9 @@
  *
  * A forked child begins with an empty registry, its copies of the descriptors
  * closed: locks of Linux live as long as any copy, and the parent's must end
- * with the parent.  What the parent had open is of no use to the child, which
- * sees by registry_forks() that it is one.
+ * with the parent (control.c sees to the mapping, which is a copy too).  What
+ * the parent had open is of no use to the child, which sees by registry_forks()
+ * that it is one.
  */
 #ifndef REGISTRY_H
 #define REGISTRY_H

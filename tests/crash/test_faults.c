@@ -531,6 +531,7 @@ static const struct {
     {SIMOS_TICKS, "cannot fail"},
     {SIMOS_BOOT_ID, "cannot fail: zeros stand for none"},
     {SIMOS_PID, "cannot fail"},
+    {SIMOS_MUTEX, "is not used: the store opens unshared"},
 };
 
 static const char *

@@ -649,6 +649,76 @@ START_TEST(locks_belong_to_the_open_file_or_the_process)
 }
 END_TEST
 
+/* Mutexes */
+
+static struct os_map
+map_two_pages(int fd)
+{
+	struct os_map map;
+
+	ck_assert_int_eq(os->allocate(fd, 8192), 0);
+	ck_assert_int_eq(os->map(fd, 8192, true, false, &map), 0);
+	return map;
+}
+
+/* In another process, with a mapping of its own: lock both; then unlock the
+ * first and end.  Returns what the first lock came to. */
+static int
+lock_both_and_end(uint64_t until)
+{
+	pid_t pid = fork();
+	int status;
+
+	ck_assert_int_ne(pid, -1);
+	if (pid == 0) {
+		struct os_map map;
+		int fd, rc;
+
+		if (os->open(dir, "a", OS_OPEN_WRITE, 0, &fd) != 0)
+			_exit(255);
+		map = map_two_pages(fd);
+		rc = os->mutex_lock(&map, 1024, until);
+		if (rc == 0 || rc == EOWNERDEAD)
+			os->mutex_unlock(&map, 1024);
+		(void)os->mutex_lock(&map, 4096, 0);
+		_exit(rc);
+	}
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert(WIFEXITED(status));
+	return WEXITSTATUS(status);
+}
+
+START_TEST(mutexes_are_shared_and_outlive_their_owners)
+{
+	struct os_map map = map_two_pages(create("a"));
+	uint64_t begin;
+
+	ck_assert_int_eq(
+	    os->mutex_init(&map, 1024), KVLOG_ROBUST_MUTEX ? 0 : EOPNOTSUPP);
+	if (!KVLOG_ROBUST_MUTEX)
+		return;
+	ck_assert_int_eq(os->mutex_init(&map, 4096), 0);
+	ck_assert_int_eq(os->mutex_lock(&map, 1024, 0), 0);
+	ck_assert_int_eq(lock_both_and_end(0), EAGAIN);
+	begin = os->ticks_ns();
+	ck_assert_int_eq(lock_both_and_end(begin + 50000000), EAGAIN);
+	ck_assert_uint_ge(os->ticks_ns() - begin, 50000000);
+	os->mutex_unlock(&map, 1024);
+	ck_assert_int_eq(lock_both_and_end(0), 0);
+	ck_assert_int_eq(os->mutex_lock(&map, 1024, 0), 0);
+	os->mutex_unlock(&map, 1024);
+
+	/* It is told once, and then it is a mutex like others. */
+	ck_assert_int_eq(os->mutex_lock(&map, 4096, 0), EOWNERDEAD);
+	os->mutex_unlock(&map, 4096);
+	ck_assert_int_eq(os->mutex_lock(&map, 4096, 0), 0);
+	ck_assert_int_eq(os->mutex_init(&map, 4096), 0);
+	ck_assert_int_eq(os->mutex_lock(&map, 4096, 0), 0);
+	os->mutex_unlock(&map, 4096);
+	os->unmap(&map);
+}
+END_TEST
+
 START_TEST(random_is_never_twice_the_same)
 {
 	uint8_t a[600] = {0}, b[600] = {0}, zero[16] = {0};
@@ -801,6 +871,7 @@ os_suite(void)
 	tcase_add_test(tc, read_only_mappings_fault_when_stored_into);
 	tcase_add_test(tc, locks_exclude_other_processes_by_the_byte);
 	tcase_add_test(tc, locks_belong_to_the_open_file_or_the_process);
+	tcase_add_test(tc, mutexes_are_shared_and_outlive_their_owners);
 	tcase_add_test(tc, random_is_never_twice_the_same);
 	tcase_add_test(tc, numbers_are_drawn_alike_on_all_machines);
 	tcase_add_test(tc, boot_id_stays);

@@ -303,6 +303,61 @@ START_TEST(locks_exclude_other_descriptors_by_the_byte)
 }
 END_TEST
 
+static struct os_map mutex_map;
+
+static void
+lock_a_mutex(void *arg)
+{
+	int fd = -1;
+
+	(void)arg;
+	ck_assert_int_eq(os->open(dir, "lock", OS_OPEN_WRITE, 0, &fd), 0);
+	mutex_map = map(fd, 4096);
+	ck_assert_int_eq(os->mutex_lock(&mutex_map, 64, 0), 0);
+	os->mutex_unlock(&mutex_map, 64);
+	ck_assert_int_eq(os->mutex_lock(&mutex_map, 64, 0), 0);
+	(void)os->pid();
+	ck_assert_int_eq(os->close(fd), 0); /* stopped here */
+}
+
+START_TEST(mutexes_outlive_their_owners)
+{
+	struct os_map m = map(create_durable("lock", 4096), 4096);
+	uint64_t now;
+
+	ck_assert_int_eq(os->mutex_init(&m, 64), 0);
+	ck_assert_int_eq(os->mutex_init(&m, 256), 0);
+	ck_assert_int_eq(os->mutex_lock(&m, 256, 0), 0);
+	simos_stop_at(6, 0);
+	ck_assert(simos_run(lock_a_mutex, NULL));
+	ck_assert_int_eq(os->mutex_lock(&m, 64, 0), EOWNERDEAD);
+
+	/* This process has both now. */
+	ck_assert_int_eq(os->mutex_lock(&m, 256, 0), EAGAIN);
+	now = os->ticks_ns();
+	ck_assert_int_eq(os->mutex_lock(&m, 64, now + 1000000000), EAGAIN);
+	ck_assert_uint_ge(os->ticks_ns(), now + 1000000000);
+	os->mutex_unlock(&m, 64);
+	ck_assert_int_eq(os->mutex_lock(&m, 64, 0), 0);
+	os->mutex_unlock(&m, 64);
+	simos_fail(SIMOS_MUTEX, 1, EINVAL, true);
+	ck_assert_int_eq(os->mutex_lock(&m, 64, 0), EINVAL);
+	ck_assert_int_eq(os->mutex_init(&m, 64), EINVAL);
+	simos_fail_clear();
+
+	/* All end; a new one is as good as a first. */
+	simos_kill();
+	ck_assert_int_eq(os->open_dir("store", &dir), 0);
+	simos_stop_at(0, 0);
+	int fd = -1;
+	ck_assert_int_eq(os->open(dir, "lock", OS_OPEN_WRITE, 0, &fd), 0);
+	m = map(fd, 4096);
+	ck_assert_int_eq(os->mutex_lock(&m, 256, 0), EOWNERDEAD);
+	ck_assert_int_eq(os->mutex_init(&m, 256), 0);
+	ck_assert_int_eq(os->mutex_lock(&m, 256, 0), 0);
+}
+END_TEST
+
 /* Stops and kills. */
 
 static int victim_fd;
@@ -1684,10 +1739,40 @@ bug_around_store_then_unmap(void)
 	os->unmap(&bug_map);
 }
 
+static void
+bug_lock_no_mutex(void)
+{
+	struct os_map m = map(create_durable("m", 4096), 4096);
+
+	(void)os->mutex_lock(&m, 64, 0);
+}
+
+static void
+bug_unlock_unlocked(void)
+{
+	struct os_map m = map(create_durable("m", 4096), 4096);
+
+	(void)os->mutex_init(&m, 64);
+	os->mutex_unlock(&m, 64);
+}
+
+static void
+bug_mutex_read_only(void)
+{
+	int fd = create_durable("m", 4096);
+	struct os_map m;
+
+	ck_assert_int_eq(os->map(fd, 4096, false, false, &m), 0);
+	(void)os->mutex_init(&m, 64);
+}
+
 static const struct {
 	void (*fn)(void);
 	const char *text; /* part of the message */
 } bugs[] = {
+    {bug_lock_no_mutex, "no mutex was made at 64"},
+    {bug_unlock_unlocked, "the mutex at 64 is not this process's"},
+    {bug_mutex_read_only, "no place for a mutex"},
     {bug_store_read_only, "read-only"},
     {bug_store_protected, "read-only"},
     {bug_store_claims_rights, "no such mapping"},
@@ -1758,6 +1843,7 @@ simos_suite(void)
 	tcase_add_test(tc, files_behave_as_the_systems_do);
 	tcase_add_test(tc, mappings_of_a_file_are_one_buffer);
 	tcase_add_test(tc, locks_exclude_other_descriptors_by_the_byte);
+	tcase_add_test(tc, mutexes_outlive_their_owners);
 	tcase_add_test(tc, stop_at_hits_each_step);
 	tcase_add_loop_test(tc, a_store_can_be_stopped_at_any_byte, 0, 2);
 	tcase_add_test(tc, restore_takes_stops_and_faults_away);

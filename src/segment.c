@@ -241,6 +241,7 @@ segment_create(struct dir *dir, const char *name,
     struct segment **ret_segment, struct kvlog_error *err)
 {
 	struct segment *seg;
+	struct os_stat st;
 	int rc;
 
 	assert(header->size >= KVLOG_SEGMENT_SIZE_MIN);
@@ -266,12 +267,16 @@ segment_create(struct dir *dir, const char *name,
 	if (rc == 0)
 		rc = write_fixed(seg);
 	if (rc == 0)
+		rc = os->stat(seg->fd, &st);
+	if (rc == 0)
 		rc = map_segment(seg, true);
 	if (rc != 0) {
 		os->unlink(dir->fd, name);
 		goto fail;
 	}
 	seg->salt_sum = sum_salt(seg->header.salt);
+	seg->dev = st.dev;
+	seg->ino = st.ino;
 	*ret_segment = seg;
 	return KVLOG_OK;
 fail:

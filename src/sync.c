@@ -83,10 +83,8 @@ plan_sync(struct log *log, struct sync_plan *plan, size_t max_sealed,
 	pthread_mutex_unlock(&log->views->lock);
 }
 
-/* One that was found at opening, or made by another process, may have no
- * descriptor. */
-static int
-sync_segment(struct log *log, struct segment *seg)
+int
+log_sync_segment(struct log *log, struct segment *seg)
 {
 	bool opened;
 	int rc = segment_open_fd(seg, log->dir, &opened);
@@ -119,10 +117,34 @@ sync_plan(struct log *log, const struct sync_plan *plan)
 	int rc = plan->names ? os->sync_dir(log->dir->fd) : 0;
 
 	for (size_t i = 0; i < plan->sealed_count && rc == 0; i++)
-		rc = sync_segment(log, plan->sealed[i]);
+		rc = log_sync_segment(log, plan->sealed[i]);
 	if (rc == 0 && plan->active != NULL)
 		rc = os->sync(plan->active->fd);
 	return rc;
+}
+
+/* Tell all processes what is durable now. */
+static int
+say_synced(struct log *log, const struct sync_plan *plan, bool *doubtful)
+{
+	bool further = plan->seq > log_durable(log);
+	int rc = 0;
+
+	if (plan->position > control_synced(log->control))
+		rc = control_set_synced(log->control, plan->position);
+	if (rc == 0 && further)
+		rc = control_set_durable(log->control, plan->seq);
+	/* As long as not all of it was stored again, there is doubt. */
+	if (rc == 0 && (!*doubtful || plan->active != NULL)) {
+		*doubtful = false;
+		rc = control_set_syncing(log->control, false);
+	}
+	if (rc != 0 || !further)
+		return rc;
+	log_wake_waiters(log);
+	if (!atomic_exchange(&log->unattested, true) && log->wake != NULL)
+		log->wake(log->wake_arg);
+	return 0;
 }
 
 /* With both locks held.  A failure breaks the log for good. */
@@ -157,20 +179,14 @@ run_sync(struct log *log, const struct sync_plan *plan, bool *doubtful,
 	for (size_t i = 0; i < plan->sealed_count; i++)
 		segment_close_fd(plan->sealed[i]);
 	log->evidence_synced = max_u64(log->evidence_synced, plan->evidence);
-	if (plan->position > control_synced(log->control))
-		(void)control_set_synced(log->control, plan->position);
-	if (plan->seq > log_durable(log)) {
-		(void)control_set_durable(log->control, plan->seq);
-		log_wake_waiters(log);
-		if (!atomic_exchange(&log->unattested, true) &&
-		    log->wake != NULL)
-			log->wake(log->wake_arg);
+	rc = say_synced(log, plan, doubtful);
+	if (rc != 0) {
+		err_sys(&cause, rc,
+		    "write to %s/%s failed; close the store, see to the disk, "
+		    "and open it again",
+		    log->dir->path, DIR_LOCK_NAME);
+		return log_break(log, &cause, err);
 	}
-	/* As long as not all of it was stored again, there is doubt. */
-	if (*doubtful && plan->active == NULL)
-		return KVLOG_OK;
-	*doubtful = false;
-	(void)control_set_syncing(log->control, false);
 	return KVLOG_OK;
 }
 

@@ -24,6 +24,7 @@
 #include "hint.h"
 #include "repair.h"
 #include "rollover.h"
+#include "sync.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -145,7 +146,7 @@ sync_unsynced(struct log *log, struct kvlog_error *err)
 			break;
 		rc = repair_store_again(log->dir, seg, synced);
 		if (rc == 0)
-			rc = os->sync(seg->fd);
+			rc = log_sync_segment(log, seg);
 	}
 	if (rc == 0)
 		return KVLOG_OK;

@@ -26,11 +26,12 @@ struct plan {
 	struct scheme scheme;
 	uint32_t writers; /* processes */
 	uint32_t readers;
-	uint32_t threads;       /* of each process */
-	uint64_t ops;           /* of each process; 0: no end */
-	uint64_t duration_ns;   /* 0: no end */
-	uint64_t kill_ns;       /* mean time between two kills; 0: none */
-	uint64_t stuck_ns;      /* without progress for so long: a deadlock */
+	uint32_t threads;     /* of each process */
+	uint64_t ops;         /* of each process; 0: no end */
+	uint64_t duration_ns; /* 0: no end */
+	uint64_t kill_ns;     /* mean time between two kills; 0: none */
+	uint64_t freeze_ns;   /* mean time that a reader is stopped; 0: none */
+	uint64_t stuck_ns;    /* without progress for so long: a deadlock */
 	uint64_t compact_bytes; /* written between two compactions; 0: none */
 	uint64_t reopen;        /* operations between two openings; 0: no end */
 	struct kvlog_options options; /* of a writer */

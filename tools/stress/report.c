@@ -183,6 +183,7 @@ report_text(struct board *board, const struct outcome *outcome)
 	print_number("Lock contentions:", totals->contentions);
 	print_number("Deadlocks:", outcome->deadlocks);
 	print_number("Killed:", outcome->kills);
+	print_number("Stopped:", outcome->freezes);
 	print_number("Compactions:", outcome->compactions);
 	printf("%-20s%.0f operations/s\n",
 	    "Throughput:", throughput(totals, outcome));
@@ -254,6 +255,7 @@ report_json(struct board *board, const struct outcome *outcome)
 		json_number(&json, "lock_contentions", totals->contentions);
 		json_number(&json, "deadlocks", outcome->deadlocks);
 		json_number(&json, "killed", outcome->kills);
+		json_number(&json, "stopped", outcome->freezes);
 		json_number(&json, "compactions", outcome->compactions);
 		json_raw(&json, "commits", commits);
 		json_number(

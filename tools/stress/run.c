@@ -28,8 +28,9 @@ volatile sig_atomic_t run_caught;
 /* The process that a worker has at present. */
 struct child {
 	struct worker *worker;
-	pid_t pid;   /* 0: none */
-	bool killed; /* by us */
+	pid_t pid;      /* 0: none */
+	bool killed;    /* by us */
+	uint64_t since; /* not stopped by us, in nanoseconds */
 };
 
 struct crew {
@@ -41,6 +42,8 @@ struct crew {
 	uint64_t look_ns;  /* when the processes were last looked at */
 	uint64_t awake_ns; /* since when that has gone on without a gap */
 	uint64_t next_kill_ns;
+	struct child *frozen; /* the one that is stopped, or NULL */
+	uint64_t thaw_ns;
 	uint64_t compacted_bytes; /* written before the last compaction */
 	bool helper_killed;       /* once is enough, or it never ends */
 };
@@ -163,13 +166,16 @@ report_stuck(struct crew *crew, struct child *child, struct agent *agent)
 }
 
 static bool
-is_stuck(const struct crew *crew, struct agent *agent)
+is_stuck(
+    const struct crew *crew, const struct child *child, struct agent *agent)
 {
 	uint64_t since = atomic_load(&agent->beat);
 	uint64_t now = progress_clock();
 
 	if (since < crew->awake_ns)
 		since = crew->awake_ns;
+	if (since < child->since)
+		since = child->since;
 	return atomic_load(&agent->activity) != DOING_NOTHING && now > since &&
 	       now - since > crew->board->plan.stuck_ns;
 }
@@ -186,12 +192,12 @@ watch(struct crew *crew)
 	for (uint32_t i = 0; i < crew->board->worker_count; i++) {
 		struct child *child = &crew->children[i];
 
-		if (child->pid == 0 || child->killed)
+		if (child->pid == 0 || child->killed || child == crew->frozen)
 			continue;
 		for (uint32_t k = 0; k < child->worker->agent_count; k++) {
 			struct agent *agent = &child->worker->agents[k];
 
-			if (is_stuck(crew, agent)) {
+			if (is_stuck(crew, child, agent)) {
 				report_stuck(crew, child, agent);
 				break;
 			}
@@ -221,6 +227,40 @@ kill_some(struct crew *crew)
 	}
 	kill_child(child);
 	crew->outcome->kills++;
+}
+
+/* Let the one that is stopped go on, if it has not been killed. */
+static void
+thaw(struct crew *crew)
+{
+	if (crew->frozen != NULL && crew->frozen->pid != 0) {
+		crew->frozen->since = progress_clock();
+		(void)kill(crew->frozen->pid, SIGCONT);
+	}
+	crew->frozen = NULL;
+}
+
+/* Stop a reader for a while, one after the other, so that it sleeps through
+ * much of what the writers do. */
+static void
+freeze_some(struct crew *crew)
+{
+	const struct plan *plan = &crew->board->plan;
+	uint64_t now = progress_clock();
+	struct child *child;
+
+	if (plan->freeze_ns == 0 || plan->readers == 0 || now < crew->thaw_ns)
+		return;
+	thaw(crew);
+	child = &crew->children[plan->writers +
+				random_below(&crew->random, plan->readers)];
+	if (child->pid == 0 || child->killed)
+		return;
+	crew->frozen = child;
+	crew->thaw_ns =
+	    now + random_below(&crew->random, 2 * plan->freeze_ns + 1);
+	(void)kill(child->pid, SIGSTOP);
+	crew->outcome->freezes++;
 }
 
 static bool
@@ -300,6 +340,9 @@ work(struct crew *crew)
 			restart_some(crew);
 			compact_some(crew);
 			kill_some(crew);
+			freeze_some(crew);
+		} else {
+			thaw(crew);
 		}
 		if (!any_alive(crew))
 			return;

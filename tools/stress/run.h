@@ -15,6 +15,7 @@ struct outcome {
 	uint64_t elapsed_ns; /* of the run, without the verification */
 	uint64_t deadlocks;
 	uint64_t kills;
+	uint64_t freezes;
 	uint64_t compactions;
 	bool verified; /* the store was looked at to the end */
 };

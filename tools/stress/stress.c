@@ -22,13 +22,14 @@
 
 static const char usage_text[] =
     "usage: kvlog-stress [--writers=N] [--readers=N] [--threads=N] [--ops=N]\n"
-    "                    [--duration=S] [--kill[=TIME]] [--compact=SIZE] "
-    "[--reopen=N]\n"
-    "                    [--keys=N] [--value-size=SIZE] "
-    "[--segment-size=SIZE]\n"
-    "                    [--durability=MODE] [--index=MODE] "
-    "[--timeout=TIME]\n"
-    "                    [--stuck=TIME] [--seed=N] [--json] [-q] STORE\n"
+    "                    [--duration=S] [--kill[=TIME]] [--freeze[=TIME]] "
+    "[--compact=SIZE]\n"
+    "                    [--reopen=N] [--keys=N] [--value-size=SIZE]\n"
+    "                    [--segment-size=SIZE] [--durability=MODE] "
+    "[--index=MODE]\n"
+    "                    [--timeout=TIME] [--stuck=TIME] [--seed=N] [--json] "
+    "[-q]\n"
+    "                    STORE\n"
     "       kvlog-stress --help | --version\n";
 
 static const char help_text[] =
@@ -46,6 +47,8 @@ static const char help_text[] =
     "  --duration=S         end after S seconds\n"
     "  --kill[=TIME]        kill a process at random, and start it again, on\n"
     "                       average every TIME (default 100ms)\n"
+    "  --freeze[=TIME]      stop a reader at random, one after the other, on\n"
+    "                       average for TIME (default 500ms)\n"
     "  --compact=SIZE       compact the store beside the readers whenever SIZE "
     "has been\n"
     "                       written (default 64M; 0: never)\n"
@@ -80,6 +83,7 @@ enum {
 	OPT_OPS,
 	OPT_DURATION,
 	OPT_KILL,
+	OPT_FREEZE,
 	OPT_COMPACT,
 	OPT_REOPEN,
 	OPT_KEYS,
@@ -95,6 +99,7 @@ static const struct option options[] = {
     {"ops", required_argument, NULL, OPT_OPS},
     {"duration", required_argument, NULL, OPT_DURATION},
     {"kill", optional_argument, NULL, OPT_KILL},
+    {"freeze", optional_argument, NULL, OPT_FREEZE},
     {"compact", required_argument, NULL, OPT_COMPACT},
     {"reopen", required_argument, NULL, OPT_REOPEN},
     {"keys", required_argument, NULL, OPT_KEYS},
@@ -284,6 +289,9 @@ take_option(struct request *r, int value, char *const *argv)
 	case OPT_KILL:
 		plan->kill_ns = 100 * NS_PER_MS;
 		return take_time_ns(r, &plan->kill_ns);
+	case OPT_FREEZE:
+		plan->freeze_ns = 500 * NS_PER_MS;
+		return take_time_ns(r, &plan->freeze_ns);
 	case OPT_COMPACT:
 		return take_size(
 		    r, "size", 0, UINT64_C(1) << 40, &plan->compact_bytes);

@@ -93,7 +93,7 @@ board_fail(struct board *board, enum cli_exit status, const char *format, ...)
 }
 
 void
-agent_does(struct agent *agent, enum activity activity, uint64_t cell)
+agent_does(struct agent *agent, enum activity activity, size_t cell)
 {
 	atomic_store_explicit(
 	    &agent->activity, (int)activity, memory_order_relaxed);

@@ -56,7 +56,7 @@ enum activity {
 	DOING_VERIFY
 };
 
-#define BOARD_NO_CELL UINT64_MAX
+#define BOARD_NO_CELL SIZE_MAX
 
 /* Operations of one kind. */
 struct tally {
@@ -70,7 +70,7 @@ struct tally {
 struct agent {
 	_Atomic uint64_t beat; /* when it last began something */
 	_Atomic int activity;  /* enum activity */
-	_Atomic uint64_t cell; /* that it is about, or BOARD_NO_CELL */
+	_Atomic size_t cell;   /* that it is about, or BOARD_NO_CELL */
 	struct tally writes, reads;
 	_Atomic uint64_t commits;
 	_Atomic uint64_t contentions;
@@ -123,7 +123,7 @@ void board_fail(struct board *board, enum cli_exit status, const char *format,
     ...) CLI_PRINTF(3, 4);
 
 /* agent_does - note what a thread begins to do, and that it is alive. */
-void agent_does(struct agent *agent, enum activity activity, uint64_t cell);
+void agent_does(struct agent *agent, enum activity activity, size_t cell);
 
 enum activity agent_activity(struct agent *agent);
 

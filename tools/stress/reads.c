@@ -201,16 +201,16 @@ any_cell(struct thread *thread)
 {
 	const struct scheme *scheme = &thread->board->plan.scheme;
 
-	if (random_below(&thread->random, 4) == 0)
-		return random_below(&thread->random, scheme->counters);
-	return random_below(&thread->random, scheme_cell_count(scheme));
+	if (thread_pick(thread, 4) == 0)
+		return thread_pick(thread, scheme->counters);
+	return thread_pick(thread, scheme_cell_count(scheme));
 }
 
 static uint32_t
 any_owner(struct thread *thread)
 {
 	const struct scheme *scheme = &thread->board->plan.scheme;
-	uint64_t owner = random_below(&thread->random, scheme->owners + 1);
+	size_t owner = thread_pick(thread, scheme->owners + 1);
 
 	return owner == scheme->owners ? SCHEME_NOBODY : (uint32_t)owner;
 }
@@ -219,7 +219,7 @@ bool
 thread_read(struct thread *thread)
 {
 	const struct scheme *scheme = &thread->board->plan.scheme;
-	uint64_t dice = random_below(&thread->random, 100);
+	size_t dice = thread_pick(thread, 100);
 	uint64_t present = 0;
 	size_t cell = thread->half_read;
 

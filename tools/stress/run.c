@@ -51,7 +51,8 @@ struct crew {
 void
 nap(unsigned ms)
 {
-	struct timespec time = {ms / 1000, (long)(ms % 1000) * 1000000};
+	struct timespec time = {
+	    (time_t)(ms / 1000), (long)(ms % 1000) * 1000000};
 
 	(void)nanosleep(&time, NULL);
 }
@@ -148,7 +149,7 @@ static void
 report_stuck(struct crew *crew, struct child *child, struct agent *agent)
 {
 	struct board *board = crew->board;
-	uint64_t cell = atomic_load(&agent->cell);
+	size_t cell = atomic_load(&agent->cell);
 	uint64_t beat = atomic_load(&agent->beat);
 	char key[SCHEME_KEY_MAX] = "";
 

@@ -45,6 +45,12 @@ thread_fini(struct thread *thread)
 	free(thread->lows);
 }
 
+size_t
+thread_pick(struct thread *thread, size_t count)
+{
+	return (size_t)random_below(&thread->random, count);
+}
+
 void
 tally_add(struct tally *tally, bool succeeded, uint64_t start)
 {
@@ -75,7 +81,7 @@ thread_wrong(struct thread *thread, enum kvlog_status status,
 {
 	struct board *board = thread->board;
 	enum activity activity = agent_activity(thread->agent);
-	uint64_t cell = atomic_load(&thread->agent->cell);
+	size_t cell = atomic_load(&thread->agent->cell);
 	const char *text = kvlog_status_text(status);
 	char key[SCHEME_KEY_MAX] = "";
 

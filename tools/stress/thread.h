@@ -65,6 +65,9 @@ bool thread_walk(struct thread *thread, uint32_t owner, uint64_t *ret_present);
 bool thread_ask(
     struct thread *thread, size_t cell, unsigned side, struct sight *ret_sight);
 
+/* thread_pick - 0 to count - 1. */
+size_t thread_pick(struct thread *thread, size_t count);
+
 /* tally_add - count an operation that began at start. */
 void tally_add(struct tally *tally, bool succeeded, uint64_t start);
 

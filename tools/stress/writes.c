@@ -250,16 +250,15 @@ thread_write(struct thread *thread)
 	const struct scheme *scheme = &thread->board->plan.scheme;
 	size_t first = scheme_first(scheme, thread->owner);
 	size_t pairs = first + scheme->singles;
-	uint64_t dice = random_below(&thread->random, 100);
+	size_t dice = thread_pick(thread, 100);
 
 	if (dice < 45)
-		return write_own(thread,
-		    first + random_below(&thread->random, scheme->singles));
+		return write_own(
+		    thread, first + thread_pick(thread, scheme->singles));
 	if (dice < 65)
-		return write_own(thread,
-		    pairs + random_below(&thread->random, scheme->pairs));
+		return write_own(
+		    thread, pairs + thread_pick(thread, scheme->pairs));
 	if (dice < 90)
-		return increment(
-		    thread, random_below(&thread->random, scheme->counters));
+		return increment(thread, thread_pick(thread, scheme->counters));
 	return thread_read(thread);
 }

@@ -9,8 +9,8 @@
 #ifndef BENCH_BENCH_H
 #define BENCH_BENCH_H
 
+#include "../histogram.h"
 #include "engine.h"
-#include "histogram.h"
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -11,6 +11,8 @@
 #include <stdint.h>
 #include <stdlib.h>
 
+#include "../mix.h"
+
 /*
  * A permutation of 0 .. count-1, computed: three rounds, each a bijection of
  * the next power of two, repeated until the result is in range.
@@ -23,16 +25,6 @@ struct shuffle {
 	unsigned shift;
 	bool identity;
 };
-
-/* A bijection of 64 bits without pattern (the finaliser of splitmix64). */
-static inline uint64_t
-mix(uint64_t x)
-{
-	x += UINT64_C(0x9e3779b97f4a7c15);
-	x = (x ^ (x >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-	x = (x ^ (x >> 27)) * UINT64_C(0x94d049bb133111eb);
-	return x ^ (x >> 31);
-}
 
 static inline void
 shuffle_init(struct shuffle *shuffle, uint64_t count, uint64_t seed)

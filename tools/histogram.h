@@ -6,8 +6,8 @@
  * A plain struct: zero bytes are an empty histogram, and it may be copied or
  * lie in memory shared between processes.
  */
-#ifndef BENCH_HISTOGRAM_H
-#define BENCH_HISTOGRAM_H
+#ifndef TOOLS_HISTOGRAM_H
+#define TOOLS_HISTOGRAM_H
 
 #include <stdint.h>
 
@@ -33,4 +33,4 @@ void histogram_merge(struct histogram *into, const struct histogram *from);
  */
 uint64_t histogram_quantile(const struct histogram *histogram, double fraction);
 
-#endif /* BENCH_HISTOGRAM_H */
+#endif /* TOOLS_HISTOGRAM_H */

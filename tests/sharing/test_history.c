@@ -4,13 +4,13 @@
  * the history of what they did and saw is linearisable.
  *
  * A round has writing processes, each with threads on one handle, and reading
- * processes.  Some are killed and started again, all the while.  Between the
- * phases of a round no writer runs, and the store is compacted under the
- * readers.  In the end everything that was acknowledged is there, and
- * kvlog_verify() finds nothing.
+ * processes.  Some are killed and started again, all the while; some readers
+ * are stopped for a time.  Between the phases of a round no writer runs, and
+ * the store is compacted under the readers.  In the end everything that was
+ * acknowledged is there, and kvlog_verify() finds nothing.
  *
  * KVLOG_SEED=n               repeats a round's choices (not its times)
- * KVLOG_HISTORY_MINUTES=n    random rounds for so long, instead of the tests:
+ * KVLOG_HISTORY_SECONDS=n    random rounds for so long, instead of the tests:
  *                            what "make soak" runs
  * KVLOG_HISTORY_KIND=NAME    only rounds of this kind: threads, openers,
  *                            followers, writers
@@ -55,6 +55,7 @@ struct plan {
 	enum kind kind;
 	uint64_t seed;
 	bool hints, thread, kills;
+	bool handles; /* each thread opens its own */
 	unsigned writers, readers, threads, keys, phases, phase_ms, ops;
 	unsigned pace; /* steps between two naps */
 	uint64_t segment_size;
@@ -71,7 +72,7 @@ struct board {
 struct member {
 	pid_t pid; /* 0: not running */
 	bool writes;
-	unsigned starts;
+	bool frozen;
 	struct history_log *logs[THREADS_MAX];
 };
 
@@ -81,7 +82,7 @@ struct round {
 	char *base, *path;
 	struct rng rng;
 	struct member crew[CREW_MAX];
-	unsigned crew_count, kills, compactions;
+	unsigned crew_count, kills, freezes, compactions;
 };
 
 /* A thread of a member, in its process. */
@@ -89,8 +90,7 @@ struct hand {
 	const struct round *round;
 	const struct member *member;
 	struct actor actor;
-	bool opens;         /* the store for each read */
-	_Atomic bool *gone; /* the handle is of no more use */
+	bool opens; /* the store for each read */
 	pthread_t thread;
 };
 
@@ -203,13 +203,16 @@ live(const struct round *round, const struct member *member, uint64_t seed)
 	struct kvlog_options o = options_of(plan, member->writes);
 	struct hand hands[THREADS_MAX];
 	bool opens = !member->writes && plan->kind == KIND_OPENERS;
-	struct kvlog_error err = {0};
-	struct kvlog *db = NULL;
-	enum kvlog_status st = KVLOG_OK;
+	struct kvlog *dbs[THREADS_MAX] = {NULL};
+	unsigned db_count = opens ? 0 : plan->handles ? plan->threads : 1;
 
-	if (!opens)
-		st = kvlog_open(round->path, &o, &db, &err);
-	if (st != KVLOG_OK) {
+	for (unsigned i = 0; i < db_count; i++) {
+		struct kvlog_error err = {0};
+		enum kvlog_status st =
+		    kvlog_open(round->path, &o, &dbs[i], &err);
+
+		if (st == KVLOG_OK)
+			continue;
 		complain(round->board, "open: status %d %s", (int)st, err.text);
 		_exit(0);
 	}
@@ -220,7 +223,7 @@ live(const struct round *round, const struct member *member, uint64_t seed)
 		hand->round = round;
 		hand->member = member;
 		hand->opens = opens;
-		hand->actor.db = db;
+		hand->actor.db = dbs[plan->handles ? i : 0];
 		hand->actor.path = round->path;
 		hand->actor.log = member->logs[i];
 		hand->actor.keys = plan->keys;
@@ -230,10 +233,14 @@ live(const struct round *round, const struct member *member, uint64_t seed)
 	}
 	for (unsigned i = 0; i < plan->threads; i++)
 		(void)pthread_join(hands[i].thread, NULL);
-	st = kvlog_close(db, &err);
-	if (st != KVLOG_OK)
-		complain(
-		    round->board, "close: status %d %s", (int)st, err.text);
+	for (unsigned i = 0; i < db_count; i++) {
+		struct kvlog_error err = {0};
+		enum kvlog_status st = kvlog_close(dbs[i], &err);
+
+		if (st != KVLOG_OK)
+			complain(round->board, "close: status %d %s", (int)st,
+			    err.text);
+	}
 	_exit(0);
 }
 
@@ -245,7 +252,7 @@ start_member(struct round *round, struct member *member)
 	uint64_t seed = rng_next(&round->rng);
 
 	(void)fflush(stdout);
-	member->starts++;
+	member->frozen = false;
 	member->pid = fork();
 	if (member->pid < 0) {
 		perror("fork");
@@ -302,6 +309,28 @@ is_any_running(struct round *round, bool writers)
 	return any;
 }
 
+/* A reader stands still for a while, perhaps for a whole phase, or goes on. */
+static void
+freeze_some(struct round *round)
+{
+	struct member *member =
+	    &round->crew[rng_below(&round->rng, round->crew_count)];
+
+	if (member->writes || member->pid == 0)
+		return;
+	(void)kill(member->pid, member->frozen ? SIGCONT : SIGSTOP);
+	member->frozen = !member->frozen;
+	round->freezes += member->frozen;
+}
+
+static void
+thaw_all(struct round *round)
+{
+	for (unsigned i = 0; i < round->crew_count; i++)
+		if (round->crew[i].frozen && round->crew[i].pid != 0)
+			(void)kill(round->crew[i].pid, SIGCONT);
+}
+
 /* Wait until they have ended, as they were told to. */
 static void
 join_all(struct round *round, bool writers)
@@ -311,6 +340,8 @@ join_all(struct round *round, bool writers)
 	atomic_store(
 	    writers ? &round->board->stop_writers : &round->board->stop_readers,
 	    true);
+	if (!writers)
+		thaw_all(round);
 	while (is_any_running(round, writers) && now_ms() < end)
 		nap_us(500);
 	for (unsigned i = 0; i < round->crew_count; i++) {
@@ -353,6 +384,8 @@ run_phase(struct round *round)
 		nap_us(1000 + rng_below(&round->rng, 10000));
 		if (plan->kills && rng_below(&round->rng, 3) == 0)
 			kill_some(round);
+		if (plan->kills && rng_below(&round->rng, 3) == 0)
+			freeze_some(round);
 	}
 	join_all(round, true);
 }
@@ -435,11 +468,14 @@ describe(const struct round *round, size_t op_count, FILE *out)
 
 	fprintf(out,
 	    "KVLOG_SEED=%" PRIu64 " KVLOG_HISTORY_KIND=%s: %s, %u writers, "
-	    "%u readers of %u threads, %u keys, segments of %" PRIu64
-	    ": %zu operations, %u kills, %u open results, %u compactions\n",
+	    "%u readers of %u threads%s, %u keys, segments of %" PRIu64
+	    ": %zu operations, %u kills, %u freezes, %u compactions, "
+	    "%u open results\n",
 	    p->seed, kind_names[p->kind], p->hints ? "hints" : "memory",
-	    p->writers, p->readers, p->threads, p->keys, p->segment_size,
-	    op_count, round->kills, round->board->unknown, round->compactions);
+	    p->writers, p->readers, p->threads,
+	    p->handles ? " and handles" : "", p->keys, p->segment_size,
+	    op_count, round->kills, round->freezes, round->compactions,
+	    round->board->unknown);
 }
 
 /* Gather what was recorded, and judge. */
@@ -543,6 +579,7 @@ make_plan(enum kind kind, uint64_t seed, bool soak)
 	p.phase_ms =
 	    soak ? 200 + (unsigned)rng_below(&rng, 3000) : 400 / p.phases;
 	p.ops = soak ? OPS_MAX : OPS_MAX / 2;
+	p.handles = kind == KIND_WRITERS && rng_below(&rng, 3) == 0;
 	p.pace = 4 + (unsigned)rng_below(&rng, 60);
 	p.segment_size = KVLOG_SEGMENT_SIZE_MIN << rng_below(&rng, 6);
 	return p;
@@ -595,9 +632,9 @@ make_suite(void)
 
 /* Rounds until the time is over or one is not as it should be. */
 static int
-soak(double minutes)
+soak(uint64_t seconds)
 {
-	uint64_t end = now_ms() + (uint64_t)(minutes * 60000);
+	uint64_t end = now_ms() + 1000 * seconds;
 	uint64_t seed = rng_seed_from_env(), ops = 0, kills = 0;
 	unsigned rounds = 0;
 	bool ok = true;
@@ -622,9 +659,9 @@ soak(double minutes)
 int
 main(void)
 {
-	const char *minutes = getenv("KVLOG_HISTORY_MINUTES");
+	const char *seconds = getenv("KVLOG_HISTORY_SECONDS");
 
-	if (minutes != NULL)
-		return soak(strtod(minutes, NULL));
+	if (seconds != NULL)
+		return soak(strtoull(seconds, NULL, 10));
 	return test_main(make_suite());
 }

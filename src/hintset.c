@@ -356,6 +356,113 @@ hintset_add(struct hintset *hints, struct hint *hint)
 	return st;
 }
 
+/* What another process has made */
+
+/* A place of the log that can be compared. */
+struct place {
+	uint64_t order, off;
+};
+
+static struct place
+begin_of(const struct hint *hint)
+{
+	const struct hint_source *s = first_source(hint);
+
+	return (struct place){order_of(&s->id), s->from};
+}
+
+static struct place
+end_of(const struct hint *hint)
+{
+	const struct hint_source *s = last_source(hint);
+
+	return (struct place){order_of(&s->id), s->to};
+}
+
+static bool
+is_before(struct place a, struct place b)
+{
+	return a.order != b.order ? a.order < b.order : a.off < b.off;
+}
+
+static bool
+covers_more(const struct hint *hint)
+{
+	for (size_t i = 0; i < hint->source_count; i++)
+		if (hint->sources[i].to > covered_to(hint->sources[i].seg))
+			return true;
+	return false;
+}
+
+/*
+ * With the lock held: put hint in the place of those that lie within it.  False
+ * if one does in part, or if something before it is not covered.  Keeps the
+ * reference then.
+ */
+static bool
+adopt(struct hintset *hints, struct hint *hint)
+{
+	const struct hint_list *list = present(hints);
+	struct place from = begin_of(hint), to = end_of(hint);
+	size_t first = 0, stop;
+
+	if (!covers_more(hint) ||
+	    covered_to(first_source(hint)->seg) < from.off)
+		return false;
+	while (first < list->count &&
+	       !is_before(from, end_of(list->hints[first])))
+		first++;
+	for (stop = first; stop < list->count &&
+			   is_before(begin_of(list->hints[stop]), to);
+	     stop++)
+		if (is_before(begin_of(list->hints[stop]), from) ||
+		    is_before(to, end_of(list->hints[stop])))
+			return false;
+	if (hints->verify && !hint_verify(hint))
+		return false;
+	hint_ref(hint);
+	if (splice(hints, first, stop - first, hint) != KVLOG_OK)
+		return false;
+	note_covered(hint);
+	hint_unref(hint);
+	return true;
+}
+
+static bool
+is_listed(const struct hintset *hints, const char *name)
+{
+	const struct hint_list *list = present(hints);
+
+	for (size_t i = 0; i < list->count; i++)
+		if (strcmp(list->hints[i]->name, name) == 0)
+			return true;
+	return false;
+}
+
+void
+hintset_adopt(struct hintset *hints, struct dir *dir)
+{
+	const struct segset *set = hints->set;
+	struct file_list files;
+
+	if (dir_list(dir, &files, NULL) != KVLOG_OK)
+		return; /* records can be read instead */
+	pthread_mutex_lock(&hints->lock);
+	for (size_t i = 0; i < files.count; i++) {
+		const char *name = files.files[i].name;
+		struct hint *hint;
+
+		if (files.files[i].kind != FILE_HINT || is_listed(hints, name))
+			continue;
+		hint = hint_open(dir, name, &set->segments[0]->header.store);
+		if (hint != NULL &&
+		    (!bind_all(set, hint) || !adopt(hints, hint)))
+			hint_unref(hint);
+	}
+	pthread_mutex_unlock(&hints->lock);
+	file_list_fini(&files);
+}
+
 /* With the lock held.  No hint file may hide it. */
 static void
 note_hurt(struct hintset *hints, const struct hint_damage *damage)

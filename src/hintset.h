@@ -80,6 +80,12 @@ struct hint_damage hintset_hurt(struct hintset *hints);
 enum kvlog_status hintset_add(struct hintset *hints, struct hint *hint);
 
 /*
+ * Take in hint files that another process has made since: those that cover more
+ * than what is chosen, and nothing of it in part.  The set must stand still.
+ */
+void hintset_adopt(struct hintset *hints, struct dir *dir);
+
+/*
  * Write to a file an image that stands in the list, if there is one all of
  * whose commits are attested durable up to this number; false if not.
  */

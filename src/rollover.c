@@ -47,7 +47,7 @@ open_spare(struct log *log, uint64_t need)
 	    memcmp(&seg->header.store, &log_active(log)->header.store,
 		sizeof seg->header.store) == 0 &&
 	    log_room(seg) >= need &&
-	    segment_make_writable(seg, log->dir, NULL) == KVLOG_OK)
+	    segment_share_writing(seg, log->dir, NULL) == KVLOG_OK)
 		return seg;
 	segment_close(seg);
 	return NULL;

@@ -499,24 +499,20 @@ segment_map_sealed(const struct segment *seg, struct kvlog_error *err)
 	return map_to_read(seg, UINT64_MAX, err);
 }
 
-enum kvlog_status
-segment_make_writable(
-    struct segment *seg, struct dir *dir, struct kvlog_error *err)
+/* Map for writing, with disk space up to want; 0: it has all it needs. */
+static enum kvlog_status
+map_for_writing(
+    struct segment *seg, struct dir *dir, uint64_t want, struct kvlog_error *err)
 {
 	struct os_map old = seg->map;
-	/* A file that was cut has to be whole to be mapped. */
-	uint64_t want =
-	    seg->file_len < seg->header.size
-		? seg->header.size
-		: min_u64(seg->header.size, segment_end(seg) + OPENING_SPACE);
 	int fd, rc;
 
 	rc = os->open(dir->fd, seg->name, OS_OPEN_WRITE, 0, &fd);
 	if (rc != 0)
 		return err_sys(
 		    err, rc, "open %s/%s for writing", dir->path, seg->name);
-	/* A copy may be sparse, and close gives unused space back. */
-	rc = os->allocate(fd, want); /* SEG-4 */
+	if (want > 0)
+		rc = os->allocate(fd, want); /* SEG-4 */
 	if (rc != 0) {
 		os->close(fd);
 		return err_sys(err, rc,
@@ -525,7 +521,7 @@ segment_make_writable(
 	}
 	segment_close_fd(seg);
 	seg->fd = fd;
-	seg->allocated = want;
+	seg->allocated = want > 0 ? want : seg->header.size;
 	seg->file_len = max_u64(seg->file_len, seg->header.size);
 	memset(&seg->map, 0, sizeof seg->map);
 	rc = map_segment(seg, true);
@@ -534,6 +530,27 @@ segment_make_writable(
 		return err_sys(err, rc, "map %s/%s%s", dir->path, seg->name,
 		    want_of_room(rc));
 	return KVLOG_OK;
+}
+
+/* A copy may be sparse, and close gives unused space back. */
+enum kvlog_status
+segment_make_writable(
+    struct segment *seg, struct dir *dir, struct kvlog_error *err)
+{
+	/* A file that was cut has to be whole to be mapped. */
+	uint64_t want =
+	    seg->file_len < seg->header.size
+		? seg->header.size
+		: min_u64(seg->header.size, segment_end(seg) + OPENING_SPACE);
+
+	return map_for_writing(seg, dir, want, err);
+}
+
+enum kvlog_status
+segment_share_writing(
+    struct segment *seg, struct dir *dir, struct kvlog_error *err)
+{
+	return map_for_writing(seg, dir, 0, err);
 }
 
 int

@@ -154,6 +154,11 @@ segment_map(const struct segment *seg, struct kvlog_error *err)
 enum kvlog_status segment_make_writable(
     struct segment *seg, struct dir *dir, struct kvlog_error *err);
 
+/* The same of one that another writer, which lives, has made: it has all its
+ * space. */
+enum kvlog_status segment_share_writing(
+    struct segment *seg, struct dir *dir, struct kvlog_error *err);
+
 /* Make sure that the bytes up to this offset of the active segment have disk
  * space: 0, or an errno value.  Nothing is stored behind seg->allocated. */
 int segment_allocate(struct segment *seg, uint64_t to);

@@ -317,6 +317,22 @@ maintain_files(struct store *db)
 	       hintset_merge_step(&view->hints, &db->dir, UINT64_MAX);
 }
 
+/* One process does it for all; what the one before has done is known first. */
+static bool
+become_maintainer(struct store *db)
+{
+	bool was = db->control.maintainer;
+
+	if (!control_try_maintainer(&db->control))
+		return false;
+	if (!was && db->control.shared) {
+		pthread_mutex_lock(&db->views.lock);
+		hintset_adopt(&atomic_load(&db->views.view)->hints, &db->dir);
+		pthread_mutex_unlock(&db->views.lock);
+	}
+	return true;
+}
+
 bool
 store_maintain_step(struct store *db)
 {
@@ -327,7 +343,7 @@ store_maintain_step(struct store *db)
 	if (!did)
 		did =
 		    log_sync_sealed(&db->log, &more, NULL) == KVLOG_OK && more;
-	if (!did && control_try_maintainer(&db->control))
+	if (!did && become_maintainer(db))
 		did = maintain_files(db);
 	if (!did)
 		did = attest_when_idle(db);
@@ -906,6 +922,7 @@ walk_view(struct store *db, struct view *view, const void *prefix,
 	enum kvlog_status st;
 
 	pthread_mutex_lock(&db->views.lock);
+	view_adopt_hints(&db->views, view);
 	st = hintset_cover(&view->hints, 0, view->set->count,
 	    segment_end(view->set->segments[view->set->count - 1]), &cover,
 	    NULL);

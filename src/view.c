@@ -21,6 +21,10 @@
 #define RENEW_TRIES 100 /* while segments are replaced all the time */
 #define VALID_TRIES 200 /* until a page that is being written is valid */
 #define TRY_PAUSE_NS UINT64_C(1000000)
+/* A look at the directory is worth its time if so many bytes are not hinted,
+ * and not too often. */
+#define UNHINTED_MIN (UINT64_C(256) << 10)
+#define HINTS_PAUSE_NS UINT64_C(50000000)
 
 enum kvlog_status
 views_init(struct views *views, struct kvlog_error *err)
@@ -177,7 +181,7 @@ open_next(struct views *views, const struct view *view, bool is_last,
 		*ret_stale = !seg->link_ok ||
 			     seg->link.prev_salt != segment_last_salt(last);
 		if (!*ret_stale && is_last && views->writable)
-			st = segment_make_writable(seg, views->dir, &failure);
+			st = segment_share_writing(seg, views->dir, &failure);
 		else if (!*ret_stale)
 			st = segment_map(seg, &failure);
 	} else {
@@ -325,6 +329,41 @@ view_follow(struct views *views, struct view *view, bool *ret_stale,
 			*ret_stale = true;
 	}
 	return st;
+}
+
+/* Hints of others */
+
+/* Whether so many bytes are in no hint. */
+static bool
+is_unhinted(const struct view *view, uint64_t least)
+{
+	uint64_t bytes = 0;
+
+	for (size_t i = view->set->count; i > 0 && bytes < least; i--) {
+		const struct segment *seg = view->set->segments[i - 1];
+		uint64_t from = max_u64(
+		    SEGMENT_DATA_OFF, atomic_load(&seg->hinted_to));
+
+		if (from == segment_end(seg))
+			return false; /* nor are there more before it */
+		bytes += segment_end(seg) - min_u64(from, segment_end(seg));
+	}
+	return bytes >= least;
+}
+
+void
+view_adopt_hints(struct views *views, struct view *view)
+{
+	uint64_t now;
+
+	if (!is_unhinted(view, UNHINTED_MIN) || !view->follows ||
+	    (views->writable && !views->control->shared))
+		return;
+	now = os->ticks_ns();
+	if (now - view->hints_ns < HINTS_PAUSE_NS)
+		return;
+	view->hints_ns = now;
+	hintset_adopt(&view->hints, views->dir);
 }
 
 /* Refreshing */

@@ -42,6 +42,7 @@ struct view {
 	/* Under the lock: */
 	uint64_t next_seq; /* of the next commit */
 	uint64_t evidence; /* what the newest record or link attests */
+	uint64_t hints_ns; /* when hints of others were looked for last */
 };
 
 struct views {
@@ -110,6 +111,10 @@ view_is_current(const struct views *views, const struct view *view)
 	       atomic_load_explicit(&view->stamp, memory_order_relaxed) ==
 		   view_stamp(views->control);
 }
+
+/* With the lock held, before all that no hint covers is read: take in what
+ * other processes have hinted, if that is worth a look. */
+void view_adopt_hints(struct views *views, struct view *view);
 
 /*
  * With the lock held: apply what was published since.  On success *ret_stale

@@ -103,6 +103,8 @@ static_assert(sizeof(pthread_mutex_t) < 256, "one byte of the tag");
 #define ROW_MAX 64
 #define ROW_MAX_NS (1000 * 1000)
 #define HAND_OVER_NS (2 * 1000 * 1000)
+/* How often a lock byte is tried again: much more often than that. */
+#define BYTE_PAUSE_NS (200 * 1000)
 
 /* Processes share the words without a lock. */
 static_assert(ATOMIC_LLONG_LOCK_FREE != 0, "needs atomic 64-bit words");
@@ -748,7 +750,7 @@ try_gate(struct control *control, enum gate gate, uint64_t until)
 	if (control->turns == CONTROL_BY_MUTEX)
 		return os->mutex_lock(
 		    &control->map, gates[gate].mutex_off, until);
-	return wait_for(gates[gate].try_byte, control, until, 1000 * 1000);
+	return wait_for(gates[gate].try_byte, control, until, BYTE_PAUSE_NS);
 }
 
 /* 0; EOWNERDEAD: got it, and the last one that had it did not release it;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * test_registry.c - one writer per process, and descriptors of a lock file
- * closed together.
+ * closed together, or at once in a forked child.
  */
 #include "config.h"
 
@@ -71,7 +71,11 @@ END_TEST
 
 START_TEST(a_forked_child_begins_anew)
 {
-	struct registry_entry *a = join(1, 1, open_null());
+	int first = open_null(), second = open_null(), third = open_null();
+	struct registry_entry *a = join(1, 1, first);
+	struct registry_entry *again = join(1, 1, second);
+	struct registry_entry *other = join(1, 2, third);
+	const uint32_t forks = registry_forks();
 	int status;
 	pid_t pid;
 
@@ -79,13 +83,24 @@ START_TEST(a_forked_child_begins_anew)
 	pid = fork();
 	ck_assert_int_ge(pid, 0);
 	if (pid == 0) {
-		struct registry_entry *b = join(1, 1, open_null());
+		struct registry_entry *b;
 
-		_exit(b != a && registry_claim_writer(b) ? 0 : 1);
+		if (is_open(first) || is_open(second) || is_open(third))
+			_exit(2);
+		b = join(1, 1, open_null());
+		_exit(b != a && registry_claim_writer(b) &&
+			      registry_forks() == forks + 1
+			  ? 0
+			  : 1);
 	}
 	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
-	ck_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+	ck_assert(WIFEXITED(status));
+	ck_assert_int_eq(WEXITSTATUS(status), 0);
+	ck_assert_uint_eq(registry_forks(), forks);
+	ck_assert(is_open(first) && is_open(second) && is_open(third));
 	registry_leave(a);
+	registry_leave(again);
+	registry_leave(other);
 }
 END_TEST
 

@@ -236,6 +236,7 @@ take_over(struct log *log, struct kvlog_error *err)
 	if (st != KVLOG_OK)
 		return st;
 	log_release_turn(log);
+	hintset_adopt(&log->view->hints, log->dir);
 	return log_sync(log, log->view->next_seq - 1, err);
 }
 

@@ -397,8 +397,12 @@ try_writer(struct control *control)
 	if (!control->shared &&
 	    os->is_locked(control->fd, LOCK_BASE + CONTROL_WRITER))
 		return EAGAIN;
-	if (!registry_claim_writer(control->registered))
-		return EAGAIN;
+	if (!registry_claim_writer(control->registered)) {
+		if (control->would_share)
+			control->other =
+			    registry_share_writer(control->registered);
+		return control->other != NULL ? EALREADY : EAGAIN;
+	}
 	rc = lock_byte(control, CONTROL_OPEN, OS_LOCK_EXCLUSIVE);
 	if (rc != 0)
 		goto fail;
@@ -647,9 +651,12 @@ control_lock_writer(struct control *control, struct dir *dir, bool shared,
 
 	assert(control->writable);
 	control->pid = os->pid();
+	control->would_share = shared;
 	control->shared = shared && !control->map.by_pwrite;
 	rc = wait_for(
 	    try_writer, control, deadline_of(timeout_ms), 20 * 1000 * 1000);
+	if (rc == EALREADY)
+		return KVLOG_CONFLICT;
 	if (rc != 0)
 		return lock_failed(control, dir, rc, timeout_ms, err);
 	st = control->exclusive ? begin_alone(control, dir, err)

@@ -80,6 +80,8 @@ struct control {
 	bool trusted;   /* the page is this boot's, with or without a boot id */
 	bool writer;    /* from control_lock_writer() on */
 	bool shared;    /* lets others write too */
+	bool would_share;    /* wants to, if the file system allows it */
+	struct store *other; /* see control_lock_writer() */
 	bool exclusive; /* nobody else writes, or can begin to */
 	bool opening;   /* holds CONTROL_OPEN */
 	bool maintainer; /* holds CONTROL_MAINTAINER */
@@ -155,6 +157,8 @@ bool control_is_blank(const struct control *control);
  * After it, others may join if shared is set; on file systems that are
  * written by pwrite they may not.
  *
+ * KVLOG_CONFLICT: this process has the store open for writing, and offers it:
+ * control->other is it, with a part for the caller (registry.h).
  * KVLOG_BUSY with a process id in the text if the time was not enough;
  * KVLOG_UNSUPPORTED if the page is of a library that shares in another way.
  * No lock is left after a failure.

@@ -492,6 +492,16 @@ make_active_writable(
 	return repair(db, view, err);
 }
 
+/* A spare of an earlier opening may have been copied with the store: its salt
+ * must not be used twice. */
+static void
+drop_old_spare(struct store *db, const struct file_list *files)
+{
+	for (size_t i = 0; i < files->count; i++)
+		if (files->files[i].kind == FILE_SPARE)
+			os->unlink(db->dir.fd, files->files[i].name);
+}
+
 /* As the only writer: put in order what the last one left. */
 static enum kvlog_status
 take_over(struct store *db, struct view *view, struct kvlog_error *err)
@@ -502,6 +512,7 @@ take_over(struct store *db, struct view *view, struct kvlog_error *err)
 	if (st != KVLOG_OK)
 		return st;
 	settle_segment_size(db, view->set);
+	drop_old_spare(db, &view->recovery.files);
 	st = repair(db, view, err);
 	if (st == KVLOG_OK)
 		st = make_active_writable(db, view, err);
@@ -545,38 +556,6 @@ join_writers(struct store *db, struct kvlog_error *err)
 	    db->options.segment_size, db->options.timeout_ms, NULL, err);
 }
 
-/* Another handle of this process has the store open for writing, or is opening
- * or closing it: take part in it, or wait. */
-#define SLICE_MS 10
-
-static enum kvlog_status
-lock_or_share(struct store *db, bool *ret_sole, struct store **ret_other,
-    struct kvlog_error *err)
-{
-	bool shared =
-	    !wants(db, KVLOG_OPEN_UNSHARED) && !db->control.map.by_pwrite;
-	uint64_t left = db->options.timeout_ms;
-	enum kvlog_status st;
-
-	for (;;) {
-		uint32_t slice = (uint32_t)min_u64(left, SLICE_MS);
-
-		*ret_other =
-		    wants(db, KVLOG_OPEN_UNSHARED)
-			? NULL
-			: registry_share_writer(db->control.registered);
-		if (*ret_other != NULL)
-			return KVLOG_OK;
-		if (!registry_has_writer(db->control.registered))
-			slice = (uint32_t)left;
-		st = control_lock_writer(
-		    &db->control, &db->dir, shared, slice, ret_sole, err);
-		left -= slice;
-		if (st != KVLOG_BUSY || left == 0)
-			return st;
-	}
-}
-
 /* *ret_other: a store that this process has open, to be used instead. */
 static enum kvlog_status
 open_for_writing(
@@ -590,8 +569,13 @@ open_for_writing(
 	if (st == KVLOG_OK)
 		st = control_open(&db->control, &db->dir, true, err);
 	if (st == KVLOG_OK)
-		st = lock_or_share(db, &sole, ret_other, err);
-	if (st != KVLOG_OK || *ret_other != NULL)
+		st = control_lock_writer(&db->control, &db->dir,
+		    !wants(db, KVLOG_OPEN_UNSHARED), db->options.timeout_ms,
+		    &sole, err);
+	*ret_other = db->control.other;
+	if (*ret_other != NULL)
+		return KVLOG_OK;
+	if (st != KVLOG_OK)
 		return st;
 	db->views.writable = true;
 	if (!sole) {
@@ -733,18 +717,19 @@ enum kvlog_status
 store_close(struct kvlog *handle, struct kvlog_error *err)
 {
 	struct store *db = handle->store;
-	bool forked = store_is_forked(db);
 	enum kvlog_status st = KVLOG_OK;
 
 	os->free(handle);
-	if (!forked && db->writable &&
+	/* What other threads of the parent were doing with it at the fork will
+	 * never end here. */
+	if (store_is_forked(db))
+		return KVLOG_OK;
+	if (db->writable &&
 	    !registry_withdraw_writer(db->control.registered))
 		return log_sync(&db->log, log_last_seq(&db->log), err);
-	if (!forked) {
-		stop_thread(db);
-		if (db->writable)
-			st = log_close(&db->log, err);
-	}
+	stop_thread(db);
+	if (db->writable)
+		st = log_close(&db->log, err);
 	destroy(db);
 	return st;
 }

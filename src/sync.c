@@ -22,6 +22,10 @@
 /* While other processes sync too, how often to look at what they did. */
 #define WAIT_SLICE_MS 5
 
+/* A sync takes its time, whoever does it: this long one has patience, also if
+ * it does not want to wait for a turn. */
+#define SYNC_WAIT_MS UINT64_C(5000)
+
 /* What one sync has to cover. */
 struct sync_plan {
 	struct segment *sealed[64]; /* oldest first */
@@ -181,7 +185,7 @@ run_sync(struct log *log, const struct sync_plan *plan, bool *doubtful,
 	log->evidence_synced = max_u64(log->evidence_synced, plan->evidence);
 	rc = say_synced(log, plan, doubtful);
 	if (rc != 0) {
-		err_sys(&cause, rc,
+		err_set(&cause, KVLOG_BROKEN, rc,
 		    "write to %s/%s failed; close the store, see to the disk, "
 		    "and open it again",
 		    log->dir->path, DIR_LOCK_NAME);
@@ -198,8 +202,9 @@ begin_syncs(struct log *log, bool *ret_doubtful, struct kvlog_error *err)
 	enum kvlog_status st;
 
 	pthread_mutex_lock(&log->sync_lock);
-	st = control_take_sync(
-	    log->control, log_deadline(log), ret_doubtful, err);
+	st = control_take_sync(log->control,
+	    os->ticks_ns() + max_u64(log->timeout_ms, SYNC_WAIT_MS) * 1000000,
+	    ret_doubtful, err);
 	if (st == KVLOG_OK)
 		return KVLOG_OK;
 	pthread_mutex_unlock(&log->sync_lock);
@@ -274,7 +279,8 @@ log_wait(struct log *log, uint64_t seq, uint32_t timeout_ms)
 		uint64_t now = os->ticks_ns(), left = end - min_u64(now, end);
 		struct timespec until;
 
-		if (atomic_load(&log->broken)) {
+		if (atomic_load(&log->broken) ||
+		    control_poisoned(log->control)) {
 			st = KVLOG_BROKEN;
 			break;
 		}

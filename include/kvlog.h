@@ -16,13 +16,14 @@
  *   4. Details of a failure (what, where, what to do) go into a struct
  *      kvlog_error that the caller owns and may leave out.
  *   5. A handle may be used by all threads at once.  Iterators belong to one
- *      thread at a time.  A handle may not be used after fork() in the child.
+ *      thread at a time.  After fork() a handle is the parent's: in the child
+ *      every call but kvlog_close() returns KVLOG_FORKED.
  *   6. The library prints nothing, never exits or aborts, sets no signal
  *      handler and keeps no global state a caller could see.
  *
  * Durability in one paragraph.  Every commit gets a sequence number, its
- * receipt, greater than all before it.  A commit is visible to all when its
- * call returns.  After any crash of the machine the store equals the state
+ * receipt, greater than all before it.  A commit is visible to all threads and
+ * processes when its call returns.  After any crash of the machine the store equals the state
  * after some prefix of the commits, no shorter than the last one reported
  * durable; after a crash of the process alone nothing committed is missing.
  */
@@ -69,7 +70,7 @@ enum kvlog_status {
 	KVLOG_NOSPACE = 8,   /* disk, quota or file size limit is full */
 	KVLOG_CORRUPT = 9,   /* stored data fails its checksum or is missing */
 	KVLOG_VERSION = 10,  /* written in a newer format than is known here */
-	KVLOG_BUSY = 11,     /* another process holds the lock */
+	KVLOG_BUSY = 11,     /* another process did not make way in time */
 	KVLOG_READONLY = 12, /* a write on a handle opened for reading */
 	KVLOG_BROKEN = 13,   /* a sync failed earlier; reopen to go on */
 	KVLOG_TIMEOUT = 14,  /* the wait ended before what was awaited */
@@ -138,8 +139,9 @@ struct kvlog_options {
 	unsigned flags;                   /* KVLOG_OPEN_* */
 	enum kvlog_durability durability; /* default: commit */
 	uint32_t interval_ms;             /* for interval; default 100 */
-	uint32_t timeout_ms;   /* longest wait for another writer, 0 = do
-				  not wait; default 5000 */
+	uint32_t timeout_ms;   /* longest wait for other writers, when
+				  opening and for each turn; 0 = do not
+				  wait; default 5000 */
 	uint64_t segment_size; /* upper bound of a segment file in bytes,
 				  kept with the store; 0: as it is, or
 				  128 MiB for a new store.  Smaller stores
@@ -172,10 +174,16 @@ struct kvlog_iter; /* a walk over its keys in order */
  * ret_db    Set to a new handle on KVLOG_OK; close it with kvlog_close().
  * err       Filled on failure; may be NULL.
  *
- * One process at a time has a store open for writing; another waits up to
- * timeout_ms and then gets KVLOG_BUSY, with the holder's process id in the
- * text.  Readers open at any time; a read-only handle shows the store as it
- * was when it was opened.
+ * Any number of processes may write to a store at once: they take turns, one
+ * commit at a time.  With KVLOG_OPEN_UNSHARED nobody else may write meanwhile.
+ * Who cannot be let in waits up to timeout_ms and then gets KVLOG_BUSY, with
+ * the process id of a holder in the text.  A process that dies in its turn is
+ * cleaned up after by the next one.
+ * Any number of readers open at any time, lock nothing and leave no trace; each
+ * read shows all that was committed, by any process, before it began.
+ * Handles for writing of one process on one store share index, thread and the
+ * options of the first of them; durability is each one's own.
+ *
  * An unclean end (crash, kill, power loss) is repaired here.  Damage that
  * can be told from a torn end is not an error of open: see
  * kvlog_stats_get().
@@ -200,6 +208,8 @@ KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_open(const char *path,
  * the machine crashes, or that the clean end could not be noted, which costs
  * time at the next opening and nothing else.  No other thread may be using the
  * handle, and its iterators must be destroyed before.
+ * In a forked child it frees the handle and touches nothing that is the
+ * parent's; what the parent had mapped stays mapped.
  */
 KVLOG_API enum kvlog_status kvlog_close(
     struct kvlog *db, struct kvlog_error *err);
@@ -255,6 +265,11 @@ struct kvlog_receipt {
  *   KVLOG_NOSPACE   the disk is full; nothing was written (but see KVLOG_IO)
  *   KVLOG_NOMEM     nothing was written
  *   KVLOG_READONLY  the handle was opened for reading
+ *   KVLOG_BUSY      another process had the turn for longer than timeout_ms
+ *                   (it was stopped, perhaps); nothing was written
+ *   KVLOG_TIMEOUT   the value is visible, but another process has been
+ *                   syncing for timeout_ms, and 5 seconds at least: it is not
+ *                   known to be durable
  *   KVLOG_CORRUPT   the present record of this key is damaged and the write
  *                   has a condition; nothing was written
  *   KVLOG_BROKEN    a sync failed, now or earlier.  If now, the value is
@@ -333,12 +348,16 @@ KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_apply(struct kvlog *db,
  *                   place), or one that may be this key's has a damaged
  *                   header; other keys stay readable
  *   KVLOG_INVAL     key_len out of range
+ *   KVLOG_NOMEM, KVLOG_IO   what other processes have written could not be
+ *                   brought in
  *   KVLOG_VERSION   the value is encoded in a way this version does not know
  *
  * The bytes in buf are the caller's.  Sees every put that returned before
- * this call began, durable or not.
+ * this call began, in any process, durable or not.
  * Threads: any, at the same time as writes.
- * Cost: one index probe and one read of the record; no allocation.
+ * Cost: one index probe and one read of the record; no allocation.  The first
+ * read after commits of other processes enters these into the index; where
+ * segments were replaced (a compaction) a reader fills its index anew.
  */
 KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_get(struct kvlog *db,
     const void *key, size_t key_len, void *buf, size_t buf_cap,
@@ -459,7 +478,7 @@ KVLOG_API uint64_t kvlog_durable_seq(struct kvlog *db);
 /*
  * kvlog_wait_durable - wait until commit seq is durable, at most timeout_ms
  * milliseconds; 0: look only.  Does not itself sync: in mode none somebody
- * must.  A read-only handle shows the store as it was and never waits.
+ * must.
  * Results: KVLOG_OK, _TIMEOUT, _BROKEN (a sync has failed, and seq was not
  * durable before), _INVAL (seq was never given out).
  * Threads: any, but kvlog_close() must not begin before they have returned.
@@ -752,9 +771,8 @@ struct kvlog_compact_report {
  * in a store that nobody writes to.
  *
  * path         A directory with a store.  It is opened for writing, and locked
- *              for as long as this takes; readers are not disturbed, and go on
- *              to see what they saw.  A dry run opens it for reading and takes
- *              no lock.
+ *              for as long as this takes; readers are not disturbed.  A dry
+ *              run opens it for reading and takes no lock.
  * ret_report   Filled whatever the result, with what was done up to then; may
  *              be NULL.
  *

@@ -1397,6 +1397,7 @@ run_in_circles(void)
 	while (os->ticks_ns() < end) {
 		(void)take_turn(&c, UINT64_MAX);
 		atomic_fetch_add(&talk->count[me], 1);
+		nap(); /* so that no end of a time slice lets others in */
 		control_release_turn(&c);
 	}
 	control_close(&c);
@@ -1418,7 +1419,7 @@ smallest_share(void)
 		sum += talk->count[i];
 		least = min_u64(least, talk->count[i]);
 	}
-	ck_assert_uint_gt(sum, 1000);
+	ck_assert_uint_gt(sum, 100);
 	return least * 100 / sum;
 }
 

@@ -216,7 +216,7 @@ make_killed_store(uint64_t seed, unsigned count)
 	must_open(KVLOG_OPEN_CREATE);
 	for (unsigned i = 0; i < count; i++)
 		MAKELOG_OK(put_number(i, KVLOG_DURABILITY_NONE));
-	ck_assert_int_eq(control_set_intent(&db->control, 7000), 0);
+	ck_assert_int_eq(control_set_intent(&db->store->control, 7000), 0);
 	kill_process();
 }
 
@@ -376,7 +376,9 @@ START_TEST(a_mark_whose_sync_failed_is_copied_too)
 		must_open(KVLOG_OPEN_CREATE);
 		for (unsigned i = 0; i < 2; i++)
 			MAKELOG_OK(put_number(i, KVLOG_DURABILITY_COMMIT));
-		MAKELOG_OK(log_mark(&db->log, false, NULL));
+		MAKELOG_OK(log_take_turn(&db->store->log, NULL));
+		MAKELOG_OK(log_mark(&db->store->log, false, NULL));
+		log_release_turn(&db->store->log);
 		for (unsigned i = 2; i < 6; i++)
 			MAKELOG_OK(put_number(i, KVLOG_DURABILITY_NONE));
 		simos_fail(SIMOS_SYNC, 1, EIO, false);

@@ -66,7 +66,7 @@ op_of(unsigned type, const char *key, size_t value_len)
 	    .value = makelog_value(7),
 	    .value_len = (uint32_t)value_len};
 
-	op.hash = index_hash(&atomic_load(&db->store->views.view)->index, key, op.key_len);
+	op.hash = sum_hash(db->store->views.secret, key, op.key_len);
 	return op;
 }
 
@@ -92,19 +92,35 @@ static enum kvlog_status delete (const char *key) {
 	return commit(&op, 1, false);
 }
 
-/* The commit of key's value; 0: it has none. */
+static enum kvlog_status
+note_seq(void *arg, const struct index_ref *ref)
+{
+	*(uint64_t *)arg = ref->rec.seq;
+	return KVLOG_OK;
+}
+
+/* The commit of key's value, as any reader sees it; 0: it has none. */
 static uint64_t
 seq_of(const char *key)
 {
-	struct epoch_token token = index_enter(&atomic_load(&db->store->views.view)->index);
-	struct index_ref ref;
-	enum kvlog_status st =
-	    index_find(&atomic_load(&db->store->views.view)->index, index_hash(&atomic_load(&db->store->views.view)->index, key, strlen(key)),
-		key, strlen(key), &ref, NULL);
+	uint64_t seq = 0;
+	enum kvlog_status st = store_read(
+	    db->store, key, strlen(key), false, note_seq, &seq, NULL);
 
-	index_leave(&atomic_load(&db->store->views.view)->index, token);
 	ck_assert(st == KVLOG_OK || st == KVLOG_NOTFOUND);
-	return st == KVLOG_OK ? ref.rec.seq : 0;
+	return seq;
+}
+
+static enum kvlog_status
+mark(bool clean)
+{
+	enum kvlog_status st = log_take_turn(lg, &err);
+
+	if (st != KVLOG_OK)
+		return st;
+	st = log_mark(lg, clean, &err);
+	log_release_turn(lg);
+	return st;
 }
 
 /* Puts until the active segment is number; returns how many. */
@@ -113,7 +129,7 @@ fill_to(uint32_t number)
 {
 	unsigned n = 0;
 
-	while (segment_number(lg->active) < number) {
+	while (segment_number(log_active(lg)) < number) {
 		char key[40];
 
 		snprintf(key, sizeof key, "fill%u-%u", number, n++);
@@ -125,7 +141,7 @@ fill_to(uint32_t number)
 static uint64_t
 durable(void)
 {
-	return atomic_load(&lg->durable);
+	return log_durable(lg);
 }
 
 /* Deciding. */
@@ -163,8 +179,8 @@ START_TEST(conditions_are_judged_on_what_is_there)
 
 	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
 		struct commit_op op = op_of(RECORD_PUT, cases[i].key, 3);
-		uint64_t end = segment_end(lg->active);
-		uint64_t next = lg->next_seq;
+		uint64_t end = segment_end(log_active(lg));
+		uint64_t next = lg->view->next_seq;
 		enum kvlog_status st;
 
 		op.condition = cases[i].condition;
@@ -176,8 +192,8 @@ START_TEST(conditions_are_judged_on_what_is_there)
 		if (!cases[i].holds) {
 			ck_assert_uint_eq(failed, 0);
 			ck_assert_int_eq(err.status, KVLOG_CONFLICT);
-			ck_assert_uint_eq(segment_end(lg->active), end);
-			ck_assert_uint_eq(lg->next_seq, next);
+			ck_assert_uint_eq(segment_end(log_active(lg)), end);
+			ck_assert_uint_eq(lg->view->next_seq, next);
 		} else {
 			ck_assert_uint_eq(receipt.seq, next);
 			ck_assert_uint_eq(receipt.offset, end);
@@ -198,10 +214,10 @@ START_TEST(one_op_that_does_not_hold_refuses_the_batch)
 	ops[1] = op_of(RECORD_DELETE, "a", 0);
 	ops[2] = op_of(RECORD_PUT, "a", 1);
 	ops[2].condition = KVLOG_IF_ABSENT; /* before the batch it is there */
-	end = segment_end(lg->active);
+	end = segment_end(log_active(lg));
 	ck_assert_int_eq(commit(ops, 3, false), KVLOG_CONFLICT);
 	ck_assert_uint_eq(failed, 2);
-	ck_assert_uint_eq(segment_end(lg->active), end);
+	ck_assert_uint_eq(segment_end(log_active(lg)), end);
 	ck_assert_uint_eq(seq_of("a"), 1);
 	ck_assert_uint_eq(seq_of("b"), 0);
 	close_store();
@@ -215,9 +231,9 @@ START_TEST(a_strict_delete_wants_a_value)
 
 	open_store();
 	op = op_of(RECORD_DELETE, "a", 0);
-	end = segment_end(lg->active);
+	end = segment_end(log_active(lg));
 	ck_assert_int_eq(commit(&op, 1, true), KVLOG_NOTFOUND);
-	ck_assert_uint_eq(segment_end(lg->active), end);
+	ck_assert_uint_eq(segment_end(log_active(lg)), end);
 	MAKELOG_OK(commit(&op, 1, false));
 	MAKELOG_OK(put("a", 1));
 	MAKELOG_OK(commit(&op, 1, true));
@@ -234,14 +250,16 @@ START_TEST(a_condition_on_a_damaged_record_is_corrupt)
 
 	open_store();
 	MAKELOG_OK(put("a", 40));
-	((uint8_t *)(uintptr_t)lg->active->map.addr)[receipt.offset + 16] ^= 1;
+	((uint8_t *)(uintptr_t)log_active(lg)->map.addr)[receipt.offset + 16] ^=
+	    1;
 	op = op_of(RECORD_PUT, "a", 1);
 	op.condition = KVLOG_IF_PRESENT;
 	ck_assert_int_eq(commit(&op, 1, false), KVLOG_CORRUPT);
 	ck_assert_uint_eq(err.offset, receipt.offset);
 	ck_assert_uint_eq(err.segment, 1);
 	ck_assert_uint_eq(failed, 0);
-	((uint8_t *)(uintptr_t)lg->active->map.addr)[receipt.offset + 16] ^= 1;
+	((uint8_t *)(uintptr_t)log_active(lg)->map.addr)[receipt.offset + 16] ^=
+	    1;
 	MAKELOG_OK(commit(&op, 1, false));
 	close_store();
 }
@@ -324,6 +342,9 @@ expect_only_stores(const char *text, unsigned records)
 			stores++;
 			snprintf(
 			    last, sizeof last, "%.*s", (int)(end - line), line);
+		} else if (strncmp(line, "mutex ", 6) == 0) {
+			ck_assert_uint_eq(words, 3); /* the turn is over */
+			ck_assert_str_eq(strchr(line, ':'), ": unlock\n");
 		} else {
 			ck_assert_msg(
 			    strncmp(line, "store_word kvlog.lock", 21) == 0,
@@ -333,7 +354,7 @@ expect_only_stores(const char *text, unsigned records)
 		line = end + 1;
 	}
 	ck_assert_uint_eq(stores, records + 1);
-	ck_assert_uint_eq(words, 2); /* position, intent */
+	ck_assert_uint_eq(words, 3); /* position, intent, end of the turn */
 	ck_assert_msg(strstr(last, ", 8 bytes") != NULL, "%s", last);
 }
 
@@ -375,14 +396,17 @@ turn_is_held(const struct os_map *map, uint64_t off)
 {
 	struct control_state state;
 
-	if (map->addr != lg->active->map.addr)
+	if (map->addr != log_active(lg)->map.addr)
 		return;
 	/* ... and says first how far it goes. */
 	ck_assert(control_read(lg->control, &state));
 	ck_assert_uint_gt(state.intent, off);
-	if (pthread_mutex_trylock(&lg->turn) == 0)
-		ck_abort_msg(
-		    "a store into the active segment without the turn");
+	if (!lg->control->passed[0] && !lg->control->exclusive)
+		ck_abort_msg("a store into the active segment without the "
+			     "turn of the processes");
+	if (pthread_mutex_trylock(&lg->turn_lock) == 0 ||
+	    pthread_mutex_trylock(&lg->views->lock) == 0)
+		ck_abort_msg("... without that of the threads");
 }
 
 START_TEST(only_the_holder_of_the_turn_stores_into_the_active_segment)
@@ -397,9 +421,9 @@ START_TEST(only_the_holder_of_the_turn_stores_into_the_active_segment)
 	ops[1] = op_of(RECORD_DELETE, "a", 0);
 	MAKELOG_OK(commit(ops, 2, false));
 	(void)fill_to(3);
-	MAKELOG_OK(log_mark(lg, false, &err));
+	MAKELOG_OK(mark(false));
 	MAKELOG_OK(log_sync(lg, receipt.seq, &err));
-	while (store_maintain_step(db))
+	while (store_maintain_step(db->store))
 		;
 	close_store();
 	unhook();
@@ -438,7 +462,7 @@ START_TEST(a_batch_becomes_visible_at_once)
 	/* The last of the same key wins. */
 	ck_assert_uint_eq(seq_of("a"), 2);
 	ck_assert_uint_eq(seq_of("b"), 2);
-	ck_assert_uint_eq(atomic_load(&atomic_load(&db->store->views.view)->index.applying) % 2, 0);
+	ck_assert(view_is_current(lg->views, lg->view));
 	close_store();
 }
 END_TEST
@@ -541,7 +565,7 @@ START_TEST(want_of_memory_writes_nothing)
 		ops[i] = op_of(RECORD_PUT, keys[i], 300);
 	}
 	for (;; nth++) {
-		uint64_t end = segment_end(lg->active);
+		uint64_t end = segment_end(log_active(lg));
 
 		simos_fail(SIMOS_MALLOC, nth, ENOMEM, false);
 		st = commit(ops, 20, false);
@@ -549,8 +573,8 @@ START_TEST(want_of_memory_writes_nothing)
 		if (st == KVLOG_OK)
 			break;
 		ck_assert_int_eq(st, KVLOG_NOMEM);
-		ck_assert_uint_eq(segment_end(lg->active), end);
-		ck_assert_uint_eq(lg->next_seq, 1);
+		ck_assert_uint_eq(segment_end(log_active(lg)), end);
+		ck_assert_uint_eq(lg->view->next_seq, 1);
 		ck_assert_uint_eq(seq_of("key0"), 0);
 		ck_assert_uint_lt(nth, 100);
 	}
@@ -571,12 +595,12 @@ START_TEST(a_rollover_seals_by_the_link)
 	open_store();
 	(void)fill_to(1);
 	MAKELOG_OK(put("a", 3000));
-	old = lg->active;
+	old = log_active(lg);
 	end = segment_end(old);
 	last = receipt.seq;
 	ck_assert(old->map.writable);
 	MAKELOG_OK(put("b", 900)); /* does not fit */
-	seg = lg->active;
+	seg = log_active(lg);
 	ck_assert_ptr_ne(seg, old);
 	ck_assert_uint_eq(segment_number(seg), 2);
 	ck_assert_uint_eq(receipt.segment, 2);
@@ -599,15 +623,15 @@ START_TEST(a_rollover_seals_by_the_link)
 	(void)fill_to(4);
 	MAKELOG_OK(log_sync(lg, receipt.seq, &err));
 	MAKELOG_OK(put("c", 900));
-	while (store_maintain_step(db))
+	while (store_maintain_step(db->store))
 		;
 	/* What is durable by now, the next link says. */
 	MAKELOG_OK(log_sync(lg, receipt.seq, &err));
-	end = segment_end(lg->active);
+	end = segment_end(log_active(lg));
 	MAKELOG_OK(put("d", 3000));
-	ck_assert_uint_eq(segment_number(lg->active), 5);
-	ck_assert(lg->active->link.durable);
-	ck_assert_uint_eq(lg->active->link.prev_end, end);
+	ck_assert_uint_eq(segment_number(log_active(lg)), 5);
+	ck_assert(log_active(lg)->link.durable);
+	ck_assert_uint_eq(log_active(lg)->link.prev_end, end);
 	close_store();
 	ck_assert(simos_peek(makelog_path(ONE), &bytes, &size));
 	ck_assert_uint_eq(sum_crc(bytes, (size_t)size), hash);
@@ -623,14 +647,14 @@ START_TEST(a_segment_is_used_to_its_last_byte)
 
 		open_store();
 		(void)fill_to(1);
-		old = lg->active;
+		old = log_active(lg);
 		room = log_room(old);
 		MAKELOG_OK(
 		    put("k", (size_t)room - RECORD_HEADER_SIZE - 1 + more));
 		ck_assert_uint_eq(receipt.segment, more == 0 ? 1 : 3);
 		ck_assert_uint_eq(log_room(old), more == 0 ? 0 : room);
 		ck_assert_uint_ge(
-		    lg->active->allocated, segment_end(lg->active));
+		    log_active(lg)->allocated, segment_end(log_active(lg)));
 		(void)fill_to(2);
 		close_store();
 	}
@@ -644,10 +668,11 @@ START_TEST(nothing_is_stored_behind_what_is_allocated)
 
 	open_store();
 	for (uint64_t less = 0; less <= 8; less += 8) {
-		lg->active->allocated = segment_end(lg->active) + size - less;
+		log_active(lg)->allocated =
+		    segment_end(log_active(lg)) + size - less;
 		MAKELOG_OK(put("k", 100));
-		ck_assert_uint_eq(lg->active->allocated,
-		    less == 0 ? segment_end(lg->active) : MAKELOG_SIZE);
+		ck_assert_uint_eq(log_active(lg)->allocated,
+		    less == 0 ? segment_end(log_active(lg)) : MAKELOG_SIZE);
 	}
 	close_store();
 }
@@ -660,7 +685,8 @@ START_TEST(a_sealed_segment_cannot_be_stored_into)
 	/* The simulated machine aborts, as a processor would. */
 	if (freopen("/dev/null", "w", stderr) == NULL)
 		return;
-	(void)os->store(&atomic_load(&db->store->views.view)->set->segments[0]->map, SEGMENT_DATA_OFF, "x", 1);
+	(void)os->store(
+	    &lg->view->set->segments[0]->map, SEGMENT_DATA_OFF, "x", 1);
 }
 END_TEST
 
@@ -685,9 +711,9 @@ START_TEST(a_batch_never_spans_segments)
 	/* More than a segment: it gets one of its size. */
 	MAKELOG_OK(commit(ops, 30, false));
 	ck_assert_uint_eq(receipt.segment, 3);
-	ck_assert_uint_gt(lg->active->header.size, 30 * 800);
+	ck_assert_uint_gt(log_active(lg)->header.size, 30 * 800);
 	for (; segment_walk(
-		 lg->active, &off, segment_end(lg->active), &rec, &bad);
+		 log_active(lg), &off, segment_end(log_active(lg)), &rec, &bad);
 	     off += rec.size, records++) {
 		ck_assert_uint_eq(rec.seq, receipt.seq);
 		ck_assert_int_eq((rec.flags & RECORD_CONT) != 0, records > 0);
@@ -728,7 +754,7 @@ START_TEST(a_spare_is_ready_when_it_is_wanted)
 		(void)log_prepare_spare(lg);
 		MAKELOG_OK(commit(ops, 2, false));
 	}
-	ck_assert_uint_gt(lg->active->header.size, MAKELOG_SIZE);
+	ck_assert_uint_gt(log_active(lg)->header.size, MAKELOG_SIZE);
 	ck_assert(!makelog_exists("spare"));
 	(void)log_prepare_spare(lg);
 	ck_assert(makelog_exists("spare"));
@@ -746,22 +772,22 @@ START_TEST(a_rollover_that_fails_leaves_all_as_it_was)
 
 	open_store();
 	MAKELOG_OK(put("a", 3000));
-	end = segment_end(lg->active);
-	next = lg->next_seq;
+	end = segment_end(log_active(lg));
+	next = lg->view->next_seq;
 	for (unsigned i = 0; i < 3; i++) {
 		simos_fail(kinds[_i], 1, EIO, false);
 		ck_assert_int_eq(put("b", 3000), KVLOG_IO);
 		simos_fail_clear();
-		ck_assert_uint_eq(segment_number(lg->active), 1);
-		ck_assert_uint_eq(segment_end(lg->active), end);
-		ck_assert_uint_eq(lg->next_seq, next);
-		ck_assert_uint_eq(atomic_load(&db->store->views.view)->set->count, 1);
+		ck_assert_uint_eq(segment_number(log_active(lg)), 1);
+		ck_assert_uint_eq(segment_end(log_active(lg)), end);
+		ck_assert_uint_eq(lg->view->next_seq, next);
+		ck_assert_uint_eq(lg->view->set->count, 1);
 		ck_assert(!makelog_exists("spare"));
-		ck_assert(lg->active->map.writable);
+		ck_assert(log_active(lg)->map.writable);
 	}
 	MAKELOG_OK(put("c", 10)); /* what fits goes on */
 	MAKELOG_OK(put("b", 3000));
-	ck_assert_uint_eq(segment_number(lg->active), 2);
+	ck_assert_uint_eq(segment_number(log_active(lg)), 2);
 	close_store();
 }
 END_TEST
@@ -776,17 +802,17 @@ START_TEST(a_full_disk_takes_deletes_only)
 	ck_assert_int_eq(put("b", 900), KVLOG_NOSPACE);
 	ck_assert(!atomic_load(&lg->broken));
 	/* Deletes go on, in the reserve when the segment is full. */
-	for (i = 0; segment_number(lg->active) == 1; i++)
+	for (i = 0; segment_number(log_active(lg)) == 1; i++)
 		MAKELOG_OK(delete ("a"));
 	ck_assert_uint_gt(i, 5);
-	ck_assert(lg->reserve_used);
+	ck_assert(control_reserve_used(lg->control));
 	ck_assert(!makelog_exists("reserve"));
 	ck_assert_int_eq(put("b", 1), KVLOG_NOSPACE);
 	MAKELOG_OK(delete ("a"));
 	simos_set_capacity(UINT64_MAX);
 	MAKELOG_OK(put("b", 1));
 	ck_assert(makelog_exists("reserve"));
-	ck_assert(!lg->reserve_used);
+	ck_assert(!control_reserve_used(lg->control));
 	close_store();
 }
 END_TEST
@@ -815,7 +841,8 @@ START_TEST(a_sync_covers_names_then_segments_oldest_first)
 	ck_assert_uint_eq(calls_count(&calls, "sync_dir"), 1);
 	calls_fini(&calls);
 	ck_assert_uint_eq(durable(), receipt.seq);
-	ck_assert(atomic_load(&db->store->views.view)->set->segments[0]->synced);
+	ck_assert_uint_eq(
+	    control_synced(lg->control), recovery_end_pos(log_active(lg)));
 	close_store();
 }
 END_TEST
@@ -862,7 +889,7 @@ START_TEST(a_long_backlog_is_synced_in_order)
 	simos_power_loss(SIMOS_LOSS_NONE, 1);
 	simos_forget();
 	open_store();
-	ck_assert_uint_eq(atomic_load(&lg->last_seq), receipt.seq);
+	ck_assert_uint_eq(log_last_seq(lg), receipt.seq);
 	close_store();
 }
 END_TEST
@@ -889,14 +916,16 @@ START_TEST(sealed_segments_are_synced_one_at_a_time)
 		ck_assert(more);
 		ck_assert_uint_eq(calls_count(&calls, "sync "), 1);
 		ck_assert_uint_eq(calls_count(&calls, call), 1);
-		ck_assert_uint_eq(calls_count(&calls, "sync_dir"), i == 0);
+		/* A sync has reached into the first one before. */
+		ck_assert_uint_eq(calls_count(&calls, "sync_dir"), i == 1);
 		calls_fini(&calls);
 		ck_assert_uint_gt(durable(), before);
-		ck_assert_uint_eq(durable(), atomic_load(&db->store->views.view)->set->segments[i]->last_seq);
+		ck_assert_uint_eq(
+		    durable(), lg->view->set->segments[i]->last_seq);
 		ck_assert(control_read(lg->control, &state));
 		ck_assert_uint_eq(
 		    state.synced, control_pos((uint32_t)i + 1,
-				      segment_end(atomic_load(&db->store->views.view)->set->segments[i])));
+				      segment_end(lg->view->set->segments[i])));
 		ck_assert_uint_eq(state.syncing, 0);
 		before = durable();
 	}
@@ -904,7 +933,8 @@ START_TEST(sealed_segments_are_synced_one_at_a_time)
 	MAKELOG_OK(log_sync_sealed(lg, &more, &err));
 	calls_end(&calls);
 	ck_assert(!more);
-	ck_assert_str_eq(calls.text, "");
+	ck_assert_uint_eq(calls_count(&calls, "sync"), 0);
+	ck_assert_uint_eq(calls_count(&calls, "store"), 0);
 	calls_fini(&calls);
 	ck_assert_uint_lt(durable(), receipt.seq);
 	close_store();
@@ -940,7 +970,7 @@ START_TEST(a_commit_during_a_sync_is_not_covered)
 	MAKELOG_OK(log_sync(lg, early, &err));
 	unhook();
 	ck_assert_uint_eq(receipt.seq, early + 1);
-	ck_assert_uint_eq(segment_number(lg->active), _i == 0 ? 1 : 2);
+	ck_assert_uint_eq(segment_number(log_active(lg)), _i == 0 ? 1 : 2);
 	ck_assert_uint_eq(durable(), early);
 	MAKELOG_OK(log_sync(lg, receipt.seq, &err));
 	ck_assert_uint_eq(durable(), early + 1);
@@ -978,11 +1008,11 @@ START_TEST(a_failed_sync_is_never_tried_again)
 	ck_assert_int_eq(err.sys_errno, EIO);
 	ck_assert_int_eq(delete ("a"), KVLOG_BROKEN);
 	ck_assert_int_eq(log_sync(lg, receipt.seq, &err), KVLOG_BROKEN);
-	ck_assert_int_eq(log_mark(lg, false, &err), KVLOG_BROKEN);
+	ck_assert_int_eq(mark(false), KVLOG_BROKEN);
 	ck_assert_int_eq(log_wait(lg, receipt.seq, 1), KVLOG_BROKEN);
 	ck_assert_int_eq(log_wait(lg, before, 1), KVLOG_OK);
 	MAKELOG_OK(log_sync(lg, before, &err));
-	while (store_maintain_step(db))
+	while (store_maintain_step(db->store))
 		;
 	ck_assert_uint_ne(seq_of("fill2-0"), 0); /* reads go on */
 	ck_assert_int_eq(kvlog_close(db, &err), KVLOG_BROKEN);
@@ -1011,11 +1041,11 @@ START_TEST(a_failed_store_breaks_the_log)
 	simos_set_fs(OS_FS_COW);
 	open_store();
 	MAKELOG_OK(put("a", 100));
-	end = segment_end(lg->active);
+	end = segment_end(log_active(lg));
 	simos_fail(SIMOS_STORE, 1, ENOSPC, false);
 	ck_assert_int_eq(put("b", 100), KVLOG_NOSPACE);
 	simos_fail_clear();
-	ck_assert_uint_eq(segment_end(lg->active), end);
+	ck_assert_uint_eq(segment_end(log_active(lg)), end);
 	ck_assert_uint_eq(seq_of("b"), 0);
 	ck_assert_int_eq(put("b", 100), KVLOG_BROKEN);
 	ck_assert_int_eq(err.status, KVLOG_BROKEN);
@@ -1026,7 +1056,7 @@ START_TEST(a_failed_store_breaks_the_log)
 	ck_assert_uint_eq(seq_of("a"), 1);
 	ck_assert_uint_eq(seq_of("b"), 0);
 	/* INV-4 */
-	ck_assert_uint_gt(segment_number(lg->active), 1);
+	ck_assert_uint_gt(segment_number(log_active(lg)), 1);
 	MAKELOG_OK(put("b", 100));
 	close_store();
 }
@@ -1086,22 +1116,22 @@ START_TEST(a_mark_says_what_is_durable)
 	MAKELOG_OK(put("a", 1));
 	MAKELOG_OK(log_sync(lg, 1, &err));
 	MAKELOG_OK(put("a", 1));
-	next = lg->next_seq;
-	off = segment_end(lg->active);
-	MAKELOG_OK(log_mark(lg, false, &err));
-	ck_assert_uint_eq(lg->next_seq, next);
-	ck_assert(segment_parse(lg->active, off, &rec));
+	next = lg->view->next_seq;
+	off = segment_end(log_active(lg));
+	MAKELOG_OK(mark(false));
+	ck_assert_uint_eq(lg->view->next_seq, next);
+	ck_assert(segment_parse(log_active(lg), off, &rec));
 	ck_assert_int_eq(rec.type, RECORD_MARK);
 	ck_assert_int_eq(rec.flags, 0);
 	ck_assert_uint_eq(rec.seq, 3);
 	ck_assert_uint_eq(record_attests(rec.seq, rec.lag), 2);
 	/* One for which there is no room begins a segment. */
-	MAKELOG_OK(put("a",
-	    (size_t)(lg->active->header.size - segment_end(lg->active) - 29)));
-	ck_assert_uint_eq(segment_number(lg->active), 1);
-	MAKELOG_OK(log_mark(lg, true, &err));
-	ck_assert_uint_eq(segment_number(lg->active), 2);
-	ck_assert(segment_parse(lg->active, SEGMENT_DATA_OFF, &rec));
+	MAKELOG_OK(put("a", (size_t)(log_active(lg)->header.size -
+				     segment_end(log_active(lg)) - 29)));
+	ck_assert_uint_eq(segment_number(log_active(lg)), 1);
+	MAKELOG_OK(mark(true));
+	ck_assert_uint_eq(segment_number(log_active(lg)), 2);
+	ck_assert(segment_parse(log_active(lg), SEGMENT_DATA_OFF, &rec));
 	ck_assert_int_eq(rec.flags, RECORD_CLEAN);
 	close_store();
 }
@@ -1128,8 +1158,8 @@ START_TEST(a_hint_waits_for_durable_evidence)
 	ck_assert(log_write_hint(lg, false)); /* in memory */
 	ck_assert(log_write_hint(lg, false)); /* the file */
 	ck_assert(makelog_exists("00000001.hint"));
-	ck_assert_uint_eq(
-	    atomic_load(&db->store->views.view)->set->segments[0]->hinted_to, segment_end(atomic_load(&db->store->views.view)->set->segments[0]));
+	ck_assert_uint_eq(lg->view->set->segments[0]->hinted_to,
+	    segment_end(lg->view->set->segments[0]));
 	ck_assert(!log_write_hint(lg, false));
 	ck_assert(!makelog_exists("00000002.hint")); /* it is active */
 	close_store();
@@ -1139,7 +1169,7 @@ END_TEST
 static const struct hint *
 last_hint(void)
 {
-	struct hint_list *list = hint_list_get(&atomic_load(&db->store->views.view)->hints);
+	struct hint_list *list = hint_list_get(&lg->view->hints);
 	const struct hint *hint = list->hints[list->count - 1];
 
 	hint_list_put(list);
@@ -1167,7 +1197,7 @@ START_TEST(hints_of_a_large_segment_are_made_in_steps)
 	MAKELOG_OK(commit(ops, 1, false));
 	free((void *)(uintptr_t)ops[0].value);
 	MAKELOG_OK(put("b", 1));
-	big = segment_number(lg->active);
+	big = segment_number(log_active(lg));
 	for (unsigned i = 0; i < 30000; i++) {
 		for (unsigned n = 0; n < 3; n++) {
 			snprintf(keys[n], sizeof keys[n], "%u-%u", i, n);
@@ -1179,16 +1209,16 @@ START_TEST(hints_of_a_large_segment_are_made_in_steps)
 		MAKELOG_OK(put("a", 1));
 		MAKELOG_OK(log_sync(lg, receipt.seq, &err));
 	}
-	ck_assert_uint_eq(segment_number(lg->active), big);
-	while (atomic_load(&lg->active->hinted_to) == 0)
+	ck_assert_uint_eq(segment_number(log_active(lg)), big);
+	while (atomic_load(&log_active(lg)->hinted_to) == 0)
 		ck_assert(log_write_hint(lg, false));
-	to = atomic_load(&lg->active->hinted_to);
+	to = atomic_load(&log_active(lg)->hinted_to);
 	ck_assert_uint_eq(last_hint()->entry_count, 2 + 3 * 21845);
-	ck_assert(segment_parse(lg->active, to, &rec));
+	ck_assert(segment_parse(log_active(lg), to, &rec));
 	ck_assert_uint_eq(rec.flags & (RECORD_CONT | RECORD_MORE), RECORD_MORE);
 	while (log_write_hint(lg, false))
 		;
-	ck_assert_uint_gt(atomic_load(&lg->active->hinted_to), to);
+	ck_assert_uint_gt(atomic_load(&log_active(lg)->hinted_to), to);
 	ck_assert_uint_lt(last_hint()->entry_count, 90000 - 65000);
 	close_store();
 }
@@ -1208,12 +1238,12 @@ START_TEST(a_hint_ends_where_durable_evidence_does)
 		if (i == 99 || i == 100)
 			MAKELOG_OK(log_sync(lg, receipt.seq, &err));
 	}
-	ck_assert_uint_eq(segment_number(lg->active), 1);
+	ck_assert_uint_eq(segment_number(log_active(lg)), 1);
 	ck_assert_uint_eq(lg->evidence_synced, 100);
 	while (log_write_hint(lg, false))
 		;
 	ck_assert_ptr_nonnull(makelog_hint());
-	ck_assert_uint_eq(lg->active->hinted_seq, 100);
+	ck_assert_uint_eq(log_active(lg)->hinted_seq, 100);
 	close_store();
 }
 END_TEST
@@ -1226,7 +1256,7 @@ START_TEST(a_sealed_segment_is_no_evidence_of_itself)
 	(void)fill_to(2);
 	MAKELOG_OK(log_sync_sealed(lg, &more, &err));
 	ck_assert(more);
-	ck_assert_uint_eq(durable(), atomic_load(&db->store->views.view)->set->segments[0]->last_seq);
+	ck_assert_uint_eq(durable(), lg->view->set->segments[0]->last_seq);
 	ck_assert(!log_write_hint(lg, false));
 	close_store();
 }
@@ -1239,8 +1269,8 @@ START_TEST(a_link_is_evidence_when_it_is_durable)
 	MAKELOG_OK(put("a", 900));
 	MAKELOG_OK(log_sync(lg, receipt.seq, &err));
 	MAKELOG_OK(put("b", 3000));
-	ck_assert_uint_eq(segment_number(lg->active), 2);
-	ck_assert(lg->active->link.durable);
+	ck_assert_uint_eq(segment_number(log_active(lg)), 2);
+	ck_assert(log_active(lg)->link.durable);
 	ck_assert(!log_write_hint(lg, false));
 	MAKELOG_OK(log_sync(lg, receipt.seq, &err));
 	ck_assert(log_write_hint(lg, false));
@@ -1359,18 +1389,22 @@ is_free(pthread_mutex_t *lock)
 static void
 expect_no_lock_held(const char *after)
 {
-	ck_assert_msg(is_free(&db->maintain_lock), "%s", after);
-	ck_assert_msg(is_free(&db->thread_lock), "%s", after);
+	ck_assert_msg(is_free(&db->store->maintain_lock), "%s", after);
+	ck_assert_msg(is_free(&db->store->thread_lock), "%s", after);
 	ck_assert_msg(is_free(&lg->sync_lock), "%s", after);
-	ck_assert_msg(is_free(&lg->turn), "%s", after);
+	ck_assert_msg(is_free(&lg->turn_lock), "%s", after);
+	ck_assert_msg(is_free(&lg->views->lock), "%s", after);
+	ck_assert_msg(!lg->control->passed[0], "turn: %s", after);
+	ck_assert_msg(!lg->control->passed[1], "sync: %s", after);
 	ck_assert_msg(is_free(&lg->wait_lock), "%s", after);
-	ck_assert_msg(is_free(&atomic_load(&db->store->views.view)->hints.lock), "%s", after);
+	ck_assert_msg(is_free(&lg->view->hints.lock), "%s", after);
 }
 
 START_TEST(a_refusal_keeps_no_lock)
 {
 	struct commit_op op, batch[2];
 	struct cursor *cursor;
+	struct view *view;
 
 	open_store();
 	MAKELOG_OK(put("a", 1));
@@ -1390,7 +1424,8 @@ START_TEST(a_refusal_keeps_no_lock)
 	for (uint64_t nth = 1; nth <= 4; nth++) {
 		simos_fail(SIMOS_MALLOC, nth, ENOMEM, false);
 		ck_assert_int_eq(
-		    store_cursor(db, NULL, 0, false, &cursor), KVLOG_NOMEM);
+		    store_cursor(db->store, NULL, 0, false, &view, &cursor),
+		    KVLOG_NOMEM);
 		expect_no_lock_held("a walk without memory");
 	}
 	simos_fail_clear();
@@ -1403,12 +1438,12 @@ START_TEST(a_full_disk_keeps_no_lock)
 	open_store();
 	ck_assert_int_eq(os->unlink(db->store->dir.fd, DIR_RESERVE_NAME), 0);
 	simos_set_capacity(simos_used());
-	MAKELOG_OK(put("a", (size_t)log_room(lg->active) - 29));
+	MAKELOG_OK(put("a", (size_t)log_room(log_active(lg)) - 29));
 	ck_assert_int_eq(put("b", 1), KVLOG_NOSPACE);
 	expect_no_lock_held("a put");
-	ck_assert_int_eq(log_mark(lg, false, &err), KVLOG_NOSPACE);
+	ck_assert_int_eq(mark(false), KVLOG_NOSPACE);
 	expect_no_lock_held("a mark");
-	(void)store_maintain_step(db);
+	(void)store_maintain_step(db->store);
 	expect_no_lock_held("maintenance");
 	simos_set_capacity(UINT64_MAX);
 	MAKELOG_OK(put("b", 1));
@@ -1434,11 +1469,11 @@ START_TEST(a_failed_sync_keeps_no_lock)
 	expect_no_lock_held("a sync after it");
 	ck_assert_int_eq(put("a", 1), KVLOG_BROKEN);
 	expect_no_lock_held("a put after it");
-	ck_assert_int_eq(log_mark(lg, false, &err), KVLOG_BROKEN);
+	ck_assert_int_eq(mark(false), KVLOG_BROKEN);
 	expect_no_lock_held("a mark after it");
 	ck_assert_int_eq(log_wait(lg, receipt.seq, 1), KVLOG_BROKEN);
 	expect_no_lock_held("waiting after it");
-	while (store_maintain_step(db))
+	while (store_maintain_step(db->store))
 		;
 	expect_no_lock_held("maintenance after it");
 	simos_fail_clear();

@@ -11,6 +11,7 @@
 #include "makelog.h"
 #include "model.h"
 #include "rng.h"
+#include "rollover.h"
 #include "store.h"
 
 #include <errno.h>
@@ -68,12 +69,13 @@ must_compact(unsigned flags)
 static bool
 compact_run(uint32_t first, uint32_t last)
 {
-	struct kvlog *db = open_store(0, KVLOG_INDEX_HINTS);
+	struct kvlog *db = open_store(KVLOG_OPEN_UNSHARED, KVLOG_INDEX_HINTS);
+	struct view *view = atomic_load(&db->store->views.view);
 	struct compaction c = {.dir = &db->store->dir,
-	    .set = atomic_load(&db->store->views.view)->set,
-	    .hints = &atomic_load(&db->store->views.view)->hints,
+	    .set = view->set,
+	    .hints = &view->hints,
 	    .log = &db->store->log,
-	    .round = db->recovery.max_round,
+	    .round = view->recovery.max_round,
 	    .max_size = db->store->options.segment_size,
 	    .only = {.first = first, .last = last}};
 
@@ -164,9 +166,11 @@ exchange(struct kvlog *db, struct model *model)
 static void
 seal(struct kvlog *db)
 {
-	pthread_mutex_lock(&db->store->log.turn);
-	MAKELOG_OK(log_roll_over(&db->store->log, 0, false, NULL));
-	pthread_mutex_unlock(&db->store->log.turn);
+	struct log *log = &db->store->log;
+
+	MAKELOG_OK(log_take_turn(log, NULL));
+	MAKELOG_OK(log_roll_over(log, 0, false, false, NULL));
+	log_release_turn(log);
 }
 
 #define PIECES 5 /* kinds of them */
@@ -336,12 +340,13 @@ END_TEST
 static void
 tombstones_after(uint32_t first, uint32_t last, uint64_t dropped)
 {
-	struct kvlog *db = open_store(0, KVLOG_INDEX_HINTS);
+	struct kvlog *db = open_store(KVLOG_OPEN_UNSHARED, KVLOG_INDEX_HINTS);
+	struct view *view = atomic_load(&db->store->views.view);
 	struct compaction c = {.dir = &db->store->dir,
-	    .set = atomic_load(&db->store->views.view)->set,
-	    .hints = &atomic_load(&db->store->views.view)->hints,
+	    .set = view->set,
+	    .hints = &view->hints,
 	    .log = &db->store->log,
-	    .round = db->recovery.max_round,
+	    .round = view->recovery.max_round,
 	    .max_size = SIZE,
 	    .only = {.first = first, .last = last}};
 
@@ -503,7 +508,8 @@ START_TEST(a_dry_run_tells_what_will_be)
 	must_compact(flags);
 	ck_assert_mem_eq(&forecast, &report, sizeof report);
 	db = open_store(KVLOG_OPEN_READONLY, KVLOG_INDEX_HINTS);
-	ck_assert_uint_eq(atomic_load(&db->store->views.view)->set->count, report.segments_after);
+	ck_assert_uint_eq(atomic_load(&db->store->views.view)->set->count,
+	    report.segments_after);
 	close_store(db);
 	expect(&model, "compacted");
 	model_fini(&model);
@@ -810,10 +816,12 @@ START_TEST(want_of_space_keeps_no_lock)
 {
 	struct model model = {0};
 	struct kvlog *db = open_store(KVLOG_OPEN_CREATE, KVLOG_INDEX_HINTS);
+	struct log *log = &db->store->log;
+	struct view *view = atomic_load(&db->store->views.view);
 	struct compaction c = {.dir = &db->store->dir,
-	    .set = atomic_load(&db->store->views.view)->set,
-	    .hints = &atomic_load(&db->store->views.view)->hints,
-	    .log = &db->store->log,
+	    .set = view->set,
+	    .hints = &view->hints,
+	    .log = log,
 	    .max_size = db->store->options.segment_size,
 	    .all = true};
 
@@ -823,10 +831,14 @@ START_TEST(want_of_space_keeps_no_lock)
 	(void)os->unlink(db->store->dir.fd, DIR_RESERVE_NAME);
 	simos_set_capacity(simos_used());
 	ck_assert_int_eq(compact_store(&c, &err), KVLOG_NOSPACE);
-	ck_assert_int_eq(pthread_mutex_trylock(&db->store->log.turn), 0);
-	pthread_mutex_unlock(&db->store->log.turn);
-	ck_assert_int_eq(pthread_mutex_trylock(&db->store->log.sync_lock), 0);
-	pthread_mutex_unlock(&db->store->log.sync_lock);
+	ck_assert_int_eq(pthread_mutex_trylock(&log->turn_lock), 0);
+	pthread_mutex_unlock(&log->turn_lock);
+	ck_assert_int_eq(pthread_mutex_trylock(&log->views->lock), 0);
+	pthread_mutex_unlock(&log->views->lock);
+	ck_assert_int_eq(pthread_mutex_trylock(&log->sync_lock), 0);
+	pthread_mutex_unlock(&log->sync_lock);
+	ck_assert(!log->control->passed[0]);
+	ck_assert(!log->control->passed[1]);
 	close_store(db);
 	expect(&model, "not compacted");
 	model_fini(&model);
@@ -1070,8 +1082,10 @@ START_TEST(what_has_expired_goes)
 	simos_set_clock_ms(1000);
 	must_compact_run(2, 2); /* what was judged is handed on */
 	db = open_store(KVLOG_OPEN_READONLY, KVLOG_INDEX_HINTS);
-	ck_assert_uint_ge(atomic_load(&db->store->views.view)->set->now_ms, 7000);
-	ck_assert_uint_lt(atomic_load(&db->store->views.view)->set->now_ms, 7001);
+	ck_assert_uint_ge(
+	    atomic_load(&db->store->views.view)->set->now_ms, 7000);
+	ck_assert_uint_lt(
+	    atomic_load(&db->store->views.view)->set->now_ms, 7001);
 	MAKELOG_OK(kvlog_get(db, "later", 5, buf, sizeof buf, &len));
 	ck_assert_int_eq(kvlog_exists(db, "old", 3), KVLOG_NOTFOUND);
 	ck_assert_int_eq(kvlog_exists(db, "active", 6), KVLOG_NOTFOUND);

@@ -6,12 +6,11 @@
 
 #include "rng.h"
 
-#include <pthread.h>
-
 #include "segtest.h"
 
 static struct segset *set;
 static struct hintset hints;
+static struct epoch *epoch;
 static struct index idx;
 static bool by_hints; /* the mode of the index */
 static uint8_t secret[SEGMENT_SECRET_LEN];
@@ -19,8 +18,8 @@ static uint8_t secret[SEGMENT_SECRET_LEN];
 static void
 start_index(bool verify)
 {
-	ck_assert_int_eq(index_init(&idx, set, by_hints ? &hints : NULL, secret,
-			     verify, NULL),
+	ck_assert_int_eq(index_init(&idx, epoch, set, by_hints ? &hints : NULL,
+			     secret, verify, NULL),
 	    KVLOG_OK);
 }
 
@@ -34,6 +33,7 @@ setup(void)
 	set = segset_create();
 	ck_assert_ptr_nonnull(set);
 	ck_assert_int_eq(hintset_init(&hints, set, NULL), KVLOG_OK);
+	ck_assert_int_eq(epoch_create(&epoch), 0);
 	start_index(true);
 }
 
@@ -42,6 +42,7 @@ teardown(void)
 {
 	keydir_check(idx.keydir);
 	index_fini(&idx);
+	epoch_destroy(epoch);
 	hintset_fini(&hints);
 	segset_destroy(set);
 	segtest_teardown();
@@ -67,11 +68,11 @@ hash_of(const char *key)
 static enum kvlog_status
 find_as(uint64_t hash, const char *key, struct index_ref *ref)
 {
-	struct epoch_token token = index_enter(&idx);
+	struct epoch_token token = epoch_enter(epoch);
 	enum kvlog_status st =
 	    index_find(&idx, hash, key, strlen(key), ref, NULL);
 
-	index_leave(&idx, token);
+	epoch_leave(epoch, token);
 	return st;
 }
 
@@ -468,35 +469,6 @@ START_TEST(damage_while_loading_records_is_told)
 }
 END_TEST
 
-/* A find that begins while a batch is entered waits for its end. */
-static _Atomic bool entered;
-
-static void *
-enter_and_leave(void *arg)
-{
-	struct epoch_token token = index_enter(&idx);
-
-	(void)arg;
-	atomic_store(&entered, true);
-	index_leave(&idx, token);
-	return NULL;
-}
-
-START_TEST(finds_wait_for_a_batch)
-{
-	pthread_t thread;
-
-	index_begin_batch(&idx);
-	ck_assert_int_eq(
-	    pthread_create(&thread, NULL, enter_and_leave, NULL), 0);
-	os->sleep_ns(50000000);
-	ck_assert(!atomic_load(&entered));
-	index_end_batch(&idx);
-	ck_assert_int_eq(pthread_join(thread, NULL), 0);
-	ck_assert(atomic_load(&entered));
-}
-END_TEST
-
 int
 main(void)
 {
@@ -517,7 +489,6 @@ main(void)
 	tcase_add_loop_test(tc, a_newer_tombstone_mends_damage, 0, 2);
 	tcase_add_test(tc, what_is_written_later_hides_hints);
 	tcase_add_test(tc, damage_while_loading_records_is_told);
-	tcase_add_test(tc, finds_wait_for_a_batch);
 	suite_add_tcase(suite, tc);
 	return test_main(suite);
 }

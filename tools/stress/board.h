@@ -71,7 +71,7 @@ struct agent {
 	_Atomic uint64_t beat; /* when it last began something */
 	_Atomic int activity;  /* enum activity */
 	_Atomic size_t cell;   /* that it is about, or BOARD_NO_CELL */
-	struct tally writes, reads;
+	struct tally writes, reads, walks;
 	_Atomic uint64_t commits;
 	_Atomic uint64_t contentions;
 };

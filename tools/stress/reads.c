@@ -190,7 +190,7 @@ thread_walk(struct thread *thread, uint32_t owner, uint64_t *ret_present)
 		right = walk_all(thread, &walk, owner, ret_present);
 	else
 		right = thread_wrong(thread, st, NULL);
-	tally_add(&thread->agent->reads, st == KVLOG_OK, start);
+	tally_add(&thread->agent->walks, st == KVLOG_OK, start);
 	kvlog_iter_destroy(walk.iter);
 	return right;
 }

@@ -20,7 +20,7 @@ struct sum {
 };
 
 struct totals {
-	struct sum reads, writes;
+	struct sum writes, reads, walks;
 	uint64_t contentions;
 	uint64_t commits;
 };
@@ -45,6 +45,7 @@ totals_fill(struct totals *totals, const struct board *board)
 
 			sum_add(&totals->reads, &agent->reads);
 			sum_add(&totals->writes, &agent->writes);
+			sum_add(&totals->walks, &agent->walks);
 			totals->contentions += agent->contentions;
 			totals->commits += agent->commits;
 		}
@@ -77,6 +78,13 @@ percent(uint64_t part, uint64_t whole)
 				100.0;
 }
 
+static uint64_t
+total_ops(const struct totals *totals)
+{
+	return sum_total(&totals->writes) + sum_total(&totals->reads) +
+	       sum_total(&totals->walks);
+}
+
 static double
 seconds(const struct outcome *outcome)
 {
@@ -86,10 +94,9 @@ seconds(const struct outcome *outcome)
 static double
 throughput(const struct totals *totals, const struct outcome *outcome)
 {
-	return outcome->elapsed_ns == 0 ? 0.0
-					: (double)(sum_total(&totals->reads) +
-						   sum_total(&totals->writes)) /
-					      seconds(outcome);
+	return outcome->elapsed_ns == 0
+		   ? 0.0
+		   : (double)total_ops(totals) / seconds(outcome);
 }
 
 bool
@@ -176,10 +183,10 @@ report_text(struct board *board, const struct outcome *outcome)
 	print_number("Threads:", board->plan.threads);
 	print_number("Seed:", board->plan.scheme.seed);
 	printf("%-20s%.2f\n", "Seconds:", seconds(outcome));
-	print_number("Total operations:",
-	    sum_total(&totals->reads) + sum_total(&totals->writes));
+	print_number("Total operations:", total_ops(totals));
 	print_sum("Writes:", &totals->writes);
 	print_sum("Reads:", &totals->reads);
+	print_sum("Walks:", &totals->walks);
 	print_number("Lock contentions:", totals->contentions);
 	print_number("Deadlocks:", outcome->deadlocks);
 	print_number("Killed:", outcome->kills);
@@ -189,6 +196,7 @@ report_text(struct board *board, const struct outcome *outcome)
 	    "Throughput:", throughput(totals, outcome));
 	print_latency("Write latency:", &totals->writes);
 	print_latency("Read latency:", &totals->reads);
+	print_latency("Walk latency:", &totals->walks);
 	print_writers(board, totals->commits);
 	print_verdicts(board);
 	printf("verification: %s\n",
@@ -248,10 +256,10 @@ report_json(struct board *board, const struct outcome *outcome)
 		json_number(&json, "threads", board->plan.threads);
 		json_number(&json, "seed", board->plan.scheme.seed);
 		json_number(&json, "elapsed_ns", outcome->elapsed_ns);
-		json_number(&json, "operations",
-		    sum_total(&totals->reads) + sum_total(&totals->writes));
+		json_number(&json, "operations", total_ops(totals));
 		json_sum(&json, "writes", &totals->writes);
 		json_sum(&json, "reads", &totals->reads);
+		json_sum(&json, "walks", &totals->walks);
 		json_number(&json, "lock_contentions", totals->contentions);
 		json_number(&json, "deadlocks", outcome->deadlocks);
 		json_number(&json, "killed", outcome->kills);

@@ -32,9 +32,10 @@ share_done(const struct board *board, const struct worker *worker,
 	uint64_t share = ops / worker->agent_count +
 			 (number < ops % worker->agent_count ? 1 : 0);
 
-	return ops != 0 &&
-	       tally_total(&agent->writes) + tally_total(&agent->reads) >=
-		   share;
+	return ops != 0 && tally_total(&agent->writes) +
+				   tally_total(&agent->reads) +
+				   tally_total(&agent->walks) >=
+			       share;
 }
 
 bool

@@ -64,7 +64,8 @@ struct plan {
 /* What all processes of a round see. */
 struct board {
 	_Atomic bool stop_writers, stop_readers;
-	_Atomic unsigned unknown; /* results that leave an outcome open */
+	_Atomic unsigned
+	    timeouts; /* of writes, which may happen beside kills */
 	_Atomic unsigned failures;
 	char failure[400]; /* the first one */
 };
@@ -153,7 +154,7 @@ go_on(struct hand *hand)
 		return false;
 	if (hand->member->writes && hand->round->plan->kills &&
 	    (a->status == KVLOG_BUSY || a->status == KVLOG_TIMEOUT)) {
-		atomic_fetch_add(&board->unknown, 1);
+		atomic_fetch_add(&board->timeouts, 1);
 		return true;
 	}
 	complain(board, "%s: status %d (%s) %s",
@@ -462,20 +463,19 @@ hire(struct round *round)
 }
 
 static void
-describe(const struct round *round, size_t op_count, FILE *out)
+describe(const struct round *round, size_t op_count, size_t open_count)
 {
 	const struct plan *p = round->plan;
 
-	fprintf(out,
-	    "KVLOG_SEED=%" PRIu64 " KVLOG_HISTORY_KIND=%s: %s, %u writers, "
-	    "%u readers of %u threads%s, %u keys, segments of %" PRIu64
-	    ": %zu operations, %u kills, %u freezes, %u compactions, "
-	    "%u open results\n",
+	printf("KVLOG_SEED=%" PRIu64 " KVLOG_HISTORY_KIND=%s: %s, %u writers, "
+	       "%u readers of %u threads%s, %u keys, segments of %" PRIu64
+	       ": %zu operations, %zu of them open, %u kills, %u freezes, "
+	       "%u compactions, %u timeouts\n",
 	    p->seed, kind_names[p->kind], p->hints ? "hints" : "memory",
 	    p->writers, p->readers, p->threads,
 	    p->handles ? " and handles" : "", p->keys, p->segment_size,
-	    op_count, round->kills, round->freezes, round->compactions,
-	    round->board->unknown);
+	    op_count, open_count, round->kills, round->freezes,
+	    round->compactions, round->board->timeouts);
 }
 
 /* Gather what was recorded, and judge. */
@@ -483,12 +483,16 @@ static bool
 judge(struct round *round, const struct history_log *last, size_t *ret_count)
 {
 	struct history history = {0};
+	size_t open_count = 0;
 	bool ok = round->board->failures == 0;
 
 	for (unsigned i = 0; i < round->crew_count; i++)
 		for (unsigned k = 0; k < round->plan->threads; k++)
 			history_collect(&history, round->crew[i].logs[k]);
 	history_collect(&history, last);
+	for (size_t i = 0; i < history.count; i++)
+		open_count += history.ops[i].outcome == HISTORY_OPEN;
+	describe(round, history.count, open_count);
 	if (!ok)
 		printf("%u failures, the first one: %s\n",
 		    round->board->failures, round->board->failure);
@@ -529,7 +533,6 @@ play(const struct plan *plan, uint64_t *op_count, uint64_t *kill_count)
 	join_all(&round, false);
 	look_at_the_end(&round, last);
 	ok = judge(&round, last, &count);
-	describe(&round, count, stdout);
 	*op_count += count;
 	*kill_count += round.kills;
 

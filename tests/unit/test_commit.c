@@ -514,6 +514,48 @@ START_TEST(no_thread_sees_half_of_a_batch)
 }
 END_TEST
 
+/* A key that a batch deletes and puts again is there at all times. */
+static void *
+replace_in_batches(void *arg)
+{
+	struct commit_op ops[2];
+
+	(void)arg;
+	ops[0] = op_of(RECORD_DELETE, "a", 0);
+	ops[1] = op_of(RECORD_PUT, "a", 8);
+	for (unsigned i = 0; i < ROUNDS; i++)
+		if (log_commit(lg, ops, 2, false, &receipt, &failed, NULL) !=
+		    KVLOG_OK)
+			abort();
+	atomic_store(&writing, false);
+	return NULL;
+}
+
+START_TEST(no_thread_sees_a_step_of_a_batch_that_another_step_undoes)
+{
+	char *dir = tmpdir_create(), path[1024];
+	pthread_t thread;
+	uint64_t last = 0;
+
+	snprintf(path, sizeof path, "%s/db", dir);
+	MAKELOG_OK(open_at(path, 1 << 20));
+	MAKELOG_OK(put("a", 8));
+	atomic_store(&writing, true);
+	ck_assert_int_eq(
+	    pthread_create(&thread, NULL, replace_in_batches, NULL), 0);
+	while (atomic_load(&writing)) {
+		uint64_t a = seq_of("a");
+
+		ck_assert_uint_ge(a, max_u64(last, 1));
+		last = a;
+	}
+	ck_assert_int_eq(pthread_join(thread, NULL), 0);
+	ck_assert_uint_eq(seq_of("a"), ROUNDS + 1);
+	close_store();
+	tmpdir_remove(dir);
+}
+END_TEST
+
 /* Bytes that a size_t cannot count are not allocated modulo its range. */
 /* A delete is a type, never a value. */
 START_TEST(an_empty_value_is_a_value)
@@ -1538,6 +1580,8 @@ main(void)
 	tc = tcase_create("threads");
 	tcase_set_timeout(tc, 60);
 	tcase_add_test(tc, no_thread_sees_half_of_a_batch);
+	tcase_add_test(
+	    tc, no_thread_sees_a_step_of_a_batch_that_another_step_undoes);
 	tcase_add_test(tc, waiting_threads_are_woken);
 	suite_add_tcase(suite, tc);
 

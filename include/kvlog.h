@@ -181,8 +181,10 @@ struct kvlog_iter; /* a walk over its keys in order */
  * cleaned up after by the next one.
  * Any number of readers open at any time, lock nothing and leave no trace; each
  * read shows all that was committed, by any process, before it began.
- * Handles for writing of one process on one store share index, thread and the
- * options of the first of them; durability is each one's own.
+ * Handles for writing of one process on one store share an index and a thread,
+ * made as the options of the first of them say; but durability is each one's
+ * own, there is a thread as soon as one does not refuse it, and the shortest
+ * interval holds.
  *
  * An unclean end (crash, kill, power loss) is repaired here.  Damage that
  * can be told from a torn end is not an error of open: see

@@ -194,8 +194,7 @@ make_op(struct kvlog *db, const struct kvlog_op *op, struct commit_op *ret,
 		ret->value = op->value;
 		ret->value_len = (uint32_t)op->value_len;
 	}
-	ret->hash =
-	    sum_hash(db->store->views.secret, op->key, op->key_len);
+	ret->hash = sum_hash(db->store->views.secret, op->key, op->key_len);
 	return KVLOG_OK;
 }
 
@@ -439,8 +438,8 @@ kvlog_iter_create(struct kvlog *db, const void *prefix, size_t prefix_len,
 		return KVLOG_NOMEM;
 	iter->state = KVLOG_NOTFOUND;
 	iter->store = db->store;
-	st = store_cursor(db->store, prefix, prefix_len, false, &iter->view,
-	    &iter->cursor);
+	st = store_cursor(
+	    db->store, prefix, prefix_len, false, &iter->view, &iter->cursor);
 	if (st != KVLOG_OK) {
 		os->free(iter);
 		return st;
@@ -547,9 +546,8 @@ kvlog_last_seq(struct kvlog *db)
 uint64_t
 kvlog_durable_seq(struct kvlog *db)
 {
-	return check_handle(db, NULL) == KVLOG_OK
-		   ? store_durable_seq(db->store)
-		   : 0;
+	return check_handle(db, NULL) == KVLOG_OK ? store_durable_seq(db->store)
+						  : 0;
 }
 
 enum kvlog_status

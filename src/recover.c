@@ -263,7 +263,8 @@ page_fits_files(const struct recoverer *rec, struct control_state *state)
 static bool
 page_is_outrun(const struct recoverer *rec, const struct control_state *state)
 {
-	return (rec->control->exclusive || !control_writer_lives(rec->control)) &&
+	return (rec->control->exclusive ||
+		   !control_writer_lives(rec->control)) &&
 	       segment_has_record(rec->set->segments[rec->tiled - 1], rec->dir,
 		   control_pos_off(state->position));
 }
@@ -1038,7 +1039,8 @@ recover_find(struct dir *dir, const struct control *control,
 		    .r = ret,
 		    .err = &failure};
 		struct control_state before;
-		bool alone = control->exclusive || !control_writer_lives(control);
+		bool alone =
+		    control->exclusive || !control_writer_lives(control);
 		bool last_try = control->exclusive || i == LIST_TRIES;
 		bool valid = control_read(control, &before), settled;
 		enum kvlog_status st;

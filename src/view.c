@@ -26,13 +26,13 @@
 #define UNHINTED_MIN (UINT64_C(256) << 10)
 #define HINTS_PAUSE_NS UINT64_C(50000000)
 
-enum kvlog_status
-views_init(struct views *views, struct kvlog_error *err)
+int
+views_init(struct views *views)
 {
 	if (epoch_create(&views->epoch) != 0)
-		return err_set(err, KVLOG_NOMEM, 0, "open the store");
+		return ENOMEM;
 	pthread_mutex_init(&views->lock, NULL);
-	return KVLOG_OK;
+	return 0;
 }
 
 void
@@ -157,9 +157,8 @@ last_segment(const struct view *view)
 static bool
 is_want(const struct kvlog_error *failure)
 {
-	return failure->status == KVLOG_NOMEM ||
-	       failure->sys_errno == ENOMEM || failure->sys_errno == EMFILE ||
-	       failure->sys_errno == ENFILE;
+	return failure->status == KVLOG_NOMEM || failure->sys_errno == ENOMEM ||
+	       failure->sys_errno == EMFILE || failure->sys_errno == ENFILE;
 }
 
 /* Open the segment behind the last one, if it is what it should be. */
@@ -223,14 +222,15 @@ apply_record(struct view *view, const struct segment *seg, uint64_t off,
 
 /* Apply the records of the last segment up to an offset. */
 static enum kvlog_status
-apply_records(struct view *view, uint64_t to, bool *ret_stale,
-    struct kvlog_error *err)
+apply_records(
+    struct view *view, uint64_t to, bool *ret_stale, struct kvlog_error *err)
 {
 	struct segment *seg = last_segment(view);
 	uint64_t off = control_pos_off(atomic_load(&view->applied));
 	enum kvlog_status st = segment_map(seg, err);
+	uint64_t commit_off = off;
 	struct record rec;
-	bool bad = false;
+	bool bad = false, in_batch = false;
 
 	if (st != KVLOG_OK)
 		return st;
@@ -240,21 +240,35 @@ apply_records(struct view *view, uint64_t to, bool *ret_stale,
 	}
 	atomic_store_explicit(&seg->end, to, memory_order_release);
 	while (segment_walk(seg, &off, to, &rec, &bad)) {
+		bool more = (rec.flags & RECORD_MORE) != 0;
+
+		if ((rec.flags & RECORD_CONT) == 0)
+			commit_off = off;
+		if (more && !in_batch)
+			index_begin_batch(&view->index);
+		in_batch = in_batch || more;
 		st = apply_record(view, seg, off, &rec, err);
 		if (st != KVLOG_OK)
 			break;
+		if (in_batch && !more) {
+			index_end_batch(&view->index);
+			in_batch = false;
+		}
 		off += rec.size;
-		view->evidence = max_u64(
-		    view->evidence, record_attests(rec.seq, rec.lag));
+		view->evidence =
+		    max_u64(view->evidence, record_attests(rec.seq, rec.lag));
 		if (rec.type == RECORD_MARK)
 			continue;
 		view->next_seq = rec.seq + 1;
 		atomic_store_explicit(
 		    &view->last_seq, rec.seq, memory_order_release);
 	}
+	if (in_batch) { /* all of it again, the next time */
+		index_end_batch(&view->index);
+		off = commit_off;
+	}
 	epoch_reclaim(view->index.epoch);
 	*ret_stale = bad;
-	/* What was applied twice in the end does no harm. */
 	atomic_store_explicit(&view->applied,
 	    control_pos(segment_number(seg), off), memory_order_release);
 	return st;
@@ -297,8 +311,7 @@ follow_over(struct views *views, struct view *view, bool is_last,
 
 	if (st == KVLOG_OK && !*ret_stale &&
 	    last_segment(view)->header.kind == SEGMENT_PLAIN)
-		st = apply_records(
-		    view, next->link.prev_end, ret_stale, err);
+		st = apply_records(view, next->link.prev_end, ret_stale, err);
 	if (st == KVLOG_OK && !*ret_stale)
 		st = add_next(view, next, err);
 	if (st != KVLOG_OK || *ret_stale)
@@ -341,8 +354,8 @@ is_unhinted(const struct view *view, uint64_t least)
 
 	for (size_t i = view->set->count; i > 0 && bytes < least; i--) {
 		const struct segment *seg = view->set->segments[i - 1];
-		uint64_t from = max_u64(
-		    SEGMENT_DATA_OFF, atomic_load(&seg->hinted_to));
+		uint64_t from =
+		    max_u64(SEGMENT_DATA_OFF, atomic_load(&seg->hinted_to));
 
 		if (from == segment_end(seg))
 			return false; /* nor are there more before it */
@@ -401,8 +414,8 @@ catch_up(struct views *views, struct view *view, bool *ret_stale,
 		stamp = view_stamp(views->control);
 	}
 	if (!view->follows) { /* its page is stale, and does not move */
-		*ret_stale =
-		    atomic_load(&view->applied) != control_position(views->control);
+		*ret_stale = atomic_load(&view->applied) !=
+			     control_position(views->control);
 		return KVLOG_OK;
 	}
 	st = view_follow(views, view, ret_stale, err);

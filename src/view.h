@@ -64,7 +64,7 @@ struct views {
 	uint8_t secret[SEGMENT_SECRET_LEN]; /* of the store's hashes */
 };
 
-enum kvlog_status views_init(struct views *views, struct kvlog_error *err);
+int views_init(struct views *views);  /* 0 or ENOMEM */
 void views_fini(struct views *views); /* all zeros is fine */
 
 /*

@@ -275,7 +275,7 @@ static const struct {
     {SIMOS_MAP, ENOMEM, false},
     {SIMOS_PROTECT, ENOMEM, false},
     {SIMOS_LOCK, ENOLCK, false},
-    {SIMOS_MUTEX, EINVAL, false},
+    {SIMOS_MUTEX, ENOTRECOVERABLE, false},
     {SIMOS_RANDOM, EIO, false},
     {SIMOS_MALLOC, ENOMEM, false},
     {SIMOS_THREAD, EAGAIN, false},

@@ -23,9 +23,10 @@
  *
  * Durability in one paragraph.  Every commit gets a sequence number, its
  * receipt, greater than all before it.  A commit is visible to all threads and
- * processes when its call returns.  After any crash of the machine the store equals the state
- * after some prefix of the commits, no shorter than the last one reported
- * durable; after a crash of the process alone nothing committed is missing.
+ * processes when its call returns.  After any crash of the machine the store
+ * equals the state after some prefix of the commits, no shorter than the last
+ * one reported durable; after a crash of the process alone nothing committed is
+ * missing.
  */
 #ifndef KVLOG_H
 #define KVLOG_H
@@ -115,8 +116,7 @@ enum kvlog_durability {
 	0x8u                      /* no background thread: the program calls   \
 				     kvlog_maintain() */
 #define KVLOG_OPEN_NOVERIFY 0x10u /* do not verify checksums on reads */
-#define KVLOG_OPEN_UNSHARED                                                    \
-	0x20u /* nobody else may write meanwhile */
+#define KVLOG_OPEN_UNSHARED 0x20u /* nobody else may write meanwhile */
 
 /* How keys are found. */
 enum kvlog_index_mode {

@@ -221,7 +221,7 @@ note_is_behind(const struct recoverer *rec, const struct control_state *state)
  * published.
  */
 static bool
-page_fits_files(const struct recoverer *rec, struct control_state *state)
+page_fits_files(struct recoverer *rec, struct control_state *state)
 {
 	const struct segset *set = rec->set;
 	const struct segment *last = set->segments[rec->tiled - 1];
@@ -243,11 +243,17 @@ page_fits_files(const struct recoverer *rec, struct control_state *state)
 		    (state->active_salt != prev->header.salt &&
 			state->active_salt != last->header.salt))
 			return false;
+		state->intent = 0;
+		/* Who may not publish it shows what is published. */
+		if (!rec->control->exclusive) {
+			segset_drop_last(rec->set);
+			rec->tiled--;
+			return true;
+		}
 		/* Adopt it: empty, and published from now on. */
 		state->position =
 		    control_pos(segment_number(last), SEGMENT_DATA_OFF);
 		state->active_salt = last->header.salt;
-		state->intent = 0;
 		return true;
 	}
 	return false;

@@ -1493,6 +1493,20 @@ START_TEST(a_full_disk_keeps_no_lock)
 }
 END_TEST
 
+START_TEST(a_mark_that_cannot_be_stored_keeps_no_lock)
+{
+	simos_set_fs(OS_FS_COW);
+	open_store();
+	MAKELOG_OK(put("a", 1));
+	MAKELOG_OK(log_sync(lg, receipt.seq, &err));
+	simos_fail(SIMOS_STORE, 1, ENOSPC, false);
+	ck_assert(!log_attest(lg));
+	simos_fail_clear();
+	expect_no_lock_held("a mark");
+	ck_assert_int_eq(kvlog_close(db, &err), KVLOG_BROKEN);
+}
+END_TEST
+
 /* _i: which of the ways to sync meets the failure. */
 START_TEST(a_failed_sync_keeps_no_lock)
 {
@@ -1588,6 +1602,7 @@ main(void)
 	tc = makelog_case(suite, "errors");
 	tcase_add_test(tc, a_refusal_keeps_no_lock);
 	tcase_add_test(tc, a_full_disk_keeps_no_lock);
+	tcase_add_test(tc, a_mark_that_cannot_be_stored_keeps_no_lock);
 	tcase_add_loop_test(tc, a_failed_sync_keeps_no_lock, 0, 3);
 
 	tc = makelog_case(suite, "misuse");

@@ -110,9 +110,11 @@ view_load(struct views *views, struct view *view, struct kvlog_error *err)
 	memcpy(views->secret, store->secret, sizeof views->secret);
 	atomic_store(&view->last_seq, r->last_seq);
 	view->next_seq = r->first_seq;
-	view->follows = r->warm;
-	atomic_store(&view->applied,
-	    r->warm ? r->state.position : control_position(views->control));
+	/* One that is ahead of the page cannot follow it. */
+	view->follows = r->warm && !r->adopted;
+	atomic_store(&view->applied, view->follows
+					 ? r->state.position
+					 : control_position(views->control));
 	return KVLOG_OK;
 }
 

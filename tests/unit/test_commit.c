@@ -594,23 +594,25 @@ START_TEST(a_batch_may_have_more_steps_than_bytes_to_count_them)
 END_TEST
 
 /* Memory that is wanting is noticed before anything is written. */
+#define MANY 3000u /* more than an empty index has room for */
+
 START_TEST(want_of_memory_writes_nothing)
 {
-	struct commit_op ops[20];
-	char keys[20][16];
+	static struct commit_op ops[MANY];
+	static char keys[MANY][16];
 	enum kvlog_status st;
 	uint64_t nth = 1;
 
 	open_store();
-	for (unsigned i = 0; i < 20; i++) {
+	for (unsigned i = 0; i < MANY; i++) {
 		snprintf(keys[i], sizeof keys[i], "key%u", i);
-		ops[i] = op_of(RECORD_PUT, keys[i], 300);
+		ops[i] = op_of(RECORD_PUT, keys[i], 3);
 	}
 	for (;; nth++) {
 		uint64_t end = segment_end(log_active(lg));
 
 		simos_fail(SIMOS_MALLOC, nth, ENOMEM, false);
-		st = commit(ops, 20, false);
+		st = commit(ops, MANY, false);
 		simos_fail_clear();
 		if (st == KVLOG_OK)
 			break;
@@ -621,6 +623,8 @@ START_TEST(want_of_memory_writes_nothing)
 		ck_assert_uint_lt(nth, 100);
 	}
 	ck_assert_uint_gt(nth, 2);
+	for (unsigned i = 0; i < MANY; i++)
+		ck_assert_uint_eq(seq_of(keys[i]), 1);
 	close_store();
 }
 END_TEST

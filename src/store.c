@@ -820,8 +820,8 @@ is_expired(const struct view *view, const struct record *rec)
 static bool
 is_look_due(const struct views *views)
 {
-	uint64_t looked = atomic_load_explicit(
-	    &views->looked_ns, memory_order_relaxed);
+	uint64_t looked =
+	    atomic_load_explicit(&views->looked_ns, memory_order_relaxed);
 
 	return os->coarse_ns() - looked >= VIEWS_LOOK_NS ||
 	       atomic_load_explicit(&views->superseded, memory_order_relaxed);

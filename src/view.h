@@ -59,8 +59,8 @@ struct views {
 	void *go_on_arg;
 
 	pthread_mutex_t lock;
-	struct view *_Atomic view; /* the one in use; NULL before the first */
-	uint64_t load_ns;          /* it took to fill the last one's index */
+	struct view *_Atomic view;  /* the one in use; NULL before the first */
+	uint64_t load_ns;           /* it took to fill the last one's index */
 	_Atomic uint64_t looked_ns; /* when the lock file was looked at last */
 	_Atomic bool superseded;    /* there is another one now */
 	uint8_t secret[SEGMENT_SECRET_LEN]; /* of the store's hashes */

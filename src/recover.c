@@ -950,8 +950,7 @@ apply_verdict(struct recoverer *rec, const struct verdict *v)
 	    !rec->control->exclusive && control_writer_lives(rec->control);
 
 	r->last_seq = v->s;
-	r->lost_seq =
-	    r->warm || rec->attested <= reached(v) ? v->s : rec->attested;
+	r->lost_seq = r->attested <= reached(v) ? v->s : r->attested;
 	r->first_seq = v->s + 1;
 	if (active->link_ok && active->link.first_seq > r->first_seq)
 		r->first_seq = active->link.first_seq;

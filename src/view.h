@@ -112,6 +112,18 @@ view_is_current(const struct views *views, const struct view *view)
 		   view_stamp(views->control);
 }
 
+/* The number up to which all that the view shows is known to be durable; may
+ * be beyond its last commit. */
+static inline uint64_t
+view_durable(const struct views *views, const struct view *view)
+{
+	const struct recovery *r = &view->recovery;
+
+	if (view->follows)
+		return control_durable(views->control);
+	return r->poisoned ? r->state.durable : r->attested;
+}
+
 /* With the lock held, before all that no hint covers is read: take in what
  * other processes have hinted, if that is worth a look. */
 void view_adopt_hints(struct views *views, struct view *view);

@@ -354,6 +354,8 @@ KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_apply(struct kvlog *db,
  *   KVLOG_INVAL     key_len out of range
  *   KVLOG_NOMEM, KVLOG_IO   what other processes have written could not be
  *                   brought in
+ *   KVLOG_BROKEN    of a read-only handle: somebody has replaced the store's
+ *                   lock file; open the store anew to see what is written
  *   KVLOG_VERSION   the value is encoded in a way this version does not know
  *
  * The bytes in buf are the caller's.  Sees every put that returned before

@@ -565,6 +565,16 @@ real_ticks_ns(void)
 	return clock_read_ns(CLOCK_MONOTONIC);
 }
 
+static uint64_t
+real_coarse_ns(void)
+{
+#if defined CLOCK_MONOTONIC_COARSE
+	return clock_read_ns(CLOCK_MONOTONIC_COARSE);
+#else
+	return clock_read_ns(CLOCK_MONOTONIC);
+#endif
+}
+
 static void
 real_sleep_ns(uint64_t ns)
 {
@@ -816,6 +826,7 @@ const struct os_table os_real = {
     .random = os_sys_random,
     .clock_ms = real_clock_ms,
     .ticks_ns = real_ticks_ns,
+    .coarse_ns = real_coarse_ns,
     .sleep_ns = real_sleep_ns,
     .boot_id = os_sys_boot_id,
     .pid = real_pid,

@@ -615,9 +615,11 @@ open_for_reading(struct store *db, struct kvlog_error *err)
 
 		return why != KVLOG_OK ? why : st;
 	}
-	if (st == KVLOG_OK)
-		settle_segment_size(db, atomic_load(&db->views.view)->set);
-	return st;
+	if (st != KVLOG_OK)
+		return st;
+	atomic_store(&db->views.looked_ns, os->coarse_ns());
+	settle_segment_size(db, atomic_load(&db->views.view)->set);
+	return KVLOG_OK;
 }
 
 static void
@@ -814,6 +816,17 @@ is_expired(const struct view *view, const struct record *rec)
 	       rec->expiry_ms <= now_ms(view);
 }
 
+/* Once it is found, it is at each operation. */
+static bool
+is_look_due(const struct views *views)
+{
+	uint64_t looked = atomic_load_explicit(
+	    &views->looked_ns, memory_order_relaxed);
+
+	return os->coarse_ns() - looked >= VIEWS_LOOK_NS ||
+	       atomic_load_explicit(&views->superseded, memory_order_relaxed);
+}
+
 /*
  * Enter the epoch with a view that shows all that was published before this
  * call: the look at the position comes first, and what this process publishes
@@ -826,11 +839,17 @@ enter_view(
     struct store *db, struct epoch_token *ret_token, struct view **ret_view)
 {
 	struct views *views = &db->views;
-	struct epoch_token token = epoch_enter(views->epoch);
-	struct view *view =
-	    atomic_load_explicit(&views->view, memory_order_acquire);
+	struct epoch_token token;
+	struct view *view;
 	enum kvlog_status st;
 
+	if (!db->writable && UNLIKELY(is_look_due(views))) {
+		st = views_look(views);
+		if (st != KVLOG_OK)
+			return st;
+	}
+	token = epoch_enter(views->epoch);
+	view = atomic_load_explicit(&views->view, memory_order_acquire);
 	if (UNLIKELY(!view_is_current(views, view))) {
 		uint64_t goal = control_position(&db->control);
 		unsigned spins = db->writable ? SPINS : 0;
@@ -891,14 +910,8 @@ read_in_view(struct view *view, uint64_t hash, const void *key, size_t key_len,
 	return st;
 }
 
-<<<<<<< HEAD
-/* Whether a file may have been missed because segments were replaced. */
-static bool
-may_try_again(
-=======
 bool
 store_may_try_again(
->>>>>>> h-feed
     const struct store *db, enum kvlog_status st, const struct view *view)
 {
 	return st == KVLOG_IO && !db->writable &&

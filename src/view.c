@@ -460,6 +460,16 @@ renew(struct views *views, struct kvlog_error *err)
 }
 
 enum kvlog_status
+views_look(struct views *views)
+{
+	atomic_store_explicit(
+	    &views->looked_ns, os->coarse_ns(), memory_order_relaxed);
+	if (control_is_superseded(views->control, views->dir))
+		atomic_store(&views->superseded, true);
+	return atomic_load(&views->superseded) ? KVLOG_BROKEN : KVLOG_OK;
+}
+
+enum kvlog_status
 views_refresh(struct views *views, struct kvlog_error *err)
 {
 	enum kvlog_status st = KVLOG_OK;

@@ -25,6 +25,8 @@
  * and not too often. */
 #define UNHINTED_MIN (UINT64_C(256) << 10)
 #define HINTS_PAUSE_NS UINT64_C(50000000)
+#define OUTGROWN_BYTES (UINT64_C(1) << 20) /* of a table */
+#define OUTGROWN_SHARE 4
 
 int
 views_init(struct views *views)
@@ -110,6 +112,7 @@ view_load(struct views *views, struct view *view, struct kvlog_error *err)
 	memcpy(views->secret, store->secret, sizeof views->secret);
 	atomic_store(&view->last_seq, r->last_seq);
 	view->next_seq = r->first_seq;
+	view->loaded_bytes = keydir_bytes(view->index.keydir);
 	/* One that is ahead of the page cannot follow it. */
 	view->follows = r->warm && !r->adopted;
 	atomic_store(&view->applied, view->follows
@@ -426,6 +429,23 @@ catch_up(struct views *views, struct view *view, bool *ret_stale,
 	return st;
 }
 
+/* In hints mode a reader that follows for long has entries in its table for
+ * all that was written since.  When hints cover that, a new view needs none. */
+static bool
+is_outgrown(struct views *views, struct view *view)
+{
+	uint64_t grown;
+
+	if (views->writable || view->index.hints == NULL || !view->follows)
+		return false;
+	grown = keydir_bytes(view->index.keydir) - view->loaded_bytes;
+	if (grown < OUTGROWN_BYTES || (int64_t)grown < 0)
+		return false;
+	view_adopt_hints(views, view);
+	/* Records take many times the bytes of their entries. */
+	return !is_unhinted(view, OUTGROWN_SHARE * grown);
+}
+
 /* Begin a new view.  While segments are being replaced, files that were just
  * listed may be gone. */
 static enum kvlog_status
@@ -483,6 +503,8 @@ views_refresh(struct views *views, struct kvlog_error *err)
 			break;
 		if (!stale)
 			st = catch_up(views, view, &stale, err);
+		if (st == KVLOG_OK && !stale)
+			stale = is_outgrown(views, view);
 		if (st != KVLOG_OK || !stale)
 			break;
 		/* A writer's view is its log. */

@@ -952,11 +952,13 @@ use_the_parents(int fd)
 	other = api_open(api_store, KVLOG_OPEN_CREATE);
 	ck_assert_int_eq(kvlog_close(db, &err), KVLOG_OK);
 	ck_assert(!is_free());
-	api_put(other, "a", "1");
+	for (unsigned i = 0; i < 300; i++) /* takes new files */
+		api_put(other, "a", "a value that fills segments");
 	api_close(other);
 	ck_assert(is_free());
 	if ((forked_flags & KVLOG_OPEN_READONLY) == 0)
-		api_put(own, "of the child", "2");
+		for (unsigned i = 0; i < 300; i++)
+			api_put(own, "of the child", "2");
 	api_expect(own, "a", "fill the segments");
 	api_close(own);
 	say(fd, 'm');

@@ -906,7 +906,7 @@ use_the_parents(int fd)
 	struct kvlog_stats stats = {.size = sizeof stats};
 	struct kvlog_info info;
 	struct kvlog_iter *iter = NULL;
-	struct kvlog *db = forked, *own;
+	struct kvlog *db = forked, *own, *other;
 	uint64_t count = 77;
 	size_t len = 77;
 	void *value = NULL;
@@ -941,14 +941,24 @@ use_the_parents(int fd)
 	ck_assert_ptr_null(value);
 	ck_assert_ptr_null(iter);
 
-	/* One of its own works beside it, before and after it is closed. */
+	/* One of its own works beside it, before and after it is closed; so
+	 * does another store, whose descriptors have the numbers of those that
+	 * the fork has closed. */
 	own = open_patiently(forked_flags);
 	api_expect(own, "a", "fill the segments");
 	if ((forked_flags & KVLOG_OPEN_READONLY) == 0)
 		api_put(own, "of the child", "1");
+	api_store = files_path(api_base, "another");
+	other = api_open(api_store, KVLOG_OPEN_CREATE);
 	ck_assert_int_eq(kvlog_close(db, &err), KVLOG_OK);
+	ck_assert(!is_free());
+	for (unsigned i = 0; i < 300; i++) /* takes new files */
+		api_put(other, "a", "a value that fills segments");
+	api_close(other);
+	ck_assert(is_free());
 	if ((forked_flags & KVLOG_OPEN_READONLY) == 0)
-		api_put(own, "of the child", "2");
+		for (unsigned i = 0; i < 300; i++)
+			api_put(own, "of the child", "2");
 	api_expect(own, "a", "fill the segments");
 	api_close(own);
 	say(fd, 'm');

@@ -94,6 +94,7 @@ struct script {
 	bool makes;       /* the store */
 	bool thread;      /* of the library's, in the background */
 	bool busy;        /* the survivor writes meanwhile */
+	bool fails;       /* the survivor cannot clean up at first */
 	bool late; /* later victims open the store when the first is dead */
 };
 
@@ -668,6 +669,11 @@ static const struct script scripts[] = {
 	.durability = NONE,
 	.segment_size = SMALL,
 	.busy = true},
+    {.name = "rollovers-fail",
+	.fn = rollovers,
+	.durability = NONE,
+	.segment_size = SMALL,
+	.fails = true},
     {.name = "spare",
 	.fn = rollovers_with_spare,
 	.durability = NONE,
@@ -1019,6 +1025,59 @@ make_all_durable(struct trial *t)
 	    "not all is durable after a sync");
 }
 
+/* The survivor's own calls. */
+static struct os_table quick;
+
+static int
+no_stat_name(int dirfd, const char *name, struct os_stat *ret)
+{
+	(void)dirfd;
+	(void)name;
+	(void)ret;
+	return EIO;
+}
+
+static int
+no_open(
+    int dirfd, const char *name, enum os_open how, unsigned mode, int *ret_fd)
+{
+	return how == OS_OPEN_CREATE
+		   ? ENOSPC
+		   : os_real.open(dirfd, name, how, mode, ret_fd);
+}
+
+static int
+no_rename(int dirfd, const char *from, const char *to)
+{
+	(void)dirfd;
+	(void)from;
+	(void)to;
+	return EIO;
+}
+
+/* Who cannot clean up does not write either, and leaves it to the next turn. */
+static void
+work_in_vain(struct trial *t)
+{
+	for (unsigned i = 0; i < 3; i++) {
+		enum kvlog_status st;
+
+		if (i == 0)
+			quick.stat_name = no_stat_name;
+		else if (i == 1)
+			quick.open = no_open;
+		else
+			quick.rename = no_rename;
+		st = kvlog_put(t->db, "y9", 2, "vain", 4, NULL, NULL);
+		TRIAL_SAYS(t,
+		    st == KVLOG_OK || st == KVLOG_IO || st == KVLOG_NOSPACE,
+		    "a put in vain: %s", kvlog_status_text(st));
+		quick.stat_name = os_real.stat_name;
+		quick.open = os_real.open;
+		quick.rename = os_real.rename;
+	}
+}
+
 static void
 work_on(struct trial *t)
 {
@@ -1250,6 +1309,8 @@ run_trial(const struct script *script, const uint64_t at[VICTIMS],
 	}
 	if (t->db == NULL)
 		t->db = open_store(t, KVLOG_OPEN_CREATE);
+	if (script->fails)
+		work_in_vain(t);
 	work_on(t);
 	ask_a_third(t);
 	check_page(t);
@@ -1357,8 +1418,6 @@ START_TEST(a_killed_writer_is_cleaned_up_after)
 	    limits[0], seed);
 }
 END_TEST
-
-static struct os_table quick;
 
 static void
 setup(void)

@@ -79,8 +79,9 @@ enum kvlog_status {
 	KVLOG_NOTSTORE = 16, /* the path is something else than a store */
 	KVLOG_UNSUPPORTED = 17, /* the file system or system cannot do this */
 	KVLOG_CANCELLED = 18,   /* the caller's progress function said stop */
-	KVLOG_FORKED = 19       /* the handle was opened before a fork(): this
+	KVLOG_FORKED = 19,      /* the handle was opened before a fork(): this
 				   process has to open the store itself */
+	KVLOG_TOOOLD = 20       /* compaction has taken the commits wanted */
 };
 
 /*
@@ -163,6 +164,7 @@ struct kvlog_options {
 
 struct kvlog;      /* an open store */
 struct kvlog_iter; /* a walk over its keys in order */
+struct kvlog_feed; /* its commits, one after the other */
 
 /*
  * kvlog_open - open the store in directory path.
@@ -352,6 +354,8 @@ KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_apply(struct kvlog *db,
  *   KVLOG_INVAL     key_len out of range
  *   KVLOG_NOMEM, KVLOG_IO   what other processes have written could not be
  *                   brought in
+ *   KVLOG_BROKEN    of a read-only handle: somebody has replaced the store's
+ *                   lock file; open the store anew to see what is written
  *   KVLOG_VERSION   the value is encoded in a way this version does not know
  *
  * The bytes in buf are the caller's.  Sees every put that returned before
@@ -444,7 +448,8 @@ KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_iter_seek(
  *
  * ret_len   Set to the length in bytes.
  * The pointer is valid until the iterator is moved or destroyed.  NULL where
- * kvlog_iter_next() has not returned KVLOG_OK (for a key: or KVLOG_CORRUPT).
+ * kvlog_iter_next() has not returned KVLOG_OK (for a key: or KVLOG_CORRUPT),
+ * and the value of a deleted key (kvlog_iter_create_since() alone has them).
  */
 KVLOG_API const void *kvlog_iter_key(
     const struct kvlog_iter *iter, size_t *ret_len);
@@ -454,6 +459,26 @@ KVLOG_API const void *kvlog_iter_value(
 /* kvlog_iter_info - as kvlog_lookup(), of the present entry. */
 KVLOG_API void kvlog_iter_info(
     const struct kvlog_iter *iter, struct kvlog_info *ret_info);
+
+/*
+ * kvlog_iter_create_since - begin a walk over the keys whose newest record was
+ * written by a commit after seq.
+ *
+ * As kvlog_iter_create(), but keys that were deleted after seq come as well:
+ * for them kvlog_iter_value() is NULL.  Of each key this is the net state,
+ * and what lay between is left out.
+ *
+ * What it cannot show: deletes whose record a compaction has dropped, which it
+ * does once no older record of the key is left.  Whoever must not miss a
+ * delete compares his own keys with a whole walk (seq 0), and then has no use
+ * for the deletes.  The walk shows commits that are not durable yet; after
+ * kvlog_sync(), or kvlog_wait_durable() of kvlog_last_seq(), it does not.
+ * Results and cost as of kvlog_iter_create(); all keys with the prefix are
+ * looked at.
+ */
+KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_iter_create_since(
+    struct kvlog *db, uint64_t seq, const void *prefix, size_t prefix_len,
+    struct kvlog_iter **ret_iter);
 
 /*
  * kvlog_count - the number of keys that have a value.
@@ -487,6 +512,86 @@ KVLOG_API uint64_t kvlog_durable_seq(struct kvlog *db);
  */
 KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_wait_durable(
     struct kvlog *db, uint64_t seq, uint32_t timeout_ms);
+
+/* In place of a number: commits that are not durable yet, and later ones. */
+#define KVLOG_FEED_NEW UINT64_MAX
+
+/* One record of a commit, in the order in which it was written. */
+struct kvlog_change {
+	size_t size;             /* set by the caller: sizeof(*change) */
+	uint64_t seq;            /* of the commit */
+	uint64_t last_seq;       /* the same, or see KVLOG_CORRUPT */
+	uint64_t durable_seq;    /* newest durable commit when it was told */
+	uint64_t offset;         /* of the record in its segment's file */
+	uint32_t segment;        /* number of the segment */
+	enum kvlog_op_type type; /* a put or a delete */
+	bool more;               /* more records of this commit follow */
+	const void *key;
+	size_t key_len;
+	const void *value; /* NULL for a delete */
+	size_t value_len;
+};
+
+/*
+ * kvlog_feed_open - begin to follow the commits of a store.
+ *
+ * from_seq             The first number wanted; 0 or 1: from the beginning;
+ *                      KVLOG_FEED_NEW: from the first one that is not durable
+ *                      now.  To go on where an earlier feed ended: its last
+ *                      whole commit's number + 1.
+ * prefix, prefix_len   0 to KVLOG_KEY_MAX bytes: only records of keys that
+ *                      begin so; 0 for all.
+ * ret_feed             Set on KVLOG_OK; free with kvlog_feed_close().
+ * err                  Filled on failure; may be NULL.
+ *
+ * Works on every handle, beside writers and compactions of any process.  A
+ * feed belongs to one thread at a time.  Between calls it holds one record and
+ * nothing of the store.
+ * Results: KVLOG_OK, _INVAL, _NOMEM, _FORKED.
+ */
+KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_feed_open(struct kvlog *db,
+    uint64_t from_seq, const void *prefix, size_t prefix_len,
+    struct kvlog_feed **ret_feed, struct kvlog_error *err);
+
+/*
+ * kvlog_feed_next - tell the next record.
+ *
+ * timeout_ms   Longest wait for it, in milliseconds; 0: look only.
+ * ret_change   Its size is set by the caller; the rest is set by every result
+ *              but KVLOG_INVAL and KVLOG_FORKED.  Its pointers are valid until
+ *              the next call for this feed.
+ * err          Filled on failure, but not on KVLOG_TIMEOUT; may be NULL.
+ *
+ * Every record of every durable commit comes once, in the order in which they
+ * were committed; the records of one commit come one after the other.  Numbers
+ * of commits have gaps where the store was opened after a crash, and nothing
+ * is missing there.  A commit is told when it is durable, so that what was
+ * told is never undone.
+ *
+ * Results:
+ *   KVLOG_OK       change is the next record
+ *   KVLOG_TIMEOUT  no further commit is durable yet
+ *   KVLOG_TOOOLD   compaction has taken what comes next, and so it will be
+ *                  at each call.  From change->seq on all is still there: open
+ *                  another feed from there, and have what lies between from
+ *                  kvlog_iter_create_since(), called after the feed was opened
+ *   KVLOG_CORRUPT  damage in the place that change and err tell.  With a key,
+ *                  that record's value is lost; without, records of the
+ *                  commits change->seq to change->last_seq are.  The next call
+ *                  goes on behind it
+ *   KVLOG_VERSION  this record's value is encoded in a way this version does
+ *                  not know; the next call goes on behind it
+ *   KVLOG_INVAL, _NOMEM, _IO, _FORKED, _BROKEN (of a writing handle)
+ *
+ * Cost: one look at the log for each record; while it waits, a look at the
+ * control page every 5 ms at most.
+ */
+KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_feed_next(
+    struct kvlog_feed *feed, uint32_t timeout_ms,
+    struct kvlog_change *ret_change, struct kvlog_error *err);
+
+/* kvlog_feed_close - end the feed; NULL is fine.  Before kvlog_close(). */
+KVLOG_API void kvlog_feed_close(struct kvlog_feed *feed);
 
 /*
  * kvlog_maintain - do background work that is due (sync by interval, the

@@ -15,7 +15,9 @@ struct cursor {
 	size_t prefix_len;
 	uint64_t now_ms;
 	bool keys_only;
-	bool ended; /* all that begins with the prefix has come */
+	bool ended;     /* all that begins with the prefix has come */
+	bool deletes;   /* are shown, too */
+	uint64_t since; /* what is not newer is left out */
 };
 
 enum kvlog_status
@@ -57,6 +59,13 @@ cursor_destroy(struct cursor *c)
 	os->free(c);
 }
 
+void
+cursor_since(struct cursor *c, uint64_t seq)
+{
+	c->deletes = true;
+	c->since = seq;
+}
+
 enum kvlog_status
 cursor_seek(struct cursor *c, const void *key, size_t key_len)
 {
@@ -88,6 +97,20 @@ is_expired(const struct cursor *c, const struct record *rec)
 	return (rec->flags & RECORD_EXPIRY) != 0 && rec->expiry_ms <= c->now_ms;
 }
 
+/* Whether it is what this walk is for; what has expired is a delete.  What a
+ * damaged record was, or when it was written, nobody knows. */
+static bool
+is_shown(const struct cursor *c, struct merge_entry *e)
+{
+	struct record *rec = &e->rec;
+
+	if (rec->type == RECORD_PUT && is_expired(c, rec))
+		rec->type = RECORD_DELETE;
+	if (c->deletes && (e->damaged || rec->type == RECORD_DELETE))
+		return e->damaged || rec->seq > c->since;
+	return rec->type == RECORD_PUT && (!c->deletes || rec->seq > c->since);
+}
+
 enum kvlog_status
 cursor_next(struct cursor *c)
 {
@@ -103,12 +126,10 @@ cursor_next(struct cursor *c)
 			return KVLOG_CORRUPT;
 		/* Keys of buckets come after all others. */
 		c->ended = is_behind(c, &e->rec);
-		if (c->ended || e->rec.type != RECORD_PUT)
+		if (c->ended || !is_shown(c, e))
 			continue;
 		if (e->damaged)
 			return KVLOG_CORRUPT;
-		if (is_expired(c, &e->rec))
-			continue;
 		if (!c->keys_only &&
 		    !record_value_ok(&e->rec, segment_seed(e->seg, e->off))) {
 			e->damaged = true;

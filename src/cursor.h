@@ -21,6 +21,9 @@ enum kvlog_status cursor_create(struct hint *const *hints, size_t count,
     struct cursor **ret_cursor);
 void cursor_destroy(struct cursor *cursor); /* NULL is fine */
 
+/* Show only what commits after seq have written, and deletes too. */
+void cursor_since(struct cursor *cursor, uint64_t seq);
+
 /* Next key that has a value: KVLOG_OK, _NOTFOUND at the end, _CORRUPT for an
  * entry whose record is damaged (the walk can go on), _NOMEM. */
 enum kvlog_status cursor_next(struct cursor *cursor);

@@ -552,25 +552,6 @@ add_sorted(struct sorting *s, const struct record *rec, const uint8_t *bytes,
 	return 0;
 }
 
-/* The next place behind off where a record stands, or to. */
-static uint64_t
-next_record(const struct segment *seg, uint64_t off, uint64_t to,
-    struct segment_search *search)
-{
-	struct record rec;
-
-	for (off += RECORD_ALIGN; off < to; off += RECORD_ALIGN) {
-		/* A window that the longest header fits into. */
-		uint64_t window = off - off % (SUM_SPANS_MAX / 2);
-
-		if (record_parse(seg->map.addr + off, to - off, &rec) &&
-		    segment_search_ok(search, seg, seg->map.addr + window,
-			window, min_u64(to - window, SUM_SPANS_MAX), off, &rec))
-			return off;
-	}
-	return to;
-}
-
 /*
  * Gather the records of a source that stand for keys, of commits up to
  * max_seq.  Sets its last_seq, and its to if cut is set: behind the last
@@ -592,7 +573,8 @@ gather(struct sorting *s, struct hint_source *source, uint32_t index,
 		       bad && damage != NULL) {
 			if (damage->seg == NULL)
 				*damage = (struct hint_damage){seg, off};
-			off = next_record(seg, off, source->to, &s->search);
+			off = segment_next_record(
+			    seg, off, source->to, &s->search);
 		}
 		if (bad || off >= source->to)
 			break;

@@ -7,6 +7,7 @@
 
 #include <kvlog.h>
 
+#include "feed.h"
 #include "offline.h"
 #include "rehint.h"
 #include "salvage.h"
@@ -125,6 +126,15 @@ kvlog_close(struct kvlog *db, struct kvlog_error *err)
 
 /* Writing */
 
+static enum kvlog_status
+tell_forked(const struct store *store, struct kvlog_error *err)
+{
+	return err_set(err, KVLOG_FORKED, 0,
+	    "%s was opened before this process was forked; open it anew in "
+	    "this one",
+	    store->dir.path);
+}
+
 /* A handle is of use in the process that opened it alone. */
 static enum kvlog_status
 check_handle(const struct kvlog *db, struct kvlog_error *err)
@@ -132,10 +142,7 @@ check_handle(const struct kvlog *db, struct kvlog_error *err)
 	if (UNLIKELY(db == NULL))
 		return err_set(err, KVLOG_INVAL, 0, "no store");
 	if (UNLIKELY(store_is_forked(db->store)))
-		return err_set(err, KVLOG_FORKED, 0,
-		    "%s was opened before this process was forked; open it "
-		    "anew in this one",
-		    db->store->dir.path);
+		return tell_forked(db->store, err);
 	return KVLOG_OK;
 }
 
@@ -448,6 +455,18 @@ kvlog_iter_create(struct kvlog *db, const void *prefix, size_t prefix_len,
 	return KVLOG_OK;
 }
 
+enum kvlog_status
+kvlog_iter_create_since(struct kvlog *db, uint64_t seq, const void *prefix,
+    size_t prefix_len, struct kvlog_iter **ret_iter)
+{
+	enum kvlog_status st =
+	    kvlog_iter_create(db, prefix, prefix_len, ret_iter);
+
+	if (st == KVLOG_OK)
+		cursor_since((*ret_iter)->cursor, seq);
+	return st;
+}
+
 void
 kvlog_iter_destroy(struct kvlog_iter *iter)
 {
@@ -499,6 +518,8 @@ kvlog_iter_value(const struct kvlog_iter *iter, size_t *ret_len)
 	if (iter == NULL || iter->state != KVLOG_OK)
 		return NULL;
 	rec = &cursor_entry(iter->cursor)->rec;
+	if (rec->type != RECORD_PUT)
+		return NULL;
 	if (ret_len != NULL)
 		*ret_len = rec->value_len;
 	return rec->value;
@@ -532,6 +553,50 @@ kvlog_count(struct kvlog *db, uint64_t *ret_count)
 	if (st != KVLOG_OK)
 		return st;
 	return store_count(db->store, ret_count);
+}
+
+/* Following */
+
+enum kvlog_status
+kvlog_feed_open(struct kvlog *db, uint64_t from_seq, const void *prefix,
+    size_t prefix_len, struct kvlog_feed **ret_feed, struct kvlog_error *err)
+{
+	enum kvlog_status st = check_handle(db, err);
+
+	if (st != KVLOG_OK)
+		return st;
+	if (ret_feed == NULL || prefix_len > KVLOG_KEY_MAX ||
+	    (prefix == NULL && prefix_len > 0))
+		return err_set(err, KVLOG_INVAL, 0,
+		    "kvlog_feed_open needs a place for the feed, and a prefix "
+		    "of at most %u bytes",
+		    KVLOG_KEY_MAX);
+	return feed_open(
+	    db->store, from_seq, prefix, prefix_len, ret_feed, err);
+}
+
+enum kvlog_status
+kvlog_feed_next(struct kvlog_feed *feed, uint32_t timeout_ms,
+    struct kvlog_change *ret_change, struct kvlog_error *err)
+{
+	struct kvlog_error failure = {0};
+	enum kvlog_status st;
+
+	if (feed == NULL || ret_change == NULL ||
+	    ret_change->size != sizeof *ret_change)
+		return err_set(err, KVLOG_INVAL, 0,
+		    "kvlog_feed_next needs a feed and a change, whose size is "
+		    "sizeof(struct kvlog_change)");
+	if (store_is_forked(feed->store))
+		return tell_forked(feed->store, err);
+	st = feed_next(feed, timeout_ms, ret_change, &failure);
+	return st == KVLOG_TIMEOUT ? st : tell(st, &failure, err);
+}
+
+void
+kvlog_feed_close(struct kvlog_feed *feed)
+{
+	feed_close(feed);
 }
 
 /* Durability and the rest */

@@ -221,7 +221,7 @@ note_is_behind(const struct recoverer *rec, const struct control_state *state)
  * published.
  */
 static bool
-page_fits_files(const struct recoverer *rec, struct control_state *state)
+page_fits_files(struct recoverer *rec, struct control_state *state)
 {
 	const struct segset *set = rec->set;
 	const struct segment *last = set->segments[rec->tiled - 1];
@@ -243,11 +243,19 @@ page_fits_files(const struct recoverer *rec, struct control_state *state)
 		    (state->active_salt != prev->header.salt &&
 			state->active_salt != last->header.salt))
 			return false;
+		state->intent = 0;
+		/* Who lives will publish it, or is publishing it now. */
+		if (!rec->control->exclusive &&
+		    control_writer_lives(rec->control)) {
+			segset_drop_last(rec->set);
+			rec->tiled--;
+			return true;
+		}
 		/* Adopt it: empty, and published from now on. */
+		rec->r->adopted = true;
 		state->position =
 		    control_pos(segment_number(last), SEGMENT_DATA_OFF);
 		state->active_salt = last->header.salt;
-		state->intent = 0;
 		return true;
 	}
 	return false;
@@ -942,8 +950,7 @@ apply_verdict(struct recoverer *rec, const struct verdict *v)
 	    !rec->control->exclusive && control_writer_lives(rec->control);
 
 	r->last_seq = v->s;
-	r->lost_seq =
-	    r->warm || rec->attested <= reached(v) ? v->s : rec->attested;
+	r->lost_seq = r->attested <= reached(v) ? v->s : r->attested;
 	r->first_seq = v->s + 1;
 	if (active->link_ok && active->link.first_seq > r->first_seq)
 		r->first_seq = active->link.first_seq;

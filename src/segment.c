@@ -739,6 +739,24 @@ segment_search_ok(struct segment_search *search, const struct segment *seg,
 		   covered - 4) == get_u32(p);
 }
 
+uint64_t
+segment_next_record(const struct segment *seg, uint64_t off, uint64_t to,
+    struct segment_search *search)
+{
+	struct record rec;
+
+	for (off += RECORD_ALIGN; off < to; off += RECORD_ALIGN) {
+		/* A window that the longest header fits into. */
+		uint64_t window = off - off % (SUM_SPANS_MAX / 2);
+
+		if (record_parse(seg->map.addr + off, to - off, &rec) &&
+		    segment_search_ok(search, seg, seg->map.addr + window,
+			window, min_u64(to - window, SUM_SPANS_MAX), off, &rec))
+			return off;
+	}
+	return to;
+}
+
 void
 segment_search_fini(struct segment_search *search)
 {

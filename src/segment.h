@@ -257,6 +257,9 @@ struct segment_search {
 bool segment_search_ok(struct segment_search *search, const struct segment *seg,
     const uint8_t *bytes, uint64_t window_off, uint64_t window_len,
     uint64_t off, const struct record *rec);
+/* The next place behind off, in the mapping, where a record stands, or to. */
+uint64_t segment_next_record(const struct segment *seg, uint64_t off,
+    uint64_t to, struct segment_search *search);
 void segment_search_fini(struct segment_search *search);
 
 /*

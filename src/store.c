@@ -615,9 +615,11 @@ open_for_reading(struct store *db, struct kvlog_error *err)
 
 		return why != KVLOG_OK ? why : st;
 	}
-	if (st == KVLOG_OK)
-		settle_segment_size(db, atomic_load(&db->views.view)->set);
-	return st;
+	if (st != KVLOG_OK)
+		return st;
+	atomic_store(&db->views.looked_ns, os->coarse_ns());
+	settle_segment_size(db, atomic_load(&db->views.view)->set);
+	return KVLOG_OK;
 }
 
 static void
@@ -814,6 +816,17 @@ is_expired(const struct view *view, const struct record *rec)
 	       rec->expiry_ms <= now_ms(view);
 }
 
+/* Once it is found, it is at each operation. */
+static bool
+is_look_due(const struct views *views)
+{
+	uint64_t looked =
+	    atomic_load_explicit(&views->looked_ns, memory_order_relaxed);
+
+	return os->coarse_ns() - looked >= VIEWS_LOOK_NS ||
+	       atomic_load_explicit(&views->superseded, memory_order_relaxed);
+}
+
 /*
  * Enter the epoch with a view that shows all that was published before this
  * call: the look at the position comes first, and what this process publishes
@@ -826,11 +839,17 @@ enter_view(
     struct store *db, struct epoch_token *ret_token, struct view **ret_view)
 {
 	struct views *views = &db->views;
-	struct epoch_token token = epoch_enter(views->epoch);
-	struct view *view =
-	    atomic_load_explicit(&views->view, memory_order_acquire);
+	struct epoch_token token;
+	struct view *view;
 	enum kvlog_status st;
 
+	if (!db->writable && UNLIKELY(is_look_due(views))) {
+		st = views_look(views);
+		if (st != KVLOG_OK)
+			return st;
+	}
+	token = epoch_enter(views->epoch);
+	view = atomic_load_explicit(&views->view, memory_order_acquire);
 	if (UNLIKELY(!view_is_current(views, view))) {
 		uint64_t goal = control_position(&db->control);
 		unsigned spins = db->writable ? SPINS : 0;
@@ -891,9 +910,8 @@ read_in_view(struct view *view, uint64_t hash, const void *key, size_t key_len,
 	return st;
 }
 
-/* Whether a file may have been missed because segments were replaced. */
-static bool
-may_try_again(
+bool
+store_may_try_again(
     const struct store *db, enum kvlog_status st, const struct view *view)
 {
 	return st == KVLOG_IO && !db->writable &&
@@ -916,15 +934,14 @@ store_read(struct store *db, const void *key, size_t key_len, bool with_value,
 			return st;
 		st = read_in_view(
 		    view, hash, key, key_len, with_value, fn, arg, ret_info);
-		again = UNLIKELY(may_try_again(db, st, view));
+		again = UNLIKELY(store_may_try_again(db, st, view));
 		epoch_leave(db->views.epoch, token);
 	} while (again);
 	return st;
 }
 
-/* A view that shows all that is published, kept for longer. */
-static enum kvlog_status
-keep_view(struct store *db, struct view **ret_view)
+enum kvlog_status
+store_keep_view(struct store *db, struct view **ret_view)
 {
 	struct epoch_token token;
 	enum kvlog_status st = enter_view(db, &token, ret_view);
@@ -968,12 +985,12 @@ store_cursor(struct store *db, const void *prefix, size_t prefix_len,
 	bool again;
 
 	do {
-		st = keep_view(db, &view);
+		st = store_keep_view(db, &view);
 		if (st != KVLOG_OK)
 			return st;
 		st = walk_view(
 		    db, view, prefix, prefix_len, keys_only, ret_cursor);
-		again = may_try_again(db, st, view);
+		again = store_may_try_again(db, st, view);
 		if (st == KVLOG_OK)
 			*ret_view = view;
 		else
@@ -1050,12 +1067,7 @@ store_durable_seq(struct store *db)
 	uint64_t last = store_last_seq(db), durable;
 	struct view *view = view_hold(&db->views);
 
-	if (view->follows)
-		durable = control_durable(&db->control);
-	else if (view->recovery.poisoned)
-		durable = view->recovery.state.durable;
-	else
-		durable = view->recovery.attested;
+	durable = view_durable(&db->views, view);
 	view_release(&db->views, view);
 	return min_u64(durable, last); /* ranges begin beyond the last */
 }
@@ -1173,7 +1185,7 @@ store_stats(struct store *db, struct kvlog_stats *s)
 	    (!quick || db->options.index_mode != KVLOG_INDEX_HINTS))
 		st = store_count(db, &s->record_count);
 	if (st == KVLOG_OK)
-		st = keep_view(db, &view);
+		st = store_keep_view(db, &view);
 	if (st != KVLOG_OK)
 		return st;
 	pthread_mutex_lock(&db->views.lock);

@@ -78,6 +78,14 @@ typedef enum kvlog_status store_read_fn(void *arg, const struct index_ref *ref);
 enum kvlog_status store_read(struct store *db, const void *key, size_t key_len,
     bool with_value, store_read_fn *fn, void *arg, struct kvlog_info *ret_info);
 
+/* A view that shows all that is published, until view_release(). */
+enum kvlog_status store_keep_view(struct store *db, struct view **ret_view);
+
+/* Whether a file may have been missed because segments were replaced, so that
+ * another view is to be taken. */
+bool store_may_try_again(
+    const struct store *db, enum kvlog_status st, const struct view *view);
+
 /* A walk over what the store holds now.  *ret_view is what the cursor is of, to
  * be released after it is destroyed. */
 enum kvlog_status store_cursor(struct store *db, const void *prefix,

@@ -198,8 +198,8 @@ pass(struct log *log, bool *ret_died, struct kvlog_error *err)
 	enum kvlog_status st = KVLOG_BUSY;
 
 	if (LIKELY(control_load(control, CONTROL_WANTED) == 0))
-		st = control_take_turn(control, 0, ret_died, NULL);
-	if (LIKELY(st == KVLOG_OK))
+		st = control_take_turn(control, 0, ret_died, err);
+	if (LIKELY(st != KVLOG_BUSY))
 		return st;
 	return control_take_turn(control, log_deadline(log), ret_died, err);
 }

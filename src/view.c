@@ -110,9 +110,11 @@ view_load(struct views *views, struct view *view, struct kvlog_error *err)
 	memcpy(views->secret, store->secret, sizeof views->secret);
 	atomic_store(&view->last_seq, r->last_seq);
 	view->next_seq = r->first_seq;
-	view->follows = r->warm;
-	atomic_store(&view->applied,
-	    r->warm ? r->state.position : control_position(views->control));
+	/* One that is ahead of the page cannot follow it. */
+	view->follows = r->warm && !r->adopted;
+	atomic_store(&view->applied, view->follows
+					 ? r->state.position
+					 : control_position(views->control));
 	return KVLOG_OK;
 }
 
@@ -455,6 +457,16 @@ renew(struct views *views, struct kvlog_error *err)
 			return st;
 		}
 	}
+}
+
+enum kvlog_status
+views_look(struct views *views)
+{
+	atomic_store_explicit(
+	    &views->looked_ns, os->coarse_ns(), memory_order_relaxed);
+	if (control_is_superseded(views->control, views->dir))
+		atomic_store(&views->superseded, true);
+	return atomic_load(&views->superseded) ? KVLOG_BROKEN : KVLOG_OK;
 }
 
 enum kvlog_status

@@ -59,8 +59,10 @@ struct views {
 	void *go_on_arg;
 
 	pthread_mutex_t lock;
-	struct view *_Atomic view; /* the one in use; NULL before the first */
-	uint64_t load_ns;          /* it took to fill the last one's index */
+	struct view *_Atomic view;  /* the one in use; NULL before the first */
+	uint64_t load_ns;           /* it took to fill the last one's index */
+	_Atomic uint64_t looked_ns; /* when the lock file was looked at last */
+	_Atomic bool superseded;    /* there is another one now */
 	uint8_t secret[SEGMENT_SECRET_LEN]; /* of the store's hashes */
 };
 
@@ -112,6 +114,18 @@ view_is_current(const struct views *views, const struct view *view)
 		   view_stamp(views->control);
 }
 
+/* The number up to which all that the view shows is known to be durable; may
+ * be beyond its last commit. */
+static inline uint64_t
+view_durable(const struct views *views, const struct view *view)
+{
+	const struct recovery *r = &view->recovery;
+
+	if (view->follows)
+		return control_durable(views->control);
+	return r->poisoned ? r->state.durable : r->attested;
+}
+
 /* With the lock held, before all that no hint covers is read: take in what
  * other processes have hinted, if that is worth a look. */
 void view_adopt_hints(struct views *views, struct view *view);
@@ -122,6 +136,14 @@ void view_adopt_hints(struct views *views, struct view *view);
  */
 enum kvlog_status view_follow(struct views *views, struct view *view,
     bool *ret_stale, struct kvlog_error *err);
+
+/*
+ * A reader's page never changes again once somebody has put another lock file
+ * in the place of the one it is on.  So its name is looked at now and then:
+ * KVLOG_BROKEN if that has happened.
+ */
+enum kvlog_status views_look(struct views *views);
+#define VIEWS_LOOK_NS UINT64_C(1000000000)
 
 /*
  * Bring the view up to what is published when this is called.  A reader's view

@@ -214,6 +214,7 @@ exit_of_status(enum kvlog_status status)
 		return CLI_DONE;
 	case KVLOG_NOTFOUND:
 	case KVLOG_CONFLICT:
+	case KVLOG_TOOOLD:
 		return CLI_NOTFOUND;
 	case KVLOG_TOOSMALL:
 	case KVLOG_INVAL:

@@ -60,6 +60,8 @@ enum cli_option {
 	OPT_FORMAT,
 	OPT_DATABASE,
 	OPT_PRINT,
+	OPT_FROM,
+	OPT_ONCE,
 	OPT_END
 };
 
@@ -112,6 +114,7 @@ extern const struct command cmd_scan;
 extern const struct command cmd_stats;
 extern const struct command cmd_load;
 extern const struct command cmd_dump;
+extern const struct command cmd_watch;
 
 /* A key or value that the caller still owns. */
 struct bytes {

@@ -569,6 +569,7 @@ partner(void)
 		struct kvlog_options o = api_options(0);
 		struct kvlog *db = NULL;
 
+		o.timeout_ms = 5000; /* the other one's thread has turns, too */
 		(void)close(up[0]);
 		(void)close(down[1]);
 		if (kvlog_open(api_store, &o, &db, NULL) != KVLOG_OK)
@@ -597,11 +598,15 @@ partner(void)
 /* _i: whether the parent is the last to close. */
 START_TEST(processes_share_a_store)
 {
-	struct kvlog *db = api_open(api_store, KVLOG_OPEN_CREATE);
-	struct holder h = partner();
+	struct kvlog_options o = api_options(KVLOG_OPEN_CREATE);
+	struct kvlog *db;
+	struct holder h;
 	char key[16], byte;
 	uint64_t seq = 0;
 
+	o.timeout_ms = 5000;
+	db = api_open_with(api_store, &o);
+	h = partner();
 	for (unsigned i = 0; i < 300; i++) { /* several segments */
 		(void)snprintf(key, sizeof key, "parent%u", i);
 		ck_assert_uint_eq(api_put(db, key, "of the parent").seq, ++seq);

@@ -594,23 +594,25 @@ START_TEST(a_batch_may_have_more_steps_than_bytes_to_count_them)
 END_TEST
 
 /* Memory that is wanting is noticed before anything is written. */
+#define MANY 3000u /* more than an empty index has room for */
+
 START_TEST(want_of_memory_writes_nothing)
 {
-	struct commit_op ops[20];
-	char keys[20][16];
+	static struct commit_op ops[MANY];
+	static char keys[MANY][16];
 	enum kvlog_status st;
 	uint64_t nth = 1;
 
 	open_store();
-	for (unsigned i = 0; i < 20; i++) {
+	for (unsigned i = 0; i < MANY; i++) {
 		snprintf(keys[i], sizeof keys[i], "key%u", i);
-		ops[i] = op_of(RECORD_PUT, keys[i], 300);
+		ops[i] = op_of(RECORD_PUT, keys[i], 3);
 	}
 	for (;; nth++) {
 		uint64_t end = segment_end(log_active(lg));
 
-		simos_fail(SIMOS_MALLOC, nth, ENOMEM, false);
-		st = commit(ops, 20, false);
+		simos_fail(SIMOS_MALLOC, nth, ENOMEM, true);
+		st = commit(ops, MANY, false);
 		simos_fail_clear();
 		if (st == KVLOG_OK)
 			break;
@@ -618,9 +620,11 @@ START_TEST(want_of_memory_writes_nothing)
 		ck_assert_uint_eq(segment_end(log_active(lg)), end);
 		ck_assert_uint_eq(lg->view->next_seq, 1);
 		ck_assert_uint_eq(seq_of("key0"), 0);
-		ck_assert_uint_lt(nth, 100);
+		ck_assert_uint_lt(nth, 10000);
 	}
 	ck_assert_uint_gt(nth, 2);
+	for (unsigned i = 0; i < MANY; i++)
+		ck_assert_uint_eq(seq_of(keys[i]), 1);
 	close_store();
 }
 END_TEST
@@ -1493,6 +1497,20 @@ START_TEST(a_full_disk_keeps_no_lock)
 }
 END_TEST
 
+START_TEST(a_mark_that_cannot_be_stored_keeps_no_lock)
+{
+	simos_set_fs(OS_FS_COW);
+	open_store();
+	MAKELOG_OK(put("a", 1));
+	MAKELOG_OK(log_sync(lg, receipt.seq, &err));
+	simos_fail(SIMOS_STORE, 1, ENOSPC, false);
+	ck_assert(!log_attest(lg));
+	simos_fail_clear();
+	expect_no_lock_held("a mark");
+	ck_assert_int_eq(kvlog_close(db, &err), KVLOG_BROKEN);
+}
+END_TEST
+
 /* _i: which of the ways to sync meets the failure. */
 START_TEST(a_failed_sync_keeps_no_lock)
 {
@@ -1588,6 +1606,7 @@ main(void)
 	tc = makelog_case(suite, "errors");
 	tcase_add_test(tc, a_refusal_keeps_no_lock);
 	tcase_add_test(tc, a_full_disk_keeps_no_lock);
+	tcase_add_test(tc, a_mark_that_cannot_be_stored_keeps_no_lock);
 	tcase_add_loop_test(tc, a_failed_sync_keeps_no_lock, 0, 3);
 
 	tc = makelog_case(suite, "misuse");

@@ -855,6 +855,30 @@ START_TEST(bad_bytes_below_a_warm_position_are_damage)
 }
 END_TEST
 
+/* If files do attest them, how many are lost is known, and the next link
+ * says so. */
+START_TEST(commits_lost_below_a_warm_position_are_counted)
+{
+	struct control_state state;
+
+	begin();
+	puts_to(3);
+	m.durable = 3;
+	(void)makelog_mark(&m, true);
+	state = page_at(1, m.off, m.seg->header.salt);
+	makelog_end(&m);
+	make_page(&state, NULL);
+	makelog_flip(ONE, offs[2]);
+	makelog_flip(ONE, offs[3]);
+	find();
+	expect_log(1, m.off, 1, DAMAGE | DEGRADED);
+	expect_damage(1, 2 * LEN);
+	ck_assert(f.r.unclean);
+	ck_assert_uint_eq(f.r.lost_seq, 3);
+	finish();
+}
+END_TEST
+
 START_TEST(a_page_of_another_boot_is_stale)
 {
 	struct control_state state;
@@ -1553,6 +1577,7 @@ main(void)
 	tcase_add_loop_test(tc, a_warm_page_attests_a_missing_segment, 0, 2);
 	tcase_add_test(tc, a_warm_page_with_an_intent_ends_the_segment);
 	tcase_add_test(tc, bad_bytes_below_a_warm_position_are_damage);
+	tcase_add_test(tc, commits_lost_below_a_warm_position_are_counted);
 	tcase_add_test(tc, a_page_of_another_boot_is_stale);
 	tcase_add_test(tc, a_note_of_later_is_not_held_against_a_reader);
 	tcase_add_test(tc, beside_a_writer_there_was_no_crash);

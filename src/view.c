@@ -225,6 +225,27 @@ apply_record(struct view *view, const struct segment *seg, uint64_t off,
 	return st;
 }
 
+/* Of so many records what the index has is fetched together. */
+#define AHEAD 16u
+
+/* Do so for those at off, which are not verified yet; where this ends. */
+static uint64_t
+look_ahead(const struct view *view, const struct segment *seg, uint64_t off,
+    uint64_t to)
+{
+	uint64_t hashes[AHEAD];
+	struct record rec;
+	size_t count = 0;
+
+	while (count < AHEAD && off < to &&
+	       record_parse(seg->map.addr + off, to - off, &rec)) {
+		hashes[count++] = hint_hash(seg, &rec);
+		off += rec.size;
+	}
+	index_prefetch(&view->index, hashes, count);
+	return off;
+}
+
 /* Apply the records of the last segment up to an offset. */
 static enum kvlog_status
 apply_records(
@@ -233,7 +254,7 @@ apply_records(
 	struct segment *seg = last_segment(view);
 	uint64_t off = control_pos_off(atomic_load(&view->applied));
 	enum kvlog_status st = segment_map(seg, err);
-	uint64_t commit_off = off;
+	uint64_t commit_off = off, ahead = off;
 	struct record rec;
 	bool bad = false, in_batch = false;
 
@@ -247,6 +268,8 @@ apply_records(
 	while (segment_walk(seg, &off, to, &rec, &bad)) {
 		bool more = (rec.flags & RECORD_MORE) != 0;
 
+		if (off >= ahead)
+			ahead = look_ahead(view, seg, off, to);
 		if ((rec.flags & RECORD_CONT) == 0)
 			commit_off = off;
 		if (more && !in_batch)

@@ -183,8 +183,10 @@ struct kvlog_feed; /* its commits, one after the other */
  * cleaned up after by the next one.
  * Any number of readers open at any time, lock nothing and leave no trace; each
  * read shows all that was committed, by any process, before it began.
- * Handles for writing of one process on one store share index, thread and the
- * options of the first of them; durability is each one's own.
+ * Handles for writing of one process on one store share an index and a thread,
+ * made as the options of the first of them say; but durability is each one's
+ * own, there is a thread as soon as one does not refuse it, and the shortest
+ * interval holds.
  *
  * An unclean end (crash, kill, power loss) is repaired here.  Damage that
  * can be told from a torn end is not an error of open: see
@@ -352,6 +354,8 @@ KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_apply(struct kvlog *db,
  *   KVLOG_INVAL     key_len out of range
  *   KVLOG_NOMEM, KVLOG_IO   what other processes have written could not be
  *                   brought in
+ *   KVLOG_BROKEN    of a read-only handle: somebody has replaced the store's
+ *                   lock file; open the store anew to see what is written
  *   KVLOG_VERSION   the value is encoded in a way this version does not know
  *
  * The bytes in buf are the caller's.  Sees every put that returned before

@@ -66,8 +66,8 @@ plan_hint(struct log *log, bool closing, struct hint_plan *plan,
 	pthread_mutex_lock(&log->views->lock);
 	for (size_t i = 0; i < log->view->set->count; i++) {
 		struct segment *s = log->view->set->segments[i];
-		bool sealed =
-		    i + 1 < log->view->set->count || s->header.kind != SEGMENT_PLAIN;
+		bool sealed = i + 1 < log->view->set->count ||
+			      s->header.kind != SEGMENT_PLAIN;
 
 		from = unhinted_from(s);
 		end = segment_end(s);
@@ -154,10 +154,10 @@ write_mark(struct log *log, bool clean, bool *ret_done, struct kvlog_error *err)
 		return st;
 	last_seq = log_last_seq(log);
 	/* A segment that is full will be attested by the next one's link. */
-	*ret_done = clean || (log->view->evidence < last_seq &&
-				 log_durable(log) >= last_seq &&
-				 log_room(log_active(log)) >=
-				     record_size(0, 0, 0));
+	*ret_done =
+	    clean ||
+	    (log->view->evidence < last_seq && log_durable(log) >= last_seq &&
+		log_room(log_active(log)) >= record_size(0, 0, 0));
 	if (*ret_done)
 		st = log_mark(log, clean, err);
 	log_release_turn(log);
@@ -203,8 +203,7 @@ tidy(struct log *log)
 {
 	while (log_write_hint(log, true))
 		;
-	while (hintset_merge_step(
-	    &log->view->hints, log->dir, CLOSING_MERGE))
+	while (hintset_merge_step(&log->view->hints, log->dir, CLOSING_MERGE))
 		;
 }
 

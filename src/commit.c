@@ -119,8 +119,8 @@ store_commit(struct log *log, const struct record *recs, size_t count,
 static void
 show(struct view *view, const struct segment *active)
 {
-	atomic_store_explicit(&view->applied, recovery_end_pos(active),
-	    memory_order_release);
+	atomic_store_explicit(
+	    &view->applied, recovery_end_pos(active), memory_order_release);
 }
 
 enum kvlog_status
@@ -266,6 +266,8 @@ apply(struct log *log, const struct commit_op *ops, size_t count,
 	struct index *index = &log->view->index;
 	struct epoch_token token = epoch_enter(index->epoch);
 
+	if (count > 1)
+		index_begin_batch(index);
 	for (size_t i = 0; i < count; i++) {
 		enum kvlog_status st = index_set(index, ops[i].hash, ops[i].key,
 		    ops[i].key_len, segset_loc(log_active(log), off),
@@ -275,6 +277,8 @@ apply(struct log *log, const struct commit_op *ops, size_t count,
 		(void)st;
 		off += recs[i].size;
 	}
+	if (count > 1)
+		index_end_batch(index);
 	epoch_leave(index->epoch, token);
 }
 

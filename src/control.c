@@ -278,7 +278,8 @@ control_open(struct control *ret_control, struct dir *dir, bool writable,
 		control->fd = -1;
 		if (rc == ENOENT && !writable)
 			return KVLOG_OK;
-		if ((rc == EACCES || rc == ENXIO) && !writable)
+		control->barred = rc == EACCES || rc == ENXIO;
+		if (control->barred && !writable)
 			return KVLOG_OK;
 		return open_failed(dir, rc, err);
 	}
@@ -688,6 +689,17 @@ control_is_named(const struct control *control, struct dir *dir)
 
 	return rc != ENOENT &&
 	       (rc != 0 || (st.dev == control->dev && st.ino == control->ino));
+}
+
+bool
+control_is_superseded(const struct control *control, struct dir *dir)
+{
+	struct os_stat st;
+
+	return !control->barred &&
+	       os->stat_name(dir->fd, DIR_LOCK_NAME, &st) == 0 &&
+	       st.is_regular &&
+	       (st.dev != control->dev || st.ino != control->ino);
 }
 
 bool

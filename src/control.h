@@ -76,18 +76,19 @@ struct control {
 	uint32_t forks;           /* registry_forks() when it was opened */
 	uint32_t pid;             /* of this process, for a writer */
 	enum control_turns turns; /* as configured; tests set it once opened */
+	bool barred;              /* there is one that may not be read */
 	bool writable;
-	bool trusted;   /* the page is this boot's, with or without a boot id */
-	bool writer;    /* from control_lock_writer() on */
-	bool shared;    /* lets others write too */
+	bool trusted; /* the page is this boot's, with or without a boot id */
+	bool writer;  /* from control_lock_writer() on */
+	bool shared;  /* lets others write too */
 	bool would_share;    /* wants to, if the file system allows it */
 	struct store *other; /* see control_lock_writer() */
-	bool exclusive; /* nobody else writes, or can begin to */
-	bool opening;   /* holds CONTROL_OPEN */
-	bool maintainer; /* holds CONTROL_MAINTAINER */
-	bool passed[2];  /* holds the mutex, or byte, of the turn, the sync */
-	uint64_t byte; /* of this handle: CONTROL_HANDLE and on; 0: none yet */
-	uint64_t row;  /* turns of this handle since somebody wanted one */
+	bool exclusive;      /* nobody else writes, or can begin to */
+	bool opening;        /* holds CONTROL_OPEN */
+	bool maintainer;     /* holds CONTROL_MAINTAINER */
+	bool passed[2]; /* holds the mutex, or byte, of the turn, the sync */
+	uint64_t byte;  /* of this handle: CONTROL_HANDLE and on; 0: none yet */
+	uint64_t row;   /* turns of this handle since somebody wanted one */
 	uint64_t row_since; /* ticks_ns() */
 };
 
@@ -206,6 +207,8 @@ void control_drop_maintainer(struct control *control);
 /* Whether the lock file is still the one that has its name.  If somebody
  * removed it, another writer may be at work. */
 bool control_is_named(const struct control *control, struct dir *dir);
+/* Whether another file has that name: who writes now uses that one. */
+bool control_is_superseded(const struct control *control, struct dir *dir);
 
 /* Whether another handle has the store open for writing. */
 bool control_writer_lives(const struct control *control);

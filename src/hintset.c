@@ -409,11 +409,11 @@ adopt(struct hintset *hints, struct hint *hint)
 	if (!covers_more(hint) ||
 	    covered_to(first_source(hint)->seg) < from.off)
 		return false;
-	while (first < list->count &&
-	       !is_before(from, end_of(list->hints[first])))
+	while (
+	    first < list->count && !is_before(from, end_of(list->hints[first])))
 		first++;
-	for (stop = first; stop < list->count &&
-			   is_before(begin_of(list->hints[stop]), to);
+	for (stop = first;
+	     stop < list->count && is_before(begin_of(list->hints[stop]), to);
 	     stop++)
 		if (is_before(begin_of(list->hints[stop]), from) ||
 		    is_before(to, end_of(list->hints[stop])))

@@ -25,6 +25,8 @@ struct index {
 	struct hintset *hints; /* not owned; NULL in memory mode */
 	const uint8_t *secret; /* SEGMENT_SECRET_LEN bytes, not owned */
 	bool verify;           /* check header sums of what is found */
+	/* Odd while the steps of a batch are applied, one by one. */
+	_Atomic uint32_t batches;
 	/* Memory mode: tombstones in the table, each before a damaged record
 	 * that may be its key's. */
 	_Atomic uint64_t tombstones;
@@ -85,5 +87,31 @@ bool index_remove(struct index *index, uint64_t hash, uint64_t loc);
  */
 enum kvlog_status index_set(struct index *index, uint64_t hash, const void *key,
     size_t key_len, uint64_t loc, bool tombstone);
+
+/* Bring nearer what index_set() of these hashes will look at: the misses of all
+ * of them are waited for together. */
+void index_prefetch(
+    const struct index *index, const uint64_t *hashes, size_t count);
+
+/*
+ * Around the index_set() calls of a batch, of which a later one may undo an
+ * earlier one.  A find is of whole commits if the number of batches, read
+ * before it and after it, is the same and even.
+ */
+static inline void
+index_begin_batch(struct index *index)
+{
+	atomic_fetch_add_explicit(&index->batches, 1, memory_order_acq_rel);
+}
+static inline void
+index_end_batch(struct index *index)
+{
+	atomic_fetch_add_explicit(&index->batches, 1, memory_order_release);
+}
+static inline uint32_t
+index_batches(const struct index *index)
+{
+	return atomic_load_explicit(&index->batches, memory_order_acquire);
+}
 
 #endif

@@ -201,8 +201,7 @@ make_op(struct kvlog *db, const struct kvlog_op *op, struct commit_op *ret,
 		ret->value = op->value;
 		ret->value_len = (uint32_t)op->value_len;
 	}
-	ret->hash =
-	    sum_hash(db->store->views.secret, op->key, op->key_len);
+	ret->hash = sum_hash(db->store->views.secret, op->key, op->key_len);
 	return KVLOG_OK;
 }
 
@@ -446,8 +445,8 @@ kvlog_iter_create(struct kvlog *db, const void *prefix, size_t prefix_len,
 		return KVLOG_NOMEM;
 	iter->state = KVLOG_NOTFOUND;
 	iter->store = db->store;
-	st = store_cursor(db->store, prefix, prefix_len, false, &iter->view,
-	    &iter->cursor);
+	st = store_cursor(
+	    db->store, prefix, prefix_len, false, &iter->view, &iter->cursor);
 	if (st != KVLOG_OK) {
 		os->free(iter);
 		return st;

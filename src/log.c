@@ -34,9 +34,8 @@ format_page(struct log *log, const struct recovery *r, struct kvlog_error *err)
 	struct control_state state = {
 	    .active_salt = log_active(log)->header.salt,
 	    .position = recovery_end_pos(log_active(log)),
-	    .durable = r->unclean
-			   ? r->first_seq - 1
-			   : min_u64(r->state.durable, r->first_seq - 1),
+	    .durable = r->unclean ? r->first_seq - 1
+				  : min_u64(r->state.durable, r->first_seq - 1),
 	    .generation = r->state.generation,
 	};
 
@@ -78,8 +77,7 @@ log_init(struct log *log, struct dir *dir, struct control *control,
 		log->was_dirty = true;
 	} else {
 		st = format_page(log, recovery, err);
-		atomic_store(
-		    &log->view->applied, control_position(control));
+		atomic_store(&log->view->applied, control_position(control));
 		atomic_store(&log->view->stamp, view_stamp(control));
 		log->view->follows = true;
 	}

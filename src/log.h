@@ -99,8 +99,7 @@ log_active(const struct log *log)
 static inline uint64_t
 log_last_seq(const struct log *log)
 {
-	return atomic_load_explicit(
-	    &log->view->last_seq, memory_order_acquire);
+	return atomic_load_explicit(&log->view->last_seq, memory_order_acquire);
 }
 
 /* All commits up to this number, and the names of their files, are durable. */

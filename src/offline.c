@@ -29,7 +29,8 @@ offline_compact(const char *path, const struct kvlog_compact_options *options,
 	enum kvlog_status st, close_st;
 
 	c.report.size = sizeof c.report;
-	o.flags = dry ? KVLOG_OPEN_READONLY : KVLOG_OPEN_NOTHREAD | KVLOG_OPEN_UNSHARED;
+	o.flags = dry ? KVLOG_OPEN_READONLY
+		      : KVLOG_OPEN_NOTHREAD | KVLOG_OPEN_UNSHARED;
 	o.timeout_ms = options->timeout_ms;
 	o.index_mode = KVLOG_INDEX_HINTS;
 	st = store_open(path, &o, &db, err);

@@ -565,6 +565,16 @@ real_ticks_ns(void)
 	return clock_read_ns(CLOCK_MONOTONIC);
 }
 
+static uint64_t
+real_coarse_ns(void)
+{
+#if defined CLOCK_MONOTONIC_COARSE
+	return clock_read_ns(CLOCK_MONOTONIC_COARSE);
+#else
+	return clock_read_ns(CLOCK_MONOTONIC);
+#endif
+}
+
 static void
 real_sleep_ns(uint64_t ns)
 {
@@ -671,7 +681,8 @@ real_mutex_init(const struct os_map *map, uint64_t off)
 static int
 wait_for_mutex(pthread_mutex_t *mutex, uint64_t until)
 {
-#if HAVE_PTHREAD_MUTEX_CLOCKLOCK
+/* ThreadSanitizer of GCC 12 does not know that call. */
+#if HAVE_PTHREAD_MUTEX_CLOCKLOCK && !defined __SANITIZE_THREAD__
 	const struct timespec end = {.tv_sec = (time_t)(until / 1000000000u),
 	    .tv_nsec = (long)(until % 1000000000u)};
 
@@ -815,6 +826,7 @@ const struct os_table os_real = {
     .random = os_sys_random,
     .clock_ms = real_clock_ms,
     .ticks_ns = real_ticks_ns,
+    .coarse_ns = real_coarse_ns,
     .sleep_ns = real_sleep_ns,
     .boot_id = os_sys_boot_id,
     .pid = real_pid,

@@ -149,6 +149,9 @@ struct os_table {
 	int (*random)(void *buf, size_t len);
 	uint64_t (*clock_ms)(void); /* wall clock, since 1970 */
 	uint64_t (*ticks_ns)(void); /* monotonic */
+	/* The same, some milliseconds late at most, and cheap enough for every
+	 * look-up. */
+	uint64_t (*coarse_ns)(void);
 	void (*sleep_ns)(uint64_t ns);
 	/* 16 bytes that change at every boot; zeros if the system has none */
 	void (*boot_id)(uint8_t ret_id[16]);

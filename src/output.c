@@ -548,8 +548,8 @@ output_publish(struct output *o, struct hintset *hints, bool *ret_done,
 	}
 	pthread_mutex_lock(&log->sync_lock);
 	pthread_mutex_lock(&log->views->lock);
-	segset_replace(
-	    log->view->set, o->plan.first, input_count, o->parts, o->part_count);
+	segset_replace(log->view->set, o->plan.first, input_count, o->parts,
+	    o->part_count);
 	/* An output attests what it stands for. */
 	log->evidence_synced =
 	    max_u64(log->evidence_synced, o->header.last_seq);

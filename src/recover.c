@@ -221,7 +221,7 @@ note_is_behind(const struct recoverer *rec, const struct control_state *state)
  * published.
  */
 static bool
-page_fits_files(const struct recoverer *rec, struct control_state *state)
+page_fits_files(struct recoverer *rec, struct control_state *state)
 {
 	const struct segset *set = rec->set;
 	const struct segment *last = set->segments[rec->tiled - 1];
@@ -243,11 +243,19 @@ page_fits_files(const struct recoverer *rec, struct control_state *state)
 		    (state->active_salt != prev->header.salt &&
 			state->active_salt != last->header.salt))
 			return false;
+		state->intent = 0;
+		/* Who lives will publish it, or is publishing it now. */
+		if (!rec->control->exclusive &&
+		    control_writer_lives(rec->control)) {
+			segset_drop_last(rec->set);
+			rec->tiled--;
+			return true;
+		}
 		/* Adopt it: empty, and published from now on. */
+		rec->r->adopted = true;
 		state->position =
 		    control_pos(segment_number(last), SEGMENT_DATA_OFF);
 		state->active_salt = last->header.salt;
-		state->intent = 0;
 		return true;
 	}
 	return false;
@@ -263,7 +271,8 @@ page_fits_files(const struct recoverer *rec, struct control_state *state)
 static bool
 page_is_outrun(const struct recoverer *rec, const struct control_state *state)
 {
-	return (rec->control->exclusive || !control_writer_lives(rec->control)) &&
+	return (rec->control->exclusive ||
+		   !control_writer_lives(rec->control)) &&
 	       segment_has_record(rec->set->segments[rec->tiled - 1], rec->dir,
 		   control_pos_off(state->position));
 }
@@ -1037,7 +1046,8 @@ recover_find(struct dir *dir, const struct control *control,
 		    .r = ret,
 		    .err = &failure};
 		struct control_state before;
-		bool alone = control->exclusive || !control_writer_lives(control);
+		bool alone =
+		    control->exclusive || !control_writer_lives(control);
 		bool last_try = control->exclusive || i == LIST_TRIES;
 		bool valid = control_read(control, &before), settled;
 		enum kvlog_status st;

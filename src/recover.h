@@ -28,6 +28,8 @@ struct recovery {
 	bool warm;     /* the control page is valid: nothing was lost since */
 	bool poisoned; /* a sync has failed since the machine was started */
 	bool doubtful; /* one may have: the last writer ended in a sync */
+	bool adopted;  /* the last segment has its name, but the page does not
+			  speak of it yet */
 	struct control_state state; /* of the page, if warm or poisoned */
 
 	uint64_t last_seq;  /* of the last commit kept */

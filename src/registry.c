@@ -34,8 +34,8 @@ struct registry_entry {
 	bool writer;
 	struct store *store; /* the writer's, while it is offered */
 	unsigned sharers;    /* handles on that */
-	uint64_t nonce; /* of the writer's page; 0: it has none yet */
-	bool added;     /* uthash found the memory */
+	uint64_t nonce;      /* of the writer's page; 0: it has none yet */
+	bool added;          /* uthash found the memory */
 	UT_hash_handle hh;
 };
 

@@ -287,8 +287,7 @@ store_again(int fd, uint64_t from, uint64_t to)
 }
 
 int
-repair_store_again(
-    struct dir *dir, const struct segment *seg, uint64_t synced)
+repair_store_again(struct dir *dir, const struct segment *seg, uint64_t synced)
 {
 	uint64_t from = SEGMENT_DATA_OFF;
 	int fd, rc;

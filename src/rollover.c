@@ -17,6 +17,10 @@
 #include <inttypes.h>
 #include <string.h>
 
+/* A segment in the making: another process may use a spare, which is therefore
+ * whole for as long as it has its name. */
+#define NEW_NAME "segment.tmp"
+
 /* The active segment's successor as it should be now. */
 struct segment_plan
 log_plan_next(const struct log *log, const char *name)
@@ -58,7 +62,7 @@ static enum kvlog_status
 take_spare(struct log *log, uint64_t need, bool may_use_reserve,
     struct segment **ret_seg, struct kvlog_error *err)
 {
-	struct segment_plan plan = log_plan_next(log, DIR_SPARE_NAME);
+	struct segment_plan plan = log_plan_next(log, NEW_NAME);
 	enum kvlog_status st;
 	bool reserve = false;
 
@@ -73,7 +77,7 @@ take_spare(struct log *log, uint64_t need, bool may_use_reserve,
 		if (*ret_seg != NULL)
 			return KVLOG_OK;
 	}
-	os->unlink(log->dir->fd, DIR_SPARE_NAME); /* too small */
+	os->unlink(log->dir->fd, DIR_SPARE_NAME); /* unfit */
 	plan.need = need;
 	plan.may_use_reserve = may_use_reserve;
 	st = repair_new_segment(log->dir, &plan, ret_seg, &reserve, err);
@@ -179,7 +183,7 @@ log_roll_over(struct log *log, uint64_t need, bool may_use_reserve,
 	}
 	return publish(log, old, seg, err);
 fail:
-	os->unlink(log->dir->fd, DIR_SPARE_NAME);
+	os->unlink(log->dir->fd, seg->name);
 	segment_close(seg);
 	return st;
 }

@@ -501,8 +501,8 @@ segment_map_sealed(const struct segment *seg, struct kvlog_error *err)
 
 /* Map for writing, with disk space up to want; 0: it has all it needs. */
 static enum kvlog_status
-map_for_writing(
-    struct segment *seg, struct dir *dir, uint64_t want, struct kvlog_error *err)
+map_for_writing(struct segment *seg, struct dir *dir, uint64_t want,
+    struct kvlog_error *err)
 {
 	struct os_map old = seg->map;
 	int fd, rc;

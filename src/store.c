@@ -20,6 +20,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -267,10 +268,9 @@ sync_by_interval(struct store *db)
 {
 	uint64_t seq = atomic_load(&db->interval_seq);
 	uint64_t now = os->ticks_ns();
-	uint64_t tick = db->options.interval_ms * UINT64_C(500000); /* half */
+	uint64_t tick = db->interval_ms * UINT64_C(500000); /* half */
 
-	if (log_durable(&db->log) >= seq ||
-	    now - db->last_tick_ns < tick)
+	if (log_durable(&db->log) >= seq || now - db->last_tick_ns < tick)
 		return false;
 	db->last_tick_ns = now;
 	return log_sync(&db->log, seq, NULL) == KVLOG_OK;
@@ -355,7 +355,7 @@ static void
 wait_for_work(struct store *db)
 {
 	struct timespec until;
-	uint64_t ns = db->options.interval_ms * UINT64_C(500000);
+	uint64_t ns = db->interval_ms * UINT64_C(500000);
 
 	if (atomic_load(&db->interval_seq) > log_durable(&db->log)) {
 		/* a sync by interval is due */
@@ -401,14 +401,13 @@ wake_thread(struct store *db)
 {
 	bool runs;
 
-	if (wants(db, KVLOG_OPEN_NOTHREAD))
-		return true; /* kvlog_maintain() will see to it */
 	pthread_mutex_lock(&db->thread_lock);
 	db->thread_work = true;
-	if (!db->thread_runs && !db->thread_stop)
+	if (!db->thread_unwanted && !db->thread_runs && !db->thread_stop)
 		db->thread_runs =
 		    os->thread_start(&db->thread, "kvlog", run_thread, db) == 0;
-	runs = db->thread_runs;
+	/* Where none is wanted, kvlog_maintain() will see to it. */
+	runs = db->thread_runs || db->thread_unwanted;
 	pthread_cond_signal(&db->thread_wake);
 	pthread_mutex_unlock(&db->thread_lock);
 	return runs;
@@ -506,8 +505,8 @@ drop_old_spare(struct store *db, const struct file_list *files)
 static enum kvlog_status
 take_over(struct store *db, struct view *view, struct kvlog_error *err)
 {
-	enum kvlog_status st = recover_find(&db->dir, &db->control,
-	    &view->hints, &view->recovery, err);
+	enum kvlog_status st = recover_find(
+	    &db->dir, &db->control, &view->hints, &view->recovery, err);
 
 	if (st != KVLOG_OK)
 		return st;
@@ -597,7 +596,8 @@ open_for_writing(
 		return st;
 	db->log.wake = wake_for_work;
 	db->log.wake_arg = db;
-	registry_offer_writer(db->control.registered, db);
+	registry_offer_writer(
+	    db->control.registered, wants(db, KVLOG_OPEN_UNSHARED) ? NULL : db);
 	return KVLOG_OK;
 }
 
@@ -615,9 +615,11 @@ open_for_reading(struct store *db, struct kvlog_error *err)
 
 		return why != KVLOG_OK ? why : st;
 	}
-	if (st == KVLOG_OK)
-		settle_segment_size(db, atomic_load(&db->views.view)->set);
-	return st;
+	if (st != KVLOG_OK)
+		return st;
+	atomic_store(&db->views.looked_ns, os->coarse_ns());
+	settle_segment_size(db, atomic_load(&db->views.view)->set);
+	return KVLOG_OK;
 }
 
 static void
@@ -644,6 +646,8 @@ allocate(const struct kvlog_options *options)
 	db->options = *options;
 	if (db->options.index_mode == KVLOG_INDEX_DEFAULT)
 		db->options.index_mode = KVLOG_INDEX_MEMORY;
+	db->thread_unwanted = wants(db, KVLOG_OPEN_NOTHREAD);
+	db->interval_ms = options->interval_ms;
 	db->dir.fd = -1;
 	db->control.fd = -1;
 	db->writable = !wants(db, KVLOG_OPEN_READONLY);
@@ -660,10 +664,26 @@ allocate(const struct kvlog_options *options)
 	db->views.load_threads = db->options.load_threads;
 	db->views.go_on = may_go_on;
 	db->views.go_on_arg = db;
-	if (views_init(&db->views, NULL) == KVLOG_OK)
+	if (views_init(&db->views) == 0)
 		return db;
 	destroy(db);
 	return NULL;
+}
+
+/* One more handle on a store: no promise to it is broken. */
+static void
+take_part(struct store *db, const struct kvlog_options *options)
+{
+	uint32_t before = atomic_load(&db->interval_ms);
+
+	while (options->interval_ms < before &&
+	       !atomic_compare_exchange_weak(
+		   &db->interval_ms, &before, options->interval_ms))
+		;
+	pthread_mutex_lock(&db->thread_lock);
+	db->thread_unwanted =
+	    db->thread_unwanted && (options->flags & KVLOG_OPEN_NOTHREAD) != 0;
+	pthread_mutex_unlock(&db->thread_lock);
 }
 
 /* *ret_db is a new store, or one that this process has open for writing. */
@@ -681,6 +701,8 @@ open_store(const char *path, const struct kvlog_options *options,
 	if (st == KVLOG_OK)
 		st = db->writable ? open_for_writing(db, &other, err)
 				  : open_for_reading(db, err);
+	if (other != NULL)
+		take_part(other, options);
 	if (st != KVLOG_OK || other != NULL) {
 		destroy(db);
 		*ret_db = other;
@@ -724,8 +746,7 @@ store_close(struct kvlog *handle, struct kvlog_error *err)
 	 * never end here. */
 	if (store_is_forked(db))
 		return KVLOG_OK;
-	if (db->writable &&
-	    !registry_withdraw_writer(db->control.registered))
+	if (db->writable && !registry_withdraw_writer(db->control.registered))
 		return log_sync(&db->log, log_last_seq(&db->log), err);
 	stop_thread(db);
 	if (db->writable)
@@ -795,6 +816,17 @@ is_expired(const struct view *view, const struct record *rec)
 	       rec->expiry_ms <= now_ms(view);
 }
 
+/* Once it is found, it is at each operation. */
+static bool
+is_look_due(const struct views *views)
+{
+	uint64_t looked =
+	    atomic_load_explicit(&views->looked_ns, memory_order_relaxed);
+
+	return os->coarse_ns() - looked >= VIEWS_LOOK_NS ||
+	       atomic_load_explicit(&views->superseded, memory_order_relaxed);
+}
+
 /*
  * Enter the epoch with a view that shows all that was published before this
  * call: the look at the position comes first, and what this process publishes
@@ -807,11 +839,17 @@ enter_view(
     struct store *db, struct epoch_token *ret_token, struct view **ret_view)
 {
 	struct views *views = &db->views;
-	struct epoch_token token = epoch_enter(views->epoch);
-	struct view *view =
-	    atomic_load_explicit(&views->view, memory_order_acquire);
+	struct epoch_token token;
+	struct view *view;
 	enum kvlog_status st;
 
+	if (!db->writable && UNLIKELY(is_look_due(views))) {
+		st = views_look(views);
+		if (st != KVLOG_OK)
+			return st;
+	}
+	token = epoch_enter(views->epoch);
+	view = atomic_load_explicit(&views->view, memory_order_acquire);
 	if (UNLIKELY(!view_is_current(views, view))) {
 		uint64_t goal = control_position(&db->control);
 		unsigned spins = db->writable ? SPINS : 0;
@@ -832,13 +870,31 @@ enter_view(
 	return KVLOG_OK;
 }
 
+/* What a commit has left, not one of its steps.  Batches are applied within
+ * moments, and rarely while somebody looks up. */
+static enum kvlog_status
+find_committed(struct index *index, uint64_t hash, const void *key,
+    size_t key_len, struct index_ref *ret_ref)
+{
+	for (;;) {
+		uint32_t batches = index_batches(index);
+		enum kvlog_status st =
+		    index_find(index, hash, key, key_len, ret_ref, NULL);
+
+		if (LIKELY(
+			(batches & 1) == 0 && index_batches(index) == batches))
+			return st;
+		sched_yield();
+	}
+}
+
 static enum kvlog_status
 read_in_view(struct view *view, uint64_t hash, const void *key, size_t key_len,
     bool with_value, store_read_fn *fn, void *arg, struct kvlog_info *ret_info)
 {
 	struct index_ref ref;
 	enum kvlog_status st =
-	    index_find(&view->index, hash, key, key_len, &ref, NULL);
+	    find_committed(&view->index, hash, key, key_len, &ref);
 
 	if (st == KVLOG_OK && is_expired(view, &ref.rec))
 		st = KVLOG_NOTFOUND;
@@ -949,8 +1005,7 @@ count_by_walk(struct store *db, uint64_t *ret_count)
 	struct cursor *cursor;
 	struct view *view;
 	uint64_t count = 0;
-	enum kvlog_status st =
-	    store_cursor(db, NULL, 0, true, &view, &cursor);
+	enum kvlog_status st = store_cursor(db, NULL, 0, true, &view, &cursor);
 
 	if (st != KVLOG_OK)
 		return st;
@@ -1040,8 +1095,7 @@ live_bytes(struct store *db, uint64_t *ret_bytes)
 {
 	struct cursor *cursor;
 	struct view *view;
-	enum kvlog_status st =
-	    store_cursor(db, NULL, 0, true, &view, &cursor);
+	enum kvlog_status st = store_cursor(db, NULL, 0, true, &view, &cursor);
 
 	*ret_bytes = 0;
 	if (st != KVLOG_OK)

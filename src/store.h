@@ -36,7 +36,9 @@ struct store {
 	pthread_t thread;
 	_Atomic bool thread_runs;
 	bool thread_stop;
-	bool thread_work; /* something may be due */
+	bool thread_unwanted;         /* by all handles: KVLOG_OPEN_NOTHREAD */
+	bool thread_work;             /* something may be due */
+	_Atomic uint32_t interval_ms; /* the shortest of all handles */
 	/* The newest commit that must be durable within the interval. */
 	_Atomic uint64_t interval_seq;
 	uint64_t last_tick_ns;  /* under maintain_lock, as what follows */
@@ -48,7 +50,6 @@ struct store {
 struct kvlog {
 	struct store *store;
 	enum kvlog_durability durability;
-	uint32_t interval_ms;
 };
 
 struct kvlog_iter {

@@ -31,10 +31,10 @@ struct sync_plan {
 	struct segment *sealed[64]; /* oldest first */
 	size_t sealed_count;
 	struct segment *active; /* NULL: more sealed ones than fit come first */
-	bool names;        /* some segment's name may not be durable */
-	uint64_t seq;      /* durable when it has succeeded */
-	uint64_t evidence; /* ... and what is attested durably then */
-	uint64_t position; /* ... and where it ends */
+	bool names;             /* some segment's name may not be durable */
+	uint64_t seq;           /* durable when it has succeeded */
+	uint64_t evidence;      /* ... and what is attested durably then */
+	uint64_t position;      /* ... and where it ends */
 };
 
 /* The first segment of which not all is synced.  Those before it need no
@@ -44,8 +44,7 @@ first_unsynced(const struct segset *set, uint64_t synced)
 {
 	size_t first = set->count - 1;
 
-	while (first > 0 &&
-	       recovery_end_pos(set->segments[first - 1]) > synced)
+	while (first > 0 && recovery_end_pos(set->segments[first - 1]) > synced)
 		first--;
 	for (size_t i = first; i > 0 && set->segments[i - 1]->fd >= 0; i--)
 		segment_close_fd(set->segments[i - 1]);
@@ -82,8 +81,8 @@ plan_sync(struct log *log, struct sync_plan *plan, size_t max_sealed,
 		plan->position = recovery_end_pos(plan->active);
 	}
 	/* A sync that reached into a segment has covered its name. */
-	plan->names = control_pos_segment(plan->position) >
-		      control_pos_segment(synced);
+	plan->names =
+	    control_pos_segment(plan->position) > control_pos_segment(synced);
 	pthread_mutex_unlock(&log->views->lock);
 }
 
@@ -199,20 +198,23 @@ run_sync(struct log *log, const struct sync_plan *plan, bool *doubtful,
 static enum kvlog_status
 begin_syncs(struct log *log, bool *ret_doubtful, struct kvlog_error *err)
 {
+	struct kvlog_error cause;
 	enum kvlog_status st;
 
 	pthread_mutex_lock(&log->sync_lock);
 	st = control_take_sync(log->control,
 	    os->ticks_ns() + max_u64(log->timeout_ms, SYNC_WAIT_MS) * 1000000,
-	    ret_doubtful, err);
+	    ret_doubtful, &cause);
 	if (st == KVLOG_OK)
 		return KVLOG_OK;
 	pthread_mutex_unlock(&log->sync_lock);
-	if (st == KVLOG_BUSY)
-		st = KVLOG_TIMEOUT;
+	/* What is to be synced is published: it has not just failed. */
+	cause.status = st == KVLOG_BUSY ? KVLOG_TIMEOUT : KVLOG_BROKEN;
+	if (st != KVLOG_BUSY)
+		return log_refuse(log, &cause, err);
 	if (err != NULL)
-		err->status = st;
-	return st;
+		*err = cause;
+	return KVLOG_TIMEOUT;
 }
 
 static void

@@ -36,8 +36,7 @@ follow(struct log *log, struct kvlog_error *err)
 {
 	struct kvlog_error cause;
 	bool stale;
-	enum kvlog_status st =
-	    view_follow(log->views, log->view, &stale, err);
+	enum kvlog_status st = view_follow(log->views, log->view, &stale, err);
 
 	if (st != KVLOG_OK || !stale)
 		return st;
@@ -87,10 +86,10 @@ adopt_segment(struct log *log, struct kvlog_error *err)
 	if (rc == 0)
 		rc = control_set_active_salt(log->control, salt);
 	if (rc == 0)
-		rc = control_set_position(log->control,
-		    control_pos(id.last, SEGMENT_DATA_OFF));
+		rc = control_set_position(
+		    log->control, control_pos(id.last, SEGMENT_DATA_OFF));
 	if (rc != 0)
-		return err_sys(err, rc, "publish %s/%s", log->dir->path, name);
+		return err_sys(err, rc, "write to %s/%s", log->dir->path, name);
 	return follow(log, err);
 }
 
@@ -190,6 +189,21 @@ clean_up(struct log *log, struct kvlog_error *err)
 	return st;
 }
 
+/* To look at the clock costs as much as the turn, so it is left for when there
+ * is somebody to wait for. */
+static enum kvlog_status
+pass(struct log *log, bool *ret_died, struct kvlog_error *err)
+{
+	struct control *control = log->control;
+	enum kvlog_status st = KVLOG_BUSY;
+
+	if (LIKELY(control_load(control, CONTROL_WANTED) == 0))
+		st = control_take_turn(control, 0, ret_died, err);
+	if (LIKELY(st != KVLOG_BUSY))
+		return st;
+	return control_take_turn(control, log_deadline(log), ret_died, err);
+}
+
 enum kvlog_status
 log_take_turn(struct log *log, struct kvlog_error *err)
 {
@@ -198,7 +212,7 @@ log_take_turn(struct log *log, struct kvlog_error *err)
 	enum kvlog_status st;
 
 	pthread_mutex_lock(&log->turn_lock);
-	st = control_take_turn(control, log_deadline(log), &died, err);
+	st = pass(log, &died, err);
 	if (UNLIKELY(st != KVLOG_OK)) {
 		pthread_mutex_unlock(&log->turn_lock);
 		return st;
@@ -208,7 +222,8 @@ log_take_turn(struct log *log, struct kvlog_error *err)
 	if (st == KVLOG_OK && UNLIKELY(atomic_load(&log->view->applied) !=
 				       control_position(control)))
 		st = follow(log, err);
-	if (st == KVLOG_OK && UNLIKELY(died || control_load(control, CONTROL_INTENT) != 0))
+	if (st == KVLOG_OK &&
+	    UNLIKELY(died || control_load(control, CONTROL_INTENT) != 0))
 		st = clean_up(log, err);
 	if (UNLIKELY(st != KVLOG_OK))
 		log_release_turn(log);
@@ -255,8 +270,8 @@ log_prepare_spare(struct log *log)
 		if (log->spare == NULL &&
 		    plan.number == segment_number(log_active(log)) + 1 &&
 		    os->rename(log->dir->fd, plan.name, DIR_SPARE_NAME) == 0) {
-			memcpy(seg->name, DIR_SPARE_NAME,
-			    sizeof DIR_SPARE_NAME);
+			memcpy(
+			    seg->name, DIR_SPARE_NAME, sizeof DIR_SPARE_NAME);
 			log->spare = seg;
 			seg = NULL;
 		}

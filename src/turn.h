@@ -12,9 +12,9 @@
 /*
  * Take the turn: the view then shows all that is published, and what a writer
  * left that died in its turn is in order.  KVLOG_BUSY: another process has had
- * it for too long.  KVLOG_BROKEN: a sync failed, here or elsewhere.  KVLOG_NOMEM,
- * _IO, _NOSPACE: the view could not be brought up to date, or what was left not
- * be put in order.
+ * it for too long.  KVLOG_BROKEN: a sync failed, here or elsewhere.
+ * KVLOG_NOMEM, _IO, _NOSPACE: the view could not be brought up to date, or what
+ * was left not be put in order.
  */
 enum kvlog_status log_take_turn(struct log *log, struct kvlog_error *err);
 void log_release_turn(struct log *log);

@@ -25,14 +25,16 @@
  * and not too often. */
 #define UNHINTED_MIN (UINT64_C(256) << 10)
 #define HINTS_PAUSE_NS UINT64_C(50000000)
+#define OUTGROWN_BYTES (UINT64_C(1) << 20) /* of a table */
+#define OUTGROWN_SHARE 4
 
-enum kvlog_status
-views_init(struct views *views, struct kvlog_error *err)
+int
+views_init(struct views *views)
 {
 	if (epoch_create(&views->epoch) != 0)
-		return err_set(err, KVLOG_NOMEM, 0, "open the store");
+		return ENOMEM;
 	pthread_mutex_init(&views->lock, NULL);
-	return KVLOG_OK;
+	return 0;
 }
 
 void
@@ -110,9 +112,12 @@ view_load(struct views *views, struct view *view, struct kvlog_error *err)
 	memcpy(views->secret, store->secret, sizeof views->secret);
 	atomic_store(&view->last_seq, r->last_seq);
 	view->next_seq = r->first_seq;
-	view->follows = r->warm;
-	atomic_store(&view->applied,
-	    r->warm ? r->state.position : control_position(views->control));
+	view->loaded_bytes = keydir_bytes(view->index.keydir);
+	/* One that is ahead of the page cannot follow it. */
+	view->follows = r->warm && !r->adopted;
+	atomic_store(&view->applied, view->follows
+					 ? r->state.position
+					 : control_position(views->control));
 	return KVLOG_OK;
 }
 
@@ -157,9 +162,8 @@ last_segment(const struct view *view)
 static bool
 is_want(const struct kvlog_error *failure)
 {
-	return failure->status == KVLOG_NOMEM ||
-	       failure->sys_errno == ENOMEM || failure->sys_errno == EMFILE ||
-	       failure->sys_errno == ENFILE;
+	return failure->status == KVLOG_NOMEM || failure->sys_errno == ENOMEM ||
+	       failure->sys_errno == EMFILE || failure->sys_errno == ENFILE;
 }
 
 /* Open the segment behind the last one, if it is what it should be. */
@@ -221,16 +225,38 @@ apply_record(struct view *view, const struct segment *seg, uint64_t off,
 	return st;
 }
 
+/* Of so many records what the index has is fetched together. */
+#define AHEAD 16u
+
+/* Do so for those at off, which are not verified yet; where this ends. */
+static uint64_t
+look_ahead(const struct view *view, const struct segment *seg, uint64_t off,
+    uint64_t to)
+{
+	uint64_t hashes[AHEAD];
+	struct record rec;
+	size_t count = 0;
+
+	while (count < AHEAD && off < to &&
+	       record_parse(seg->map.addr + off, to - off, &rec)) {
+		hashes[count++] = hint_hash(seg, &rec);
+		off += rec.size;
+	}
+	index_prefetch(&view->index, hashes, count);
+	return off;
+}
+
 /* Apply the records of the last segment up to an offset. */
 static enum kvlog_status
-apply_records(struct view *view, uint64_t to, bool *ret_stale,
-    struct kvlog_error *err)
+apply_records(
+    struct view *view, uint64_t to, bool *ret_stale, struct kvlog_error *err)
 {
 	struct segment *seg = last_segment(view);
 	uint64_t off = control_pos_off(atomic_load(&view->applied));
 	enum kvlog_status st = segment_map(seg, err);
+	uint64_t commit_off = off, ahead = off;
 	struct record rec;
-	bool bad = false;
+	bool bad = false, in_batch = false;
 
 	if (st != KVLOG_OK)
 		return st;
@@ -240,21 +266,37 @@ apply_records(struct view *view, uint64_t to, bool *ret_stale,
 	}
 	atomic_store_explicit(&seg->end, to, memory_order_release);
 	while (segment_walk(seg, &off, to, &rec, &bad)) {
+		bool more = (rec.flags & RECORD_MORE) != 0;
+
+		if (off >= ahead)
+			ahead = look_ahead(view, seg, off, to);
+		if ((rec.flags & RECORD_CONT) == 0)
+			commit_off = off;
+		if (more && !in_batch)
+			index_begin_batch(&view->index);
+		in_batch = in_batch || more;
 		st = apply_record(view, seg, off, &rec, err);
 		if (st != KVLOG_OK)
 			break;
+		if (in_batch && !more) {
+			index_end_batch(&view->index);
+			in_batch = false;
+		}
 		off += rec.size;
-		view->evidence = max_u64(
-		    view->evidence, record_attests(rec.seq, rec.lag));
+		view->evidence =
+		    max_u64(view->evidence, record_attests(rec.seq, rec.lag));
 		if (rec.type == RECORD_MARK)
 			continue;
 		view->next_seq = rec.seq + 1;
 		atomic_store_explicit(
 		    &view->last_seq, rec.seq, memory_order_release);
 	}
+	if (in_batch) { /* all of it again, the next time */
+		index_end_batch(&view->index);
+		off = commit_off;
+	}
 	epoch_reclaim(view->index.epoch);
 	*ret_stale = bad;
-	/* What was applied twice in the end does no harm. */
 	atomic_store_explicit(&view->applied,
 	    control_pos(segment_number(seg), off), memory_order_release);
 	return st;
@@ -297,8 +339,7 @@ follow_over(struct views *views, struct view *view, bool is_last,
 
 	if (st == KVLOG_OK && !*ret_stale &&
 	    last_segment(view)->header.kind == SEGMENT_PLAIN)
-		st = apply_records(
-		    view, next->link.prev_end, ret_stale, err);
+		st = apply_records(view, next->link.prev_end, ret_stale, err);
 	if (st == KVLOG_OK && !*ret_stale)
 		st = add_next(view, next, err);
 	if (st != KVLOG_OK || *ret_stale)
@@ -341,8 +382,8 @@ is_unhinted(const struct view *view, uint64_t least)
 
 	for (size_t i = view->set->count; i > 0 && bytes < least; i--) {
 		const struct segment *seg = view->set->segments[i - 1];
-		uint64_t from = max_u64(
-		    SEGMENT_DATA_OFF, atomic_load(&seg->hinted_to));
+		uint64_t from =
+		    max_u64(SEGMENT_DATA_OFF, atomic_load(&seg->hinted_to));
 
 		if (from == segment_end(seg))
 			return false; /* nor are there more before it */
@@ -401,14 +442,31 @@ catch_up(struct views *views, struct view *view, bool *ret_stale,
 		stamp = view_stamp(views->control);
 	}
 	if (!view->follows) { /* its page is stale, and does not move */
-		*ret_stale =
-		    atomic_load(&view->applied) != control_position(views->control);
+		*ret_stale = atomic_load(&view->applied) !=
+			     control_position(views->control);
 		return KVLOG_OK;
 	}
 	st = view_follow(views, view, ret_stale, err);
 	if (st == KVLOG_OK && !*ret_stale)
 		atomic_store(&view->stamp, stamp);
 	return st;
+}
+
+/* In hints mode a reader that follows for long has entries in its table for
+ * all that was written since.  When hints cover that, a new view needs none. */
+static bool
+is_outgrown(struct views *views, struct view *view)
+{
+	uint64_t grown;
+
+	if (views->writable || view->index.hints == NULL || !view->follows)
+		return false;
+	grown = keydir_bytes(view->index.keydir) - view->loaded_bytes;
+	if (grown < OUTGROWN_BYTES || (int64_t)grown < 0)
+		return false;
+	view_adopt_hints(views, view);
+	/* Records take many times the bytes of their entries. */
+	return !is_unhinted(view, OUTGROWN_SHARE * grown);
 }
 
 /* Begin a new view.  While segments are being replaced, files that were just
@@ -445,6 +503,16 @@ renew(struct views *views, struct kvlog_error *err)
 }
 
 enum kvlog_status
+views_look(struct views *views)
+{
+	atomic_store_explicit(
+	    &views->looked_ns, os->coarse_ns(), memory_order_relaxed);
+	if (control_is_superseded(views->control, views->dir))
+		atomic_store(&views->superseded, true);
+	return atomic_load(&views->superseded) ? KVLOG_BROKEN : KVLOG_OK;
+}
+
+enum kvlog_status
 views_refresh(struct views *views, struct kvlog_error *err)
 {
 	enum kvlog_status st = KVLOG_OK;
@@ -458,6 +526,8 @@ views_refresh(struct views *views, struct kvlog_error *err)
 			break;
 		if (!stale)
 			st = catch_up(views, view, &stale, err);
+		if (st == KVLOG_OK && !stale)
+			stale = is_outgrown(views, view);
 		if (st != KVLOG_OK || !stale)
 			break;
 		/* A writer's view is its log. */

@@ -40,9 +40,10 @@ struct view {
 				      stale, what stands there */
 	_Atomic uint64_t last_seq; /* of the last commit in it */
 	/* Under the lock: */
-	uint64_t next_seq; /* of the next commit */
-	uint64_t evidence; /* what the newest record or link attests */
-	uint64_t hints_ns; /* when hints of others were looked for last */
+	uint64_t next_seq;     /* of the next commit */
+	uint64_t evidence;     /* what the newest record or link attests */
+	uint64_t loaded_bytes; /* of the index, when the view was made */
+	uint64_t hints_ns;     /* when hints of others were looked for last */
 };
 
 struct views {
@@ -59,12 +60,14 @@ struct views {
 	void *go_on_arg;
 
 	pthread_mutex_t lock;
-	struct view *_Atomic view; /* the one in use; NULL before the first */
-	uint64_t load_ns;          /* it took to fill the last one's index */
+	struct view *_Atomic view;  /* the one in use; NULL before the first */
+	uint64_t load_ns;           /* it took to fill the last one's index */
+	_Atomic uint64_t looked_ns; /* when the lock file was looked at last */
+	_Atomic bool superseded;    /* there is another one now */
 	uint8_t secret[SEGMENT_SECRET_LEN]; /* of the store's hashes */
 };
 
-enum kvlog_status views_init(struct views *views, struct kvlog_error *err);
+int views_init(struct views *views);  /* 0 or ENOMEM */
 void views_fini(struct views *views); /* all zeros is fine */
 
 /*
@@ -134,6 +137,14 @@ void view_adopt_hints(struct views *views, struct view *view);
  */
 enum kvlog_status view_follow(struct views *views, struct view *view,
     bool *ret_stale, struct kvlog_error *err);
+
+/*
+ * A reader's page never changes again once somebody has put another lock file
+ * in the place of the one it is on.  So its name is looked at now and then:
+ * KVLOG_BROKEN if that has happened.
+ */
+enum kvlog_status views_look(struct views *views);
+#define VIEWS_LOOK_NS UINT64_C(1000000000)
 
 /*
  * Bring the view up to what is published when this is called.  A reader's view

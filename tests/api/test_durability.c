@@ -390,29 +390,44 @@ START_TEST(waiting_ends_in_time)
 }
 END_TEST
 
-/* It shows the store as it was: nothing in it becomes durable by waiting. */
-START_TEST(read_only_handles_never_wait)
+static void *
+sync_later(void *arg)
+{
+	(void)usleep(100 * 1000);
+	return kvlog_sync(arg) == KVLOG_OK ? arg : NULL;
+}
+
+/* Not one that would never come, and until the writer has synced. */
+START_TEST(read_only_handles_wait_for_the_writer)
 {
 	struct kvlog *db = open_mode(KVLOG_DURABILITY_NONE, 0), *reader;
 	uint64_t durable = put_mode(db, KVLOG_DURABILITY_COMMIT);
 	uint64_t last = put_mode(db, KVLOG_DURABILITY_NONE);
 	double start = seconds();
+	pthread_t thread;
+	void *done;
 
 	reader = api_open(api_store, KVLOG_OPEN_READONLY);
 	ck_assert_uint_eq(kvlog_last_seq(reader), last);
 	ck_assert_uint_eq(kvlog_durable_seq(reader), durable);
 	ck_assert_int_eq(kvlog_wait_durable(reader, durable, 0), KVLOG_OK);
-	ck_assert_int_eq(
-	    kvlog_wait_durable(reader, last, 60000), KVLOG_TIMEOUT);
+	ck_assert_int_eq(kvlog_wait_durable(reader, last, 0), KVLOG_TIMEOUT);
 	ck_assert(seconds() - start < 50);
+	start = seconds();
+	ck_assert_int_eq(kvlog_wait_durable(reader, last, 300), KVLOG_TIMEOUT);
+	ck_assert(seconds() - start >= 0.29);
 	ck_assert_int_eq(
 	    kvlog_wait_durable(reader, last + 1, 60000), KVLOG_INVAL);
 	ck_assert_int_eq(kvlog_sync(reader), KVLOG_READONLY);
-	ck_assert_int_eq(kvlog_sync(db), KVLOG_OK);
-	ck_assert_uint_eq(kvlog_durable_seq(reader), durable);
-	api_close(reader);
-	reader = api_open(api_store, KVLOG_OPEN_READONLY);
-	ck_assert_int_eq(kvlog_wait_durable(reader, last, 0), KVLOG_OK);
+
+	start = seconds();
+	ck_assert_int_eq(pthread_create(&thread, NULL, sync_later, db), 0);
+	ck_assert_int_eq(kvlog_wait_durable(reader, last, 60000), KVLOG_OK);
+	ck_assert(seconds() - start >= 0.09);
+	ck_assert(seconds() - start < 50);
+	ck_assert_int_eq(pthread_join(thread, &done), 0);
+	ck_assert_ptr_eq(done, db);
+	ck_assert_uint_eq(kvlog_durable_seq(reader), last);
 	api_close(reader);
 	api_close(db);
 }
@@ -485,7 +500,7 @@ make_suite(void)
 	tcase_add_test(tc, waiters_are_woken_by_whoever_syncs);
 	tcase_add_test(tc, waiters_are_told_of_a_failed_sync);
 	tcase_add_test(tc, waiting_ends_in_time);
-	tcase_add_test(tc, read_only_handles_never_wait);
+	tcase_add_test(tc, read_only_handles_wait_for_the_writer);
 	tcase_add_test(tc, receipts_name_the_commit_and_its_place);
 	return suite;
 }

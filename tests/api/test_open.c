@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * test_open.c - making, opening and closing stores; waiting for a writer.
+ * test_open.c - making, opening and closing stores; writers that share one, and
+ * those that wait for others.
  */
 #include "config.h"
 
@@ -308,7 +309,8 @@ START_TEST(nothing_leaks)
 			api_put(db, key, "some value of some length, not long");
 		}
 		ck_assert_int_eq(open_with(KVLOG_OPEN_READONLY), KVLOG_OK);
-		ck_assert_int_eq(open_with(0), KVLOG_BUSY);
+		ck_assert_int_eq(open_with(0), KVLOG_OK);
+		ck_assert_int_eq(open_with(KVLOG_OPEN_UNSHARED), KVLOG_BUSY);
 		ck_assert_int_eq(
 		    open_with(KVLOG_OPEN_CREATE | KVLOG_OPEN_EXCLUSIVE),
 		    KVLOG_CONFLICT);
@@ -341,7 +343,7 @@ START_TEST(err_is_untouched_on_success)
 }
 END_TEST
 
-/* One writer at a time */
+/* Writers that share, and those that do not */
 
 /* A child that holds the store for writing until its pipe is closed, and
  * reports when it has it. */
@@ -401,16 +403,18 @@ seconds(void)
 	return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
-START_TEST(a_second_writer_is_told_who_holds_it)
+/* One that does not share, and one who wants to write beside it; or the other
+ * way round: _i. */
+START_TEST(who_cannot_share_is_told_who_holds_it)
 {
-	struct kvlog_options o = api_options(0);
+	struct kvlog_options o = api_options(_i == 0 ? 0 : KVLOG_OPEN_UNSHARED);
 	struct kvlog_error err;
 	struct holder h;
 	char pid[32];
 	double start;
 
 	ck_assert_int_eq(open_with(KVLOG_OPEN_CREATE), KVLOG_OK);
-	h = hold(0);
+	h = hold(_i == 0 ? KVLOG_OPEN_UNSHARED : 0);
 	start = seconds();
 	ck_assert_int_eq(open_status(api_store, &o, &err), KVLOG_BUSY);
 	ck_assert(seconds() - start < 2); /* 0: does not wait */
@@ -426,13 +430,16 @@ START_TEST(a_second_writer_is_told_who_holds_it)
 	ck_assert_int_eq(open_with(KVLOG_OPEN_READONLY), KVLOG_OK);
 	release(&h);
 	ck_assert_int_eq(open_with(0), KVLOG_OK);
+	ck_assert_int_eq(open_with(KVLOG_OPEN_UNSHARED), KVLOG_OK);
 }
 END_TEST
 
-START_TEST(a_second_writer_waits_for_the_first)
+/* _i: who of the two does not share, the one that has it or the other. */
+START_TEST(who_cannot_share_waits)
 {
-	struct kvlog_options o = api_options(0);
-	struct kvlog *db = api_open(api_store, KVLOG_OPEN_CREATE);
+	struct kvlog_options o = api_options(_i == 0 ? 0 : KVLOG_OPEN_UNSHARED);
+	struct kvlog *db = api_open(
+	    api_store, KVLOG_OPEN_CREATE | (_i == 0 ? KVLOG_OPEN_UNSHARED : 0));
 	pid_t pid = fork();
 	double start;
 	int status;
@@ -441,19 +448,185 @@ START_TEST(a_second_writer_waits_for_the_first)
 	if (pid == 0) {
 		/* The parent's handle is of no use here: convention 5. */
 		struct kvlog *mine = NULL;
+		uint64_t count = 0;
 
 		o.timeout_ms = 30000;
 		_exit(kvlog_open(api_store, &o, &mine, NULL) == KVLOG_OK &&
+			      kvlog_count(mine, &count) == KVLOG_OK &&
+			      count == 1 && /* not before the end */
 			      kvlog_close(mine, NULL) == KVLOG_OK
 			  ? 0
 			  : 1);
 	}
 	start = seconds();
 	(void)usleep(200 * 1000);
+	api_put(db, "late", "1");
 	api_close(db);
 	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
 	ck_assert_int_eq(status, 0);
 	ck_assert(seconds() - start < 20);
+}
+END_TEST
+
+/* Within one process it is the same. */
+START_TEST(a_process_does_not_share_with_itself_if_told)
+{
+	struct kvlog *db =
+	    api_open(api_store, KVLOG_OPEN_CREATE | KVLOG_OPEN_UNSHARED);
+
+	ck_assert_int_eq(open_with(0), KVLOG_BUSY);
+	ck_assert_int_eq(open_with(KVLOG_OPEN_UNSHARED), KVLOG_BUSY);
+	ck_assert_int_eq(open_with(KVLOG_OPEN_READONLY), KVLOG_OK);
+	api_put(db, "a", "1");
+	api_close(db);
+	db = api_open(api_store, 0);
+	ck_assert_int_eq(open_with(KVLOG_OPEN_UNSHARED), KVLOG_BUSY);
+	api_expect(db, "a", "1");
+	api_close(db);
+	ck_assert_int_eq(open_with(KVLOG_OPEN_UNSHARED), KVLOG_OK);
+}
+END_TEST
+
+/* All see at once what one of them did, and conditions hold between them; the
+ * first and the last to be closed are any of them. */
+START_TEST(handles_of_a_process_share_a_store)
+{
+	struct kvlog *db[3];
+	char key[16];
+	uint64_t seq = 0;
+
+	for (unsigned i = 0; i < 3; i++)
+		db[i] = api_open(api_store, KVLOG_OPEN_CREATE);
+	for (unsigned i = 0; i < 600; i++) { /* several segments */
+		struct kvlog_receipt r;
+
+		(void)snprintf(key, sizeof key, "key%u", i);
+		r = api_put(db[i % 3], key, "some value of some length");
+		ck_assert_uint_eq(r.seq, ++seq);
+		ck_assert_uint_eq(kvlog_last_seq(db[(i + 1) % 3]), seq);
+		api_expect(db[(i + 2) % 3], key, "some value of some length");
+	}
+	for (unsigned i = 0; i < 3; i++) {
+		struct kvlog_write how = KVLOG_WRITE_INIT;
+
+		how.condition = KVLOG_IF_ABSENT;
+		ck_assert_int_eq(kvlog_put(db[i], "once", 4, "", 0, &how, NULL),
+		    i == 0 ? KVLOG_OK : KVLOG_CONFLICT);
+		ck_assert_uint_eq(api_count(db[i]), 601);
+	}
+	for (unsigned i = 0; i < 3; i++) {
+		unsigned n = ((unsigned)_i + i) % 3;
+
+		(void)snprintf(key, sizeof key, "end%u", n);
+		api_put(db[n], key, "1");
+		api_close(db[n]);
+	}
+	db[0] = api_open(api_store, KVLOG_OPEN_UNSHARED);
+	ck_assert_uint_eq(api_count(db[0]), 604);
+	ck_assert_uint_eq(api_stats(db[0]).recovery, 0);
+	api_close(db[0]);
+}
+END_TEST
+
+/* How a commit is made durable is each handle's own affair. */
+START_TEST(handles_of_a_process_keep_their_durability)
+{
+	struct kvlog_options o = api_options(KVLOG_OPEN_CREATE);
+	struct kvlog *none = api_open_with(api_store, &o), *commit;
+
+	o.durability = KVLOG_DURABILITY_COMMIT;
+	commit = api_open_with(api_store, &o);
+	for (unsigned i = 0; i < 3; i++) {
+		uint64_t seq = api_put(none, "a", "1").seq;
+
+		ck_assert_uint_lt(kvlog_durable_seq(none), seq);
+		ck_assert_uint_lt(kvlog_durable_seq(commit), seq);
+		seq = api_put(commit, "a", "1").seq;
+		ck_assert_uint_eq(kvlog_durable_seq(none), seq);
+		ck_assert_uint_eq(kvlog_durable_seq(commit), seq);
+	}
+	/* Who closes syncs what is its own, though the other one goes on. */
+	(void)api_put(none, "a", "1");
+	api_close(none);
+	ck_assert_uint_eq(kvlog_durable_seq(commit), kvlog_last_seq(commit));
+	api_close(commit);
+}
+END_TEST
+
+/* Answers each byte by a put, until the pipe is closed. */
+static struct holder
+partner(void)
+{
+	struct holder h;
+	int up[2], down[2];
+	char key[16], byte;
+
+	ck_assert_int_eq(pipe(up), 0);
+	ck_assert_int_eq(pipe(down), 0);
+	h.pid = fork();
+	ck_assert_int_ne(h.pid, -1);
+	if (h.pid == 0) {
+		struct kvlog_options o = api_options(0);
+		struct kvlog *db = NULL;
+
+		o.timeout_ms = 5000; /* the other one's thread has turns, too */
+		(void)close(up[0]);
+		(void)close(down[1]);
+		if (kvlog_open(api_store, &o, &db, NULL) != KVLOG_OK)
+			_exit(1);
+		for (unsigned i = 0; read(down[0], &byte, 1) == 1; i++) {
+			/* What the parent has just put is there. */
+			int len = snprintf(key, sizeof key, "parent%u", i);
+
+			if (kvlog_exists(db, key, (size_t)len) != KVLOG_OK)
+				_exit(2);
+			len = snprintf(key, sizeof key, "child%u", i);
+			if (kvlog_put(db, key, (size_t)len, "of the child", 12,
+				NULL, NULL) != KVLOG_OK ||
+			    write(up[1], "x", 1) != 1)
+				_exit(3);
+		}
+		_exit(kvlog_close(db, NULL) == KVLOG_OK ? 0 : 4);
+	}
+	(void)close(up[1]);
+	(void)close(down[0]);
+	h.from = up[0];
+	h.to = down[1];
+	return h;
+}
+
+/* _i: whether the parent is the last to close. */
+START_TEST(processes_share_a_store)
+{
+	struct kvlog_options o = api_options(KVLOG_OPEN_CREATE);
+	struct kvlog *db;
+	struct holder h;
+	char key[16], byte;
+	uint64_t seq = 0;
+
+	o.timeout_ms = 5000;
+	db = api_open_with(api_store, &o);
+	h = partner();
+	for (unsigned i = 0; i < 300; i++) { /* several segments */
+		(void)snprintf(key, sizeof key, "parent%u", i);
+		ck_assert_uint_eq(api_put(db, key, "of the parent").seq, ++seq);
+		ck_assert_int_eq(write(h.to, "x", 1), 1);
+		ck_assert_int_eq(read(h.from, &byte, 1), 1);
+		(void)snprintf(key, sizeof key, "child%u", i);
+		api_expect(db, key, "of the child");
+		ck_assert_uint_eq(kvlog_last_seq(db), ++seq);
+	}
+	ck_assert_uint_eq(api_count(db), 600);
+	if (_i == 1)
+		release(&h);
+	api_put(db, "last", "");
+	api_close(db);
+	if (_i == 0)
+		release(&h);
+	db = api_open(api_store, KVLOG_OPEN_UNSHARED);
+	ck_assert_uint_eq(api_count(db), 601);
+	ck_assert_uint_eq(api_stats(db).recovery, 0); /* a clean end */
+	api_close(db);
 }
 END_TEST
 
@@ -464,10 +637,10 @@ START_TEST(a_killed_writer_holds_nothing)
 	int status;
 
 	ck_assert_int_eq(open_with(KVLOG_OPEN_CREATE), KVLOG_OK);
-	h = hold(0);
+	h = hold(_i == 0 ? 0 : KVLOG_OPEN_UNSHARED);
 	ck_assert_int_eq(kill(h.pid, SIGKILL), 0);
 	ck_assert_int_eq(waitpid(h.pid, &status, 0), h.pid);
-	db = api_open(api_store, 0);
+	db = api_open(api_store, KVLOG_OPEN_UNSHARED);
 	api_put(db, "a", "1");
 	api_close(db);
 	(void)close(h.from);
@@ -520,6 +693,7 @@ make_suite(void)
 	Suite *suite = suite_create("open");
 	TCase *make = api_case(suite, "make");
 	TCase *wait = api_case(suite, "wait");
+	TCase *share = api_case(suite, "share");
 
 	tcase_add_test(make, creates_only_when_told);
 	tcase_add_test(make, the_defaults_are_those_of_the_macro);
@@ -536,10 +710,14 @@ make_suite(void)
 	tcase_add_test(make, nothing_leaks);
 	tcase_add_test(make, close_takes_null);
 	tcase_add_test(make, err_is_untouched_on_success);
-	tcase_add_test(wait, a_second_writer_is_told_who_holds_it);
-	tcase_add_test(wait, a_second_writer_waits_for_the_first);
-	tcase_add_test(wait, a_killed_writer_holds_nothing);
+	tcase_add_loop_test(wait, who_cannot_share_is_told_who_holds_it, 0, 2);
+	tcase_add_loop_test(wait, who_cannot_share_waits, 0, 2);
+	tcase_add_test(wait, a_process_does_not_share_with_itself_if_told);
+	tcase_add_loop_test(wait, a_killed_writer_holds_nothing, 0, 2);
 	tcase_add_test(wait, a_killed_process_loses_nothing);
+	tcase_add_loop_test(share, handles_of_a_process_share_a_store, 0, 3);
+	tcase_add_test(share, handles_of_a_process_keep_their_durability);
+	tcase_add_loop_test(share, processes_share_a_store, 0, 2);
 	return suite;
 }
 

@@ -275,6 +275,7 @@ static const struct {
     {SIMOS_MAP, ENOMEM, false},
     {SIMOS_PROTECT, ENOMEM, false},
     {SIMOS_LOCK, ENOLCK, false},
+    {SIMOS_MUTEX, ENOTRECOVERABLE, false},
     {SIMOS_RANDOM, EIO, false},
     {SIMOS_MALLOC, ENOMEM, false},
     {SIMOS_THREAD, EAGAIN, false},
@@ -531,7 +532,6 @@ static const struct {
     {SIMOS_TICKS, "cannot fail"},
     {SIMOS_BOOT_ID, "cannot fail: zeros stand for none"},
     {SIMOS_PID, "cannot fail"},
-    {SIMOS_MUTEX, "is not used: the store opens unshared"},
 };
 
 static const char *

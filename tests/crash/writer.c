@@ -5,11 +5,13 @@
  *
  *     writer STORE commit|interval|none|batch COUNT LENGTH [PAUSE]
  *     writer STORE check COUNT LENGTH
+ *     writer STORE hold
  *
  * Values are of LENGTH bytes; PAUSE is in milliseconds, after each put.  Prints
  * the number of each record whose call has returned, and "closing" before it
- * closes the store.  check looks for the records 0 to COUNT - 1.  Exit status:
- * 0, 1 (something failed, which standard error tells), 2 (usage).
+ * closes the store.  check looks for the records 0 to COUNT - 1.  hold has the
+ * store for itself, says "held", and closes it at the end of standard input.
+ * Exit status: 0, 1 (something failed, which standard error tells), 2 (usage).
  */
 #include "config.h"
 
@@ -115,26 +117,41 @@ check_all(struct kvlog *db, unsigned long count)
 	return result;
 }
 
+static int
+hold(void)
+{
+	puts("held");
+	(void)fflush(stdout);
+	while (getchar() != EOF)
+		;
+	return 0;
+}
+
 int
 main(int argc, char **argv)
 {
 	struct kvlog_options o = KVLOG_OPTIONS_INIT;
 	struct kvlog_error err = {0};
 	struct kvlog *db;
-	unsigned long count;
+	bool holds = argc == 3 && strcmp(argv[2], "hold") == 0;
+	unsigned long count = 0;
 	int result;
 
-	if (argc < 5 || argc > 6) {
+	if (!holds && (argc < 5 || argc > 6)) {
 		fputs(
 		    "usage: writer STORE MODE COUNT LENGTH [PAUSE]\n", stderr);
 		return 2;
 	}
-	count = strtoul(argv[3], NULL, 10);
-	length = strtoul(argv[4], NULL, 10);
+	if (!holds) {
+		count = strtoul(argv[3], NULL, 10);
+		length = strtoul(argv[4], NULL, 10);
+	}
 	o.flags = KVLOG_OPEN_CREATE;
 	o.interval_ms = 50;
 	if (strcmp(argv[2], "check") == 0)
 		o.flags = KVLOG_OPEN_READONLY;
+	else if (holds)
+		o.flags |= KVLOG_OPEN_UNSHARED;
 	else if (strcmp(argv[2], "interval") == 0)
 		o.durability = KVLOG_DURABILITY_INTERVAL;
 	else if (strcmp(argv[2], "none") == 0)
@@ -145,6 +162,8 @@ main(int argc, char **argv)
 		result = check_all(db, count);
 	else if (strcmp(argv[2], "batch") == 0)
 		result = write_batch(db, count);
+	else if (holds)
+		result = hold();
 	else
 		result = write_all(
 		    db, count, argc > 5 ? strtol(argv[5], NULL, 10) : 0);

@@ -362,7 +362,8 @@ do_walk(void)
 	kvlog_iter_destroy(iter);
 }
 
-/* Another handle, or a walk, which goes on to show what there is now. */
+/* Another handle, which follows, or a walk, which goes on to show what there is
+ * now. */
 static void
 do_reader(void)
 {
@@ -374,8 +375,7 @@ do_reader(void)
 			check_walk(it.readers[i].iter, &it.readers[i].shown, "",
 			    NULL, UINT32_MAX);
 		else
-			check_model(
-			    it.readers[i].db, &it.readers[i].shown, "a reader");
+			check_model(it.readers[i].db, present(), "a reader");
 		close_reader(i);
 		return;
 	}

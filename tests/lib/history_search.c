@@ -37,6 +37,7 @@ struct configs {
 	struct config *items;
 	size_t count, cap;
 	uint32_t *table; /* of item + 1, 2 * cap places, a power of two */
+	uint64_t open;   /* bits of operations that need not take effect */
 };
 
 struct event {
@@ -74,17 +75,25 @@ configs_clear(struct configs *set)
 		memset(set->table, 0, 2 * set->cap * sizeof *set->table);
 }
 
-/* The place of c in the table, or the free one where it belongs. */
+/*
+ * The place of c in the table, or the free one where it belongs.  One of the
+ * same state that has used up fewer operations of unknown outcome does for c
+ * as well: all that can follow c can follow it.  So those that many kills
+ * left open do not multiply.
+ */
 static size_t
 configs_place(const struct configs *set, struct config c)
 {
-	uint64_t hash = rng_mix((uint64_t)(uintptr_t)c.state ^ rng_mix(c.done));
+	uint64_t hash = rng_mix(
+	    (uint64_t)(uintptr_t)c.state ^ rng_mix(c.done & ~set->open));
 	size_t mask = 2 * set->cap - 1, at = (size_t)hash & mask;
 
 	while (set->table[at] != 0) {
 		const struct config *item = &set->items[set->table[at] - 1];
 
-		if (item->state == c.state && item->done == c.done)
+		if (item->state == c.state &&
+		    ((item->done ^ c.done) & ~set->open) == 0 &&
+		    (item->done & ~c.done) == 0)
 			break;
 		at = (at + 1) & mask;
 	}
@@ -175,6 +184,10 @@ begin_op(struct search *s, const struct history_op *op)
 	s->running[slot] = op;
 	if (s->width == slot)
 		s->width++;
+	if (op->outcome == HISTORY_OPEN) {
+		s->now.open |= UINT64_C(1) << slot;
+		s->next.open = s->now.open;
+	}
 	if (op->writes)
 		return true;
 	configs_clear(&s->next);
@@ -228,6 +241,8 @@ end_op(struct search *s, const struct history_op *op)
 	if (s->next.count == 0)
 		return false;
 	s->running[slot] = NULL;
+	s->now.open &= ~bit;
+	s->next.open = s->now.open;
 	turn(s);
 	return true;
 }

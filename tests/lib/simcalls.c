@@ -989,6 +989,7 @@ const struct os_table os_sim = {
     .random = sim_random,
     .clock_ms = sim_clock_ms,
     .ticks_ns = sim_ticks_ns,
+    .coarse_ns = sim_ticks_ns,
     .sleep_ns = sim_sleep_ns,
     .boot_id = sim_boot_id,
     .pid = sim_pid,

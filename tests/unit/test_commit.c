@@ -514,6 +514,48 @@ START_TEST(no_thread_sees_half_of_a_batch)
 }
 END_TEST
 
+/* A key that a batch deletes and puts again is there at all times. */
+static void *
+replace_in_batches(void *arg)
+{
+	struct commit_op ops[2];
+
+	(void)arg;
+	ops[0] = op_of(RECORD_DELETE, "a", 0);
+	ops[1] = op_of(RECORD_PUT, "a", 8);
+	for (unsigned i = 0; i < ROUNDS; i++)
+		if (log_commit(lg, ops, 2, false, &receipt, &failed, NULL) !=
+		    KVLOG_OK)
+			abort();
+	atomic_store(&writing, false);
+	return NULL;
+}
+
+START_TEST(no_thread_sees_a_step_of_a_batch_that_another_step_undoes)
+{
+	char *dir = tmpdir_create(), path[1024];
+	pthread_t thread;
+	uint64_t last = 0;
+
+	snprintf(path, sizeof path, "%s/db", dir);
+	MAKELOG_OK(open_at(path, 1 << 20));
+	MAKELOG_OK(put("a", 8));
+	atomic_store(&writing, true);
+	ck_assert_int_eq(
+	    pthread_create(&thread, NULL, replace_in_batches, NULL), 0);
+	while (atomic_load(&writing)) {
+		uint64_t a = seq_of("a");
+
+		ck_assert_uint_ge(a, max_u64(last, 1));
+		last = a;
+	}
+	ck_assert_int_eq(pthread_join(thread, NULL), 0);
+	ck_assert_uint_eq(seq_of("a"), ROUNDS + 1);
+	close_store();
+	tmpdir_remove(dir);
+}
+END_TEST
+
 /* Bytes that a size_t cannot count are not allocated modulo its range. */
 /* A delete is a type, never a value. */
 START_TEST(an_empty_value_is_a_value)
@@ -552,23 +594,25 @@ START_TEST(a_batch_may_have_more_steps_than_bytes_to_count_them)
 END_TEST
 
 /* Memory that is wanting is noticed before anything is written. */
+#define MANY 3000u /* more than an empty index has room for */
+
 START_TEST(want_of_memory_writes_nothing)
 {
-	struct commit_op ops[20];
-	char keys[20][16];
+	static struct commit_op ops[MANY];
+	static char keys[MANY][16];
 	enum kvlog_status st;
 	uint64_t nth = 1;
 
 	open_store();
-	for (unsigned i = 0; i < 20; i++) {
+	for (unsigned i = 0; i < MANY; i++) {
 		snprintf(keys[i], sizeof keys[i], "key%u", i);
-		ops[i] = op_of(RECORD_PUT, keys[i], 300);
+		ops[i] = op_of(RECORD_PUT, keys[i], 3);
 	}
 	for (;; nth++) {
 		uint64_t end = segment_end(log_active(lg));
 
-		simos_fail(SIMOS_MALLOC, nth, ENOMEM, false);
-		st = commit(ops, 20, false);
+		simos_fail(SIMOS_MALLOC, nth, ENOMEM, true);
+		st = commit(ops, MANY, false);
 		simos_fail_clear();
 		if (st == KVLOG_OK)
 			break;
@@ -576,9 +620,11 @@ START_TEST(want_of_memory_writes_nothing)
 		ck_assert_uint_eq(segment_end(log_active(lg)), end);
 		ck_assert_uint_eq(lg->view->next_seq, 1);
 		ck_assert_uint_eq(seq_of("key0"), 0);
-		ck_assert_uint_lt(nth, 100);
+		ck_assert_uint_lt(nth, 10000);
 	}
 	ck_assert_uint_gt(nth, 2);
+	for (unsigned i = 0; i < MANY; i++)
+		ck_assert_uint_eq(seq_of(keys[i]), 1);
 	close_store();
 }
 END_TEST
@@ -1451,6 +1497,20 @@ START_TEST(a_full_disk_keeps_no_lock)
 }
 END_TEST
 
+START_TEST(a_mark_that_cannot_be_stored_keeps_no_lock)
+{
+	simos_set_fs(OS_FS_COW);
+	open_store();
+	MAKELOG_OK(put("a", 1));
+	MAKELOG_OK(log_sync(lg, receipt.seq, &err));
+	simos_fail(SIMOS_STORE, 1, ENOSPC, false);
+	ck_assert(!log_attest(lg));
+	simos_fail_clear();
+	expect_no_lock_held("a mark");
+	ck_assert_int_eq(kvlog_close(db, &err), KVLOG_BROKEN);
+}
+END_TEST
+
 /* _i: which of the ways to sync meets the failure. */
 START_TEST(a_failed_sync_keeps_no_lock)
 {
@@ -1538,12 +1598,15 @@ main(void)
 	tc = tcase_create("threads");
 	tcase_set_timeout(tc, 60);
 	tcase_add_test(tc, no_thread_sees_half_of_a_batch);
+	tcase_add_test(
+	    tc, no_thread_sees_a_step_of_a_batch_that_another_step_undoes);
 	tcase_add_test(tc, waiting_threads_are_woken);
 	suite_add_tcase(suite, tc);
 
 	tc = makelog_case(suite, "errors");
 	tcase_add_test(tc, a_refusal_keeps_no_lock);
 	tcase_add_test(tc, a_full_disk_keeps_no_lock);
+	tcase_add_test(tc, a_mark_that_cannot_be_stored_keeps_no_lock);
 	tcase_add_loop_test(tc, a_failed_sync_keeps_no_lock, 0, 3);
 
 	tc = makelog_case(suite, "misuse");

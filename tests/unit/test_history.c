@@ -390,6 +390,19 @@ START_TEST(too_many_at_once_are_no_verdict)
 }
 END_TEST
 
+START_TEST(many_of_unknown_outcome_are_judged)
+{
+	put(0, 1, 2, 100, 0);
+	for (unsigned i = 0; i < 50; i++)
+		put(i + 1, 3, 0, i + 1, 0);
+	get(60, 10, 11, 7);
+	get(60, 12, 13, 8);
+	expect(true);
+	get(60, 14, 15, 7);
+	expect(false);
+}
+END_TEST
+
 START_TEST(a_report_is_short)
 {
 	for (unsigned i = 0; i < 300; i++) {
@@ -837,6 +850,7 @@ make_suite(void)
 	tcase_add_test(tc, numbers_follow_real_time);
 	tcase_add_test(tc, a_walk_shows_one_moment);
 	tcase_add_test(tc, too_many_at_once_are_no_verdict);
+	tcase_add_test(tc, many_of_unknown_outcome_are_judged);
 	tcase_add_test(tc, a_report_is_short);
 	tcase_add_test(tc, what_is_recorded_is_collected);
 	suite_add_tcase(suite, tc);

@@ -229,7 +229,7 @@ START_TEST(a_thread_that_can_be_had_later_takes_over)
 	struct kvlog *db = open_store(KVLOG_DURABILITY_INTERVAL, 0);
 	uint64_t seq;
 
-	db->store->options.interval_ms = 2;
+	db->store->interval_ms = 2;
 	ck_assert_uint_eq(put(db, 1), kvlog_durable_seq(db));
 	ck_assert(!db->store->thread_runs);
 	table.thread_start = os_real.thread_start;

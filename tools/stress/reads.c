@@ -100,6 +100,32 @@ walk_next(struct walk *walk)
 	return st == KVLOG_NOTFOUND ? KVLOG_OK : st;
 }
 
+/* How the key that the walk stands on compares to another, as memcmp(); its
+ * end is behind all. */
+static int
+walk_compare(const struct walk *walk, const char *key)
+{
+	size_t len = strlen(key);
+	size_t least = walk->key_len < len ? walk->key_len : len;
+	int order;
+
+	if (walk->key == NULL)
+		return 1;
+	order = memcmp(walk->key, key, least);
+	return order != 0 ? order
+			  : (walk->key_len > len) - (walk->key_len < len);
+}
+
+/* The walk has come to a key that is nobody's, or again. */
+static bool
+walk_strays(struct thread *thread, const struct walk *walk)
+{
+	verdict_add(&thread->board->verdicts,
+	    "a walk came to %.*s where no such key is expected",
+	    (int)walk->key_len, walk->key);
+	return false;
+}
+
 /* What the walk says of a key, given that it has passed all before it. */
 static void
 walk_sight(const struct walk *walk, const char *key, struct sight *ret_sight)
@@ -107,8 +133,7 @@ walk_sight(const struct walk *walk, const char *key, struct sight *ret_sight)
 	struct kvlog_info info;
 
 	*ret_sight = (struct sight){.present = false};
-	if (walk->key == NULL || walk->key_len != strlen(key) ||
-	    memcmp(walk->key, key, walk->key_len) != 0)
+	if (walk_compare(walk, key) != 0)
 		return;
 	kvlog_iter_info(walk->iter, &info);
 	ret_sight->present = true;
@@ -132,6 +157,8 @@ walk_cell(struct thread *thread, struct walk *walk, size_t cell, uint64_t low,
 		enum kvlog_status st = KVLOG_OK;
 
 		scheme_key(check->scheme, cell, side, key);
+		if (walk_compare(walk, key) < 0)
+			return walk_strays(thread, walk);
 		walk_sight(walk, key, &sights[side]);
 		if (!check_sight(check, cell, side, low, &sights[side],
 			&thread->memory[cell * 2 + side], &numbers[side]))
@@ -158,13 +185,7 @@ walk_all(struct thread *thread, struct walk *walk, uint32_t owner,
 		if (!walk_cell(
 			thread, walk, first + i, thread->lows[i], ret_present))
 			return false;
-	if (walk->key == NULL)
-		return true;
-	/* Passed by the cells: out of order, or nobody's. */
-	verdict_add(&thread->board->verdicts,
-	    "a walk came to %.*s where no such key is expected",
-	    (int)walk->key_len, walk->key);
-	return false;
+	return walk->key == NULL || walk_strays(thread, walk);
 }
 
 bool

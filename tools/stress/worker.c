@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #define LOOK_EVERY 64 /* operations between two looks at the parent */
+#define OPEN_NS UINT64_C(2000000000) /* tries to open are made for so long */
 
 static uint64_t
 tally_total(const struct tally *tally)
@@ -127,20 +128,43 @@ worker_options(const struct board *board, const struct worker *worker)
 	return options;
 }
 
+/* Others that open, close or repair at this moment are in the way; not for
+ * long.  NULL: there is no session, for a reason that is told. */
+static struct kvlog *
+open_store(struct board *board, struct worker *worker, struct thread *threads)
+{
+	struct kvlog_options options = worker_options(board, worker);
+	uint64_t end = progress_clock() + OPEN_NS;
+	struct kvlog_error err = {.status = KVLOG_OK};
+	struct kvlog *db;
+
+	for (;;) {
+		enum kvlog_status st;
+
+		agent_does(worker->agents, DOING_OPEN, BOARD_NO_CELL);
+		st = kvlog_open(board->plan.store, &options, &db, &err);
+		if (st == KVLOG_OK)
+			return db;
+		if (st != KVLOG_BUSY || progress_clock() > end) {
+			thread_wrong(threads, st, &err);
+			return NULL;
+		}
+		atomic_fetch_add(&worker->agents->contentions, 1);
+		if (board_ends(board) || must_pause(board, worker))
+			return NULL;
+		nap(2);
+	}
+}
+
 static void
 session(struct board *board, struct worker *worker, struct thread *threads)
 {
-	struct kvlog_options options = worker_options(board, worker);
 	struct kvlog_error err = {.status = KVLOG_OK};
-	struct kvlog *db;
+	struct kvlog *db = open_store(board, worker, threads);
 	enum kvlog_status st;
 
-	agent_does(worker->agents, DOING_OPEN, BOARD_NO_CELL);
-	st = kvlog_open(board->plan.store, &options, &db, &err);
-	if (st != KVLOG_OK) {
-		thread_wrong(threads, st, &err);
+	if (db == NULL)
 		return;
-	}
 	for (uint32_t i = 0; i < worker->agent_count; i++) {
 		threads[i].db = db;
 		threads[i].op_count = 0;

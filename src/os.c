@@ -677,12 +677,20 @@ real_mutex_init(const struct os_map *map, uint64_t off)
 	return rc;
 }
 
+/* ThreadSanitizer of GCC 12 and clang 14 does not know that call. */
+#if defined __SANITIZE_THREAD__
+#undef HAVE_PTHREAD_MUTEX_CLOCKLOCK
+#elif defined __has_feature
+#if __has_feature(thread_sanitizer)
+#undef HAVE_PTHREAD_MUTEX_CLOCKLOCK
+#endif
+#endif
+
 /* Until the monotonic clock, not the wall clock, says so. */
 static int
 wait_for_mutex(pthread_mutex_t *mutex, uint64_t until)
 {
-/* ThreadSanitizer of GCC 12 does not know that call. */
-#if HAVE_PTHREAD_MUTEX_CLOCKLOCK && !defined __SANITIZE_THREAD__
+#if HAVE_PTHREAD_MUTEX_CLOCKLOCK
 	const struct timespec end = {.tv_sec = (time_t)(until / 1000000000u),
 	    .tv_nsec = (long)(until % 1000000000u)};
 

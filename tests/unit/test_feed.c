@@ -154,6 +154,14 @@ START_TEST(a_range_begins_without_a_gap)
 		expect_end();
 		finish();
 	}
+	/* Even if nothing but the number says so. */
+	makelog_flip("00000003.seg", SEGMENT_LINK_OFF + 8);
+	begin(0);
+	expect(1, "1");
+	expect(3 * RANGE, "2");
+	expect(3 * RANGE + 1, "3");
+	expect_end();
+	finish();
 }
 END_TEST
 
@@ -365,6 +373,36 @@ START_TEST(a_segment_that_cannot_be_mapped_costs_no_record)
 }
 END_TEST
 
+/* A compaction takes the segment just as it is to be mapped. */
+static void
+compact_meanwhile(enum simos_kind kind)
+{
+	struct kvlog_compact_options o = KVLOG_COMPACT_OPTIONS_INIT;
+
+	(void)kind;
+	simos_on_fault(NULL);
+	o.flags = KVLOG_COMPACT_ALL;
+	o.timeout_ms = 0;
+	MAKELOG_OK(kvlog_compact_offline(MAKELOG_STORE, &o, NULL, NULL));
+}
+
+START_TEST(a_segment_that_goes_while_it_is_looked_for)
+{
+	index_mode = KVLOG_INDEX_HINTS;
+	db = open_store(KVLOG_OPEN_CREATE);
+	for (unsigned i = 0; i < 200; i++)
+		put_batch(db, "filling");
+	MAKELOG_OK(kvlog_close(db, NULL));
+	begin(0);
+	simos_on_fault(compact_meanwhile);
+	simos_fail(SIMOS_MAP, 1, ESTALE, false);
+	ck_assert_int_eq(next(), KVLOG_TOOOLD);
+	ck_assert_uint_eq(change.seq, 201);
+	finish();
+	index_mode = KVLOG_INDEX_MEMORY;
+}
+END_TEST
+
 static Suite *
 make_suite(void)
 {
@@ -381,6 +419,7 @@ make_suite(void)
 	tcase_add_test(failures, want_of_memory_costs_no_record);
 	tcase_add_test(
 	    failures, a_segment_that_cannot_be_mapped_costs_no_record);
+	tcase_add_test(failures, a_segment_that_goes_while_it_is_looked_for);
 	return suite;
 }
 

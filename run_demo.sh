@@ -5,8 +5,9 @@
 # and show kvlog at its main job.
 #
 #   real     (default) load the package descriptions this machine has, read
-#            them back, show statistics, kill a writer with SIGKILL, and show
-#            that nothing it had acknowledged is missing
+#            them back, show statistics, kill a writer with SIGKILL, show that
+#            nothing it had acknowledged is missing, and let many processes
+#            share a store
 #   golden   the same with a small fixed input: the same output every time
 #   failure  what errors look like; ends with exit status 2
 
@@ -128,6 +129,16 @@ kill_a_writer()
 	[ "$missing" -eq 0 ] || die "acknowledged records are missing"
 }
 
+# Many processes at one store, killed at random.
+share_a_store()
+{
+	echo
+	echo "Four processes write, four read, and one after the other is" \
+	    "killed and started again:"
+	show kvlog-stress --writers=4 --readers=4 --duration=3 --kill \
+	    stress.kvlog || die "stress"
+}
+
 demo_real()
 {
 	real_input
@@ -148,6 +159,7 @@ demo_real()
 	echo
 	show kvlog stats demo.kvlog || die "stats"
 	kill_a_writer
+	share_a_store
 	cmp_after_kill
 	echo
 	show kvlog stats demo.kvlog || die "stats"
@@ -203,9 +215,9 @@ demo_failure()
 	fails kvlog frobnicate demo.kvlog 2>&1
 
 	echo
-	echo "A store that another process writes to:"
+	echo "A store that another process has for itself:"
 	mkfifo input || exit 1
-	kvlog load -q demo.kvlog input &
+	kvlog load -q --exclusive demo.kvlog input &
 	writer=$!
 	exec 3>input
 	tries=0

@@ -196,6 +196,27 @@ index_reserve(struct index *index, const uint64_t *hashes, size_t count,
 	return KVLOG_OK;
 }
 
+void
+index_prefetch(const struct index *index, const uint64_t *hashes, size_t count)
+{
+	struct keydir_probe probe;
+	uint64_t loc, off;
+
+	for (size_t i = 0; i < count; i++)
+		keydir_prefetch(index->keydir, hashes[i]);
+	for (size_t i = 0; i < count; i++) {
+		const struct segment *seg;
+
+		loc = keydir_first(index->keydir, hashes[i], &probe);
+		if (loc == KEYDIR_NONE)
+			continue;
+		seg = segset_at(index->segs, loc, &off);
+		if (atomic_load_explicit(&seg->mapped, memory_order_acquire) ==
+		    SEGMENT_MAPPED)
+			PREFETCH(seg->map.addr + off);
+	}
+}
+
 /* Whether a candidate for key is damaged. */
 static bool
 has_damaged(

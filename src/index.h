@@ -88,6 +88,11 @@ bool index_remove(struct index *index, uint64_t hash, uint64_t loc);
 enum kvlog_status index_set(struct index *index, uint64_t hash, const void *key,
     size_t key_len, uint64_t loc, bool tombstone);
 
+/* Bring nearer what index_set() of these hashes will look at: the misses of all
+ * of them are waited for together. */
+void index_prefetch(
+    const struct index *index, const uint64_t *hashes, size_t count);
+
 /*
  * Around the index_set() calls of a batch, of which a later one may undo an
  * earlier one.  A find is of whole commits if the number of batches, read

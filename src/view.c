@@ -25,6 +25,8 @@
  * and not too often. */
 #define UNHINTED_MIN (UINT64_C(256) << 10)
 #define HINTS_PAUSE_NS UINT64_C(50000000)
+#define OUTGROWN_BYTES (UINT64_C(1) << 20) /* of a table */
+#define OUTGROWN_SHARE 4
 
 int
 views_init(struct views *views)
@@ -110,6 +112,7 @@ view_load(struct views *views, struct view *view, struct kvlog_error *err)
 	memcpy(views->secret, store->secret, sizeof views->secret);
 	atomic_store(&view->last_seq, r->last_seq);
 	view->next_seq = r->first_seq;
+	view->loaded_bytes = keydir_bytes(view->index.keydir);
 	/* One that is ahead of the page cannot follow it. */
 	view->follows = r->warm && !r->adopted;
 	atomic_store(&view->applied, view->follows
@@ -222,6 +225,27 @@ apply_record(struct view *view, const struct segment *seg, uint64_t off,
 	return st;
 }
 
+/* Of so many records what the index has is fetched together. */
+#define AHEAD 16u
+
+/* Do so for those at off, which are not verified yet; where this ends. */
+static uint64_t
+look_ahead(const struct view *view, const struct segment *seg, uint64_t off,
+    uint64_t to)
+{
+	uint64_t hashes[AHEAD];
+	struct record rec;
+	size_t count = 0;
+
+	while (count < AHEAD && off < to &&
+	       record_parse(seg->map.addr + off, to - off, &rec)) {
+		hashes[count++] = hint_hash(seg, &rec);
+		off += rec.size;
+	}
+	index_prefetch(&view->index, hashes, count);
+	return off;
+}
+
 /* Apply the records of the last segment up to an offset. */
 static enum kvlog_status
 apply_records(
@@ -230,7 +254,7 @@ apply_records(
 	struct segment *seg = last_segment(view);
 	uint64_t off = control_pos_off(atomic_load(&view->applied));
 	enum kvlog_status st = segment_map(seg, err);
-	uint64_t commit_off = off;
+	uint64_t commit_off = off, ahead = off;
 	struct record rec;
 	bool bad = false, in_batch = false;
 
@@ -244,6 +268,8 @@ apply_records(
 	while (segment_walk(seg, &off, to, &rec, &bad)) {
 		bool more = (rec.flags & RECORD_MORE) != 0;
 
+		if (off >= ahead)
+			ahead = look_ahead(view, seg, off, to);
 		if ((rec.flags & RECORD_CONT) == 0)
 			commit_off = off;
 		if (more && !in_batch)
@@ -426,6 +452,23 @@ catch_up(struct views *views, struct view *view, bool *ret_stale,
 	return st;
 }
 
+/* In hints mode a reader that follows for long has entries in its table for
+ * all that was written since.  When hints cover that, a new view needs none. */
+static bool
+is_outgrown(struct views *views, struct view *view)
+{
+	uint64_t grown;
+
+	if (views->writable || view->index.hints == NULL || !view->follows)
+		return false;
+	grown = keydir_bytes(view->index.keydir) - view->loaded_bytes;
+	if (grown < OUTGROWN_BYTES || (int64_t)grown < 0)
+		return false;
+	view_adopt_hints(views, view);
+	/* Records take many times the bytes of their entries. */
+	return !is_unhinted(view, OUTGROWN_SHARE * grown);
+}
+
 /* Begin a new view.  While segments are being replaced, files that were just
  * listed may be gone. */
 static enum kvlog_status
@@ -483,6 +526,8 @@ views_refresh(struct views *views, struct kvlog_error *err)
 			break;
 		if (!stale)
 			st = catch_up(views, view, &stale, err);
+		if (st == KVLOG_OK && !stale)
+			stale = is_outgrown(views, view);
 		if (st != KVLOG_OK || !stale)
 			break;
 		/* A writer's view is its log. */

@@ -40,9 +40,10 @@ struct view {
 				      stale, what stands there */
 	_Atomic uint64_t last_seq; /* of the last commit in it */
 	/* Under the lock: */
-	uint64_t next_seq; /* of the next commit */
-	uint64_t evidence; /* what the newest record or link attests */
-	uint64_t hints_ns; /* when hints of others were looked for last */
+	uint64_t next_seq;     /* of the next commit */
+	uint64_t evidence;     /* what the newest record or link attests */
+	uint64_t loaded_bytes; /* of the index, when the view was made */
+	uint64_t hints_ns;     /* when hints of others were looked for last */
 };
 
 struct views {

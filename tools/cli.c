@@ -448,6 +448,8 @@ cli_open(struct cli *cli, unsigned flags, uint64_t segment_size,
 	enum kvlog_status st;
 
 	options.flags = flags;
+	if (cli->exclusive && (flags & KVLOG_OPEN_READONLY) == 0)
+		options.flags |= KVLOG_OPEN_UNSHARED;
 	options.timeout_ms = cli->timeout_ms;
 	options.index_mode = cli->index_mode;
 	if (cli->durability != KVLOG_DURABILITY_DEFAULT)

@@ -41,6 +41,7 @@ enum cli_option {
 	OPT_QUIET,
 	OPT_VERBOSE,
 	OPT_TIMEOUT,
+	OPT_EXCLUSIVE,
 	OPT_DURABILITY,
 	OPT_INDEX,
 	OPT_HELP,
@@ -78,6 +79,7 @@ struct cli {
 	const char *store;            /* path, once it is known */
 	enum kvlog_durability durability; /* DEFAULT if it was not given */
 	uint32_t timeout_ms;
+	bool exclusive; /* nobody else may write meanwhile */
 	enum kvlog_index_mode index_mode;
 	bool json;
 	bool quiet;

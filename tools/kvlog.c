@@ -29,6 +29,7 @@ static const struct option common_options[] = {
     {"quiet", no_argument, NULL, OPT_QUIET},
     {"verbose", no_argument, NULL, OPT_VERBOSE},
     {"timeout", required_argument, NULL, OPT_TIMEOUT},
+    {"exclusive", no_argument, NULL, OPT_EXCLUSIVE},
     {"durability", required_argument, NULL, OPT_DURABILITY},
     {"index", required_argument, NULL, OPT_INDEX},
     {"help", no_argument, NULL, OPT_HELP},
@@ -41,8 +42,8 @@ static const struct option version_option[] = {
 };
 
 static const char usage_text[] =
-    "usage: kvlog [--json] [-q] [-v] [--timeout=TIME] [--durability=MODE] "
-    "[--index=MODE] COMMAND [ARGUMENT ...]\n"
+    "usage: kvlog [--json] [-q] [-v] [--timeout=TIME] [--exclusive] "
+    "[--durability=MODE] [--index=MODE] COMMAND [ARGUMENT ...]\n"
     "       kvlog help [COMMAND]\n"
     "       kvlog --help | --version\n";
 
@@ -65,6 +66,7 @@ static const char common_text[] =
 static const char writing_text[] =
     "  --timeout=TIME     wait so long for another writer: milliseconds, or\n"
     "                     seconds as in 10s (default 5s)\n"
+    "  --exclusive        let nobody else write meanwhile\n"
     "  --durability=MODE  when a write counts as done: commit (synced before\n"
     "                     the command goes on), interval or none\n";
 
@@ -223,10 +225,13 @@ apply_common(struct cli *cli)
 	cli->json = cli_option(cli, OPT_JSON) != NULL;
 	cli->quiet = cli_option(cli, OPT_QUIET) != NULL;
 	cli->verbose = cli_option(cli, OPT_VERBOSE) != NULL;
+	cli->exclusive = cli_option(cli, OPT_EXCLUSIVE) != NULL;
 	if (timeout != NULL && !text_parse_time(timeout, &cli->timeout_ms))
 		return cli_usage(cli,
 		    "'%s' is no time; write milliseconds, or seconds as in 10s",
 		    timeout);
+	if (cli->exclusive && cli->command != NULL && !cli->command->writes)
+		return cli_usage(cli, "--exclusive is for commands that write");
 	if (durability == NULL)
 		return apply_index(cli, cli_option(cli, OPT_INDEX));
 	if (strcmp(durability, "commit") == 0)

@@ -594,8 +594,10 @@ expect_but(struct kvlog *db, const bool *hit, const char *what)
 	struct kvlog_feed *feed = feed_of(db, 0, "");
 	bool known[RECORDS] = {false};
 	enum kvlog_status st;
-	size_t i = 0;
+	size_t i = 0, hits = 0;
 
+	for (size_t j = 0; j < rec_count; j++)
+		hits += hit[j];
 	while ((st = next(feed, 0)) == KVLOG_OK || st == KVLOG_CORRUPT) {
 		if (st == KVLOG_OK) {
 			for (; hit[i] || (known[i] && recs[i].seq < change.seq);
@@ -610,6 +612,7 @@ expect_but(struct kvlog *db, const bool *hit, const char *what)
 			expect_rec(&recs[i++]);
 			continue;
 		}
+		ck_assert_msg(hits-- > 0, "%s: told twice: %s", what, err.text);
 		ck_assert_int_eq(err.status, KVLOG_CORRUPT);
 		ck_assert_uint_eq(err.segment, change.segment);
 		ck_assert_uint_eq(err.offset, change.offset);

@@ -10,6 +10,7 @@
 
 #include <errno.h>
 
+#define ONE "00000001.seg"
 #define VALUE 50u
 #define HEAD 30u /* of a record with a key of 2 bytes */
 #define NOW 1000000u
@@ -374,6 +375,73 @@ START_TEST(what_has_expired_is_hidden)
 }
 END_TEST
 
+static void
+expect_deleted(const char *key, uint64_t seq)
+{
+	expect(key, seq);
+	ck_assert_int_eq(cursor_entry(cursor)->rec.type, RECORD_DELETE);
+}
+
+/* What was written later: deletes, and expiries as deletes, too; damage, since
+ * nobody knows when that was written.  _i: with hint files. */
+START_TEST(a_walk_since_a_commit_shows_deletes)
+{
+	make_three();
+	if (_i == 1)
+		write_hints();
+	open_all("");
+	cursor_since(cursor, 8);
+	expect("a", 11);
+	expect("c", 14);
+	expect("m", 12);
+	expect("mm", 10);
+	expect_deleted("never", 9);
+	expect_deleted("z", 15);
+	expect_end();
+	cursor_since(cursor, 7);
+	seek("n");
+	expect_deleted("never", 9);
+	expect_deleted("x", 8);
+	expect_deleted("z", 15);
+	expect_end();
+	cursor_since(cursor, 15);
+	seek("");
+	expect_end();
+	finish();
+}
+END_TEST
+
+START_TEST(a_walk_since_a_commit_shows_expiries_and_damage)
+{
+	uint64_t hit, old;
+
+	begin();
+	put_expiring("k1", NOW - 1);
+	put_expiring("k2", NOW - 1);
+	old = makelog_put(&m, "k3", VALUE);
+	hit = makelog_put(&m, "k4", VALUE);
+	put_expiring("k5", NOW + 1);
+	m.durable = m.seq;
+	(void)makelog_mark(&m, false);
+	makelog_end(&m);
+	makelog_flip(ONE, old + HEAD);
+	makelog_flip(ONE, hit + HEAD);
+	open_all("");
+	cursor_since(cursor, 1);
+	expect_deleted("k2", 2);
+	expect_corrupt(1, old);
+	expect_corrupt(1, hit);
+	expect("k5", 5);
+	expect_end();
+	cursor_since(cursor, 3); /* its header is whole */
+	seek("");
+	expect_corrupt(1, hit);
+	expect("k5", 5);
+	expect_end();
+	finish();
+}
+END_TEST
+
 START_TEST(records_of_buckets_and_marks_are_no_entries)
 {
 	struct record rec;
@@ -593,6 +661,13 @@ START_TEST(nothing_older_shows_in_place_of_a_damaged_record)
 	expect_corrupt(2, hit);
 	expect_corrupt(2, hit);
 	expect("k3", 3);
+	/* It may be the newer one that was asked for. */
+	cursor_since(cursor, 5);
+	seek("");
+	expect_corrupt(2, hit);
+	expect_corrupt(2, hit);
+	expect("k4", 6);
+	expect_end();
 	finish();
 }
 END_TEST
@@ -804,6 +879,8 @@ main(void)
 	tcase_add_test(tc, seeks_go_anywhere_within_the_prefix);
 	tcase_add_test(tc, keys_sort_as_bytes);
 	tcase_add_test(tc, what_has_expired_is_hidden);
+	tcase_add_loop_test(tc, a_walk_since_a_commit_shows_deletes, 0, 2);
+	tcase_add_test(tc, a_walk_since_a_commit_shows_expiries_and_damage);
 	tcase_add_test(tc, records_of_buckets_and_marks_are_no_entries);
 	tcase_add_test(tc, buckets_end_the_walk);
 	tcase_add_test(tc, a_damaged_hint_changes_nothing);

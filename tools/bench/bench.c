@@ -19,6 +19,7 @@
 #include "config.h"
 
 #include "bench.h"
+#include "crowd.h"
 #include "workload.h"
 
 #include <errno.h>
@@ -54,6 +55,7 @@ static volatile pid_t child_pid;          /* 0: none runs */
 static const char usage_text[] =
     "usage: kvlog-bench [--engines=LIST] [--benchmarks=LIST] [--num=N]\n"
     "                   [--reads=N] [--sync-num=N] [--oneshot-num=N]\n"
+    "                   [--threads=N] [--readers=N] [--writers=N]\n"
     "                   [--key-size=N] [--value-size=N] [--rounds=N]\n"
     "                   [--seed=N] [--dir=DIR] [--json]\n"
     "       kvlog-bench --help | --version\n";
@@ -66,8 +68,8 @@ print_help(void)
 
 	printf("%s\n", usage_text);
 	printf("Compare kvlog with other embedded stores on this machine.\n\n"
-	       "  --engines=LIST     default: all but kvlog-hints and "
-	       "kvlog-noverify\n"
+	       "  --engines=LIST     default: kvlog and peers in the first "
+	       "way of each\n"
 	       "  --benchmarks=LIST  default: all, in the order below\n"
 	       "  --num=N            records in a store; default 1000000; "
 	       "k and M are understood\n"
@@ -76,6 +78,12 @@ print_help(void)
 	       "  --sync-num=N       operations of fillsync; default 2000\n"
 	       "  --oneshot-num=N    processes of a one-shot benchmark; "
 	       "default 300\n"
+	       "  --threads=N        threads of benchmarks that have some; "
+	       "default 2\n"
+	       "  --readers=N        reading processes of readwrite, default "
+	       "2, and readmemory, default 4\n"
+	       "  --writers=N        writing processes of readwrite; default "
+	       "1\n"
 	       "  --key-size=N       bytes in a key; default 16\n"
 	       "  --value-size=N     bytes in a value; default 100\n"
 	       "  --rounds=N         medians are taken over them; default 3\n"
@@ -188,6 +196,8 @@ options_init(struct options *options)
 	options->reads = 0;
 	options->sync_num = 2000;
 	options->oneshot_num = 300;
+	options->threads = 2;
+	options->writers = 1;
 	options->seed = 1;
 	options->key_len = 16;
 	options->value_len = 100;
@@ -219,6 +229,9 @@ enum option_code {
 	OPT_READS,
 	OPT_SYNC_NUM,
 	OPT_ONESHOT_NUM,
+	OPT_THREADS,
+	OPT_READERS,
+	OPT_WRITERS,
 	OPT_KEY_SIZE,
 	OPT_VALUE_SIZE,
 	OPT_ROUNDS,
@@ -236,6 +249,9 @@ static const struct option long_options[] = {
     {"reads", required_argument, NULL, OPT_READS},
     {"sync-num", required_argument, NULL, OPT_SYNC_NUM},
     {"oneshot-num", required_argument, NULL, OPT_ONESHOT_NUM},
+    {"threads", required_argument, NULL, OPT_THREADS},
+    {"readers", required_argument, NULL, OPT_READERS},
+    {"writers", required_argument, NULL, OPT_WRITERS},
     {"key-size", required_argument, NULL, OPT_KEY_SIZE},
     {"value-size", required_argument, NULL, OPT_VALUE_SIZE},
     {"rounds", required_argument, NULL, OPT_ROUNDS},
@@ -270,6 +286,13 @@ parse_option(struct options *options, int code, const char *name, char *arg)
 	case OPT_ONESHOT_NUM:
 		return parse_number(
 		    name, arg, 1, UINT64_C(1000000), &options->oneshot_num);
+	case OPT_THREADS:
+		return parse_number(
+		    name, arg, 1, BENCH_MAX_THREADS, &options->threads);
+	case OPT_READERS:
+		return parse_number(name, arg, 1, CROWD_MAX, &options->readers);
+	case OPT_WRITERS:
+		return parse_number(name, arg, 0, CROWD_MAX, &options->writers);
 	case OPT_SEED:
 		return parse_number(name, arg, 0, UINT64_MAX, &options->seed);
 	case OPT_KEY_SIZE:

@@ -23,6 +23,7 @@
 #define BENCH_MAX_ENGINES 16
 #define BENCH_MAX_BENCHMARKS 32
 #define BENCH_MAX_ROUNDS 99
+#define BENCH_MAX_THREADS 64
 
 /* Exit statuses: those of the project's other programs. */
 enum bench_exit {
@@ -44,6 +45,9 @@ struct options {
 	uint64_t reads;       /* operations of a read benchmark */
 	uint64_t sync_num;    /* operations of fillsync */
 	uint64_t oneshot_num; /* processes of a one-shot benchmark */
+	uint64_t threads;     /* of the benchmarks with threads */
+	uint64_t readers;     /* processes; 0: as the benchmark likes */
+	uint64_t writers;     /* processes */
 	uint64_t seed;
 	size_t key_len;
 	size_t value_len;
@@ -54,7 +58,7 @@ struct options {
 
 /* One benchmark of one engine in one round. */
 struct measure {
-	bool done;
+	bool done; /* false at the end: the engine cannot do it */
 	uint64_t ops;
 	uint64_t ns;          /* of all operations, by the wall clock */
 	uint64_t cpu_us;      /* of the process, all threads, user and system */
@@ -70,6 +74,11 @@ struct measure {
 				 0: there is none */
 	uint64_t process_ns;  /* a process that does nothing, median; 0 in
 				 benchmarks without processes */
+	uint64_t writer_ops;  /* of processes that wrote meanwhile */
+	uint64_t writer_ns;
+	uint64_t private_bytes; /* that reading processes gained, together;
+				   see machine_private() */
+	uint64_t dirty_bytes;   /* the same */
 	struct histogram latency;
 };
 
@@ -150,6 +159,13 @@ void machine_rss_reset(void);
 
 /* machine_rss - resident bytes: the peak, and now without files' pages. */
 void machine_rss(uint64_t *ret_peak, uint64_t *ret_anon);
+
+/*
+ * machine_private - bytes resident in this process and no other: all, and
+ * without pages of files that are as the files are.  0 where the system does
+ * not tell.
+ */
+void machine_private(uint64_t *ret_private, uint64_t *ret_dirty);
 
 /* machine_disk - bytes allocated by the files under dir, as du counts. */
 uint64_t machine_disk(const char *dir);

@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static char failure_text[512];
+static _Thread_local char failure_text[512];
 
 const struct engine *const engine_table[] = {
 #ifdef ENGINE_TABLE
@@ -20,8 +20,10 @@ const struct engine *const engine_table[] = {
     &engine_kvlog,
     &engine_kvlog_hints,
     &engine_kvlog_noverify,
+    &engine_kvlog_unshared,
 #ifdef HAVE_LMDB
     &engine_lmdb,
+    &engine_lmdb_pwrite,
 #endif
 #ifdef HAVE_TKRZW
     &engine_tkrzw,

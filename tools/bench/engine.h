@@ -3,9 +3,9 @@
  * engine.h - what kvlog-bench asks of a store, so that every store is driven
  * by the same loop.
  *
- * An engine is used by one thread of one process, one operation per call.
- * A failing call describes itself with engine_fail(); the text is of the
- * process, like errno.
+ * A handle is used by any number of threads of one process, one operation per
+ * call.  A failing call describes itself with engine_fail(); the text is of
+ * the thread, like errno.
  */
 #ifndef BENCH_ENGINE_H
 #define BENCH_ENGINE_H
@@ -57,6 +57,8 @@ struct engine {
 				or NULL */
 	const char *store;   /* name of the store that command finds in dir */
 	const void *variant; /* which of its adapter's engines this is */
+	bool shares;         /* processes read while others write */
+	const struct engine *base; /* what else it is compared with; or NULL */
 
 	/* version - of the library in use. */
 	const char *(*version)(void);
@@ -86,6 +88,9 @@ struct engine {
 	/* sync - make everything written durable. */
 	enum engine_result (*sync)(void *db);
 
+	/* leave - this thread will not use db again; NULL: nothing to do. */
+	void (*leave)(void *db);
+
 	/* count - the number of keys; NULL if the engine does not know it. */
 	enum engine_result (*count)(void *db, uint64_t *ret_count);
 
@@ -103,7 +108,9 @@ extern const struct engine engine_null;
 extern const struct engine engine_kvlog;
 extern const struct engine engine_kvlog_hints;
 extern const struct engine engine_kvlog_noverify;
+extern const struct engine engine_kvlog_unshared;
 extern const struct engine engine_lmdb;
+extern const struct engine engine_lmdb_pwrite;
 extern const struct engine engine_tkrzw;
 extern const struct engine engine_kyotocabinet;
 

@@ -106,27 +106,33 @@ ours_close(void *db)
 	return ENGINE_OK;
 }
 
-/* By name, whether it runs unasked, how it is opened; then the variant. */
-#define ENGINE_KVLOG(engine_name, unasked, text, ...)                          \
+/* By name, whether it runs unasked, what it is compared with, how it is
+ * opened; then the variant. */
+#define ENGINE_KVLOG(engine_name, unasked, other, text, ...)                   \
 	{                                                                      \
 		.name = engine_name, .kind = ENGINE_OURS,                      \
 		.by_default = unasked, .tuning = text,                         \
 		.helper = "oneshot-kvlog", .command = "kvlog",                 \
-		.store = STORE_NAME,                                           \
+		.store = STORE_NAME, .base = other, .shares = true,            \
 		.variant = &(const struct variant){__VA_ARGS__},               \
 		.version = kvlog_version, .open = ours_open, .put = ours_put,  \
 		.get = ours_get, .delete = ours_delete, .sync = ours_sync,     \
 		.count = ours_count, .close = ours_close,                      \
 	}
 
-const struct engine engine_kvlog = ENGINE_KVLOG("kvlog", true,
-    "defaults, checksums verified; async: durability none; sync: commit; "
-    "one-shot: index in hints",
-    0, KVLOG_INDEX_MEMORY);
+const struct engine engine_kvlog =
+    ENGINE_KVLOG("kvlog", true, &engine_kvlog_unshared,
+	"defaults, checksums verified; async: durability none; sync: commit; "
+	"one-shot: index in hints",
+	0, KVLOG_INDEX_MEMORY);
 
 const struct engine engine_kvlog_hints = ENGINE_KVLOG("kvlog-hints", false,
-    "as kvlog, but with the index in hint files", 0, KVLOG_INDEX_HINTS);
+    NULL, "as kvlog, but with the index in hint files", 0, KVLOG_INDEX_HINTS);
 
 const struct engine engine_kvlog_noverify = ENGINE_KVLOG("kvlog-noverify",
-    false, "as kvlog, but reads do not verify checksums", KVLOG_OPEN_NOVERIFY,
-    KVLOG_INDEX_MEMORY);
+    false, NULL, "as kvlog, but reads do not verify checksums",
+    KVLOG_OPEN_NOVERIFY, KVLOG_INDEX_MEMORY);
+
+const struct engine engine_kvlog_unshared = ENGINE_KVLOG("kvlog-unshared",
+    false, NULL, "as kvlog, but nobody else may write meanwhile",
+    KVLOG_OPEN_UNSHARED, KVLOG_INDEX_MEMORY);

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * engine_lmdb.c - LMDB: one write transaction per put, one read transaction
- * that is reset after each get and renewed for the next.
+ * per thread that is reset after each get and renewed for the next.
  *
  * Async: MDB_WRITEMAP | MDB_NOSYNC, so that a commit is a store into the
- * mapping, which survives a killed process.  Sync: the default, which writes
- * pages and calls fdatasync before a commit returns.
+ * mapping, which survives a killed process; or, as lmdb-pwrite, MDB_NOSYNC
+ * alone, so that it is a write, which does so too.  Sync: the default, which
+ * writes pages and calls fdatasync before a commit returns.
  */
 #include "config.h"
 
@@ -21,8 +22,10 @@
 struct lmdb {
 	MDB_env *env;
 	MDB_dbi dbi;
-	MDB_txn *reader; /* reset between gets; NULL before the first */
 };
+
+/* Of this thread: reset between gets, NULL before the first. */
+static _Thread_local MDB_txn *reader;
 
 static enum engine_result
 failed(const char *what, int code)
@@ -80,18 +83,17 @@ lmdb_open(const struct engine *engine, const char *dir,
 	unsigned flags;
 	int rc;
 
-	(void)engine;
 	db = calloc(1, sizeof *db);
 	if (db == NULL) {
 		engine_fail("out of memory");
 		return NULL;
 	}
-	/* The reader lives beside write transactions of the same thread. */
+	/* A reader lives beside write transactions of the same thread. */
 	flags = MDB_NOTLS;
 	if (config->access == ENGINE_READ)
 		flags |= MDB_RDONLY;
 	else if (config->mode == ENGINE_ASYNC)
-		flags |= MDB_WRITEMAP | MDB_NOSYNC;
+		flags |= *(const unsigned *)engine->variant;
 
 	rc = mdb_env_create(&db->env);
 	if (rc != 0)
@@ -144,19 +146,19 @@ lmdb_get(void *opaque, const void *key, size_t key_len, void *buf, size_t cap,
 	MDB_val v;
 	int rc;
 
-	if (db->reader == NULL)
-		rc = mdb_txn_begin(db->env, NULL, MDB_RDONLY, &db->reader);
+	if (reader == NULL)
+		rc = mdb_txn_begin(db->env, NULL, MDB_RDONLY, &reader);
 	else
-		rc = mdb_txn_renew(db->reader);
+		rc = mdb_txn_renew(reader);
 	if (rc != 0)
 		return failed("begin reading", rc);
 
-	rc = mdb_get(db->reader, db->dbi, &k, &v);
+	rc = mdb_get(reader, db->dbi, &k, &v);
 	if (rc == 0) {
 		memcpy(buf, v.mv_data, v.mv_size < cap ? v.mv_size : cap);
 		*ret_len = v.mv_size;
 	}
-	mdb_txn_reset(db->reader);
+	mdb_txn_reset(reader);
 	if (rc == MDB_NOTFOUND)
 		return ENGINE_ABSENT;
 	return rc == 0 ? ENGINE_OK : failed("get", rc);
@@ -206,34 +208,45 @@ lmdb_count(void *opaque, uint64_t *ret_count)
 	return ENGINE_OK;
 }
 
+static void
+lmdb_leave(void *opaque)
+{
+	(void)opaque;
+	if (reader != NULL)
+		mdb_txn_abort(reader);
+	reader = NULL;
+}
+
 static enum engine_result
 lmdb_close(void *opaque)
 {
 	struct lmdb *db = opaque;
 
-	if (db->reader != NULL)
-		mdb_txn_abort(db->reader);
+	lmdb_leave(db);
 	mdb_env_close(db->env);
 	free(db);
 	return ENGINE_OK;
 }
 
-const struct engine engine_lmdb = {
-    .name = "lmdb",
-    .kind = ENGINE_PEER,
-    .by_default = true,
-    .tuning = "one transaction per put, reader reset and renewed; "
-	      "async: WRITEMAP|NOSYNC; sync: default",
-    .helper = "oneshot-lmdb",
-    .version = lmdb_version,
-    .open = lmdb_open,
-    .put = lmdb_put,
-    .get = lmdb_get,
-    .delete = lmdb_delete,
-    .sync = lmdb_sync,
-    .count = lmdb_count,
-    .close = lmdb_close,
-};
+/* By name, whether it runs unasked, how it is opened; flags if async. */
+#define ENGINE_LMDB(engine_name, unasked, text, flags)                         \
+	{                                                                      \
+		.name = engine_name, .kind = ENGINE_PEER,                      \
+		.by_default = unasked, .tuning = text,                         \
+		.helper = "oneshot-lmdb", .variant = &(const unsigned){flags}, \
+		.shares = true, .version = lmdb_version, .open = lmdb_open,    \
+		.put = lmdb_put, .get = lmdb_get, .delete = lmdb_delete,       \
+		.sync = lmdb_sync, .leave = lmdb_leave, .count = lmdb_count,   \
+		.close = lmdb_close,                                           \
+	}
+
+const struct engine engine_lmdb = ENGINE_LMDB("lmdb", true,
+    "one transaction per put, reader reset and renewed; async: "
+    "WRITEMAP|NOSYNC; sync: default",
+    MDB_WRITEMAP | MDB_NOSYNC);
+
+const struct engine engine_lmdb_pwrite =
+    ENGINE_LMDB("lmdb-pwrite", false, "as lmdb, but async: NOSYNC", MDB_NOSYNC);
 
 #else
 typedef int engine_lmdb_is_not_built;

@@ -73,6 +73,7 @@ const struct engine engine_null = {
     .name = "null",
     .kind = ENGINE_NULL,
     .by_default = true,
+    .shares = true,
     .tuning = "does nothing: the cost of the loop itself",
     .version = null_version,
     .open = null_open,

@@ -334,6 +334,26 @@ machine_rss(uint64_t *ret_peak, uint64_t *ret_anon)
 	fclose(file);
 }
 
+void
+machine_private(uint64_t *ret_private, uint64_t *ret_dirty)
+{
+	uint64_t kib, clean = 0;
+	char line[256];
+	FILE *file;
+
+	*ret_dirty = 0;
+	file = fopen("/proc/self/smaps_rollup", "r");
+	while (file != NULL && fgets(line, sizeof line, file) != NULL) {
+		if (sscanf(line, "Private_Clean: %" SCNu64, &kib) == 1)
+			clean = kib * 1024;
+		else if (sscanf(line, "Private_Dirty: %" SCNu64, &kib) == 1)
+			*ret_dirty = kib * 1024;
+	}
+	if (file != NULL)
+		fclose(file);
+	*ret_private = clean + *ret_dirty;
+}
+
 static int
 disk_visit(const char *path, const struct stat *st, int type, struct FTW *where)
 {

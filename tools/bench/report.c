@@ -24,6 +24,10 @@ struct summary {
 	double disk_open, disk_closed, rss_peak, rss_anon, close_s;
 	double ratio; /* 0: no peer to compare with */
 	double command_ns, command_ratio, process_ns; /* 0: none */
+	double writer_ops_per_s, writer_ratio;        /* 0: none */
+	double private_bytes, dirty_bytes;            /* of a reader */
+	double base_ratio; /* to the engine's base; 0: none, or not run */
+	bool done;
 	uint64_t longest_ns;
 	struct histogram latency;
 };
@@ -106,6 +110,26 @@ measure_process_ns(const struct measure *m)
 	return (double)m->process_ns;
 }
 
+static double
+measure_writer_ops_per_s(const struct measure *m)
+{
+	return m->writer_ns == 0
+		   ? 0
+		   : (double)m->writer_ops * 1e9 / (double)m->writer_ns;
+}
+
+static double
+measure_private(const struct measure *m)
+{
+	return (double)m->private_bytes;
+}
+
+static double
+measure_dirty(const struct measure *m)
+{
+	return (double)m->dirty_bytes;
+}
+
 static const struct measure *
 measure_of(const struct results *results, unsigned round, size_t engine,
     size_t benchmark)
@@ -127,6 +151,34 @@ median_of(const struct results *results, size_t engine, size_t benchmark,
 	return median(values, rounds);
 }
 
+/*
+ * How an engine does beside its base, which ran in the same rounds: the median
+ * of the rounds' ratios.
+ */
+static double
+base_ratio(const struct results *results, size_t engine, size_t benchmark)
+{
+	const struct options *options = results->options;
+	const struct engine *base = options->engines[engine]->base;
+	double values[BENCH_MAX_ROUNDS];
+	unsigned round;
+	size_t b = 0;
+
+	while (b < options->engine_count && options->engines[b] != base)
+		b++;
+	if (base == NULL || b == options->engine_count)
+		return 0;
+	for (round = 0; round < options->rounds; round++) {
+		values[round] =
+		    measure_ops_per_s(measure_of(results, round, b, benchmark));
+		if (values[round] > 0)
+			values[round] = measure_ops_per_s(measure_of(results,
+					    round, engine, benchmark)) /
+					values[round];
+	}
+	return median(values, options->rounds);
+}
+
 static void
 summarise(const struct results *results, size_t engine, size_t benchmark,
     struct summary *summary)
@@ -135,7 +187,11 @@ summarise(const struct results *results, size_t engine, size_t benchmark,
 	double values[BENCH_MAX_ROUNDS];
 	const struct measure *m;
 
+	unsigned readers = workload_readers(
+	    results->options->benchmarks[benchmark], results->options);
+
 	memset(summary, 0, sizeof *summary);
+	summary->done = measure_of(results, 0, engine, benchmark)->done;
 	summary->ops_per_s =
 	    median_of(results, engine, benchmark, measure_ops_per_s, values);
 	summary->low = values[0];
@@ -156,6 +212,17 @@ summarise(const struct results *results, size_t engine, size_t benchmark,
 	    median_of(results, engine, benchmark, measure_command_ns, values);
 	summary->process_ns =
 	    median_of(results, engine, benchmark, measure_process_ns, values);
+	summary->writer_ops_per_s = median_of(
+	    results, engine, benchmark, measure_writer_ops_per_s, values);
+	if (readers > 0) {
+		summary->private_bytes = median_of(results, engine, benchmark,
+					     measure_private, values) /
+					 readers;
+		summary->dirty_bytes = median_of(results, engine, benchmark,
+					   measure_dirty, values) /
+				       readers;
+	}
+	summary->base_ratio = base_ratio(results, engine, benchmark);
 	for (round = 0; round < rounds; round++) {
 		m = measure_of(results, round, engine, benchmark);
 		histogram_merge(&summary->latency, &m->latency);
@@ -168,19 +235,24 @@ summarise(const struct results *results, size_t engine, size_t benchmark,
 static void
 compare(const struct options *options, struct summary *summaries)
 {
-	double best;
+	double best, best_writer;
 	size_t e, p;
 
 	for (e = 0; e < options->engine_count; e++) {
-		best = 0;
+		best = best_writer = 0;
 		for (p = 0; p < options->engine_count; p++) {
-			if (p != e &&
-			    options->engines[p]->kind == ENGINE_PEER &&
-			    summaries[p].ops_per_s > best)
+			if (p == e || options->engines[p]->kind != ENGINE_PEER)
+				continue;
+			if (summaries[p].ops_per_s > best)
 				best = summaries[p].ops_per_s;
+			if (summaries[p].writer_ops_per_s > best_writer)
+				best_writer = summaries[p].writer_ops_per_s;
 		}
 		if (best > 0 && options->engines[e]->kind != ENGINE_NULL)
 			summaries[e].ratio = summaries[e].ops_per_s / best;
+		if (best_writer > 0 && options->engines[e]->kind != ENGINE_NULL)
+			summaries[e].writer_ratio =
+			    summaries[e].writer_ops_per_s / best_writer;
 		if (best > 0 && summaries[e].command_ns > 0)
 			summaries[e].command_ratio =
 			    1e9 / summaries[e].command_ns / best;
@@ -264,6 +336,8 @@ lost_share(const struct results *results)
 					continue;
 				m = measure_of(results, round, e, b);
 				s = (double)m->ns / 1e9;
+				if (options->benchmarks[b]->threads)
+					s *= (double)options->threads;
 				wall_s += s;
 				if (s > measure_cpu_s(m))
 					lost_s += s - measure_cpu_s(m);
@@ -302,18 +376,49 @@ print_row(const struct engine *engine, const struct summary *s)
 	printf(" %8s\n", mib_text(s->rss_anon, text));
 }
 
-/* The engine's command beside its library. */
+/* A line below an engine's, with a name in brackets. */
 static void
-print_command(const struct engine *engine, const struct summary *s)
+print_below(const char *what, double ops_per_s, double ratio)
 {
 	char name[64];
 
-	snprintf(name, sizeof name, "(%s)", engine->command);
-	printf("%-15s%10.0f %8.1f ", name, 1e9 / s->command_ns, s->command_ns);
-	if (s->command_ratio > 0)
-		printf("%6.2f\n", s->command_ratio);
+	snprintf(name, sizeof name, "(%s)", what);
+	printf("%-15s", name);
+	if (ops_per_s > 0)
+		printf("%10.0f %8.1f ", ops_per_s, 1e9 / ops_per_s);
+	else
+		printf("%20s", "");
+	if (ratio > 0)
+		printf("%6.2f\n", ratio);
 	else
 		printf("%6s\n", "-");
+}
+
+static void
+print_engine(const struct options *options, const struct engine *engine,
+    const struct summary *s)
+{
+	if (!s->done) {
+		printf("%-15s         -  left out: another process cannot use "
+		       "an open store\n",
+		    engine->name);
+		return;
+	}
+	print_row(engine, s);
+	if (s->command_ns > 0)
+		print_below(
+		    engine->command, 1e9 / s->command_ns, s->command_ratio);
+	if (s->base_ratio > 0)
+		print_below(engine->base->name, 0, s->base_ratio);
+	if (s->writer_ops_per_s > 0)
+		print_below("writers", s->writer_ops_per_s, s->writer_ratio);
+	if (s->private_bytes > 0)
+		printf("%-15s%10.2f MiB private, %.2f of it no clean pages of "
+		       "files: %.2f and %.2f bytes a key\n",
+		    "(a reader)", s->private_bytes / 1048576.0,
+		    s->dirty_bytes / 1048576.0,
+		    s->private_bytes / (double)options->num,
+		    s->dirty_bytes / (double)options->num);
 }
 
 /* What a process costs that does nothing, beside all the engines. */
@@ -382,7 +487,21 @@ print_head(const struct results *results, const struct limits *limits)
 	       "in MiB.\n"
 	       "oneshot: medians; in brackets the command for users, and a "
 	       "process that does\nnothing.  open: the median, divided by the "
-	       "keys; p50 is one opening.\n");
+	       "keys; p50 is one opening.\n"
+	       "(kvlog-unshared): the ratio to it.\n");
+}
+
+/* How many do it, and the end of the line. */
+static void
+print_crowd(const struct options *options, const struct workload *workload)
+{
+	if (workload->threads)
+		printf("; %" PRIu64 " threads", options->threads);
+	if (workload_readers(workload, options) > 0)
+		printf("; %u readers", workload_readers(workload, options));
+	if (workload->op == WORKLOAD_READ_WRITE)
+		printf(", %" PRIu64 " writers", options->writers);
+	printf("\n");
 }
 
 bool
@@ -401,18 +520,17 @@ report_table(const struct results *results)
 		summaries = summarise_benchmark(results, b);
 		if (summaries == NULL)
 			return false;
-		printf("\n%s: %" PRIu64 " %s\n", workload->name,
+		printf("\n%s: %" PRIu64 " %s", workload->name,
 		    workload_ops(workload, options), workload->text);
+		print_crowd(options, workload);
 		printf("%-15s%10s %8s %6s %6s %8s %8s %8s %8s %7s %8s %8s %8s "
 		       "%8s\n",
 		    "engine", "ops/s", "ns/op", "ratio", "spread", "p50", "p99",
 		    "p99.9", "longest", "cpu s", "disk", "closed", "rss",
 		    "anon");
 		for (e = 0; e < options->engine_count; e++) {
-			print_row(options->engines[e], &summaries[e]);
-			if (summaries[e].command_ns > 0)
-				print_command(
-				    options->engines[e], &summaries[e]);
+			print_engine(
+			    options, options->engines[e], &summaries[e]);
 		}
 		print_limit(
 		    workload, &limits, median_process_ns(options, summaries));
@@ -457,10 +575,12 @@ json_head(const struct results *results, const struct limits *limits)
 	    limits->copy_ns, limits->sync_ns, lost_share(results));
 	printf("  \"options\": {\"num\": %" PRIu64 ", \"reads\": %" PRIu64
 	       ", \"sync_num\": %" PRIu64 ", \"oneshot_num\": %" PRIu64
-	       ", \"key_size\": %zu, "
+	       ", \"threads\": %" PRIu64 ", \"readers\": %" PRIu64
+	       ", \"writers\": %" PRIu64 ", \"key_size\": %zu, "
 	       "\"value_size\": %zu, \"rounds\": %u, \"seed\": %" PRIu64 "},\n",
 	    options->num, options->reads, options->sync_num,
-	    options->oneshot_num, options->key_len, options->value_len,
+	    options->oneshot_num, options->threads, options->readers,
+	    options->writers, options->key_len, options->value_len,
 	    options->rounds, options->seed);
 }
 
@@ -492,6 +612,10 @@ json_result(const struct results *results, size_t engine, size_t benchmark,
 
 	printf("      {\"engine\": ");
 	json_string(results->options->engines[engine]->name);
+	if (!s->done) {
+		printf(", \"left_out\": true}");
+		return;
+	}
 	printf(", \"ops_per_s\": %.0f, \"ns_per_op\": %.2f, \"ratio\": ",
 	    s->ops_per_s, 1e9 / s->ops_per_s);
 	if (s->ratio > 0)
@@ -519,6 +643,16 @@ json_result(const struct results *results, size_t engine, size_t benchmark,
 		printf(", \"command_ns\": %.0f", s->command_ns);
 	if (s->process_ns > 0)
 		printf(", \"process_ns\": %.0f", s->process_ns);
+	if (s->base_ratio > 0)
+		printf(", \"base_ratio\": %.4f", s->base_ratio);
+	if (s->writer_ops_per_s > 0)
+		printf(", \"writers_ops_per_s\": %.0f", s->writer_ops_per_s);
+	if (s->writer_ratio > 0)
+		printf(", \"writers_ratio\": %.4f", s->writer_ratio);
+	if (s->private_bytes > 0)
+		printf(", \"reader_private_bytes\": %.0f, "
+		       "\"reader_dirty_bytes\": %.0f",
+		    s->private_bytes, s->dirty_bytes);
 	printf("}");
 }
 

@@ -21,11 +21,13 @@
  */
 #include "config.h"
 
+#include "crowd.h"
 #include "numbers.h"
 #include "oneshots.h"
 #include "workload.h"
 
 #include <inttypes.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -50,35 +52,47 @@
 
 #define CHECK_COUNT 1000u /* records looked at after a writing benchmark */
 
+#define MEMORY_READS 5000u /* look-ups of a process, then memory is taken */
+
 #define OPEN_COUNT 5u /* openings of a store that was closed */
 
 const struct workload workload_table[] = {
     {"fillseq", "async puts of new keys, in order", WORKLOAD_PUT_IN_ORDER,
-	ENGINE_ASYNC, true},
+	ENGINE_ASYNC, true, false},
     {"fillrandom", "async puts of new keys, each once, in random order",
-	WORKLOAD_PUT_SHUFFLED, ENGINE_ASYNC, true},
+	WORKLOAD_PUT_SHUFFLED, ENGINE_ASYNC, true, false},
     {"readrandom", "gets of present keys, uniform", WORKLOAD_GET, ENGINE_ASYNC,
-	false},
+	false, false},
     {"readmissing",
 	"gets of absent keys, half between present ones, half outside",
-	WORKLOAD_GET_ABSENT, ENGINE_ASYNC, false},
+	WORKLOAD_GET_ABSENT, ENGINE_ASYNC, false, false},
     {"overwrite", "async puts of present keys, each once, in random order",
-	WORKLOAD_PUT_SHUFFLED, ENGINE_ASYNC, false},
+	WORKLOAD_PUT_SHUFFLED, ENGINE_ASYNC, false, false},
     {"deleterandom", "async deletes, each key once, in random order",
-	WORKLOAD_DELETE, ENGINE_ASYNC, false},
+	WORKLOAD_DELETE, ENGINE_ASYNC, false, false},
     {"fillsync", "durable puts of new keys, in random order",
-	WORKLOAD_PUT_SHUFFLED, ENGINE_SYNC, true},
+	WORKLOAD_PUT_SHUFFLED, ENGINE_SYNC, true, false},
+    {"readthreads", "gets of present keys by threads with one handle",
+	WORKLOAD_GET, ENGINE_ASYNC, false, true},
+    {"fillthreads", "async puts of new keys by threads with one handle",
+	WORKLOAD_PUT_SHUFFLED, ENGINE_ASYNC, true, true},
+    {"syncthreads", "durable puts of new keys by threads with one handle",
+	WORKLOAD_PUT_SHUFFLED, ENGINE_SYNC, true, true},
+    {"readwrite", "gets by processes while others put present keys, async",
+	WORKLOAD_READ_WRITE, ENGINE_ASYNC, false, false},
+    {"readmemory", "gets by processes whose private memory counts",
+	WORKLOAD_READ_MEMORY, ENGINE_ASYNC, false, false},
     {"oneshotget", "processes that open the store, get a key and end",
-	WORKLOAD_ONESHOT_GET, ENGINE_ASYNC, false},
+	WORKLOAD_ONESHOT_GET, ENGINE_ASYNC, false, false},
     {"oneshotmiss", "processes that open the store, miss a key and end",
-	WORKLOAD_ONESHOT_GET_ABSENT, ENGINE_ASYNC, false},
+	WORKLOAD_ONESHOT_GET_ABSENT, ENGINE_ASYNC, false, false},
     {"oneshotput", "processes that open the store, put a key durably and end",
-	WORKLOAD_ONESHOT_PUT, ENGINE_SYNC, false},
+	WORKLOAD_ONESHOT_PUT, ENGINE_SYNC, false, false},
     {"open", "keys of a closed store that is opened for writing", WORKLOAD_OPEN,
-	ENGINE_ASYNC, false},
+	ENGINE_ASYNC, false, false},
     {"openkilled", "keys of a store opened after its writer was killed",
-	WORKLOAD_OPEN_KILLED, ENGINE_ASYNC, true},
-    {NULL, NULL, WORKLOAD_GET, ENGINE_ASYNC, false},
+	WORKLOAD_OPEN_KILLED, ENGINE_ASYNC, true, false},
+    {NULL, NULL, WORKLOAD_GET, ENGINE_ASYNC, false, false},
 };
 
 struct session {
@@ -92,6 +106,7 @@ struct session {
 	enum engine_mode mode;
 	uint64_t record_count; /* records in the open store: the first ones */
 	uint64_t generation;   /* of all its values */
+	bool changes; /* others make values those of the next generation */
 	struct measure *last_write; /* completed when the store is closed */
 
 	/* Of the running benchmark. */
@@ -220,6 +235,9 @@ get_record(struct session *session, uint64_t record)
 	if (result != ENGINE_OK)
 		return step_failed(session, result, "absent, but was stored");
 	if (!value_is(session, len, want) &&
+	    !(session->changes &&
+		value_is(session, len,
+		    value_of(session, record, session->generation + 1))) &&
 	    session->engine->kind != ENGINE_NULL)
 		return step_failed(session, result, "another value");
 	return true;
@@ -311,21 +329,26 @@ step_of(enum workload_op op)
 	case WORKLOAD_ONESHOT_PUT:
 	case WORKLOAD_OPEN:
 	case WORKLOAD_OPEN_KILLED:
+	case WORKLOAD_READ_WRITE:
+	case WORKLOAD_READ_MEMORY:
 		break; /* not measured in a loop */
 	}
 	return NULL;
 }
 
-/* Every stride-th operation is timed by itself, and the last one. */
+/*
+ * Operations i to end, this one left out.  Every stride-th is timed by itself,
+ * and the last one.
+ */
 static bool
-run_steps(struct session *session, step_fn step, uint64_t count,
+run_steps(struct session *session, step_fn step, uint64_t i, uint64_t end,
     uint64_t stride, struct measure *measure)
 {
-	uint64_t stretch, before, after, sample_at, i = 0, longest = 0;
+	uint64_t stretch, before, after, sample_at, longest = 0;
 
 	stretch = clock_ticks();
-	while (i < count) {
-		sample_at = stride <= count - i ? i + stride - 1 : count - 1;
+	while (i < end) {
+		sample_at = stride <= end - i ? i + stride - 1 : end - 1;
 		for (; i < sample_at; i++) {
 			if (!step(session, i))
 				return false;
@@ -344,6 +367,83 @@ run_steps(struct session *session, step_fn step, uint64_t count,
 	return true;
 }
 
+/* A thread with its own key and buffer, and its share of the operations. */
+struct worker {
+	struct session session;
+	step_fn step;
+	uint64_t first, end, stride;
+	struct measure measure;
+	pthread_t thread;
+	bool ok;
+};
+
+static void *
+worker_run(void *arg)
+{
+	struct worker *worker = arg;
+	struct session *session = &worker->session;
+
+	worker->ok = run_steps(session, worker->step, worker->first,
+	    worker->end, worker->stride, &worker->measure);
+	if (session->engine->leave != NULL)
+		session->engine->leave(session->db);
+	return NULL;
+}
+
+static bool
+worker_start(struct worker *worker, const struct session *session)
+{
+	worker->session = *session;
+	worker->session.buf = calloc(1, session->options->value_len + 1);
+	if (worker->session.buf != NULL &&
+	    pthread_create(&worker->thread, NULL, worker_run, worker) == 0)
+		return true;
+	free(worker->session.buf);
+	return false;
+}
+
+/* Wait for it and add up; whether all went well. */
+static bool
+worker_join(
+    struct worker *worker, struct session *session, struct measure *measure)
+{
+	pthread_join(worker->thread, NULL);
+	histogram_merge(&measure->latency, &worker->measure.latency);
+	if (worker->measure.longest_ns > measure->longest_ns)
+		measure->longest_ns = worker->measure.longest_ns;
+	if (!worker->ok)
+		session->error = worker->session.error;
+	free(worker->session.buf);
+	return worker->ok;
+}
+
+static bool
+run_threads(struct session *session, step_fn step, uint64_t count,
+    uint64_t stride, struct measure *measure)
+{
+	uint64_t i, started, threads = session->options->threads;
+	struct worker *workers = calloc((size_t)threads, sizeof *workers);
+	bool ok = workers != NULL;
+
+	for (started = 0; ok && started < threads; started += ok) {
+		struct worker *worker = &workers[started];
+
+		worker->step = step;
+		worker->first = count * started / threads;
+		worker->end = count * (started + 1) / threads;
+		worker->stride = stride;
+		ok = worker_start(worker, session);
+	}
+	if (!ok) {
+		fprintf(stderr, "kvlog-bench: no memory for threads\n");
+		session->error = BENCH_EXIT_FAILED;
+	}
+	for (i = 0; i < started; i++)
+		ok &= worker_join(&workers[i], session, measure);
+	free(workers);
+	return ok;
+}
+
 static uint64_t
 cpu_us(void)
 {
@@ -360,14 +460,17 @@ measure_steps(struct session *session, const struct workload *workload,
     struct measure *measure)
 {
 	uint64_t ops = workload_ops(workload, session->options);
+	uint64_t stride = workload->mode == ENGINE_SYNC ? 1 : LATENCY_STRIDE;
+	step_fn step = step_of(workload->op);
 	uint64_t start_ns, start_cpu_us;
 	bool ok;
 
 	machine_rss_reset();
 	start_cpu_us = cpu_us();
 	start_ns = clock_ns();
-	ok = run_steps(session, step_of(workload->op), ops,
-	    workload->mode == ENGINE_SYNC ? 1 : LATENCY_STRIDE, measure);
+	ok = workload->threads
+		 ? run_threads(session, step, ops, stride, measure)
+		 : run_steps(session, step, 0, ops, stride, measure);
 	measure->ns = clock_ns() - start_ns;
 	measure->cpu_us = cpu_us() - start_cpu_us;
 	measure->ops = ops;
@@ -671,12 +774,107 @@ measure_oneshots(struct session *session, const struct workload *workload,
 	return session->error == BENCH_EXIT_DONE;
 }
 
+/* What measure_crowd() tells its processes. */
+struct crowd_task {
+	struct session *session;
+	uint64_t reads; /* of each reader */
+};
+
+static bool
+crowd_open(void *arg, struct crowd_part *part)
+{
+	struct crowd_task *task = arg;
+	struct session *session = task->session;
+	bool ok =
+	    session_open(session, part->writes ? ENGINE_WRITE : ENGINE_READ);
+
+	part->error = session->error;
+	return ok;
+}
+
+/* Writers share the records out among them, and begin anew at the end. */
+static bool
+crowd_write(
+    struct session *session, struct crowd_part *part, struct crowd *crowd)
+{
+	uint64_t i = part->number;
+
+	session->generation++;
+	for (; !crowd_is_over(crowd); i += crowd->writers, part->ops++) {
+		if (!step_put(session, i % session->key_range))
+			return false;
+	}
+	return true;
+}
+
+static bool
+crowd_read(struct session *session, uint64_t reads, struct crowd_part *part)
+{
+	struct measure measure = {.ops = 0};
+	uint64_t first = part->number * reads;
+
+	if (!run_steps(session, step_get, first, first + reads, LATENCY_STRIDE,
+		&measure))
+		return false;
+	part->ops = reads;
+	part->latency = measure.latency;
+	return true;
+}
+
+static bool
+crowd_do(void *arg, struct crowd_part *part, struct crowd *crowd)
+{
+	struct crowd_task *task = arg;
+	struct session *session = task->session;
+	uint64_t start_ns = clock_ns();
+	bool ok;
+
+	session->changes = crowd->writers > 0;
+	ok = part->writes ? crowd_write(session, part, crowd)
+			  : crowd_read(session, task->reads, part);
+	part->ns = clock_ns() - start_ns;
+	part->error = session->error;
+	return ok;
+}
+
+static bool
+crowd_close(void *arg, struct crowd_part *part)
+{
+	struct crowd_task *task = arg;
+	struct session *session = task->session;
+	bool ok = session_close_store(session);
+
+	part->error = session->error;
+	return ok;
+}
+
+static bool
+measure_crowd(struct session *session, const struct workload *workload,
+    struct measure *measure)
+{
+	unsigned readers = workload_readers(workload, session->options);
+	unsigned writers = workload->op == WORKLOAD_READ_WRITE
+			       ? (unsigned)session->options->writers
+			       : 0;
+	struct crowd_task task = {
+	    session, workload_ops(workload, session->options) / readers};
+	const struct crowd_work work = {
+	    &task, crowd_open, crowd_do, crowd_close};
+
+	session->error = crowd_run(&work, readers, writers, measure);
+	if (writers > 0)
+		session->closed = false; /* its values are others now */
+	return session->error == BENCH_EXIT_DONE;
+}
+
 static bool
 measure_workload(struct session *session, const struct workload *workload,
     struct measure *measure)
 {
 	if (workload_is_oneshot(workload))
 		return measure_oneshots(session, workload, measure);
+	if (workload_readers(workload, session->options) > 0)
+		return measure_crowd(session, workload, measure);
 	if (workload->op == WORKLOAD_OPEN)
 		return measure_open(session, OPEN_COUNT, measure);
 	if (workload->op == WORKLOAD_OPEN_KILLED)
@@ -699,6 +897,8 @@ workload_find(const char *name)
 uint64_t
 workload_ops(const struct workload *workload, const struct options *options)
 {
+	uint64_t readers, reads;
+
 	switch (workload->op) {
 	case WORKLOAD_PUT_IN_ORDER:
 	case WORKLOAD_PUT_SHUFFLED:
@@ -715,6 +915,14 @@ workload_ops(const struct workload *workload, const struct options *options)
 	case WORKLOAD_OPEN:
 	case WORKLOAD_OPEN_KILLED:
 		return options->num;
+	case WORKLOAD_READ_WRITE:
+	case WORKLOAD_READ_MEMORY:
+		readers = workload_readers(workload, options);
+		reads = options->reads / readers + 1;
+		if (workload->op == WORKLOAD_READ_MEMORY &&
+		    reads > MEMORY_READS)
+			reads = MEMORY_READS;
+		return reads * readers;
 	}
 	return 0;
 }
@@ -735,12 +943,25 @@ workload_is_oneshot(const struct workload *workload)
 	       workload->op == WORKLOAD_ONESHOT_PUT;
 }
 
+unsigned
+workload_readers(const struct workload *workload, const struct options *options)
+{
+	if (workload->op != WORKLOAD_READ_WRITE &&
+	    workload->op != WORKLOAD_READ_MEMORY)
+		return 0;
+	if (options->readers > 0)
+		return (unsigned)options->readers;
+	return workload->op == WORKLOAD_READ_WRITE ? 2 : 4;
+}
+
 bool
 workload_loops(const struct workload *workload)
 {
 	return !workload_is_oneshot(workload) &&
 	       workload->op != WORKLOAD_OPEN &&
-	       workload->op != WORKLOAD_OPEN_KILLED;
+	       workload->op != WORKLOAD_OPEN_KILLED &&
+	       workload->op != WORKLOAD_READ_WRITE &&
+	       workload->op != WORKLOAD_READ_MEMORY;
 }
 
 struct session *
@@ -773,6 +994,9 @@ session_run(struct session *session, const struct workload *workload,
 	bool deletes = workload->op == WORKLOAD_DELETE;
 
 	session->doing = workload->name;
+	if (workload_readers(workload, session->options) > 0 &&
+	    !session->engine->shares)
+		return BENCH_EXIT_DONE;
 	if (!session_prepare(session, workload) ||
 	    !measure_workload(session, workload, measure))
 		return session->error;

@@ -32,7 +32,10 @@ enum workload_op {
 	WORKLOAD_ONESHOT_PUT,
 	/* An operation is a key of the store that is opened. */
 	WORKLOAD_OPEN,
-	WORKLOAD_OPEN_KILLED
+	WORKLOAD_OPEN_KILLED,
+	/* Processes use one store at once. */
+	WORKLOAD_READ_WRITE,
+	WORKLOAD_READ_MEMORY
 };
 
 struct workload {
@@ -40,7 +43,8 @@ struct workload {
 	const char *text; /* what it does, for the report */
 	enum workload_op op;
 	enum engine_mode mode;
-	bool fresh; /* begins with an empty store; else with a loaded one */
+	bool fresh;   /* begins with an empty store; else with a loaded one */
+	bool threads; /* options->threads of them */
 };
 
 /* All benchmarks, ended by one without a name. */
@@ -58,6 +62,10 @@ bool workload_writes(const struct workload *workload);
 
 /* workload_is_oneshot - whether its operations are processes. */
 bool workload_is_oneshot(const struct workload *workload);
+
+/* workload_readers - how many processes read at once; else 0. */
+unsigned workload_readers(
+    const struct workload *workload, const struct options *options);
 
 /* workload_loops - whether it is a loop of calls in one process. */
 bool workload_loops(const struct workload *workload);
@@ -77,8 +85,8 @@ struct session *session_create(const struct engine *engine,
 
 /*
  * session_run - run one benchmark, its preparation not measured, and fill
- * measure, whose place must stay until the session ends: closing the store
- * completes it.
+ * measure (not, if the engine cannot do it), whose place must stay until the
+ * session ends: closing the store completes it.
  *
  * Returns BENCH_EXIT_DONE, or another status after saying on standard error
  * what went wrong.

@@ -29,7 +29,7 @@ gcc-asan-ubsan|gcc|-g -O1||--enable-sanitize=address,undefined|gcc:gcc
 gcc-tsan|gcc|-g -O1||--enable-sanitize=thread|gcc:gcc
 gcc-ndebug|gcc|-O2|-DNDEBUG||gcc:gcc
 gcc-no-linux|gcc|-g -O2||--disable-linux|gcc:gcc
-gcc-lock-bytes|gcc|-g -O2||--disable-robust-mutex|gcc:gcc
+gcc-no-robust-mutex|gcc|-g -O2||--disable-robust-mutex|gcc:gcc
 gcc-no-isal|gcc|-g -O2||--without-isal --without-jansson|gcc:gcc
 clang|clang|-g -O2|||clang:clang
 clang-asan-ubsan|clang|-g -O1||--enable-sanitize=address,undefined|clang:clang

@@ -31,6 +31,7 @@
 #define PART_ENTRIES 8192 /* or so, in a part */
 #define PART_BITS_MAX 12
 #define ROUND_ENTRIES (UINT64_C(1) << 25) /* or so, gathered at a time */
+#define SLAB_CHUNKS_MAX 8192 /* 32 MiB; larger ones may be hard to get */
 
 struct item {
 	uint64_t hash;
@@ -48,6 +49,17 @@ struct part {
 	struct chunk *first, *last;
 };
 
+/*
+ * Chunks come out of slabs as large as what is gathered, which the C library
+ * maps and gives back to the system.  Memory of its heap would stay with the
+ * process: what the table has taken meanwhile lies above it.
+ */
+struct slab {
+	struct slab *next;
+	uint64_t used;
+	struct chunk chunks[];
+};
+
 /* A thread's share: the hashes whose top bits are number. */
 struct share {
 	struct index index; /* the store's, but with a table of its own */
@@ -56,6 +68,9 @@ struct share {
 	unsigned round_bits; /* the next ones tell the round */
 	unsigned part_bits;  /* the next ones tell the part */
 	struct part *parts;
+	struct slab *slabs; /* the first is the one to cut from */
+	struct chunk *spare;
+	uint64_t slab_chunks;
 	pthread_t thread;
 	bool runs; /* in a thread of its own */
 	enum kvlog_status status;
@@ -124,7 +139,7 @@ enter_chunk(struct share *share, const struct chunk *chunk)
 	return st;
 }
 
-/* Enter all that was gathered, and free it. */
+/* Enter all that was gathered; its chunks may be used again. */
 static enum kvlog_status
 enter_parts(struct share *share)
 {
@@ -139,7 +154,8 @@ enter_parts(struct share *share)
 			if (st == KVLOG_OK)
 				st = enter_chunk(share, chunk);
 			part->first = chunk->next;
-			os->free(chunk);
+			chunk->next = share->spare;
+			share->spare = chunk;
 		}
 		part->last = NULL;
 	}
@@ -148,10 +164,32 @@ enter_parts(struct share *share)
 
 /* Gathering */
 
-static bool
-add_chunk(struct part *part)
+static struct chunk *
+get_chunk(struct share *share)
 {
-	struct chunk *chunk = os->malloc(sizeof *chunk);
+	struct chunk *chunk = share->spare;
+	struct slab *slab = share->slabs;
+
+	if (chunk != NULL) {
+		share->spare = chunk->next;
+		return chunk;
+	}
+	if (slab == NULL || slab->used == share->slab_chunks) {
+		slab = os->malloc(
+		    sizeof *slab + share->slab_chunks * sizeof slab->chunks[0]);
+		if (slab == NULL)
+			return NULL;
+		slab->next = share->slabs;
+		slab->used = 0;
+		share->slabs = slab;
+	}
+	return &slab->chunks[slab->used++];
+}
+
+static bool
+add_chunk(struct share *share, struct part *part)
+{
+	struct chunk *chunk = get_chunk(share);
 
 	if (chunk == NULL)
 		return false;
@@ -181,7 +219,7 @@ gather(struct share *share, unsigned round, const struct segment *seg,
 			     ((1u << share->part_bits) - 1)];
 	if ((part->last == NULL ||
 		part->last->count == ARRAY_LEN(part->last->items)) &&
-	    !add_chunk(part))
+	    !add_chunk(share, part))
 		return KVLOG_NOMEM;
 	part->last->items[part->last->count++] =
 	    (struct item){hash, segset_loc(seg, off) << 8 | type};
@@ -303,6 +341,10 @@ share_init(struct share *share, const struct index *index,
 		   PART_ENTRIES &&
 	       share->part_bits < PART_BITS_MAX)
 		share->part_bits++;
+	share->slab_chunks = min_u64(
+	    SLAB_CHUNKS_MAX, (e.most >> (bits + share->round_bits)) /
+				     ARRAY_LEN(share->parts->first->items) +
+				 (UINT64_C(1) << share->part_bits));
 	share->parts =
 	    os->calloc((size_t)1 << share->part_bits, sizeof *share->parts);
 	if (share->parts == NULL || epoch_create(&share->index.epoch) != 0 ||
@@ -317,6 +359,12 @@ share_fini(struct share *share)
 {
 	keydir_destroy(share->index.keydir);
 	epoch_destroy(share->index.epoch);
+	while (share->slabs != NULL) {
+		struct slab *slab = share->slabs;
+
+		share->slabs = slab->next;
+		os->free(slab);
+	}
 	os->free(share->parts);
 }
 

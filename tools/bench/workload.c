@@ -792,7 +792,8 @@ crowd_open(void *arg, struct crowd_part *part)
 	return ok;
 }
 
-/* Writers share the records out among them, and begin anew at the end. */
+/* Writers share the records out among them, and begin anew at the end.  Each
+ * writes something, however late it comes. */
 static bool
 crowd_write(
     struct session *session, struct crowd_part *part, struct crowd *crowd)
@@ -800,10 +801,12 @@ crowd_write(
 	uint64_t i = part->number;
 
 	session->generation++;
-	for (; !crowd_is_over(crowd); i += crowd->writers, part->ops++) {
+	do {
 		if (!step_put(session, i % session->key_range))
 			return false;
-	}
+		i += crowd->writers;
+		part->ops++;
+	} while (!crowd_is_over(crowd));
 	return true;
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * test_store.c - the background thread, and what becomes of its work where no
- * thread can be had; readers beside what others leave.
+ * thread can be had; readers and writers beside what others leave.
  */
 #include "config.h"
 
@@ -298,6 +298,62 @@ START_TEST(a_reader_sees_that_another_one_ended_a_compaction)
 }
 END_TEST
 
+/* Writers */
+
+static uint32_t last_segment; /* published by this process */
+
+/* The third rollover is not published. */
+static int
+end_at_rollover(const struct os_map *map, uint64_t off, uint64_t word)
+{
+	if (off == 8 * CONTROL_POSITION &&
+	    control_pos_segment(word) == last_segment + 3)
+		_exit(0);
+	return os_real.store_word(map, off, word);
+}
+
+static void *
+no_memory(size_t count, size_t size)
+{
+	(void)count;
+	(void)size;
+	return NULL;
+}
+
+/* A writer that is killed with a segment named, and the one that is told of it
+ * has no memory to put it in order. */
+START_TEST(a_death_is_not_forgotten_for_want_of_memory)
+{
+	static const uint8_t value[500];
+	struct kvlog_stats stats = {.size = sizeof stats};
+	struct kvlog *db = open_store(KVLOG_DURABILITY_NONE, 0);
+	pid_t pid;
+	int status;
+
+	(void)put(db, 0);
+	ck_assert_int_eq(kvlog_stats_get(db, &stats), KVLOG_OK);
+	pid = fork();
+	if (pid == 0) {
+		last_segment = stats.active_segment;
+		table.store_word = end_at_rollover;
+		db = open_store(KVLOG_DURABILITY_NONE, 0);
+		for (unsigned i = 1; i < 100; i++)
+			(void)put(db, i);
+		_exit(1);
+	}
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+
+	table.calloc = no_memory;
+	ck_assert_int_eq(kvlog_put(db, "x", 1, value, sizeof value, NULL, NULL),
+	    KVLOG_NOMEM);
+	table.calloc = os_real.calloc;
+	for (unsigned i = 100; i < 200; i++)
+		(void)put(db, i);
+	ck_assert_int_eq(kvlog_close(db, NULL), KVLOG_OK);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -318,6 +374,11 @@ main(void)
 	tc = tcase_create("readers");
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, a_reader_sees_that_another_one_ended_a_compaction);
+	suite_add_tcase(suite, tc);
+
+	tc = tcase_create("writers");
+	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_add_test(tc, a_death_is_not_forgotten_for_want_of_memory);
 	suite_add_tcase(suite, tc);
 	return test_main(suite);
 }

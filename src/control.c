@@ -1099,11 +1099,10 @@ control_format(struct control *control, const struct control_state *state,
 enum kvlog_status
 control_format_poisoned(struct control *control, uint64_t durable)
 {
-	struct control_state state = {.durable = durable, .poison = 1};
-	struct control_state old;
+	struct control_state state = {.durable = durable,
+	    .poison = 1,
+	    .generation = control_generation(control) + 1};
 
-	if (control_read(control, &old))
-		state.generation = old.generation + 1;
 	return control_format(control, &state, NULL);
 }
 

@@ -36,7 +36,7 @@ format_page(struct log *log, const struct recovery *r, struct kvlog_error *err)
 	    .position = recovery_end_pos(log_active(log)),
 	    .durable = r->unclean ? r->first_seq - 1
 				  : min_u64(r->state.durable, r->first_seq - 1),
-	    .generation = r->state.generation,
+	    .generation = control_generation(log->control),
 	};
 
 	state.synced = r->unclean ? state.position : r->state.synced;

@@ -408,8 +408,8 @@ copy_records(struct dir *dir, const struct segset *set, size_t first,
 /* Replace set->segments[first ..] by *output, which is complete but for its
  * name: name it, then unlink what it stands for. */
 static enum kvlog_status
-replace_tail(struct dir *dir, struct segset *set, size_t first,
-    struct segment *output, struct kvlog_error *err)
+replace_tail(struct dir *dir, struct control *control, struct segset *set,
+    size_t first, struct segment *output, struct kvlog_error *err)
 {
 	int rc = os->sync(output->fd);
 
@@ -417,6 +417,8 @@ replace_tail(struct dir *dir, struct segset *set, size_t first,
 		rc = segment_take_name(output, dir);
 	if (rc == 0)
 		rc = os->sync_dir(dir->fd); /* INV-8 */
+	if (rc == 0)
+		rc = control_next_generation(control);
 	while (rc == 0 && set->count > first) {
 		char name[DIR_NAME_LEN];
 
@@ -433,8 +435,8 @@ replace_tail(struct dir *dir, struct segset *set, size_t first,
 }
 
 static enum kvlog_status
-rewrite_unsynced(struct dir *dir, struct segset *set, struct recovery *r,
-    struct kvlog_error *err)
+rewrite_unsynced(struct dir *dir, struct control *control, struct segset *set,
+    struct recovery *r, struct kvlog_error *err)
 {
 	const struct segment *last = set->segments[set->count - 1], *head;
 	struct segment *output = NULL;
@@ -488,7 +490,7 @@ rewrite_unsynced(struct dir *dir, struct segset *set, struct recovery *r,
 	if (st == KVLOG_OK)
 		st = copy_records(dir, set, first, output, &len, err);
 	if (st == KVLOG_OK)
-		st = replace_tail(dir, set, first, output, err);
+		st = replace_tail(dir, control, set, first, output, err);
 	if (st != KVLOG_OK)
 		segment_close(output);
 	return st;
@@ -571,6 +573,7 @@ repair_log(struct dir *dir, struct control *control, struct hintset *hints,
 {
 	struct segset *set = hints->set;
 	enum kvlog_status st = KVLOG_OK;
+	int rc;
 
 	/* A name that makes others superfluous may not be durable yet: an
 	 * earlier repair was stopped behind its rename. */
@@ -582,13 +585,18 @@ repair_log(struct dir *dir, struct control *control, struct hintset *hints,
 	if (has_leftovers(set, r) || r->unclean || r->doubtful)
 		st = dir_sync(dir, err);
 	if (st == KVLOG_OK && r->poisoned) {
-		st = rewrite_unsynced(dir, set, r, err);
+		st = rewrite_unsynced(dir, control, set, r, err);
 		if (st == KVLOG_OK) /* some may cover what is replaced */
 			st = hintset_collect(hints, dir, &r->files, NULL, err);
 	} else if (st == KVLOG_OK && (r->unclean || r->doubtful))
 		st = sync_kept(dir, control, set, r, err);
-	if (st == KVLOG_OK)
-		st = remove_leftovers(dir, set, r, err);
+	if (st == KVLOG_OK && has_leftovers(set, r)) {
+		/* Readers may still use them. */
+		rc = control_next_generation(control);
+		st = rc == 0 ? remove_leftovers(dir, set, r, err)
+			     : err_sys(err, rc, "write %s/%s", dir->path,
+				   DIR_LOCK_NAME);
+	}
 	if (st == KVLOG_OK)
 		remove_stale_hints(dir, hints, r);
 	if (st == KVLOG_OK && r->unclean)

@@ -24,7 +24,6 @@
 #include "hint.h"
 #include "repair.h"
 #include "rollover.h"
-#include "sync.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -128,6 +127,20 @@ is_zero(const struct segment *seg, uint64_t from, uint64_t to)
 	return true;
 }
 
+/* By a descriptor of its own: the segment's is for syncs, which run beside the
+ * turn. */
+static int
+sync_file(struct dir *dir, const struct segment *seg)
+{
+	int fd, rc = os->open(dir->fd, seg->name, OS_OPEN_READ, 0, &fd);
+
+	if (rc != 0)
+		return rc;
+	rc = os->sync(fd);
+	os->close(fd);
+	return rc;
+}
+
 /* Sync all that is not known to be durable.  Whether a sync that another one
  * died in has failed, nobody knows: so it is stored again. */
 static enum kvlog_status
@@ -139,13 +152,13 @@ sync_unsynced(struct log *log, struct kvlog_error *err)
 	int rc = os->sync_dir(log->dir->fd);
 
 	for (size_t i = set->count; i > 0 && rc == 0; i--) {
-		struct segment *seg = set->segments[i - 1];
+		const struct segment *seg = set->segments[i - 1];
 
 		if (recovery_end_pos(seg) <= synced)
 			break;
 		rc = repair_store_again(log->dir, seg, synced);
 		if (rc == 0)
-			rc = log_sync_segment(log, seg);
+			rc = sync_file(log->dir, seg);
 	}
 	if (rc == 0)
 		return KVLOG_OK;
@@ -161,14 +174,9 @@ static enum kvlog_status
 clean_up(struct log *log, struct kvlog_error *err)
 {
 	uint64_t intent = control_load(log->control, CONTROL_INTENT), end;
-	enum kvlog_status st;
-	int rc = 0;
+	enum kvlog_status st = adopt_segment(log, err);
+	int rc;
 
-	if (intent == 0) /* to be seen again if this is not completed */
-		rc = control_set_intent(
-		    log->control, segment_end(log_active(log)));
-	st = rc == 0 ? adopt_segment(log, err)
-		     : err_sys(err, rc, "write to %s", log->dir->path);
 	if (st != KVLOG_OK)
 		return st;
 	end = segment_end(log_active(log));
@@ -187,6 +195,20 @@ clean_up(struct log *log, struct kvlog_error *err)
 	if (st == KVLOG_OK)
 		(void)control_set_intent(log->control, 0);
 	return st;
+}
+
+/* Whoever is told of a death may fail before anything is in order, or die as
+ * well: so that the next one sees it, an intent is set that stores nothing. */
+static enum kvlog_status
+note_death(struct log *log, struct kvlog_error *err)
+{
+	uint64_t end = control_pos_off(control_position(log->control));
+	int rc = 0;
+
+	if (control_load(log->control, CONTROL_INTENT) == 0)
+		rc = control_set_intent(log->control, end);
+	return rc == 0 ? KVLOG_OK
+		       : err_sys(err, rc, "write to %s", log->dir->path);
 }
 
 /* To look at the clock costs as much as the turn, so it is left for when there
@@ -218,12 +240,15 @@ log_take_turn(struct log *log, struct kvlog_error *err)
 		return st;
 	}
 	pthread_mutex_lock(&log->views->lock);
-	st = log_check_health(log, err);
+	if (UNLIKELY(died))
+		st = note_death(log, err);
+	if (st == KVLOG_OK)
+		st = log_check_health(log, err);
 	if (st == KVLOG_OK && UNLIKELY(atomic_load(&log->view->applied) !=
 				       control_position(control)))
 		st = follow(log, err);
 	if (st == KVLOG_OK &&
-	    UNLIKELY(died || control_load(control, CONTROL_INTENT) != 0))
+	    UNLIKELY(control_load(control, CONTROL_INTENT) != 0))
 		st = clean_up(log, err);
 	if (UNLIKELY(st != KVLOG_OK))
 		log_release_turn(log);

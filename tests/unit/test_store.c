@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * test_store.c - the background thread, and what becomes of its work where no
- * thread can be had.
+ * thread can be had; readers and writers beside what others leave.
  */
 #include "config.h"
 
@@ -13,7 +13,9 @@
 #include <kvlog.h>
 #include <pthread.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 
 static char *tmp;
 static char path[200];
@@ -240,6 +242,118 @@ START_TEST(a_thread_that_can_be_had_later_takes_over)
 }
 END_TEST
 
+/* Readers */
+
+static int
+end_at_generation(const struct os_map *map, uint64_t off, uint64_t word)
+{
+	if (off == 8 * CONTROL_GENERATION &&
+	    memcmp(map->addr + off, &word, sizeof word) != 0)
+		_exit(0);
+	return os_real.store_word(map, off, word);
+}
+
+static struct kvlog *
+open_reader(void)
+{
+	struct kvlog_options o = KVLOG_OPTIONS_INIT;
+	struct kvlog *db = NULL;
+
+	o.flags = KVLOG_OPEN_READONLY;
+	o.index_mode = KVLOG_INDEX_HINTS;
+	ck_assert_int_eq(kvlog_open(path, &o, &db, NULL), KVLOG_OK);
+	return db;
+}
+
+/* A compaction that is killed when its outputs have their names, and before it
+ * says so: whoever opens the store next takes the inputs away. */
+START_TEST(a_reader_sees_that_another_one_ended_a_compaction)
+{
+	struct kvlog_compact_options o = KVLOG_COMPACT_OPTIONS_INIT;
+	struct kvlog *db = open_store(KVLOG_DURABILITY_NONE, 0), *reader;
+	struct kvlog_info info;
+	pid_t pid;
+	int status;
+
+	for (unsigned i = 0; i < 400; i++)
+		(void)put(db, i % 200);
+	ck_assert_int_eq(kvlog_close(db, NULL), KVLOG_OK);
+	reader = open_reader();
+
+	pid = fork();
+	if (pid == 0) {
+		table.store_word = end_at_generation;
+		o.flags = KVLOG_COMPACT_ALL;
+		_exit(1 + (int)kvlog_compact_offline(path, &o, NULL, NULL));
+	}
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+
+	db = open_store(KVLOG_DURABILITY_NONE, 0);
+	for (unsigned i = 0; i < 200; i++)
+		ck_assert_int_eq(
+		    kvlog_lookup(reader, &i, sizeof i, &info), KVLOG_OK);
+	ck_assert_int_eq(kvlog_close(db, NULL), KVLOG_OK);
+	ck_assert_int_eq(kvlog_close(reader, NULL), KVLOG_OK);
+}
+END_TEST
+
+/* Writers */
+
+static uint32_t last_segment; /* published by this process */
+
+/* The third rollover is not published. */
+static int
+end_at_rollover(const struct os_map *map, uint64_t off, uint64_t word)
+{
+	if (off == 8 * CONTROL_POSITION &&
+	    control_pos_segment(word) == last_segment + 3)
+		_exit(0);
+	return os_real.store_word(map, off, word);
+}
+
+static void *
+no_memory(size_t count, size_t size)
+{
+	(void)count;
+	(void)size;
+	return NULL;
+}
+
+/* A writer that is killed with a segment named, and the one that is told of it
+ * has no memory to put it in order. */
+START_TEST(a_death_is_not_forgotten_for_want_of_memory)
+{
+	static const uint8_t value[500];
+	struct kvlog_stats stats = {.size = sizeof stats};
+	struct kvlog *db = open_store(KVLOG_DURABILITY_NONE, 0);
+	pid_t pid;
+	int status;
+
+	(void)put(db, 0);
+	ck_assert_int_eq(kvlog_stats_get(db, &stats), KVLOG_OK);
+	pid = fork();
+	if (pid == 0) {
+		last_segment = stats.active_segment;
+		table.store_word = end_at_rollover;
+		db = open_store(KVLOG_DURABILITY_NONE, 0);
+		for (unsigned i = 1; i < 100; i++)
+			(void)put(db, i);
+		_exit(1);
+	}
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+
+	table.calloc = no_memory;
+	ck_assert_int_eq(kvlog_put(db, "x", 1, value, sizeof value, NULL, NULL),
+	    KVLOG_NOMEM);
+	table.calloc = os_real.calloc;
+	for (unsigned i = 100; i < 200; i++)
+		(void)put(db, i);
+	ck_assert_int_eq(kvlog_close(db, NULL), KVLOG_OK);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -255,6 +369,16 @@ main(void)
 	tcase_add_test(tc, without_a_thread_each_caller_syncs_his_own_commit);
 	tcase_add_test(tc, a_thread_that_can_be_had_later_takes_over);
 	tcase_add_test(tc, commits_share_a_sync);
+	suite_add_tcase(suite, tc);
+
+	tc = tcase_create("readers");
+	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_add_test(tc, a_reader_sees_that_another_one_ended_a_compaction);
+	suite_add_tcase(suite, tc);
+
+	tc = tcase_create("writers");
+	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_add_test(tc, a_death_is_not_forgotten_for_want_of_memory);
 	suite_add_tcase(suite, tc);
 	return test_main(suite);
 }

@@ -906,6 +906,7 @@ use_the_parents(int fd)
 	struct kvlog_stats stats = {.size = sizeof stats};
 	struct kvlog_info info;
 	struct kvlog_iter *iter = NULL;
+	struct kvlog_feed *feed = NULL;
 	struct kvlog *db = forked, *own, *other;
 	uint64_t count = 77;
 	size_t len = 77;
@@ -929,6 +930,8 @@ use_the_parents(int fd)
 	ck_assert_int_eq(kvlog_exists(db, "a", 1), KVLOG_FORKED);
 	ck_assert_int_eq(kvlog_lookup(db, "a", 1, &info), KVLOG_FORKED);
 	ck_assert_int_eq(kvlog_iter_create(db, "", 0, &iter), KVLOG_FORKED);
+	ck_assert_int_eq(
+	    kvlog_feed_open(db, 0, "", 0, &feed, &err), KVLOG_FORKED);
 	ck_assert_int_eq(kvlog_count(db, &count), KVLOG_FORKED);
 	ck_assert_int_eq(kvlog_sync(db), KVLOG_FORKED);
 	ck_assert_uint_eq(kvlog_last_seq(db), 0);
@@ -940,6 +943,7 @@ use_the_parents(int fd)
 	ck_assert_uint_eq(count, 77);
 	ck_assert_ptr_null(value);
 	ck_assert_ptr_null(iter);
+	ck_assert_ptr_null(feed);
 
 	/* One of its own works beside it, before and after it is closed; so
 	 * does another store, whose descriptors have the numbers of those that

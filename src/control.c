@@ -363,7 +363,7 @@ control_close(struct control *control)
 	if (control->writer)
 		release_writer(control);
 	if (control->registered != NULL)
-		registry_leave(control->registered); /* closes fd */
+		registry_leave(control->registered, control->fd);
 	else if (control->fd >= 0)
 		os->close(control->fd);
 	control->registered = NULL;

@@ -110,13 +110,18 @@ find_or_add(const struct identity *identity)
 	return NULL;
 }
 
+/* Close the one with this number, or all if it is -1. */
 static void
-close_descriptors(struct registry_entry *entry)
+close_descriptors(struct registry_entry *entry, int fd)
 {
-	while (entry->descriptors != NULL) {
-		struct descriptor *d = entry->descriptors;
+	struct descriptor **at = &entry->descriptors, *d;
 
-		entry->descriptors = d->next;
+	while ((d = *at) != NULL) {
+		if (fd != -1 && d->fd != fd) {
+			at = &d->next;
+			continue;
+		}
+		*at = d->next;
 		os->close(d->fd);
 		os->free(d);
 	}
@@ -155,16 +160,18 @@ registry_join(
 }
 
 void
-registry_leave(struct registry_entry *entry)
+registry_leave(struct registry_entry *entry, int fd)
 {
 	if (entry == NULL)
 		return;
 	pthread_mutex_lock(&registry_lock);
 	assert(entry->handles > 0);
 	if (--entry->handles == 0) {
-		close_descriptors(entry);
+		close_descriptors(entry, -1);
 		HASH_DELETE(hh, entries, entry);
 		os->free(entry);
+	} else if (OS_LOCKS_OF_OPEN_FILE) {
+		close_descriptors(entry, fd);
 	}
 	pthread_mutex_unlock(&registry_lock);
 }

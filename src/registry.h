@@ -42,8 +42,9 @@ registry_forks(void)
 int registry_join(
     uint64_t dev, uint64_t ino, int fd, struct registry_entry **ret_entry);
 
-/* End that; NULL is fine. */
-void registry_leave(struct registry_entry *entry);
+/* End that; NULL is fine.  fd is closed: at once or, where that would end the
+ * locks of the others, too, with the last of them. */
+void registry_leave(struct registry_entry *entry, int fd);
 
 /* Become the one writer of this process; false if there is another. */
 bool registry_claim_writer(struct registry_entry *entry);

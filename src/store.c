@@ -746,8 +746,12 @@ store_close(struct kvlog *handle, struct kvlog_error *err)
 	 * never end here. */
 	if (store_is_forked(db))
 		return KVLOG_OK;
+	/* While the store is sure to be there: another thread may end the last
+	 * part in it. */
+	if (db->writable)
+		st = log_sync(&db->log, log_last_seq(&db->log), err);
 	if (db->writable && !registry_withdraw_writer(db->control.registered))
-		return log_sync(&db->log, log_last_seq(&db->log), err);
+		return st;
 	stop_thread(db);
 	if (db->writable)
 		st = log_close(&db->log, err);

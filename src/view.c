@@ -409,18 +409,20 @@ view_adopt_hints(struct views *views, struct view *view)
 
 /* Refreshing */
 
-/* The page as it is once nobody is writing it anew; false: it is stale. */
+/* Wait until nobody is writing the page anew; false: it is stale. */
 static bool
-read_settled(struct control *control, struct control_state *ret_state)
+settle(const struct control *control)
 {
+	struct control_state state;
+
 	for (unsigned i = 0; i < VALID_TRIES; i++) {
-		if (control_read(control, ret_state))
+		if (control_read(control, &state))
 			return true;
 		if (!control_writer_lives(control))
 			break;
 		os->sleep_ns(TRY_PAUSE_NS);
 	}
-	return control_read(control, ret_state);
+	return control_read(control, &state);
 }
 
 /* Apply what is new.  A writer that closed or opened the store changes the
@@ -429,17 +431,17 @@ static enum kvlog_status
 catch_up(struct views *views, struct view *view, bool *ret_stale,
     struct kvlog_error *err)
 {
-	struct control_state state;
 	uint64_t stamp = view_stamp(views->control);
 	enum kvlog_status st;
 
 	if (stamp != atomic_load(&view->stamp)) {
-		*ret_stale = !view->follows ||
-			     !read_settled(views->control, &state) ||
-			     state.generation != view->generation;
+		*ret_stale = !view->follows || !settle(views->control);
+		stamp = view_stamp(views->control);
+		/* Behind the stamp, which is to be of this one. */
+		*ret_stale = *ret_stale || control_generation(views->control) !=
+					       view->generation;
 		if (*ret_stale)
 			return KVLOG_OK;
-		stamp = view_stamp(views->control);
 	}
 	if (!view->follows) { /* its page is stale, and does not move */
 		*ret_stale = atomic_load(&view->applied) !=

@@ -16,8 +16,9 @@
  *   4. Details of a failure (what, where, what to do) go into a struct
  *      kvlog_error that the caller owns and may leave out.
  *   5. A handle may be used by all threads at once.  Iterators belong to one
- *      thread at a time.  After fork() a handle is the parent's: in the child
- *      every call but kvlog_close() returns KVLOG_FORKED.
+ *      thread at a time.  After fork() a handle is the parent's, with its
+ *      iterators: in the child every call on them but those that end them
+ *      returns KVLOG_FORKED.
  *   6. The library prints nothing, never exits or aborts, sets no signal
  *      handler and keeps no global state a caller could see.
  *

@@ -472,8 +472,11 @@ kvlog_iter_destroy(struct kvlog_iter *iter)
 {
 	if (iter == NULL)
 		return;
-	cursor_destroy(iter->cursor);
-	view_release(&iter->store->views, iter->view);
+	/* In a forked child, a thread that is not there may hold a lock. */
+	if (!store_is_forked(iter->store)) {
+		cursor_destroy(iter->cursor);
+		view_release(&iter->store->views, iter->view);
+	}
 	os->free(iter);
 }
 
@@ -482,7 +485,9 @@ kvlog_iter_next(struct kvlog_iter *iter)
 {
 	if (iter == NULL)
 		return KVLOG_INVAL;
-	iter->state = cursor_next(iter->cursor);
+	iter->state = KVLOG_FORKED;
+	if (!store_is_forked(iter->store))
+		iter->state = cursor_next(iter->cursor);
 	return iter->state;
 }
 
@@ -492,6 +497,8 @@ kvlog_iter_seek(struct kvlog_iter *iter, const void *key, size_t key_len)
 	if (iter == NULL || key_len > KVLOG_KEY_MAX ||
 	    (key == NULL && key_len > 0))
 		return KVLOG_INVAL;
+	if (store_is_forked(iter->store))
+		return KVLOG_FORKED;
 	iter->state = KVLOG_NOTFOUND;
 	return cursor_seek(iter->cursor, key, key_len);
 }

@@ -549,6 +549,10 @@ join_writers(struct store *db, struct kvlog_error *err)
 	/* Nobody looks anything up yet. */
 	if (!active->map.writable)
 		st = segment_make_writable(active, &db->dir, err);
+	if (st == KVLOG_NOSPACE) { /* the next commit goes to a new one */
+		st = segment_share_writing(active, &db->dir, err);
+		active->allocated = segment_end(active);
+	}
 	if (st != KVLOG_OK)
 		return st;
 	return log_init(&db->log, &db->dir, &db->control, &db->views,

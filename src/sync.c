@@ -40,14 +40,16 @@ struct sync_plan {
 /* The first segment of which not all is synced.  Those before it need no
  * descriptor any more, whoever has synced them. */
 static size_t
-first_unsynced(const struct segset *set, uint64_t synced)
+first_unsynced(struct log *log, uint64_t synced)
 {
+	const struct segset *set = log->view->set;
 	size_t first = set->count - 1;
 
 	while (first > 0 && recovery_end_pos(set->segments[first - 1]) > synced)
 		first--;
-	for (size_t i = first; i > 0 && set->segments[i - 1]->fd >= 0; i--)
-		segment_close_fd(set->segments[i - 1]);
+	for (size_t i = min_u64(log->closed, first); i < first; i++)
+		segment_close_fd(set->segments[i]);
+	log->closed = first;
 	return first;
 }
 
@@ -65,7 +67,7 @@ plan_sync(struct log *log, struct sync_plan *plan, size_t max_sealed,
 	/* What others have published is synced along, if it can be seen. */
 	if (log->control->shared)
 		(void)view_follow(log->views, log->view, &stale, NULL);
-	first = first_unsynced(set, synced);
+	first = first_unsynced(log, synced);
 	for (size_t i = first; i + 1 < set->count; i++) {
 		if (plan->sealed_count == max_sealed)
 			break;

@@ -893,6 +893,7 @@ END_TEST
 /* After a fork */
 
 static struct kvlog *forked;
+static struct kvlog_iter *forked_iter;
 static unsigned forked_flags;
 
 /* Every function that takes a handle refuses one of the parent's. */
@@ -932,6 +933,10 @@ use_the_parents(int fd)
 	ck_assert_int_eq(kvlog_iter_create(db, "", 0, &iter), KVLOG_FORKED);
 	ck_assert_int_eq(
 	    kvlog_feed_open(db, 0, "", 0, &feed, &err), KVLOG_FORKED);
+	ck_assert_int_eq(kvlog_iter_next(forked_iter), KVLOG_FORKED);
+	ck_assert_ptr_null(kvlog_iter_key(forked_iter, NULL));
+	ck_assert_int_eq(kvlog_iter_seek(forked_iter, "a", 1), KVLOG_FORKED);
+	kvlog_iter_destroy(forked_iter);
 	ck_assert_int_eq(kvlog_count(db, &count), KVLOG_FORKED);
 	ck_assert_int_eq(kvlog_sync(db), KVLOG_FORKED);
 	ck_assert_uint_eq(kvlog_last_seq(db), 0);
@@ -990,6 +995,9 @@ START_TEST(a_handle_is_of_one_process)
 	if (_i == 2) /* starts it */
 		for (unsigned i = 0; i < 300; i++)
 			api_put(forked, "b", "a value that fills segments");
+	ck_assert_int_eq(
+	    kvlog_iter_create(forked, "", 0, &forked_iter), KVLOG_OK);
+	ck_assert_int_eq(kvlog_iter_next(forked_iter), KVLOG_OK);
 	fds = files_fd_count();
 	h = start(use_the_parents);
 	ck_assert_int_eq(hear(h.fd), 'm');
@@ -998,6 +1006,8 @@ START_TEST(a_handle_is_of_one_process)
 	(void)close(h.fd);
 
 	/* The parent has lost nothing by it. */
+	ck_assert_int_eq(kvlog_iter_next(forked_iter), KVLOG_OK);
+	kvlog_iter_destroy(forked_iter);
 	if (_i != 2) /* its thread opens some, too */
 		ck_assert_uint_eq(files_fd_count(), fds);
 	api_expect(forked, "a", "fill the segments");

@@ -89,7 +89,6 @@ store_commit(struct log *log, const struct record *recs, size_t count,
 	int rc;
 
 	assert(size <= log_room(seg));
-	seg->written = true;
 	rc = control_set_intent(log->control, start + size);
 	if (rc != 0) /* nothing is stored yet */
 		return err_sys(

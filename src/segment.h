@@ -88,7 +88,6 @@ struct segment {
 	_Atomic uint64_t end;
 	uint64_t last_seq; /* of the last commit up to end; sealed only */
 
-	bool written; /* by this process: its descriptor tells of what fails */
 	uint64_t loc_base; /* where segset put it, in units of 8 bytes */
 	/* Once sealed: number up to which its records and its link attest
 	 * durability. */

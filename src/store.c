@@ -869,6 +869,8 @@ enter_view(
 			st = views_refresh(views, NULL);
 			if (st != KVLOG_OK)
 				return st;
+			if (db->writable)
+				log_close_synced(&db->log);
 			token = epoch_enter(views->epoch);
 			view = atomic_load(&views->view);
 		}

@@ -53,6 +53,21 @@ first_unsynced(struct log *log, uint64_t synced)
 	return first;
 }
 
+/* Descriptors that one handle may keep of segments that others have synced. */
+#define CLOSE_EVERY 8
+
+void
+log_close_synced(struct log *log)
+{
+	if (pthread_mutex_trylock(&log->sync_lock) != 0)
+		return;
+	pthread_mutex_lock(&log->views->lock);
+	if (log->view->set->count > log->closed + CLOSE_EVERY)
+		(void)first_unsynced(log, control_synced(log->control));
+	pthread_mutex_unlock(&log->views->lock);
+	pthread_mutex_unlock(&log->sync_lock);
+}
+
 static void
 plan_sync(struct log *log, struct sync_plan *plan, size_t max_sealed,
     bool with_active)

@@ -20,6 +20,10 @@ enum kvlog_status log_sync_sealed(
 /* Wait until seq is durable; KVLOG_TIMEOUT, KVLOG_BROKEN. */
 enum kvlog_status log_wait(struct log *log, uint64_t seq, uint32_t timeout_ms);
 
+/* Close descriptors that no sync needs any more, unless a sync is under way:
+ * for a handle that follows others and has nothing to sync. */
+void log_close_synced(struct log *log);
+
 /* Sync one segment, which may have no descriptor: it was found at opening, or
  * another process has made it.  0 or an errno value. */
 int log_sync_segment(struct log *log, struct segment *seg);

@@ -322,8 +322,6 @@ add_next(struct view *view, struct segment *next, struct kvlog_error *err)
 	view->next_seq = max_u64(view->next_seq, link->first_seq);
 	if (!next->map.writable)
 		segment_close_fd(next);
-	if (!old->written)
-		segment_close_fd(old);
 	atomic_store_explicit(&view->applied,
 	    control_pos(segment_number(next), SEGMENT_DATA_OFF),
 	    memory_order_release);

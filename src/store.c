@@ -347,6 +347,9 @@ store_maintain_step(struct store *db)
 		did = maintain_files(db);
 	if (!did)
 		did = attest_when_idle(db);
+	/* Those who go on writing see to it meanwhile. */
+	if (!did && db->control.shared)
+		control_drop_maintainer(&db->control);
 	pthread_mutex_unlock(&db->maintain_lock);
 	return did;
 }

@@ -354,6 +354,48 @@ START_TEST(a_death_is_not_forgotten_for_want_of_memory)
 }
 END_TEST
 
+static void
+maintain(struct kvlog *db)
+{
+	bool more = true;
+
+	while (more)
+		ck_assert_int_eq(kvlog_maintain(db, 1000, &more), KVLOG_OK);
+}
+
+/* One with nothing to do leaves the work for all to the others; and what it
+ * has prepared is not used when another one has put his in its place. */
+START_TEST(an_idle_writer_lets_another_one_maintain)
+{
+	struct kvlog *db = open_store(KVLOG_DURABILITY_NONE, 0);
+	pid_t pid;
+	int status;
+
+	for (unsigned i = 0; i < 50; i++)
+		(void)put(db, i);
+	maintain(db);
+	ck_assert_ptr_nonnull(db->store->log.spare);
+	pid = fork();
+	if (pid == 0) {
+		db = open_store(KVLOG_DURABILITY_NONE, 0);
+		db->store->log.spare_wanted = true;
+		maintain(db);
+		_exit(db->store->log.spare != NULL ? 0 : 1);
+	}
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+
+	for (unsigned i = 50; i < 100; i++)
+		(void)put(db, i);
+	ck_assert_int_eq(kvlog_close(db, NULL), KVLOG_OK);
+	db = open_reader();
+	for (unsigned i = 0; i < 100; i++)
+		ck_assert_int_eq(kvlog_exists(db, &i, sizeof i), KVLOG_OK);
+	ck_assert_int_eq(kvlog_close(db, NULL), KVLOG_OK);
+	ck_assert_int_eq(kvlog_verify(path, NULL, NULL, NULL), KVLOG_OK);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -379,6 +421,7 @@ main(void)
 	tc = tcase_create("writers");
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, a_death_is_not_forgotten_for_want_of_memory);
+	tcase_add_test(tc, an_idle_writer_lets_another_one_maintain);
 	suite_add_tcase(suite, tc);
 	return test_main(suite);
 }

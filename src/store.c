@@ -686,6 +686,8 @@ take_part(struct store *db, const struct kvlog_options *options)
 	pthread_mutex_lock(&db->thread_lock);
 	db->thread_unwanted =
 	    db->thread_unwanted && (options->flags & KVLOG_OPEN_NOTHREAD) != 0;
+	db->thread_work = true; /* it may wait for the longer interval */
+	pthread_cond_signal(&db->thread_wake);
 	pthread_mutex_unlock(&db->thread_lock);
 }
 

@@ -242,6 +242,26 @@ START_TEST(a_thread_that_can_be_had_later_takes_over)
 }
 END_TEST
 
+/* What is due already is done within it. */
+START_TEST(a_shorter_interval_of_another_handle_holds_at_once)
+{
+	struct kvlog_options o = KVLOG_OPTIONS_INIT;
+	struct kvlog *db, *other;
+	uint64_t seq;
+
+	table.thread_start = os_real.thread_start;
+	db = open_store(KVLOG_DURABILITY_INTERVAL, 0);
+	ck_assert_int_eq(kvlog_wait_durable(db, put(db, 1), 20000), KVLOG_OK);
+	seq = put(db, 2);
+	ck_assert_int_eq(kvlog_wait_durable(db, seq, 50), KVLOG_TIMEOUT);
+	o.interval_ms = 2;
+	ck_assert_int_eq(kvlog_open(path, &o, &other, NULL), KVLOG_OK);
+	ck_assert_int_eq(kvlog_wait_durable(db, seq, 20000), KVLOG_OK);
+	ck_assert_int_eq(kvlog_close(other, NULL), KVLOG_OK);
+	ck_assert_int_eq(kvlog_close(db, NULL), KVLOG_OK);
+}
+END_TEST
+
 /* Readers */
 
 static int
@@ -411,6 +431,7 @@ main(void)
 	tcase_add_test(tc, without_a_thread_each_caller_syncs_his_own_commit);
 	tcase_add_test(tc, a_thread_that_can_be_had_later_takes_over);
 	tcase_add_test(tc, commits_share_a_sync);
+	tcase_add_test(tc, a_shorter_interval_of_another_handle_holds_at_once);
 	suite_add_tcase(suite, tc);
 
 	tc = tcase_create("readers");

@@ -85,12 +85,24 @@ log_init(struct log *log, struct dir *dir, struct control *control,
 	return st;
 }
 
-/* Another process may have taken it, or rolled over without it. */
+/* Whether the file of that name is this one still. */
+static bool
+is_spare(const struct log *log)
+{
+	struct os_stat st;
+
+	return os->stat_name(log->dir->fd, DIR_SPARE_NAME, &st) == 0 &&
+	       st.dev == log->spare->dev && st.ino == log->spare->ino;
+}
+
+/* Another process may have taken it, rolled over without it, or put another
+ * one in its place. */
 void
 log_check_spare(struct log *log)
 {
-	if (log->spare == NULL ||
-	    segment_number(log->spare) == segment_number(log_active(log)) + 1)
+	if (log->spare == NULL || (segment_number(log->spare) ==
+					  segment_number(log_active(log)) + 1 &&
+				      (!log->control->shared || is_spare(log))))
 		return;
 	segment_close(log->spare);
 	log->spare = NULL;

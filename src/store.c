@@ -347,6 +347,9 @@ store_maintain_step(struct store *db)
 		did = maintain_files(db);
 	if (!did)
 		did = attest_when_idle(db);
+	/* Those who go on writing see to it meanwhile. */
+	if (!did && db->control.shared)
+		control_drop_maintainer(&db->control);
 	pthread_mutex_unlock(&db->maintain_lock);
 	return did;
 }
@@ -687,6 +690,8 @@ take_part(struct store *db, const struct kvlog_options *options)
 	pthread_mutex_lock(&db->thread_lock);
 	db->thread_unwanted =
 	    db->thread_unwanted && (options->flags & KVLOG_OPEN_NOTHREAD) != 0;
+	db->thread_work = true; /* it may wait for the longer interval */
+	pthread_cond_signal(&db->thread_wake);
 	pthread_mutex_unlock(&db->thread_lock);
 }
 

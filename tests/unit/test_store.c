@@ -242,6 +242,26 @@ START_TEST(a_thread_that_can_be_had_later_takes_over)
 }
 END_TEST
 
+/* What is due already is done within it. */
+START_TEST(a_shorter_interval_of_another_handle_holds_at_once)
+{
+	struct kvlog_options o = KVLOG_OPTIONS_INIT;
+	struct kvlog *db, *other;
+	uint64_t seq;
+
+	table.thread_start = os_real.thread_start;
+	db = open_store(KVLOG_DURABILITY_INTERVAL, 0);
+	ck_assert_int_eq(kvlog_wait_durable(db, put(db, 1), 20000), KVLOG_OK);
+	seq = put(db, 2);
+	ck_assert_int_eq(kvlog_wait_durable(db, seq, 50), KVLOG_TIMEOUT);
+	o.interval_ms = 2;
+	ck_assert_int_eq(kvlog_open(path, &o, &other, NULL), KVLOG_OK);
+	ck_assert_int_eq(kvlog_wait_durable(db, seq, 20000), KVLOG_OK);
+	ck_assert_int_eq(kvlog_close(other, NULL), KVLOG_OK);
+	ck_assert_int_eq(kvlog_close(db, NULL), KVLOG_OK);
+}
+END_TEST
+
 /* Readers */
 
 static int
@@ -354,6 +374,48 @@ START_TEST(a_death_is_not_forgotten_for_want_of_memory)
 }
 END_TEST
 
+static void
+maintain(struct kvlog *db)
+{
+	bool more = true;
+
+	while (more)
+		ck_assert_int_eq(kvlog_maintain(db, 1000, &more), KVLOG_OK);
+}
+
+/* One with nothing to do leaves the work for all to the others; and what it
+ * has prepared is not used when another one has put his in its place. */
+START_TEST(an_idle_writer_lets_another_one_maintain)
+{
+	struct kvlog *db = open_store(KVLOG_DURABILITY_NONE, 0);
+	pid_t pid;
+	int status;
+
+	for (unsigned i = 0; i < 50; i++)
+		(void)put(db, i);
+	maintain(db);
+	ck_assert_ptr_nonnull(db->store->log.spare);
+	pid = fork();
+	if (pid == 0) {
+		db = open_store(KVLOG_DURABILITY_NONE, 0);
+		db->store->log.spare_wanted = true;
+		maintain(db);
+		_exit(db->store->log.spare != NULL ? 0 : 1);
+	}
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+
+	for (unsigned i = 50; i < 100; i++)
+		(void)put(db, i);
+	ck_assert_int_eq(kvlog_close(db, NULL), KVLOG_OK);
+	db = open_reader();
+	for (unsigned i = 0; i < 100; i++)
+		ck_assert_int_eq(kvlog_exists(db, &i, sizeof i), KVLOG_OK);
+	ck_assert_int_eq(kvlog_close(db, NULL), KVLOG_OK);
+	ck_assert_int_eq(kvlog_verify(path, NULL, NULL, NULL), KVLOG_OK);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -369,6 +431,7 @@ main(void)
 	tcase_add_test(tc, without_a_thread_each_caller_syncs_his_own_commit);
 	tcase_add_test(tc, a_thread_that_can_be_had_later_takes_over);
 	tcase_add_test(tc, commits_share_a_sync);
+	tcase_add_test(tc, a_shorter_interval_of_another_handle_holds_at_once);
 	suite_add_tcase(suite, tc);
 
 	tc = tcase_create("readers");
@@ -379,6 +442,7 @@ main(void)
 	tc = tcase_create("writers");
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, a_death_is_not_forgotten_for_want_of_memory);
+	tcase_add_test(tc, an_idle_writer_lets_another_one_maintain);
 	suite_add_tcase(suite, tc);
 	return test_main(suite);
 }

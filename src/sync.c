@@ -103,8 +103,10 @@ plan_sync(struct log *log, struct sync_plan *plan, size_t max_sealed,
 	pthread_mutex_unlock(&log->views->lock);
 }
 
-int
-log_sync_segment(struct log *log, struct segment *seg)
+/* One that was found at opening, or made by another process, may have no
+ * descriptor. */
+static int
+sync_segment(struct log *log, struct segment *seg)
 {
 	bool opened;
 	int rc = segment_open_fd(seg, log->dir, &opened);
@@ -137,7 +139,7 @@ sync_plan(struct log *log, const struct sync_plan *plan)
 	int rc = plan->names ? os->sync_dir(log->dir->fd) : 0;
 
 	for (size_t i = 0; i < plan->sealed_count && rc == 0; i++)
-		rc = log_sync_segment(log, plan->sealed[i]);
+		rc = sync_segment(log, plan->sealed[i]);
 	if (rc == 0 && plan->active != NULL)
 		rc = os->sync(plan->active->fd);
 	return rc;

@@ -24,10 +24,6 @@ enum kvlog_status log_wait(struct log *log, uint64_t seq, uint32_t timeout_ms);
  * for a handle that follows others and has nothing to sync. */
 void log_close_synced(struct log *log);
 
-/* Sync one segment, which may have no descriptor: it was found at opening, or
- * another process has made it.  0 or an errno value. */
-int log_sync_segment(struct log *log, struct segment *seg);
-
 /* Sync once, whatever is durable already: a mark has no number. */
 enum kvlog_status log_sync_mark(struct log *log, struct kvlog_error *err);
 

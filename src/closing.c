@@ -8,6 +8,7 @@
 #include "closing.h"
 
 #include "commit.h"
+#include "repair.h"
 #include "rollover.h"
 #include "sync.h"
 #include "turn.h"
@@ -197,10 +198,15 @@ log_attest(struct log *log)
 	       log_sync_mark(log, NULL) == KVLOG_OK;
 }
 
-/* Hints make the next opening fast. */
+/* Hints make the next opening fast; but first the reserve gets its space back,
+ * without which nothing can make room on a full disk. */
 static void
 tidy(struct log *log)
 {
+	if (control_reserve_used(log->control) &&
+	    repair_make_reserve(log->dir, log->segment_size) != 0)
+		return;
+	control_set_reserve_used(log->control, false);
 	while (log_write_hint(log, true))
 		;
 	while (hintset_merge_step(&log->view->hints, log->dir, CLOSING_MERGE))

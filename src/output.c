@@ -181,10 +181,13 @@ write_failed(struct output *o, int rc, struct kvlog_error *err)
 	return err_sys(err, rc, "write %s/%s", o->log->dir->path, o->seg->name);
 }
 
-/* A hint is a cache: without it, one is made later. */
+/* A hint is a cache: without it, one is made later.  On a full disk it would
+ * take what the reserve has to get back. */
 static void
 begin_hint(struct output *o)
 {
+	if (control_reserve_used(o->log->control))
+		return;
 	o->source = (struct hint_source){.seg = o->seg,
 	    .id = o->seg->header.id,
 	    .salt = o->seg->header.salt,

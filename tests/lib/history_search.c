@@ -67,9 +67,18 @@ allocate(size_t count, size_t size)
 
 /* Sets of configurations */
 
+/* A table that was needed once, for many open operations, would have to be
+ * cleared at each operation that follows. */
 static void
 configs_clear(struct configs *set)
 {
+	if (set->cap > 256 && set->count < set->cap / 8) {
+		free(set->items);
+		free(set->table);
+		set->items = NULL;
+		set->table = NULL;
+		set->cap = 0;
+	}
 	set->count = 0;
 	if (set->table != NULL)
 		memset(set->table, 0, 2 * set->cap * sizeof *set->table);

@@ -152,6 +152,35 @@ START_TEST(deletes_leave_room_for_opening_and_compaction)
 }
 END_TEST
 
+/* A compaction that gains nothing wrote a hint for each of its outputs into the
+ * space that the reserve had to get back; later ones found no room for ever. */
+START_TEST(a_compaction_that_gains_nothing_does_not_prevent_others)
+{
+	struct kvlog_compact_options how = KVLOG_COMPACT_OPTIONS_INIT;
+	struct kvlog_compact_report r = {.size = sizeof r};
+	struct kvlog *db;
+	unsigned n;
+
+	simos_set_capacity(3 << 20);
+	db = open_store();
+	n = fill(db);
+	ck_assert_int_eq(kvlog_close(db, NULL), KVLOG_OK);
+	how.flags = KVLOG_COMPACT_ALL;
+	if (kvlog_compact_offline(STORE, &how, &r, &err) != KVLOG_OK)
+		ck_assert_int_eq(err.status, KVLOG_NOSPACE);
+	db = open_store();
+	for (unsigned i = 0; i < n; i += 2)
+		ck_assert_int_eq(write_key(db, i, true), KVLOG_OK);
+	ck_assert_int_eq(kvlog_close(db, NULL), KVLOG_OK);
+	if (kvlog_compact_offline(STORE, NULL, &r, &err) != KVLOG_OK)
+		ck_abort_msg("compact: %s", err.text);
+	db = open_store();
+	check_count(db, n / 2);
+	ck_assert_int_eq(write_key(db, 0, false), KVLOG_OK);
+	ck_assert_int_eq(kvlog_close(db, NULL), KVLOG_OK);
+}
+END_TEST
+
 /* Whoever made the reserve was killed in the midst, on a disk with blocks
  * smaller than ours: what became of it is no segment. */
 START_TEST(a_reserve_of_odd_size_is_made_anew)
@@ -215,6 +244,8 @@ main(void)
 	tcase_set_timeout(tc, 120);
 	tcase_add_loop_test(
 	    tc, deletes_leave_room_for_opening_and_compaction, 0, 3);
+	tcase_add_test(
+	    tc, a_compaction_that_gains_nothing_does_not_prevent_others);
 	tcase_add_loop_test(tc, a_reserve_of_odd_size_is_made_anew, 0, 3);
 	suite_add_tcase(suite, tc);
 	return test_main(suite);

@@ -143,7 +143,9 @@ struct kvlog_options {
 	uint32_t interval_ms;             /* for interval; default 100 */
 	uint32_t timeout_ms;   /* longest wait for other writers, when
 				  opening and for each turn; 0 = do not
-				  wait; default 5000 */
+				  wait; default 5000.  A sync that
+				  another process is at is waited for,
+				  5 seconds at least */
 	uint64_t segment_size; /* upper bound of a segment file in bytes,
 				  kept with the store; 0: as it is, or
 				  128 MiB for a new store.  Smaller stores
@@ -356,7 +358,8 @@ KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_apply(struct kvlog *db,
  *   KVLOG_NOMEM, KVLOG_IO   what other processes have written could not be
  *                   brought in
  *   KVLOG_BROKEN    of a read-only handle: somebody has replaced the store's
- *                   lock file; open the store anew to see what is written
+ *                   lock file, or removed its directory; open the store anew
+ *                   to see what is written
  *   KVLOG_VERSION   the value is encoded in a way this version does not know
  *
  * The bytes in buf are the caller's.  Sees every put that returned before
@@ -418,7 +421,7 @@ KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_lookup(struct kvlog *db,
  * walk shows the store as it was when it was created, whatever is written
  * meanwhile.  It starts before the first key.
  * Results: KVLOG_OK, _INVAL, _NOMEM, _CORRUPT (the log cannot be followed
- * through a damaged place).
+ * through a damaged place), _IO, _BROKEN (as kvlog_get()), _FORKED.
  * Cost: the keys written since the newest hint file are sorted first.
  */
 KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_iter_create(struct kvlog *db,
@@ -582,7 +585,8 @@ KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_feed_open(struct kvlog *db,
  *                  goes on behind it
  *   KVLOG_VERSION  this record's value is encoded in a way this version does
  *                  not know; the next call goes on behind it
- *   KVLOG_INVAL, _NOMEM, _IO, _FORKED, _BROKEN (of a writing handle)
+ *   KVLOG_INVAL, _NOMEM, _IO, _FORKED, _BROKEN (as kvlog_get(), or of a
+ *                  handle that writes: a sync has failed)
  *
  * Cost: one look at the log for each record; while it waits, a look at the
  * control page every 5 ms at most.

@@ -226,7 +226,8 @@ leave(struct log *log, struct kvlog_error *err)
 		log_drop_spare(log);
 		log_release_turn(log);
 	}
-	return log_sync(log, log->view->next_seq - 1, err);
+	/* If others go on, what is theirs is for them to sync. */
+	return log_sync(log, atomic_load(&log->own_seq), err);
 }
 
 /* What others have published since, before they closed or died. */

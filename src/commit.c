@@ -317,6 +317,8 @@ commit_turn(struct log *log, const struct commit_op *ops, size_t count,
 	ret_receipt->offset = start;
 	atomic_store_explicit(
 	    &view->last_seq, ret_receipt->seq, memory_order_release);
+	atomic_store_explicit(
+	    &log->own_seq, ret_receipt->seq, memory_order_relaxed);
 	show(view, log_active(log));
 	(void)control_set_intent(log->control, 0);
 	if (start / LOOK_EVERY != (start + size) / LOOK_EVERY &&

@@ -696,6 +696,8 @@ control_is_superseded(const struct control *control, struct dir *dir)
 {
 	struct os_stat st;
 
+	if (os->stat(dir->fd, &st) == 0 && st.link_count == 0)
+		return true;
 	return !control->barred &&
 	       os->stat_name(dir->fd, DIR_LOCK_NAME, &st) == 0 &&
 	       st.is_regular &&

@@ -207,7 +207,8 @@ void control_drop_maintainer(struct control *control);
 /* Whether the lock file is still the one that has its name.  If somebody
  * removed it, another writer may be at work. */
 bool control_is_named(const struct control *control, struct dir *dir);
-/* Whether another file has that name: who writes now uses that one. */
+/* Whether another file has that name, which who writes now uses; or the
+ * directory was removed. */
 bool control_is_superseded(const struct control *control, struct dir *dir);
 
 /* Whether another handle has the store open for writing. */

@@ -38,7 +38,8 @@ struct log {
 	bool was_dirty;     /* at the start there were commits without a mark */
 	uint64_t start_pos; /* where the log ended then */
 
-	_Atomic bool broken; /* a sync or a store failed: no more writes */
+	_Atomic uint64_t own_seq; /* of this handle's last commit */
+	_Atomic bool broken;      /* a sync or a store failed: no more writes */
 	/* A sync has made commits durable, and nothing may say so yet. */
 	_Atomic bool unattested;
 

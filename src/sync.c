@@ -228,12 +228,14 @@ begin_syncs(struct log *log, bool *ret_doubtful, struct kvlog_error *err)
 		return KVLOG_OK;
 	pthread_mutex_unlock(&log->sync_lock);
 	/* What is to be synced is published: it has not just failed. */
-	cause.status = st == KVLOG_BUSY ? KVLOG_TIMEOUT : KVLOG_BROKEN;
-	if (st != KVLOG_BUSY)
-		return log_refuse(log, &cause, err);
-	if (err != NULL)
-		*err = cause;
-	return KVLOG_TIMEOUT;
+	if (st == KVLOG_BUSY)
+		return err_set(err, KVLOG_TIMEOUT, 0,
+		    "another process has been syncing %s for too long; what "
+		    "was written is there, but not known to be durable: let "
+		    "that process go on, or end it",
+		    log->dir->path);
+	cause.status = KVLOG_BROKEN;
+	return log_refuse(log, &cause, err);
 }
 
 static void

@@ -158,12 +158,13 @@ last_segment(const struct view *view)
 	return view->set->segments[view->set->count - 1];
 }
 
-/* Want of memory or descriptors says nothing about the files. */
+/* Whether a segment that cannot be opened is not the one that was published.
+ * Want of memory, descriptors or permission says nothing about the files. */
 static bool
-is_want(const struct kvlog_error *failure)
+is_another(const struct kvlog_error *failure)
 {
-	return failure->status == KVLOG_NOMEM || failure->sys_errno == ENOMEM ||
-	       failure->sys_errno == EMFILE || failure->sys_errno == ENFILE;
+	return failure->status == KVLOG_CORRUPT ||
+	       failure->status == KVLOG_VERSION || failure->sys_errno == ENOENT;
 }
 
 /* Open the segment behind the last one, if it is what it should be. */
@@ -189,7 +190,7 @@ open_next(struct views *views, const struct view *view, bool is_last,
 		else if (!*ret_stale)
 			st = segment_map(seg, &failure);
 	} else {
-		*ret_stale = !is_want(&failure);
+		*ret_stale = is_another(&failure);
 	}
 	if (st == KVLOG_OK && !*ret_stale) {
 		*ret_seg = seg;

@@ -118,7 +118,9 @@ enum kvlog_durability {
 	0x8u                      /* no background thread: the program calls   \
 				     kvlog_maintain() */
 #define KVLOG_OPEN_NOVERIFY 0x10u /* do not verify checksums on reads */
-#define KVLOG_OPEN_UNSHARED 0x20u /* nobody else may write meanwhile */
+#define KVLOG_OPEN_UNSHARED                                                    \
+	0x20u /* nobody else may write meanwhile; of no                        \
+		 meaning to a reader */
 
 /* How keys are found. */
 enum kvlog_index_mode {

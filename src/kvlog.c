@@ -70,10 +70,6 @@ check_options(const struct kvlog_options *o, struct kvlog_error *err)
 	    (o->flags & KVLOG_OPEN_CREATE) != 0)
 		return err_set(
 		    err, KVLOG_INVAL, 0, "a store cannot be created read-only");
-	if ((o->flags & KVLOG_OPEN_READONLY) != 0 &&
-	    (o->flags & KVLOG_OPEN_UNSHARED) != 0)
-		return err_set(err, KVLOG_INVAL, 0,
-		    "KVLOG_OPEN_UNSHARED is for handles that write");
 	if ((o->flags & KVLOG_OPEN_EXCLUSIVE) != 0 &&
 	    (o->flags & KVLOG_OPEN_CREATE) == 0)
 		return err_set(err, KVLOG_INVAL, 0,

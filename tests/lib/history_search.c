@@ -50,8 +50,13 @@ struct search {
 	const struct history_op *running[RUNNING_MAX];
 	unsigned width; /* slots that were ever in use */
 	struct configs now, next;
-	bool crowded; /* too many operations ran at once */
+	bool crowded;  /* too many operations ran at once */
+	bool too_many; /* ways in which they may have happened */
 };
+
+/* Kills can leave more ways open than can be followed; the order of commit
+ * numbers (history_order.c) judges such a key alone. */
+#define CONFIGS_MAX 20000
 
 static void *
 allocate(size_t count, size_t size)
@@ -238,6 +243,9 @@ end_op(struct search *s, const struct history_op *op)
 	for (size_t i = 0; i < s->now.count; i++) {
 		struct config c = s->now.items[i];
 
+		s->too_many = s->now.count > CONFIGS_MAX;
+		if (s->too_many)
+			return true;
 		if ((c.done & bit) == 0)
 			expand(s, c);
 		else
@@ -249,6 +257,7 @@ end_op(struct search *s, const struct history_op *op)
 	}
 	if (s->next.count == 0)
 		return false;
+	s->too_many = s->next.count > CONFIGS_MAX;
 	s->running[slot] = NULL;
 	s->now.open &= ~bit;
 	s->next.open = s->now.open;
@@ -275,7 +284,7 @@ by_time(const void *a, const void *b)
 static const struct history_op *
 search(const struct history_op *const *ops, size_t count,
     const struct history_op *const *starts, size_t start_count,
-    bool *ret_crowded)
+    bool *ret_crowded, bool *ret_too_many)
 {
 	struct search s = {.crowded = false};
 	struct event *events = allocate(2 * count, sizeof *events);
@@ -292,13 +301,15 @@ search(const struct history_op *const *ops, size_t count,
 	qsort(events, event_count, sizeof *events, by_time);
 	for (size_t i = 0; i < start_count; i++)
 		configs_add(&s.now, (struct config){starts[i], 0});
-	for (size_t i = 0; i < event_count && culprit == NULL; i++) {
+	for (size_t i = 0; i < event_count && culprit == NULL && !s.too_many;
+	     i++) {
 		const struct history_op *op = ops[events[i].op];
 
 		if (!(events[i].is_end ? end_op(&s, op) : begin_op(&s, op)))
 			culprit = op;
 	}
 	*ret_crowded = s.crowded;
+	*ret_too_many = s.too_many;
 	configs_free(&s.now);
 	configs_free(&s.next);
 	free(events);
@@ -356,10 +367,10 @@ window_make(const struct history_op *const *ops, size_t count,
 static bool
 window_shows(const struct window *w)
 {
-	bool crowded;
+	bool crowded, too_many;
 
-	return search(w->ops, w->count, w->starts, w->start_count, &crowded) !=
-	       NULL;
+	return search(w->ops, w->count, w->starts, w->start_count, &crowded,
+		   &too_many) != NULL;
 }
 
 /* Leave out reads without which it is still impossible. */
@@ -469,9 +480,15 @@ static bool
 judge_key(const struct history_op *const *ops, size_t count, FILE *out)
 {
 	const struct history_op *absent = NULL, *culprit;
-	bool crowded;
+	bool crowded, too_many;
 
-	culprit = search(ops, count, &absent, 1, &crowded);
+	culprit = search(ops, count, &absent, 1, &crowded, &too_many);
+	if (too_many)
+		fprintf(out,
+		    "key %" PRIu32
+		    ": so much was left open that only the order of commits "
+		    "was judged\n",
+		    ops[0]->key);
 	if (crowded)
 		fprintf(out,
 		    "key %" PRIu32

@@ -25,10 +25,10 @@ shared(size_t size)
 
 static void
 worker_init(struct worker *worker, const struct plan *plan, uint32_t at,
-    struct agent *agents)
+    struct runner *runners)
 {
-	worker->agents = agents;
-	worker->agent_count = plan->threads;
+	worker->runners = runners;
+	worker->runner_count = plan->threads;
 	if (at < plan->writers) {
 		worker->role = ROLE_WRITER;
 		worker->number = at;
@@ -38,7 +38,7 @@ worker_init(struct worker *worker, const struct plan *plan, uint32_t at,
 		worker->number = at - plan->writers;
 	} else {
 		worker->role = ROLE_JUDGE;
-		worker->agent_count = 1;
+		worker->runner_count = 1;
 	}
 }
 
@@ -47,10 +47,10 @@ board_create(const struct plan *plan)
 {
 	struct board *board = shared(sizeof *board);
 	uint32_t count = plan->writers + plan->readers + 1;
-	struct agent *agents =
-	    shared((size_t)count * plan->threads * sizeof *agents);
+	struct runner *runners =
+	    shared((size_t)count * plan->threads * sizeof *runners);
 
-	if (board == NULL || agents == NULL)
+	if (board == NULL || runners == NULL)
 		return NULL;
 	board->plan = *plan;
 	board->parent = getpid();
@@ -64,7 +64,7 @@ board_create(const struct plan *plan)
 		return NULL;
 	for (uint32_t i = 0; i < count; i++)
 		worker_init(&board->workers[i], plan, i,
-		    agents + (size_t)i * plan->threads);
+		    runners + (size_t)i * plan->threads);
 	return board;
 }
 
@@ -93,19 +93,19 @@ board_fail(struct board *board, enum cli_exit status, const char *format, ...)
 }
 
 void
-agent_does(struct agent *agent, enum activity activity, size_t cell)
+runner_does(struct runner *runner, enum activity activity, size_t cell)
 {
 	atomic_store_explicit(
-	    &agent->activity, (int)activity, memory_order_relaxed);
-	atomic_store_explicit(&agent->cell, cell, memory_order_relaxed);
+	    &runner->activity, (int)activity, memory_order_relaxed);
+	atomic_store_explicit(&runner->cell, cell, memory_order_relaxed);
 	atomic_store_explicit(
-	    &agent->beat, progress_clock(), memory_order_relaxed);
+	    &runner->beat, progress_clock(), memory_order_relaxed);
 }
 
 enum activity
-agent_activity(struct agent *agent)
+runner_activity(struct runner *runner)
 {
-	return (enum activity)atomic_load(&agent->activity);
+	return (enum activity)atomic_load(&runner->activity);
 }
 
 const char *

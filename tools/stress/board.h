@@ -67,7 +67,7 @@ struct tally {
 
 /* One thread of a worker, and of those that take its place when it is
  * killed. */
-struct agent {
+struct runner {
 	_Atomic uint64_t beat; /* when it last began something */
 	_Atomic int activity;  /* enum activity */
 	_Atomic size_t cell;   /* that it is about, or BOARD_NO_CELL */
@@ -84,9 +84,9 @@ enum role { ROLE_WRITER, ROLE_READER, ROLE_COMPACTOR, ROLE_JUDGE };
 /* A process to be had, and those that are started for it. */
 struct worker {
 	enum role role;
-	uint32_t number;      /* among those of its role */
-	struct agent *agents; /* of its threads */
-	uint32_t agent_count;
+	uint32_t number;        /* among those of its role */
+	struct runner *runners; /* of its threads */
+	uint32_t runner_count;
 	uint32_t first_owner; /* of a writer's first thread */
 	_Atomic int state;    /* enum worker_state */
 };
@@ -122,10 +122,10 @@ bool board_ends(const struct board *board);
 void board_fail(struct board *board, enum cli_exit status, const char *format,
     ...) CLI_PRINTF(3, 4);
 
-/* agent_does - note what a thread begins to do, and that it is alive. */
-void agent_does(struct agent *agent, enum activity activity, size_t cell);
+/* runner_does - note what a thread begins to do, and that it is alive. */
+void runner_does(struct runner *runner, enum activity activity, size_t cell);
 
-enum activity agent_activity(struct agent *agent);
+enum activity runner_activity(struct runner *runner);
 
 /* What a worker and its activity are called. */
 const char *board_role_name(enum role role);

@@ -17,11 +17,11 @@ static bool
 show_alive(void *arg, uint64_t done, uint64_t total)
 {
 	struct thread *thread = arg;
-	enum activity activity = agent_activity(thread->agent);
+	enum activity activity = runner_activity(thread->runner);
 
 	(void)done;
 	(void)total;
-	agent_does(thread->agent, activity, BOARD_NO_CELL);
+	runner_does(thread->runner, activity, BOARD_NO_CELL);
 	return activity == DOING_VERIFY || !board_ends(thread->board);
 }
 
@@ -41,7 +41,7 @@ compactor_run(struct board *board, struct worker *worker)
 	how.timeout_ms = board->plan.options.timeout_ms;
 	how.progress = show_alive;
 	how.arg = &thread;
-	agent_does(thread.agent, DOING_COMPACT, BOARD_NO_CELL);
+	runner_does(thread.runner, DOING_COMPACT, BOARD_NO_CELL);
 	st = kvlog_compact_offline(board->plan.store, &how, &report, &err);
 	if (st != KVLOG_OK && st != KVLOG_CANCELLED)
 		thread_wrong(&thread, st, &err);
@@ -61,7 +61,7 @@ judge_files(struct thread *thread)
 
 	how.progress = show_alive;
 	how.arg = thread;
-	agent_does(thread->agent, DOING_VERIFY, BOARD_NO_CELL);
+	runner_does(thread->runner, DOING_VERIFY, BOARD_NO_CELL);
 	st = kvlog_verify(thread->board->plan.store, &how, &report, &err);
 	return st == KVLOG_OK || thread_wrong(thread, st, &err);
 }
@@ -72,7 +72,7 @@ judge_count(struct thread *thread, uint64_t present)
 	uint64_t count = 0;
 	enum kvlog_status st;
 
-	agent_does(thread->agent, DOING_COUNT, BOARD_NO_CELL);
+	runner_does(thread->runner, DOING_COUNT, BOARD_NO_CELL);
 	st = kvlog_count(thread->db, &count);
 	if (st != KVLOG_OK)
 		return thread_wrong(thread, st, NULL);
@@ -118,12 +118,12 @@ judge_store(
 	options.flags = flags;
 	options.index_mode = index_mode;
 	options.segment_size = 0;
-	agent_does(thread->agent, DOING_OPEN, BOARD_NO_CELL);
+	runner_does(thread->runner, DOING_OPEN, BOARD_NO_CELL);
 	st = kvlog_open(thread->board->plan.store, &options, &thread->db, &err);
 	if (st != KVLOG_OK)
 		return thread_wrong(thread, st, &err);
 	right = judge_keys(thread);
-	agent_does(thread->agent, DOING_CLOSE, BOARD_NO_CELL);
+	runner_does(thread->runner, DOING_CLOSE, BOARD_NO_CELL);
 	st = kvlog_close(thread->db, &err);
 	return st == KVLOG_OK ? right : thread_wrong(thread, st, &err);
 }

@@ -64,9 +64,9 @@ thread_get(struct thread *thread, size_t cell, unsigned side, bool with_seq)
 	struct sight sight;
 	enum kvlog_status st;
 
-	agent_does(thread->agent, with_seq ? DOING_LOOKUP : DOING_GET, cell);
+	runner_does(thread->runner, with_seq ? DOING_LOOKUP : DOING_GET, cell);
 	st = get(thread, cell, side, with_seq, &sight);
-	tally_add(&thread->agent->reads, st == KVLOG_OK, start);
+	tally_add(&thread->runner->reads, st == KVLOG_OK, start);
 	if (st != KVLOG_OK)
 		return thread_wrong(thread, st, NULL);
 	return check_sight(check, cell, side, low, &sight,
@@ -152,7 +152,7 @@ walk_cell(struct thread *thread, struct walk *walk, size_t cell, uint64_t low,
 	uint64_t numbers[2];
 	char key[SCHEME_KEY_MAX];
 
-	agent_does(thread->agent, DOING_WALK, cell);
+	runner_does(thread->runner, DOING_WALK, cell);
 	for (unsigned side = 0; side < sides; side++) {
 		enum kvlog_status st = KVLOG_OK;
 
@@ -200,7 +200,7 @@ thread_walk(struct thread *thread, uint32_t owner, uint64_t *ret_present)
 	enum kvlog_status st;
 	bool right;
 
-	agent_does(thread->agent, DOING_WALK, first);
+	runner_does(thread->runner, DOING_WALK, first);
 	for (size_t i = 0; i < count; i++)
 		thread->lows[i] = cell_low(&check->cells[first + i]);
 	st = kvlog_iter_create(
@@ -211,7 +211,7 @@ thread_walk(struct thread *thread, uint32_t owner, uint64_t *ret_present)
 		right = walk_all(thread, &walk, owner, ret_present);
 	else
 		right = thread_wrong(thread, st, NULL);
-	tally_add(&thread->agent->walks, st == KVLOG_OK, start);
+	tally_add(&thread->runner->walks, st == KVLOG_OK, start);
 	kvlog_iter_destroy(walk.iter);
 	return right;
 }

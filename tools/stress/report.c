@@ -40,14 +40,14 @@ totals_fill(struct totals *totals, const struct board *board)
 	for (uint32_t i = 0; i < board->worker_count - 1; i++) {
 		const struct worker *worker = &board->workers[i];
 
-		for (uint32_t k = 0; k < worker->agent_count; k++) {
-			const struct agent *agent = &worker->agents[k];
+		for (uint32_t k = 0; k < worker->runner_count; k++) {
+			const struct runner *runner = &worker->runners[k];
 
-			sum_add(&totals->reads, &agent->reads);
-			sum_add(&totals->writes, &agent->writes);
-			sum_add(&totals->walks, &agent->walks);
-			totals->contentions += agent->contentions;
-			totals->commits += agent->commits;
+			sum_add(&totals->reads, &runner->reads);
+			sum_add(&totals->writes, &runner->writes);
+			sum_add(&totals->walks, &runner->walks);
+			totals->contentions += runner->contentions;
+			totals->commits += runner->commits;
 		}
 	}
 }
@@ -57,8 +57,8 @@ worker_commits(const struct worker *worker)
 {
 	uint64_t commits = 0;
 
-	for (uint32_t k = 0; k < worker->agent_count; k++)
-		commits += worker->agents[k].commits;
+	for (uint32_t k = 0; k < worker->runner_count; k++)
+		commits += worker->runners[k].commits;
 	return commits;
 }
 

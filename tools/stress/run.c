@@ -85,8 +85,8 @@ start(struct crew *crew, struct child *child)
 {
 	struct worker *worker = child->worker;
 
-	for (uint32_t i = 0; i < worker->agent_count; i++)
-		agent_does(&worker->agents[i],
+	for (uint32_t i = 0; i < worker->runner_count; i++)
+		runner_does(&worker->runners[i],
 		    i == 0 ? DOING_START : DOING_NOTHING, BOARD_NO_CELL);
 	child->killed = false;
 	child->pid = fork();
@@ -114,8 +114,8 @@ ended(struct crew *crew, struct child *child, int status)
 	const char *name = board_role_name(worker->role);
 
 	child->pid = 0;
-	for (uint32_t i = 0; i < worker->agent_count; i++)
-		atomic_store(&worker->agents[i].activity, DOING_NOTHING);
+	for (uint32_t i = 0; i < worker->runner_count; i++)
+		atomic_store(&worker->runners[i].activity, DOING_NOTHING);
 	if (worker->role == ROLE_WRITER)
 		atomic_store(&worker->state, WORKER_CLOSED);
 	if (child->killed)
@@ -146,11 +146,11 @@ reap(struct crew *crew)
 
 /* Report what a process is stuck in, and end it. */
 static void
-report_stuck(struct crew *crew, struct child *child, struct agent *agent)
+report_stuck(struct crew *crew, struct child *child, struct runner *runner)
 {
 	struct board *board = crew->board;
-	size_t cell = atomic_load(&agent->cell);
-	uint64_t beat = atomic_load(&agent->beat);
+	size_t cell = atomic_load(&runner->cell);
+	uint64_t beat = atomic_load(&runner->beat);
 	char key[SCHEME_KEY_MAX] = "";
 
 	if (cell != BOARD_NO_CELL)
@@ -159,25 +159,25 @@ report_stuck(struct crew *crew, struct child *child, struct agent *agent)
 	    "%s %" PRIu32 " (process %ld, thread %ld) made no progress for "
 	    "%.1f seconds: %s %s",
 	    board_role_name(child->worker->role), child->worker->number,
-	    (long)child->pid, (long)(agent - child->worker->agents),
+	    (long)child->pid, (long)(runner - child->worker->runners),
 	    (double)(progress_clock() - beat) / 1e9,
-	    board_activity_name(agent_activity(agent)), key);
+	    board_activity_name(runner_activity(runner)), key);
 	crew->outcome->deadlocks++;
 	kill_child(child);
 }
 
 static bool
 is_stuck(
-    const struct crew *crew, const struct child *child, struct agent *agent)
+    const struct crew *crew, const struct child *child, struct runner *runner)
 {
-	uint64_t since = atomic_load(&agent->beat);
+	uint64_t since = atomic_load(&runner->beat);
 	uint64_t now = progress_clock();
 
 	if (since < crew->awake_ns)
 		since = crew->awake_ns;
 	if (since < child->since)
 		since = child->since;
-	return atomic_load(&agent->activity) != DOING_NOTHING && now > since &&
+	return atomic_load(&runner->activity) != DOING_NOTHING && now > since &&
 	       now - since > crew->board->plan.stuck_ns;
 }
 
@@ -195,11 +195,11 @@ watch(struct crew *crew)
 
 		if (child->pid == 0 || child->killed || child == crew->frozen)
 			continue;
-		for (uint32_t k = 0; k < child->worker->agent_count; k++) {
-			struct agent *agent = &child->worker->agents[k];
+		for (uint32_t k = 0; k < child->worker->runner_count; k++) {
+			struct runner *runner = &child->worker->runners[k];
 
-			if (is_stuck(crew, child, agent)) {
-				report_stuck(crew, child, agent);
+			if (is_stuck(crew, child, runner)) {
+				report_stuck(crew, child, runner);
 				break;
 			}
 		}

@@ -23,7 +23,7 @@ thread_init(struct thread *thread, struct board *board, struct worker *worker,
 	memset(thread, 0, sizeof *thread);
 	thread->board = board;
 	thread->worker = worker;
-	thread->agent = &worker->agents[number];
+	thread->runner = &worker->runners[number];
 	thread->owner = worker->first_owner + number;
 	thread->random =
 	    mix(scheme->seed ^
@@ -80,8 +80,8 @@ thread_wrong(struct thread *thread, enum kvlog_status status,
     const struct kvlog_error *err)
 {
 	struct board *board = thread->board;
-	enum activity activity = agent_activity(thread->agent);
-	size_t cell = atomic_load(&thread->agent->cell);
+	enum activity activity = runner_activity(thread->runner);
+	size_t cell = atomic_load(&thread->runner->cell);
 	const char *text = kvlog_status_text(status);
 	char key[SCHEME_KEY_MAX] = "";
 

@@ -18,7 +18,7 @@
 struct thread {
 	struct board *board;
 	struct worker *worker;
-	struct agent *agent;
+	struct runner *runner;
 	pthread_t id;     /* unless it is the first of its process */
 	struct kvlog *db; /* shared by the threads of the process */
 	uint32_t owner;   /* of a writer: which cells it owns */

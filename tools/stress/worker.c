@@ -26,24 +26,24 @@ tally_total(const struct tally *tally)
 /* Whether a thread has done its share, with those that it replaces. */
 static bool
 share_done(const struct board *board, const struct worker *worker,
-    const struct agent *agent)
+    const struct runner *runner)
 {
 	uint64_t ops = board->plan.ops;
-	uint64_t number = (uint64_t)(agent - worker->agents);
-	uint64_t share = ops / worker->agent_count +
-			 (number < ops % worker->agent_count ? 1 : 0);
+	uint64_t number = (uint64_t)(runner - worker->runners);
+	uint64_t share = ops / worker->runner_count +
+			 (number < ops % worker->runner_count ? 1 : 0);
 
-	return ops != 0 && tally_total(&agent->writes) +
-				   tally_total(&agent->reads) +
-				   tally_total(&agent->walks) >=
+	return ops != 0 && tally_total(&runner->writes) +
+				   tally_total(&runner->reads) +
+				   tally_total(&runner->walks) >=
 			       share;
 }
 
 bool
 worker_finished(const struct board *board, const struct worker *worker)
 {
-	for (uint32_t i = 0; i < worker->agent_count; i++)
-		if (!share_done(board, worker, &worker->agents[i]))
+	for (uint32_t i = 0; i < worker->runner_count; i++)
+		if (!share_done(board, worker, &worker->runners[i]))
 			return false;
 	return true;
 }
@@ -67,7 +67,7 @@ goes_on(const struct thread *thread)
 	struct board *board = thread->board;
 
 	if (board_ends(board) || must_pause(board, thread->worker) ||
-	    share_done(board, thread->worker, thread->agent))
+	    share_done(board, thread->worker, thread->runner))
 		return false;
 	if (board->plan.reopen != 0 && thread->op_count >= board->plan.reopen)
 		return false;
@@ -87,7 +87,7 @@ thread_main(void *arg)
 		thread->op_count++;
 	}
 	/* Others may go on for long. */
-	atomic_store(&thread->agent->activity, DOING_NOTHING);
+	atomic_store(&thread->runner->activity, DOING_NOTHING);
 	return NULL;
 }
 
@@ -141,7 +141,7 @@ open_store(struct board *board, struct worker *worker, struct thread *threads)
 	for (;;) {
 		enum kvlog_status st;
 
-		agent_does(worker->agents, DOING_OPEN, BOARD_NO_CELL);
+		runner_does(worker->runners, DOING_OPEN, BOARD_NO_CELL);
 		st = kvlog_open(board->plan.store, &options, &db, &err);
 		if (st == KVLOG_OK)
 			return db;
@@ -149,7 +149,7 @@ open_store(struct board *board, struct worker *worker, struct thread *threads)
 			thread_wrong(threads, st, &err);
 			return NULL;
 		}
-		atomic_fetch_add(&worker->agents->contentions, 1);
+		atomic_fetch_add(&worker->runners->contentions, 1);
 		if (board_ends(board) || must_pause(board, worker))
 			return NULL;
 		nap(2);
@@ -165,13 +165,13 @@ session(struct board *board, struct worker *worker, struct thread *threads)
 
 	if (db == NULL)
 		return;
-	for (uint32_t i = 0; i < worker->agent_count; i++) {
+	for (uint32_t i = 0; i < worker->runner_count; i++) {
 		threads[i].db = db;
 		threads[i].op_count = 0;
-		agent_does(&worker->agents[i], DOING_START, BOARD_NO_CELL);
+		runner_does(&worker->runners[i], DOING_START, BOARD_NO_CELL);
 	}
-	run_threads(threads, worker->agent_count);
-	agent_does(worker->agents, DOING_CLOSE, BOARD_NO_CELL);
+	run_threads(threads, worker->runner_count);
+	runner_does(worker->runners, DOING_CLOSE, BOARD_NO_CELL);
 	st = kvlog_close(db, &err);
 	if (st != KVLOG_OK)
 		thread_wrong(threads, st, &err);
@@ -186,29 +186,30 @@ sessions(struct board *board, struct worker *worker, struct thread *threads)
 		/* Who pauses the writers looks at the state after that. */
 		if (must_pause(board, worker)) {
 			atomic_store(&worker->state, WORKER_CLOSED);
-			agent_does(worker->agents, DOING_PAUSE, BOARD_NO_CELL);
+			runner_does(
+			    worker->runners, DOING_PAUSE, BOARD_NO_CELL);
 			nap(2);
 			continue;
 		}
 		session(board, worker, threads);
 	}
 	atomic_store(&worker->state, WORKER_DONE);
-	atomic_store(&worker->agents->activity, DOING_NOTHING);
+	atomic_store(&worker->runners->activity, DOING_NOTHING);
 }
 
 int
 worker_run(struct board *board, struct worker *worker)
 {
-	struct thread *threads = calloc(worker->agent_count, sizeof *threads);
+	struct thread *threads = calloc(worker->runner_count, sizeof *threads);
 	bool ready = threads != NULL;
 
-	for (uint32_t i = 0; ready && i < worker->agent_count; i++)
+	for (uint32_t i = 0; ready && i < worker->runner_count; i++)
 		ready = thread_init(&threads[i], board, worker, i);
 	if (ready)
 		sessions(board, worker, threads);
 	else
 		board_fail(board, CLI_FAILED, "out of memory");
-	for (uint32_t i = 0; threads != NULL && i < worker->agent_count; i++)
+	for (uint32_t i = 0; threads != NULL && i < worker->runner_count; i++)
 		thread_fini(&threads[i]);
 	free(threads);
 	return 0;

@@ -41,7 +41,7 @@ attempt_try(
 {
 	attempt->how.err = &attempt->err;
 	attempt->newest = atomic_load(&thread->board->newest_seq);
-	agent_does(thread->agent, activity, attempt->cell);
+	runner_does(thread->runner, activity, attempt->cell);
 }
 
 /* Note a try that others have foiled; true if there is to be another one. */
@@ -49,14 +49,14 @@ static bool
 attempt_again(struct thread *thread, struct attempt *attempt)
 {
 	atomic_fetch_add_explicit(
-	    &thread->agent->contentions, 1, memory_order_relaxed);
+	    &thread->runner->contentions, 1, memory_order_relaxed);
 	if (board_ends(thread->board))
 		return false;
 	if (++attempt->tries < TRIES_MAX) {
 		sched_yield();
 		return true;
 	}
-	tally_add(&thread->agent->writes, false, attempt->start);
+	tally_add(&thread->runner->writes, false, attempt->start);
 	return false;
 }
 
@@ -64,7 +64,7 @@ static bool
 attempt_fail(struct thread *thread, const struct attempt *attempt,
     enum kvlog_status status)
 {
-	tally_add(&thread->agent->writes, false, attempt->start);
+	tally_add(&thread->runner->writes, false, attempt->start);
 	return thread_wrong(thread, status, &attempt->err);
 }
 
@@ -76,9 +76,9 @@ attempt_done(struct thread *thread, const struct attempt *attempt,
 	struct board *board = thread->board;
 	unsigned sides = scheme_place(&board->plan.scheme, attempt->cell).sides;
 
-	tally_add(&thread->agent->writes, true, attempt->start);
+	tally_add(&thread->runner->writes, true, attempt->start);
 	atomic_fetch_add_explicit(
-	    &thread->agent->commits, 1, memory_order_relaxed);
+	    &thread->runner->commits, 1, memory_order_relaxed);
 	atomic_fetch_add(&board->written_bytes, len);
 	raise_to(&board->check.cells[attempt->cell].seen, number);
 	for (unsigned side = 0; side < sides; side++)
@@ -138,7 +138,7 @@ nothing_deleted(
 	struct sight nothing = {.present = false};
 	bool right;
 
-	tally_add(&thread->agent->writes, true, attempt->start);
+	tally_add(&thread->runner->writes, true, attempt->start);
 	right = check_sight(check, attempt->cell, 0, low, &nothing, NULL, NULL);
 	atomic_fetch_add(&check->cells[attempt->cell].issued, 1);
 	return right;
@@ -204,7 +204,7 @@ ask_counter(
 	char key[SCHEME_KEY_MAX];
 	enum kvlog_status st;
 
-	agent_does(thread->agent, DOING_INCREMENT, attempt->cell);
+	runner_does(thread->runner, DOING_INCREMENT, attempt->cell);
 	st = kvlog_lookup(thread->db, key,
 	    scheme_key(check->scheme, attempt->cell, 0, key), &info);
 	if (st != KVLOG_OK && st != KVLOG_NOTFOUND)

@@ -217,32 +217,31 @@ tidy(struct log *log)
 static enum kvlog_status
 leave(struct log *log, struct kvlog_error *err)
 {
-	enum kvlog_status st = KVLOG_OK;
+	enum kvlog_status st;
 
-	if (log->spare != NULL) {
-		st = log_take_turn(log, err);
-		if (st != KVLOG_OK)
-			return st;
-		log_drop_spare(log);
-		log_release_turn(log);
-	}
-	/* If others go on, what is theirs is for them to sync. */
-	return log_sync(log, atomic_load(&log->own_seq), err);
-}
-
-/* What others have published since, before they closed or died. */
-static enum kvlog_status
-take_over(struct log *log, struct kvlog_error *err)
-{
-	enum kvlog_status st = KVLOG_OK;
-
-	if (!log->control->shared)
+	if (log->spare == NULL)
 		return KVLOG_OK;
 	st = log_take_turn(log, err);
 	if (st != KVLOG_OK)
 		return st;
+	log_drop_spare(log);
 	log_release_turn(log);
-	hintset_adopt(&log->view->hints, log->dir);
+	return KVLOG_OK;
+}
+
+/* As the last one: all that is published, also by those that died. */
+static enum kvlog_status
+take_over(struct log *log, struct kvlog_error *err)
+{
+	enum kvlog_status st;
+
+	if (log->control->shared) {
+		st = log_take_turn(log, err);
+		if (st != KVLOG_OK)
+			return st;
+		log_release_turn(log);
+		hintset_adopt(&log->view->hints, log->dir);
+	}
 	return log_sync(log, log->view->next_seq - 1, err);
 }
 

@@ -21,7 +21,9 @@ bool log_write_hint(struct log *log, bool closing);
  */
 bool log_attest(struct log *log);
 
-/* Sync, mark the end as clean, write hints and the end note. */
+/* After a sync of what this handle wrote, for nobody but this caller uses it
+ * any more: if no other writer is left, sync all, mark the end as clean, write
+ * hints and the end note. */
 enum kvlog_status log_close(struct log *log, struct kvlog_error *err);
 
 #endif

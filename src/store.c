@@ -755,14 +755,15 @@ store_close(struct kvlog *handle, struct kvlog_error *err)
 	 * never end here. */
 	if (store_is_forked(db))
 		return KVLOG_OK;
-	/* While the store is sure to be there: another thread may end the last
-	 * part in it. */
+	/* What this process wrote; the rest is for others to sync.  While the
+	 * store is sure to be there: another thread may end the last part in
+	 * it. */
 	if (db->writable)
-		st = log_sync(&db->log, log_last_seq(&db->log), err);
+		st = log_sync(&db->log, atomic_load(&db->log.own_seq), err);
 	if (db->writable && !registry_withdraw_writer(db->control.registered))
 		return st;
 	stop_thread(db);
-	if (db->writable)
+	if (db->writable && st == KVLOG_OK)
 		st = log_close(&db->log, err);
 	destroy(db);
 	return st;

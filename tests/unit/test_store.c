@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <kvlog.h>
 #include <pthread.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -416,6 +417,41 @@ START_TEST(an_idle_writer_lets_another_one_maintain)
 }
 END_TEST
 
+/* Commits that another writer is syncing are not this handle's to wait for:
+ * closing waited five seconds for one that was stopped, and failed. */
+START_TEST(closing_leaves_to_others_what_they_wrote)
+{
+	struct kvlog *db = open_store(KVLOG_DURABILITY_NONE, 0);
+	const unsigned key = 1;
+	bool doubtful;
+	int ready[2], status;
+	char byte;
+	pid_t pid;
+
+	ck_assert_int_eq(pipe(ready), 0);
+	pid = fork();
+	if (pid == 0) {
+		struct kvlog *other = open_store(KVLOG_DURABILITY_NONE, 0);
+
+		(void)put(other, key);
+		if (control_take_sync(&other->store->control,
+			os->ticks_ns() + 1000000000, &doubtful,
+			NULL) != KVLOG_OK ||
+		    write(ready[1], "x", 1) != 1)
+			_exit(1);
+		for (;;)
+			(void)pause();
+	}
+	(void)close(ready[1]);
+	ck_assert_int_eq(read(ready[0], &byte, 1), 1);
+	(void)close(ready[0]);
+	ck_assert_int_eq(kvlog_exists(db, &key, sizeof key), KVLOG_OK);
+	ck_assert_int_eq(kvlog_close(db, NULL), KVLOG_OK);
+	ck_assert_int_eq(kill(pid, SIGKILL), 0);
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -443,6 +479,7 @@ main(void)
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, a_death_is_not_forgotten_for_want_of_memory);
 	tcase_add_test(tc, an_idle_writer_lets_another_one_maintain);
+	tcase_add_test(tc, closing_leaves_to_others_what_they_wrote);
 	suite_add_tcase(suite, tc);
 	return test_main(suite);
 }

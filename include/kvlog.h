@@ -286,7 +286,8 @@ struct kvlog_receipt {
  *   KVLOG_IO        a new segment could not be made; nothing was written.
  *                   Or, only on file systems where stores can fail (btrfs,
  *                   ZFS), the record could not be stored: the handle is then
- *                   broken, and the next opening may find the record or not
+ *                   broken, and the record may be found or not, now and by
+ *                   the next opening
  *
  * Threads: any.  Cost: one copy of key and value, two checksums.
  */

@@ -808,7 +808,9 @@ gate_failed(
 
 	if (gate == GATE_SYNC)
 		return err_set(err, KVLOG_BUSY, 0,
-		    "another process syncs %s and did not end it in time",
+		    "another process syncs %s and did not end it in time; what "
+		    "was written is there, but not known to be durable: let "
+		    "that process go on, or end it",
 		    path);
 	if (pid == 0)
 		return err_set(err, KVLOG_BUSY, 0,

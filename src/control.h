@@ -271,22 +271,13 @@ control_reserve_used(const struct control *control)
  * operation: if it has changed, another writer has begun, or segments were
  * replaced, and the judgement is to be made again.
  */
-struct control_seen {
-	uint64_t valid, nonce, generation;
-};
-static inline void
-control_see(const struct control *control, struct control_seen *ret)
+static inline uint64_t
+control_stamp(const struct control *control)
 {
-	ret->valid = control_load(control, CONTROL_VALID);
-	ret->nonce = control_load(control, CONTROL_NONCE);
-	ret->generation = control_load(control, CONTROL_GENERATION);
-}
-static inline bool
-control_changed(const struct control *control, const struct control_seen *seen)
-{
-	return control_load(control, CONTROL_VALID) != seen->valid ||
-	       control_load(control, CONTROL_NONCE) != seen->nonce ||
-	       control_load(control, CONTROL_GENERATION) != seen->generation;
+	return control_load(control, CONTROL_NONCE) +
+	       control_load(control, CONTROL_VALID) *
+		   UINT64_C(0x9e3779b97f4a7c15) +
+	       control_generation(control) * UINT64_C(0xc2b2ae3d27d4eb4f);
 }
 
 /*

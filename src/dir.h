@@ -35,6 +35,12 @@ struct file_id {
 	uint16_t part, parts; /* 1 of 1 for a plain segment */
 };
 
+static inline struct file_id
+file_id_plain(uint32_t number)
+{
+	return (struct file_id){number, number, 0, 1, 1};
+}
+
 enum file_kind {
 	FILE_SEGMENT,
 	FILE_HINT,

@@ -78,7 +78,7 @@ log_init(struct log *log, struct dir *dir, struct control *control,
 	} else {
 		st = format_page(log, recovery, err);
 		atomic_store(&log->view->applied, control_position(control));
-		atomic_store(&log->view->stamp, view_stamp(control));
+		atomic_store(&log->view->stamp, control_stamp(control));
 		log->view->follows = true;
 	}
 	log->start_pos = atomic_load(&log->view->applied);
@@ -175,6 +175,19 @@ log_break(
 {
 	(void)control_set_poison(log->control);
 	return log_refuse(log, cause, err);
+}
+
+enum kvlog_status
+log_sync_failed(struct log *log, int rc, struct kvlog_error *err)
+{
+	struct kvlog_error cause;
+
+	err_set(&cause, KVLOG_BROKEN, rc,
+	    "sync of %s failed; commits after number %" PRIu64
+	    " may not survive a crash.  Close the store, see to the disk, and "
+	    "open it again",
+	    log->dir->path, log_durable(log));
+	return log_break(log, &cause, err);
 }
 
 /* Whether another one found a sync to fail. */

@@ -79,6 +79,10 @@ enum kvlog_status log_refuse(
 enum kvlog_status log_break(
     struct log *log, const struct kvlog_error *cause, struct kvlog_error *err);
 
+/* log_break() after a sync that ended with this errno value. */
+enum kvlog_status log_sync_failed(
+    struct log *log, int rc, struct kvlog_error *err);
+
 /* What writes get from then on: KVLOG_BROKEN, and the first cause, which the
  * one that met it may not have been able to tell. */
 enum kvlog_status log_broken(struct log *log, struct kvlog_error *err);

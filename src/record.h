@@ -110,6 +110,13 @@ bool record_value_ok(const struct record *rec, uint32_t seed);
 enum record_state record_read(
     const uint8_t *p, uint64_t room, uint32_t seed, struct record *ret_rec);
 
+/* The first number of the range behind the one that seq is in. */
+static inline uint64_t
+record_next_range(uint64_t seq)
+{
+	return (seq / RECORD_RANGE + 1) * RECORD_RANGE;
+}
+
 /* Whether readers of this version know the type. */
 bool record_type_known(unsigned type);
 

@@ -5,8 +5,9 @@
  * Two things must not happen in a process that opens a store twice.  With
  * classic fcntl locks, which belong to the process, a second writer would be
  * let in, and closing any descriptor of the file would drop the first one's
- * locks.  So a process has at most one writer of a store, and descriptors of
- * a lock file are closed together, when the last handle on it goes.
+ * locks.  So a process has at most one writer of a store, which its other
+ * handles take part in, and where locks are of that kind descriptors of a lock
+ * file are closed together, when the last handle on it goes.
  *
  * Threads: any.
  *

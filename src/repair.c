@@ -141,7 +141,7 @@ repair_new_segment(struct dir *dir, const struct segment_plan *plan,
 	struct segment_header header = {
 	    .store = *plan->store,
 	    .kind = SEGMENT_PLAIN,
-	    .id = {plan->number, plan->number, 0, 1, 1},
+	    .id = file_id_plain(plan->number),
 	    .size = max_u64(plan->size,
 		round_up(SEGMENT_DATA_OFF + plan->need, BLOCK_SIZE)),
 	    .max_size = plan->max_size,
@@ -528,7 +528,7 @@ begin_segment(struct dir *dir, struct segset *set, struct recovery *r,
 			    ? segment_end(last)
 			    : last->header.last_end,
 	    .prev_last_seq = r->lost_seq,
-	    .first_seq = (seen / RECORD_RANGE + 1) * RECORD_RANGE,
+	    .first_seq = record_next_range(seen),
 	    .durable = true,
 	};
 	const struct segment_plan plan = {

@@ -40,10 +40,10 @@ log_plan_next(const struct log *log, const char *name)
 static struct segment *
 open_spare(struct log *log, uint64_t need)
 {
-	struct file_id id = {.part = 1, .parts = 1};
+	const struct file_id id =
+	    file_id_plain(segment_number(log_active(log)) + 1);
 	struct segment *seg;
 
-	id.first = id.last = segment_number(log_active(log)) + 1;
 	if (segment_open_header(log->dir, DIR_SPARE_NAME, &id, &seg, NULL) !=
 	    KVLOG_OK)
 		return NULL;
@@ -101,8 +101,7 @@ make_link(const struct log *log, bool new_range)
 	};
 
 	if (new_range)
-		link.first_seq =
-		    (link.first_seq / RECORD_RANGE + 1) * RECORD_RANGE;
+		link.first_seq = record_next_range(link.first_seq);
 	return link;
 }
 
@@ -112,18 +111,11 @@ static enum kvlog_status
 publish(struct log *log, struct segment *old, struct segment *seg,
     struct kvlog_error *err)
 {
-	const struct segment_link *link = &seg->link;
-	struct view *view = log->view;
 	struct kvlog_error cause;
 	uint64_t position = control_pos(segment_number(seg), SEGMENT_DATA_OFF);
 	int rc;
 
-	old->last_seq = link->prev_last_seq;
-	old->evidence = view->evidence;
-	(void)os->protect(&old->map);
-	if (link->durable)
-		view->evidence = max_u64(view->evidence, link->first_seq - 1);
-	view->next_seq = link->first_seq;
+	view_seal(log->view, old, &seg->link);
 	log->spare_wanted = true;
 	rc = control_set_active_salt(log->control, seg->header.salt);
 	if (rc == 0)
@@ -135,7 +127,8 @@ publish(struct log *log, struct segment *old, struct segment *seg,
 		    log->dir->path, seg->name);
 		return log_break(log, &cause, err);
 	}
-	atomic_store_explicit(&view->applied, position, memory_order_release);
+	atomic_store_explicit(
+	    &log->view->applied, position, memory_order_release);
 	if (log->wake != NULL)
 		log->wake(log->wake_arg);
 	return KVLOG_OK;

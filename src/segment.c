@@ -458,15 +458,14 @@ map_by_name(
 	return rc;
 }
 
-static enum kvlog_status
-map_to_read(
-    const struct segment *segment, uint64_t dense_to, struct kvlog_error *err)
+enum kvlog_status
+segment_map_now(const struct segment *segment, struct kvlog_error *err)
 {
 	/* Whoever reads records cannot tell when they were mapped. */
 	struct segment *seg = (struct segment *)(uintptr_t)segment;
 	enum segment_mapped none = SEGMENT_UNMAPPED;
 	struct os_map map;
-	int rc = map_by_name(seg, dense_to, &map);
+	int rc = map_by_name(seg, segment_end(seg), &map);
 
 	if (rc != 0)
 		return err_sys(err, rc, "map %s/%s%s", seg->dir->path,
@@ -485,18 +484,6 @@ map_to_read(
 	       SEGMENT_MAPPED)
 		;
 	return KVLOG_OK;
-}
-
-enum kvlog_status
-segment_map_now(const struct segment *seg, struct kvlog_error *err)
-{
-	return map_to_read(seg, segment_end(seg), err);
-}
-
-enum kvlog_status
-segment_map_sealed(const struct segment *seg, struct kvlog_error *err)
-{
-	return map_to_read(seg, UINT64_MAX, err);
 }
 
 /* Map for writing, with disk space up to want; 0: it has all it needs. */

@@ -137,9 +137,6 @@ enum kvlog_status segment_open_header(struct dir *dir, const char *name,
  * been replaced; KVLOG_NOMEM. */
 enum kvlog_status segment_map_now(
     const struct segment *seg, struct kvlog_error *err);
-/* Of one that nobody writes to any more, before its end is known. */
-enum kvlog_status segment_map_sealed(
-    const struct segment *seg, struct kvlog_error *err);
 static inline enum kvlog_status
 segment_map(const struct segment *seg, struct kvlog_error *err)
 {

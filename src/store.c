@@ -2,10 +2,10 @@
 /*
  * store.c - opening and closing, and the background thread.
  *
- * Opening for writing: lock, find the log's end (recover.c), repair it
- * (repair.c), map the active segment for writing, load the index, declare the
- * control page valid.  Opening for reading does the same without a lock and
- * without changing anything.
+ * Opening for writing, if nobody else writes: lock, find the log's end
+ * (recover.c), repair it (repair.c), map the active segment for writing, load
+ * the index, declare the control page valid.  Beside other writers, and for
+ * reading, a view is made of what is published (view.c), and nothing changed.
  *
  * A new store gets its parts in an order that never leaves something that
  * looks like a store and is none: lock file (all zeros), first segment under

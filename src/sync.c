@@ -4,10 +4,10 @@
  *
  * A sync covers all segments that are not synced yet, the oldest first, after
  * the directory (INV-3), and `durable` moves only over a prefix that has been
- * covered.  Whoever waits for the
- * sync lock finds, more often than not, that the sync before has covered its
- * commit too: that is group commit.  A sync that fails is never tried again,
- * for the kernel may have dropped the pages it could not write.
+ * covered.  Whoever waits for the sync lock finds, more often than not, that
+ * the sync before has covered its commit too: that is group commit.  A sync
+ * that fails is never tried again, for the kernel may have dropped the pages it
+ * could not write.
  */
 #include "config.h"
 
@@ -190,14 +190,8 @@ run_sync(struct log *log, const struct sync_plan *plan, bool *doubtful,
 		rc = store_again(log, plan);
 	if (rc == 0)
 		rc = sync_plan(log, plan);
-	if (rc != 0) {
-		err_set(&cause, KVLOG_BROKEN, rc,
-		    "sync of %s failed; commits after number %" PRIu64
-		    " may not survive a crash.  Close the store, see to the "
-		    "disk, and open it again",
-		    log->dir->path, log_durable(log));
-		return log_break(log, &cause, err);
-	}
+	if (rc != 0)
+		return log_sync_failed(log, rc, err);
 	for (size_t i = 0; i < plan->sealed_count; i++)
 		segment_close_fd(plan->sealed[i]);
 	log->evidence_synced = max_u64(log->evidence_synced, plan->evidence);
@@ -228,14 +222,14 @@ begin_syncs(struct log *log, bool *ret_doubtful, struct kvlog_error *err)
 		return KVLOG_OK;
 	pthread_mutex_unlock(&log->sync_lock);
 	/* What is to be synced is published: it has not just failed. */
-	if (st == KVLOG_BUSY)
-		return err_set(err, KVLOG_TIMEOUT, 0,
-		    "another process has been syncing %s for too long; what "
-		    "was written is there, but not known to be durable: let "
-		    "that process go on, or end it",
-		    log->dir->path);
-	cause.status = KVLOG_BROKEN;
-	return log_refuse(log, &cause, err);
+	if (st != KVLOG_BUSY) {
+		cause.status = KVLOG_BROKEN;
+		return log_refuse(log, &cause, err);
+	}
+	cause.status = KVLOG_TIMEOUT;
+	if (err != NULL)
+		*err = cause;
+	return KVLOG_TIMEOUT;
 }
 
 static void

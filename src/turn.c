@@ -53,7 +53,7 @@ static enum kvlog_status
 adopt_segment(struct log *log, struct kvlog_error *err)
 {
 	struct segment *active = log_active(log), *seg;
-	struct file_id id = {.part = 1, .parts = 1};
+	const struct file_id id = file_id_plain(segment_number(active) + 1);
 	char name[DIR_NAME_LEN];
 	struct os_stat st_file;
 	enum kvlog_status st;
@@ -61,7 +61,6 @@ adopt_segment(struct log *log, struct kvlog_error *err)
 	bool fits;
 	int rc;
 
-	id.first = id.last = segment_number(active) + 1;
 	dir_make_name(name, &id, "seg");
 	rc = os->stat_name(log->dir->fd, name, &st_file);
 	if (rc == ENOENT)
@@ -148,7 +147,6 @@ sync_unsynced(struct log *log, struct kvlog_error *err)
 {
 	const struct segset *set = log->view->set;
 	uint64_t synced = control_synced(log->control);
-	struct kvlog_error cause;
 	int rc = os->sync_dir(log->dir->fd);
 
 	for (size_t i = set->count; i > 0 && rc == 0; i--) {
@@ -160,14 +158,7 @@ sync_unsynced(struct log *log, struct kvlog_error *err)
 		if (rc == 0)
 			rc = sync_file(log->dir, seg);
 	}
-	if (rc == 0)
-		return KVLOG_OK;
-	err_set(&cause, KVLOG_BROKEN, rc,
-	    "sync of %s failed; commits after number %" PRIu64
-	    " may not survive a crash.  Close the store, see to the disk, and "
-	    "open it again",
-	    log->dir->path, log_durable(log));
-	return log_break(log, &cause, err);
+	return rc == 0 ? KVLOG_OK : log_sync_failed(log, rc, err);
 }
 
 static enum kvlog_status

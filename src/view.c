@@ -58,7 +58,7 @@ view_create(struct views *views)
 	if (view == NULL)
 		return NULL;
 	atomic_init(&view->refs, 1);
-	atomic_init(&view->stamp, view_stamp(views->control));
+	atomic_init(&view->stamp, control_stamp(views->control));
 	view->generation = control_generation(views->control);
 	view->set = segset_create();
 	if (view->set == NULL ||
@@ -173,13 +173,12 @@ open_next(struct views *views, const struct view *view, bool is_last,
     struct segment **ret_seg, bool *ret_stale, struct kvlog_error *err)
 {
 	const struct segment *last = last_segment(view);
-	struct file_id id = {.part = 1, .parts = 1};
+	const struct file_id id = file_id_plain(segment_number(last) + 1);
 	struct kvlog_error failure = {0};
 	char name[DIR_NAME_LEN];
 	struct segment *seg = NULL;
 	enum kvlog_status st;
 
-	id.first = id.last = segment_number(last) + 1;
 	dir_make_name(name, &id, "seg");
 	st = segment_open_header(views->dir, name, &id, &seg, &failure);
 	if (st == KVLOG_OK) {
@@ -303,24 +302,30 @@ apply_records(
 	return st;
 }
 
+void
+view_seal(
+    struct view *view, struct segment *seg, const struct segment_link *link)
+{
+	if (seg->header.kind == SEGMENT_PLAIN)
+		seg->last_seq = link->prev_last_seq;
+	seg->evidence = view->evidence;
+	if (seg->map.writable) /* INV-1 */
+		(void)os->protect(&seg->map);
+	if (link->durable)
+		view->evidence = max_u64(view->evidence, link->first_seq - 1);
+	view->next_seq = max_u64(view->next_seq, link->first_seq);
+}
+
 /* The next segment is the last one from now on. */
 static enum kvlog_status
 add_next(struct view *view, struct segment *next, struct kvlog_error *err)
 {
 	struct segment *old = last_segment(view);
-	const struct segment_link *link = &next->link;
 	enum kvlog_status st = segset_add(view->set, next, err);
 
 	if (st != KVLOG_OK)
 		return st;
-	if (old->header.kind == SEGMENT_PLAIN)
-		old->last_seq = link->prev_last_seq;
-	old->evidence = view->evidence;
-	if (old->map.writable) /* INV-1 */
-		(void)os->protect(&old->map);
-	if (link->durable)
-		view->evidence = max_u64(view->evidence, link->first_seq - 1);
-	view->next_seq = max_u64(view->next_seq, link->first_seq);
+	view_seal(view, old, &next->link);
 	if (!next->map.writable)
 		segment_close_fd(next);
 	atomic_store_explicit(&view->applied,
@@ -432,12 +437,12 @@ static enum kvlog_status
 catch_up(struct views *views, struct view *view, bool *ret_stale,
     struct kvlog_error *err)
 {
-	uint64_t stamp = view_stamp(views->control);
+	uint64_t stamp = control_stamp(views->control);
 	enum kvlog_status st;
 
 	if (stamp != atomic_load(&view->stamp)) {
 		*ret_stale = !view->follows || !settle(views->control);
-		stamp = view_stamp(views->control);
+		stamp = control_stamp(views->control);
 		/* Behind the stamp, which is to be of this one. */
 		*ret_stale = *ret_stale || control_generation(views->control) !=
 					       view->generation;
@@ -460,16 +465,15 @@ catch_up(struct views *views, struct view *view, bool *ret_stale,
 static bool
 is_outgrown(struct views *views, struct view *view)
 {
-	uint64_t grown;
+	uint64_t bytes = keydir_bytes(view->index.keydir);
 
-	if (views->writable || view->index.hints == NULL || !view->follows)
-		return false;
-	grown = keydir_bytes(view->index.keydir) - view->loaded_bytes;
-	if (grown < OUTGROWN_BYTES || (int64_t)grown < 0)
+	if (views->writable || view->index.hints == NULL || !view->follows ||
+	    bytes < view->loaded_bytes + OUTGROWN_BYTES)
 		return false;
 	view_adopt_hints(views, view);
 	/* Records take many times the bytes of their entries. */
-	return !is_unhinted(view, OUTGROWN_SHARE * grown);
+	return !is_unhinted(
+	    view, OUTGROWN_SHARE * (bytes - view->loaded_bytes));
 }
 
 /* Begin a new view.  While segments are being replaced, files that were just
@@ -495,7 +499,7 @@ renew(struct views *views, struct kvlog_error *err)
 			view_use(views, view);
 			return KVLOG_OK;
 		}
-		moved = view->stamp != view_stamp(views->control);
+		moved = view->stamp != control_stamp(views->control);
 		view_unref(view);
 		if (!moved || i == RENEW_TRIES) {
 			if (err != NULL)

@@ -34,7 +34,7 @@ struct view {
 	struct recovery recovery; /* what making it found; no file list */
 
 	bool follows; /* the page is valid, and speaks of what is shown */
-	_Atomic uint64_t stamp;    /* view_stamp(), when that was judged */
+	_Atomic uint64_t stamp;    /* control_stamp(), when that was judged */
 	uint64_t generation;       /* likewise, when the view was made */
 	_Atomic uint64_t applied;  /* the position it shows; if the page is
 				      stale, what stands there */
@@ -95,24 +95,13 @@ void view_unref(struct view *view);
 struct view *view_hold(struct views *views);
 void view_release(struct views *views, struct view *view);
 
-/* What of the page tells that another writer has begun, or that segments were
- * replaced: one number of its validity, nonce and generation. */
-static inline uint64_t
-view_stamp(const struct control *control)
-{
-	return control_load(control, CONTROL_NONCE) +
-	       control_load(control, CONTROL_VALID) *
-		   UINT64_C(0x9e3779b97f4a7c15) +
-	       control_generation(control) * UINT64_C(0xc2b2ae3d27d4eb4f);
-}
-
 static inline bool
 view_is_current(const struct views *views, const struct view *view)
 {
 	return atomic_load_explicit(&view->applied, memory_order_acquire) ==
 		   control_position(views->control) &&
 	       atomic_load_explicit(&view->stamp, memory_order_relaxed) ==
-		   view_stamp(views->control);
+		   control_stamp(views->control);
 }
 
 /* The number up to which all that the view shows is known to be durable; may
@@ -126,6 +115,11 @@ view_durable(const struct views *views, const struct view *view)
 		return control_durable(views->control);
 	return r->poisoned ? r->state.durable : r->attested;
 }
+
+/* With the lock held: the link of the next segment ends this one, which was the
+ * last; the view goes on behind it. */
+void view_seal(
+    struct view *view, struct segment *seg, const struct segment_link *link);
 
 /* With the lock held, before all that no hint covers is read: take in what
  * other processes have hinted, if that is worth a look. */

@@ -174,6 +174,17 @@ cli_usage(const struct cli *cli, const char *format, ...)
 	return CLI_USAGE;
 }
 
+enum cli_exit
+cli_take_store(struct cli *cli, int argc, char **argv)
+{
+	if (argc - optind != 1 || argv[optind][0] == '\0')
+		return cli_usage(cli, argc - optind > 1
+					  ? "one store at a time"
+					  : "the store is missing");
+	cli->store = argv[optind];
+	return CLI_DONE;
+}
+
 void
 cli_warn(const struct cli *cli, const char *format, ...)
 {

@@ -146,6 +146,10 @@ enum cli_exit cli_fail(const struct cli *cli, enum cli_exit status,
 enum cli_exit cli_usage(const struct cli *cli, const char *format, ...)
     CLI_PRINTF(2, 3);
 
+/* The one argument that a program of one store has left, once its options are
+ * taken: into cli->store. */
+enum cli_exit cli_take_store(struct cli *cli, int argc, char **argv);
+
 /* Print "WARNING: ..." to standard error, unless --quiet. */
 void cli_warn(const struct cli *cli, const char *format, ...) CLI_PRINTF(2, 3);
 

@@ -299,14 +299,8 @@ parse(struct request *r, int argc, char **argv, enum cli_exit *ret_status)
 		if (*ret_status != CLI_DONE)
 			return false;
 	}
-	if (argc - optind != 1 || argv[optind][0] == '\0') {
-		*ret_status = cli_usage(&r->cli, argc - optind > 1
-						     ? "one store at a time"
-						     : "the store is missing");
-		return false;
-	}
-	r->cli.store = argv[optind];
-	return true;
+	*ret_status = cli_take_store(&r->cli, argc, argv);
+	return *ret_status == CLI_DONE;
 }
 
 int

@@ -12,6 +12,18 @@
 #include <sys/mman.h>
 #include <time.h>
 
+void *
+history_allocate(size_t count, size_t size)
+{
+	void *memory = calloc(count + 1, size);
+
+	if (memory == NULL) {
+		perror("memory for a history");
+		exit(2);
+	}
+	return memory;
+}
+
 /* Recording */
 
 static size_t
@@ -263,14 +275,10 @@ bool
 history_prepare(struct history *history, FILE *out)
 {
 	struct history_op **puts =
-	    calloc(history->count + 1, sizeof(struct history_op *));
+	    history_allocate(history->count, sizeof(struct history_op *));
 	size_t put_count = 0;
 	bool ok;
 
-	if (puts == NULL) {
-		perror("memory for a history");
-		exit(2);
-	}
 	for (size_t i = 0; i < history->count; i++)
 		if (history->ops[i].writes && history->ops[i].value != 0)
 			puts[put_count++] = &history->ops[i];
@@ -286,14 +294,10 @@ bool
 history_check(const struct history *history, FILE *out)
 {
 	struct history copy = {
-	    calloc(history->count + 1, sizeof(struct history_op)),
+	    history_allocate(history->count, sizeof(struct history_op)),
 	    history->count};
 	bool ok;
 
-	if (copy.ops == NULL) {
-		perror("memory for a history");
-		exit(2);
-	}
 	if (history->count > 0)
 		memcpy(
 		    copy.ops, history->ops, history->count * sizeof *copy.ops);

@@ -114,6 +114,7 @@ bool history_search(const struct history *history, FILE *out);
 bool history_order(const struct history *history, FILE *out);
 
 /* What they share. */
+void *history_allocate(size_t count, size_t size); /* zeros; or exits */
 bool history_fits(const struct history_op *op, const struct history_op *state);
 bool history_same_moment(
     const struct history_op *one, const struct history_op *other);

@@ -59,18 +59,6 @@ struct order {
 	FILE *out;
 };
 
-static void *
-allocate(size_t count, size_t size)
-{
-	void *memory = calloc(count + 1, size);
-
-	if (memory == NULL) {
-		perror("memory for a history");
-		exit(2);
-	}
-	return memory;
-}
-
 static int
 by_key_and_number(const void *a, const void *b)
 {
@@ -112,8 +100,8 @@ make_lines(struct order *o)
 	for (size_t i = 0; i < o->history->count; i++)
 		if (o->history->ops[i].key >= key_count)
 			key_count = o->history->ops[i].key + 1;
-	o->lines = allocate(key_count, sizeof *o->lines);
-	o->writes = allocate(o->history->count, sizeof *o->writes);
+	o->lines = history_allocate(key_count, sizeof *o->lines);
+	o->writes = history_allocate(o->history->count, sizeof *o->writes);
 	for (size_t i = 0; i < o->history->count; i++) {
 		struct history_op *op = &o->history->ops[i];
 
@@ -134,8 +122,8 @@ make_lines(struct order *o)
 static void
 make_events(struct order *o)
 {
-	o->events = allocate(2 * o->history->count, sizeof *o->events);
-	o->suits = allocate(o->history->count, sizeof *o->suits);
+	o->events = history_allocate(2 * o->history->count, sizeof *o->events);
+	o->suits = history_allocate(o->history->count, sizeof *o->suits);
 	for (size_t i = 0; i < o->history->count; i++) {
 		const struct history_op *op = &o->history->ops[i];
 
@@ -273,7 +261,7 @@ refuse_read(const struct order *o, const struct history_op *op, uint64_t p)
 static bool
 numbers_are_unique(const struct order *o)
 {
-	struct history_op **all = allocate(o->write_count, sizeof *all);
+	struct history_op **all = history_allocate(o->write_count, sizeof *all);
 	bool ok = true;
 
 	for (size_t i = 0; i < o->write_count; i++)

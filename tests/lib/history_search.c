@@ -58,18 +58,6 @@ struct search {
  * numbers (history_order.c) judges such a key alone. */
 #define CONFIGS_MAX 20000
 
-static void *
-allocate(size_t count, size_t size)
-{
-	void *memory = calloc(count + 1, size);
-
-	if (memory == NULL) {
-		perror("memory for a history");
-		exit(2);
-	}
-	return memory;
-}
-
 /* Sets of configurations */
 
 /* A table that was needed once, for many open operations, would have to be
@@ -118,14 +106,14 @@ static void
 configs_grow(struct configs *set)
 {
 	size_t cap = set->cap == 0 ? 16 : 2 * set->cap;
-	struct config *items = allocate(cap, sizeof *items);
+	struct config *items = history_allocate(cap, sizeof *items);
 
 	if (set->count > 0)
 		memcpy(items, set->items, set->count * sizeof *items);
 	free(set->items);
 	free(set->table);
 	set->items = items;
-	set->table = allocate(2 * cap, sizeof *set->table);
+	set->table = history_allocate(2 * cap, sizeof *set->table);
 	set->cap = cap;
 	for (size_t i = 0; i < set->count; i++)
 		set->table[configs_place(set, items[i])] = (uint32_t)(i + 1);
@@ -287,7 +275,7 @@ search(const struct history_op *const *ops, size_t count,
     bool *ret_crowded, bool *ret_too_many)
 {
 	struct search s = {.crowded = false};
-	struct event *events = allocate(2 * count, sizeof *events);
+	struct event *events = history_allocate(2 * count, sizeof *events);
 	size_t event_count = 0;
 	const struct history_op *culprit = NULL;
 
@@ -343,10 +331,11 @@ window_make(const struct history_op *const *ops, size_t count,
 {
 	struct window w = {.begin_ns = begin_ns, .start_count = 1};
 
-	w.copies = allocate(count, sizeof *w.copies);
-	w.originals = allocate(count, sizeof *w.originals);
-	w.ops = allocate(count, sizeof *w.ops);
-	w.starts = allocate(count, sizeof *w.starts); /* one is absence */
+	w.copies = history_allocate(count, sizeof *w.copies);
+	w.originals = history_allocate(count, sizeof *w.originals);
+	w.ops = history_allocate(count, sizeof *w.ops);
+	w.starts =
+	    history_allocate(count, sizeof *w.starts); /* one is absence */
 	for (size_t i = 0; i < count && ops[i]->begin_ns <= end_ns; i++) {
 		struct history_op *copy = &w.copies[w.count];
 		bool before = ops[i]->begin_ns < begin_ns;
@@ -502,7 +491,8 @@ judge_key(const struct history_op *const *ops, size_t count, FILE *out)
 bool
 history_search(const struct history *history, FILE *out)
 {
-	const struct history_op **ops = allocate(history->count, sizeof *ops);
+	const struct history_op **ops =
+	    history_allocate(history->count, sizeof *ops);
 	bool ok = true;
 
 	for (size_t i = 0; i < history->count; i++)

@@ -35,6 +35,16 @@ enum engine_access {
 	ENGINE_READ
 };
 
+/* A key and its value. */
+struct engine_pair {
+	const void *key, *value;
+	size_t key_len, value_len;
+};
+
+/* Given a record or a value, which is good until it returns; false: no more. */
+typedef bool engine_use(void *arg, const void *key, size_t key_len,
+    const void *value, size_t value_len);
+
 /* What an engine is told about the work, to tune itself as its manual says. */
 struct engine_config {
 	enum engine_mode mode;
@@ -84,6 +94,34 @@ struct engine {
 
 	/* delete - ENGINE_ABSENT if the key had no value. */
 	enum engine_result (*delete)(void *db, const void *key, size_t key_len);
+
+	/*
+	 * The rest may be NULL: the engine has nothing of the kind.
+	 *
+	 * put_batch - store all of them, all or nothing.
+	 */
+	enum engine_result (*put_batch)(
+	    void *db, const struct engine_pair *pairs, size_t count);
+
+	/*
+	 * get_many - look the keys up in one call and have use() called for
+	 * each one that has a value, in any order, with the key's own place.
+	 */
+	enum engine_result (*get_many)(void *db, const void *const *keys,
+	    size_t key_len, size_t count, engine_use *use, void *arg);
+
+	/* get_view - as get, but use() sees the value where the store has it.
+	 */
+	enum engine_result (*get_view)(void *db, const void *key,
+	    size_t key_len, engine_use *use, void *arg);
+
+	/*
+	 * scan - have use() called for the records from the first key that is
+	 * not below from on (from_len 0: from the first of all), in order of
+	 * keys, until it says false or there are no more.
+	 */
+	enum engine_result (*scan)(void *db, const void *from, size_t from_len,
+	    engine_use *use, void *arg);
 
 	/* sync - make everything written durable. */
 	enum engine_result (*sync)(void *db);

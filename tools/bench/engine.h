@@ -154,9 +154,18 @@ extern const struct engine engine_lmdb;
 extern const struct engine engine_lmdb_pwrite;
 extern const struct engine engine_tkrzw;
 extern const struct engine engine_kyotocabinet;
+extern const struct engine engine_leveldb;
+extern const struct engine engine_rocksdb;
+extern const struct engine engine_sqlite;
+extern const struct engine engine_bdb;
+extern const struct engine engine_bdb_shared;
+extern const struct engine engine_gdbm;
 
 /* engine_find - the engine of that name, or NULL. */
 const struct engine *engine_find(const char *name);
+
+/* engine_lack - why there is no engine of that name, and what to do. */
+const char *engine_lack(const char *name);
 
 /* engine_fail - note why a call fails; always returns ENGINE_FAILED. */
 enum engine_result engine_fail(const char *format, ...)

@@ -20,7 +20,7 @@
 #include <x86intrin.h>
 #endif
 
-#define BENCH_MAX_ENGINES 16
+#define BENCH_MAX_ENGINES 32
 #define BENCH_MAX_BENCHMARKS 32
 #define BENCH_MAX_ROUNDS 99
 #define BENCH_MAX_THREADS 64

@@ -10,6 +10,8 @@
 
 #include "engine.h"
 
+#include <stdlib.h>
+
 static size_t null_value_len;
 
 static const char *
@@ -22,10 +24,15 @@ static void *
 null_open(const struct engine *engine, const char *dir,
     const struct engine_config *config)
 {
+	void *value;
+
 	(void)engine;
 	(void)dir;
 	null_value_len = config->value_len;
-	return &null_value_len;
+	value = calloc(1, config->value_len + 1);
+	if (value == NULL)
+		engine_fail("out of memory");
+	return value;
 }
 
 static enum engine_result
@@ -63,9 +70,44 @@ null_delete(void *db, const void *key, size_t key_len)
 }
 
 static enum engine_result
+null_put_batch(void *db, const struct engine_pair *pairs, size_t count)
+{
+	(void)db;
+	(void)pairs;
+	(void)count;
+	return ENGINE_OK;
+}
+
+static enum engine_result
+null_get_many(void *db, const void *const *keys, size_t key_len, size_t count,
+    engine_use *use, void *arg)
+{
+	size_t i;
+
+	for (i = 0; i < count; i++)
+		use(arg, keys[i], key_len, db, null_value_len);
+	return ENGINE_OK;
+}
+
+static enum engine_result
+null_get_view(
+    void *db, const void *key, size_t key_len, engine_use *use, void *arg)
+{
+	use(arg, key, key_len, db, null_value_len);
+	return ENGINE_OK;
+}
+
+static enum engine_result
 null_sync(void *db)
 {
 	(void)db;
+	return ENGINE_OK;
+}
+
+static enum engine_result
+null_close(void *db)
+{
+	free(db);
 	return ENGINE_OK;
 }
 
@@ -80,7 +122,9 @@ const struct engine engine_null = {
     .put = null_put,
     .get = null_get,
     .delete = null_delete,
+    .put_batch = null_put_batch,
+    .get_many = null_get_many,
+    .get_view = null_get_view,
     .sync = null_sync,
-    .count = NULL,
-    .close = null_sync,
+    .close = null_close,
 };

@@ -82,6 +82,50 @@ ours_delete(void *db, const void *key, size_t key_len)
 	return result_of(kvlog_delete(db, key, key_len, NULL, NULL));
 }
 
+/* As a program would, from operations it has to make anyway. */
+static enum engine_result
+ours_put_batch(void *db, const struct engine_pair *pairs, size_t count)
+{
+	static _Thread_local struct kvlog_op ops[1024];
+	size_t i;
+
+	if (count > sizeof ops / sizeof ops[0])
+		return engine_fail("a batch of %zu puts", count);
+	for (i = 0; i < count; i++)
+		ops[i] = (struct kvlog_op){
+		    .type = KVLOG_OP_PUT,
+		    .key = pairs[i].key,
+		    .key_len = pairs[i].key_len,
+		    .value = pairs[i].value,
+		    .value_len = pairs[i].value_len,
+		};
+	return result_of(kvlog_apply(db, ops, count, NULL, NULL, NULL));
+}
+
+static enum engine_result
+ours_scan(
+    void *db, const void *from, size_t from_len, engine_use *use, void *arg)
+{
+	const void *key, *value;
+	size_t key_len, value_len;
+	struct kvlog_iter *iter;
+	enum kvlog_status st;
+
+	st = kvlog_iter_create(db, NULL, 0, &iter);
+	if (st != KVLOG_OK)
+		return result_of(st);
+	if (from_len > 0)
+		st = kvlog_iter_seek(iter, from, from_len);
+	while (st == KVLOG_OK && (st = kvlog_iter_next(iter)) == KVLOG_OK) {
+		key = kvlog_iter_key(iter, &key_len);
+		value = kvlog_iter_value(iter, &value_len);
+		if (!use(arg, key, key_len, value, value_len))
+			break;
+	}
+	kvlog_iter_destroy(iter);
+	return st == KVLOG_NOTFOUND ? ENGINE_OK : result_of(st);
+}
+
 static enum engine_result
 ours_sync(void *db)
 {
@@ -116,8 +160,9 @@ ours_close(void *db)
 		.store = STORE_NAME, .base = other, .shares = true,            \
 		.variant = &(const struct variant){__VA_ARGS__},               \
 		.version = kvlog_version, .open = ours_open, .put = ours_put,  \
-		.get = ours_get, .delete = ours_delete, .sync = ours_sync,     \
-		.count = ours_count, .close = ours_close,                      \
+		.get = ours_get, .delete = ours_delete,                        \
+		.put_batch = ours_put_batch, .scan = ours_scan,                \
+		.sync = ours_sync, .count = ours_count, .close = ours_close,   \
 	}
 
 const struct engine engine_kvlog =

@@ -160,6 +160,12 @@ os_sys_populate(void *addr, size_t len)
 	(void)madvise(addr, len, MADV_POPULATE_WRITE); /* Linux 5.14 */
 }
 
+void
+os_sys_huge_pages(void *p, size_t size)
+{
+	(void)madvise(p, size, MADV_HUGEPAGE);
+}
+
 /*
  * tmpfs gives a hole a page as soon as a mapping of it is read, and raises
  * SIGBUS if it has none left.  Pages of zeros that belong to no file take the

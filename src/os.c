@@ -854,6 +854,7 @@ const struct os_table os_real = {
     .realloc = realloc,
     .aligned = real_aligned,
     .free = free,
+    .huge_pages = os_sys_huge_pages,
 };
 
 const struct os_table *os = &os_real;

@@ -171,11 +171,18 @@ struct os_table {
 	void *(*realloc)(void *p, size_t size);
 	void *(*aligned)(size_t align, size_t size);
 	void (*free)(void *p);
+	/* Let memory that aligned() gave be in huge pages if the system can;
+	 * p and size are multiples of OS_HUGE_PAGE. */
+	void (*huge_pages)(void *p, size_t size);
 };
 
 /* The table in use: the real one, unless a test replaced it. */
 extern const struct os_table *os;
 extern const struct os_table os_real;
+
+/* What a huge page has on most machines; where it is another size, nothing is
+ * gained by huge_pages(). */
+#define OS_HUGE_PAGE (2u << 20)
 
 /* Bytes that a mutex has in a mapping, at most; a static assertion of os.c. */
 #define OS_MUTEX_SIZE 128
@@ -195,6 +202,7 @@ int os_sys_sync(int fd);
 /* Whole pages from addr. */
 void os_sys_populate(void *addr, size_t len, bool for_writing);
 void os_sys_let_go(void *addr, size_t len);
+void os_sys_huge_pages(void *p, size_t size);
 void os_sys_cover_holes(
     int fd, uint8_t *addr, size_t len); /* of a mapping of fd, read-only */
 int os_sys_fs_type(int fd, enum os_fs *ret_fs);

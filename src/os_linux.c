@@ -172,6 +172,12 @@ os_sys_let_go(void *addr, size_t len)
 	(void)madvise(addr, len, MADV_DONTNEED);
 }
 
+void
+os_sys_huge_pages(void *p, size_t size)
+{
+	(void)madvise(p, size, MADV_HUGEPAGE);
+}
+
 /*
  * tmpfs gives a hole a page as soon as a mapping of it is read, and raises
  * SIGBUS if it has none left.  Pages of zeros that belong to no file take the

@@ -96,6 +96,13 @@ os_sys_let_go(void *addr, size_t len)
 	(void)len;
 }
 
+void
+os_sys_huge_pages(void *p, size_t size)
+{
+	(void)p;
+	(void)size;
+}
+
 int
 os_sys_fs_type(int fd, enum os_fs *ret_fs)
 {

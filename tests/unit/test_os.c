@@ -819,6 +819,21 @@ START_TEST(memory_is_aligned_as_asked)
 }
 END_TEST
 
+/* Whether there are any is the system's matter. */
+START_TEST(memory_may_be_in_huge_pages)
+{
+	unsigned char *p = os->aligned(OS_HUGE_PAGE, 2 * OS_HUGE_PAGE);
+
+	ck_assert_ptr_nonnull(p);
+	p[0] = 1;
+	os->huge_pages(p, 2 * OS_HUGE_PAGE);
+	p[2 * OS_HUGE_PAGE - 1] = 2;
+	ck_assert_uint_eq(p[0], 1);
+	ck_assert_uint_eq(p[2 * OS_HUGE_PAGE - 1], 2);
+	os->free(p);
+}
+END_TEST
+
 static void *
 note_signals(void *arg)
 {
@@ -884,6 +899,7 @@ os_suite(void)
 	tcase_add_test(tc, space_behind_the_end_is_none_to_give_back);
 	tcase_add_test(tc, a_signal_does_not_shorten_a_sleep);
 	tcase_add_test(tc, memory_is_aligned_as_asked);
+	tcase_add_test(tc, memory_may_be_in_huge_pages);
 	tcase_add_test(tc, threads_block_all_signals);
 	suite_add_tcase(suite, tc);
 	return suite;

@@ -9,6 +9,7 @@
 
 #include <kvlog.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #define STORE_NAME "bench.kvlog"
 
@@ -143,6 +144,62 @@ ours_get_view(
 }
 
 static enum engine_result
+ours_put_batch(void *db, const struct engine_pair *pairs, size_t count)
+{
+	struct kvlog_op *ops = calloc(count, sizeof *ops);
+	enum engine_result result;
+	size_t i;
+
+	if (ops == NULL)
+		return engine_fail("out of memory");
+	for (i = 0; i < count; i++) {
+		ops[i].type = KVLOG_OP_PUT;
+		ops[i].key = pairs[i].key;
+		ops[i].key_len = pairs[i].key_len;
+		ops[i].value = pairs[i].value;
+		ops[i].value_len = pairs[i].value_len;
+	}
+	result = result_of(kvlog_apply(db, ops, count, NULL, NULL, NULL));
+	free(ops);
+	return result;
+}
+
+static enum kvlog_status
+walk(struct kvlog_iter *iter, engine_use *use, void *arg)
+{
+	const void *key, *value;
+	size_t key_len, value_len;
+	enum kvlog_status st;
+
+	do {
+		st = kvlog_iter_next(iter);
+		if (st != KVLOG_OK)
+			return st;
+		key = kvlog_iter_key(iter, &key_len);
+		value = kvlog_iter_value(iter, &value_len);
+	} while (use(arg, key, key_len, value, value_len));
+	return KVLOG_OK;
+}
+
+static enum engine_result
+ours_scan(
+    void *db, const void *from, size_t from_len, engine_use *use, void *arg)
+{
+	struct kvlog_iter *iter;
+	enum kvlog_status st;
+
+	st = kvlog_iter_create(db, NULL, 0, &iter);
+	if (st != KVLOG_OK)
+		return result_of(st);
+	if (from_len > 0)
+		st = kvlog_iter_seek(iter, from, from_len);
+	if (st == KVLOG_OK)
+		st = walk(iter, use, arg);
+	kvlog_iter_destroy(iter);
+	return st == KVLOG_NOTFOUND ? ENGINE_OK : result_of(st);
+}
+
+static enum engine_result
 ours_sync(void *db)
 {
 	return result_of(kvlog_sync(db));
@@ -176,9 +233,10 @@ ours_close(void *db)
 		.store = STORE_NAME, .base = other, .shares = true,            \
 		.variant = &(const struct variant){__VA_ARGS__},               \
 		.version = kvlog_version, .open = ours_open, .put = ours_put,  \
-		.get = ours_get, .delete = ours_delete, .sync = ours_sync,     \
-		.get_many = ours_get_many, .get_view = ours_get_view,          \
-		.count = ours_count, .close = ours_close,                      \
+		.get = ours_get, .delete = ours_delete,                        \
+		.put_batch = ours_put_batch, .get_many = ours_get_many,        \
+		.get_view = ours_get_view, .scan = ours_scan,                  \
+		.sync = ours_sync, .count = ours_count, .close = ours_close,   \
 	}
 
 const struct engine engine_kvlog =

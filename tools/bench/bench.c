@@ -851,7 +851,8 @@ static bool
 bench_check_room(struct bench *bench)
 {
 	const struct options *options = &bench->options;
-	uint64_t num = 0, need, room = machine_room(bench->work_dir);
+	uint64_t num = options->sync_num, need;
+	uint64_t room = machine_room(bench->work_dir);
 
 	for (size_t i = 0; i < options->size_count; i++) {
 		if (options->sizes[i] > num)

@@ -141,9 +141,25 @@ view_hold(struct views *views)
 	return view;
 }
 
+/* Give a reference back that is not the last one. */
+static bool
+unref_shared(struct view *view)
+{
+	uint32_t refs = atomic_load(&view->refs);
+
+	while (refs > 1)
+		if (atomic_compare_exchange_weak_explicit(&view->refs, &refs,
+			refs - 1, memory_order_release, memory_order_relaxed))
+			return true;
+	return false;
+}
+
 void
 view_release(struct views *views, struct view *view)
 {
+	/* The one in use has the reference of the views: nothing is freed. */
+	if (view == atomic_load(&views->view) && unref_shared(view))
+		return;
 	pthread_mutex_lock(&views->lock);
 	view_unref(view);
 	epoch_reclaim(views->epoch);

@@ -201,8 +201,7 @@ parse_engines(struct options *options, char *list)
 	     name = strtok_r(NULL, ",", &rest)) {
 		engine = engine_find(name);
 		if (engine == NULL)
-			return usage_error(
-			    "no such engine in this build", name);
+			return usage_error(name, engine_lack(name));
 		if (options->engine_count == BENCH_MAX_ENGINES)
 			return usage_error("too many engines", name);
 		options->engines[options->engine_count++] = engine;

@@ -154,10 +154,37 @@ os_sys_sync(int fd)
 	return fdatasync(fd) == 0 ? 0 : errno;
 }
 
+/* A compare-and-swap of a word with itself is a store to the kernel, and none
+ * to whoever stores there meanwhile. */
+static void
+touch_pages(uint8_t *addr, size_t len)
+{
+	const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+
+	for (size_t at = 0; at < len; at += page) {
+		_Atomic uint64_t *word = (_Atomic uint64_t *)(addr + at);
+		uint64_t old = atomic_load(word);
+
+		(void)atomic_compare_exchange_strong(word, &old, old);
+	}
+}
+
 void
 os_sys_populate(void *addr, size_t len)
 {
-	(void)madvise(addr, len, MADV_POPULATE_WRITE); /* Linux 5.14 */
+	if (madvise(addr, len, MADV_POPULATE_WRITE) != 0 && errno == EINVAL)
+		touch_pages(addr, len); /* before Linux 5.14 */
+}
+
+/*
+ * A sync write-protects each page that is mapped for writing, and interrupts
+ * all processors that the program runs on for each of them.  Of a file's shared
+ * mapping MADV_DONTNEED loses nothing.
+ */
+void
+os_sys_forget(void *addr, size_t len)
+{
+	(void)madvise(addr, len, MADV_DONTNEED);
 }
 
 /*

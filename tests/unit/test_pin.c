@@ -97,7 +97,7 @@ expect_all(const struct kvlog_item *found, uint32_t round)
  * before stays, and later all is there. */
 START_TEST(want_of_memory_is_told_of_each_key)
 {
-	static struct kvlog_item before[KEYS];
+	static struct kvlog_item before[KEYS], then[KEYS];
 	unsigned failures = 0;
 
 	begin();
@@ -121,8 +121,13 @@ START_TEST(want_of_memory_is_told_of_each_key)
 			ck_assert_uint_eq(items[i].value_len, 0);
 		}
 	}
-	expect_all(items, 1);
 	ck_assert_uint_gt(failures, 5);
+	memcpy(then, items, sizeof then);
+	replace_all(2);
+	MAKELOG_OK(kvlog_pin_get_many(pin, items, KEYS));
+	expect_all(before, 0);
+	expect_all(then, 1);
+	expect_all(items, 2);
 	finish();
 }
 END_TEST

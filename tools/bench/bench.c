@@ -12,6 +12,7 @@
  *        |   \----- fork ---- engine A: all benchmarks } round 1
  *        |    \---- fork ---- engine B: all benchmarks }
  *        |  ...
+ *        |\----- fork ---- crash test of kvlog
  *        +-- report, from memory that all of them share
  *
  * The program itself opens no store; it waits, cleans up and reports.
@@ -19,7 +20,9 @@
 #include "config.h"
 
 #include "bench.h"
+#include "crash.h"
 #include "crowd.h"
+#include "plots.h"
 #include "session.h"
 #include "summary.h"
 #include "workload.h"
@@ -45,11 +48,18 @@
 struct bench {
 	struct options options;
 	struct machine machine;
-	struct limits *limits;    /* [round], shared with the processes */
-	struct measure *measures; /* see results_at(), shared */
-	char work_dir[4096];      /* all that we write is below it */
+	struct limits *limits;      /* [round], shared with the processes */
+	struct measure *measures;   /* see results_at(), shared */
+	struct crash_result *crash; /* shared */
+	int64_t started;
+	char work_dir[4096]; /* all that we write is below it */
 	char store_dir[4096 + 16];
 };
+
+#define CRASH_KILLS 10u
+
+/* Jobs behind those of the engines. */
+enum { JOB_LIMITS, JOB_CRASH };
 
 static volatile sig_atomic_t stop_signal; /* 0: none came */
 static volatile pid_t child_pid;          /* 0: none runs */
@@ -62,7 +72,7 @@ static const char usage_text[] =
     "                   [--value-size=SIZES] [--compressible=PERCENT]\n"
     "                   [--distribution=uniform|zipfian] [--theta=NUMBER]\n"
     "                   [--seconds=N] [--rounds=N] [--seed=N] [--dir=DIR]\n"
-    "                   [--json | --csv]\n"
+    "                   [--json | --csv | --markdown] [--report=DIR]\n"
     "       kvlog-bench --help | --version\n";
 
 static void
@@ -112,7 +122,10 @@ print_help(void)
 	       "  --dir=DIR          where stores are made, each in a new "
 	       "directory that is removed;\n"
 	       "                     default: $TMPDIR or /tmp\n"
-	       "  --json, --csv      all figures, for programs\n\n"
+	       "  --json, --csv      all figures, for programs\n"
+	       "  --markdown         all figures, as a document\n"
+	       "  --report=DIR       write a page with plots into DIR as well; "
+	       "needs gnuplot\n\n"
 	       "Benchmarks:\n");
 	for (workload = workload_table; workload->name != NULL; workload++)
 		printf("  %-15s %s\n", workload->name, workload->text);
@@ -309,6 +322,8 @@ enum option_code {
 	OPT_DIR,
 	OPT_JSON,
 	OPT_CSV,
+	OPT_MARKDOWN,
+	OPT_REPORT,
 	OPT_HELP,
 	OPT_VERSION
 };
@@ -336,6 +351,8 @@ static const struct option long_options[] = {
     {"dir", required_argument, NULL, OPT_DIR},
     {"json", no_argument, NULL, OPT_JSON},
     {"csv", no_argument, NULL, OPT_CSV},
+    {"markdown", no_argument, NULL, OPT_MARKDOWN},
+    {"report", required_argument, NULL, OPT_REPORT},
     {"help", no_argument, NULL, OPT_HELP},
     {"version", no_argument, NULL, OPT_VERSION},
     {NULL, 0, NULL, 0},
@@ -438,10 +455,28 @@ parse_option(struct options *options, int code, const char *name, char *arg)
 	case OPT_CSV:
 		options->format = FORMAT_CSV;
 		return true;
+	case OPT_MARKDOWN:
+		options->format = FORMAT_MARKDOWN;
+		return true;
+	case OPT_REPORT:
+		options->report_dir = arg;
+		return true;
 	default:
 		fputs(usage_text, stderr); /* getopt has said why */
 		return false;
 	}
+}
+
+/* For the report; lists are cut up when they are read. */
+static void
+note_command(struct options *options, int argc, char **argv)
+{
+	size_t at = 0, size = sizeof options->command;
+
+	at += (size_t)snprintf(options->command, size, "kvlog-bench");
+	for (int i = 1; i < argc && at < size; i++)
+		at += (size_t)snprintf(
+		    options->command + at, size - at, " %s", argv[i]);
 }
 
 /*
@@ -453,6 +488,7 @@ parse_options(struct options *options, int argc, char **argv)
 	int code, which = 0;
 
 	options_init(options);
+	note_command(options, argc, argv);
 	for (;;) {
 		code = getopt_long(argc, argv, "", long_options, &which);
 		if (code == -1)
@@ -473,7 +509,10 @@ parse_options(struct options *options, int argc, char **argv)
 		usage_error("unexpected argument", argv[optind]);
 		return BENCH_EXIT_USAGE;
 	}
-	return options_check(options) ? BENCH_EXIT_RUNNING : BENCH_EXIT_USAGE;
+	if (!options_check(options) ||
+	    (options->report_dir != NULL && !plots_check(options->report_dir)))
+		return BENCH_EXIT_USAGE;
+	return BENCH_EXIT_RUNNING;
 }
 
 /* The process at work has nothing to save: what it wrote is removed here. */
@@ -553,13 +592,41 @@ run_limits(struct bench *bench, unsigned round)
 	return BENCH_EXIT_FAILED;
 }
 
-/* What the process just forked does; engine_count stands for the limits. */
+static const struct engine *
+own_engine(const struct options *options)
+{
+	for (size_t e = 0; e < options->engine_count; e++) {
+		if (options->engines[e]->kind == ENGINE_OURS)
+			return options->engines[e];
+	}
+	return NULL;
+}
+
+static enum bench_exit
+run_crash_test(struct bench *bench)
+{
+	const struct engine *engine = own_engine(&bench->options);
+
+	crash_test(engine, bench->store_dir, CRASH_KILLS, bench->options.seed,
+	    bench->crash);
+	if (bench->crash->outcome != CRASH_ERROR)
+		return BENCH_EXIT_DONE;
+	fprintf(stderr, "kvlog-bench: %s: crash test: %s\n", engine->name,
+	    bench->crash->text);
+	return BENCH_EXIT_FAILED;
+}
+
+/* What the process just forked does: an engine's work, or what is behind. */
 static enum bench_exit
 run_job(struct bench *bench, unsigned round, size_t size, size_t job)
 {
+	size_t engines = bench->options.engine_count;
+
 	options_set_size(&bench->options, size);
-	if (job == bench->options.engine_count)
+	if (job == engines + JOB_LIMITS)
 		return run_limits(bench, round);
+	if (job == engines + JOB_CRASH)
+		return run_crash_test(bench);
 	return run_engine(bench, round, size, job);
 }
 
@@ -575,6 +642,9 @@ wait_job(const char *name)
 		}
 	}
 	child_pid = 0;
+	/* Of a killed one, processes may be left that are about to end too. */
+	while (waitpid(-1, NULL, 0) > 0)
+		;
 	if (stop_signal != 0)
 		return BENCH_EXIT_FAILED;
 	if (WIFEXITED(status))
@@ -651,11 +721,11 @@ run_round(struct bench *bench, unsigned round, size_t size)
 
 	for (i = 0; i < job_count; i++) {
 		job = (i + round) % job_count;
-		name = job == options->engine_count
+		name = job == options->engine_count + JOB_LIMITS
 			   ? "machine"
 			   : options->engines[job]->name;
 		/* Limits are those of the largest store. */
-		if (job == options->engine_count &&
+		if (job == options->engine_count + JOB_LIMITS &&
 		    size + 1 < options->size_count)
 			continue;
 		if (talk)
@@ -676,9 +746,10 @@ run_round(struct bench *bench, unsigned round, size_t size)
 static enum bench_exit
 print_report(struct bench *bench)
 {
-	const struct results results = {
-	    &bench->options, &bench->machine, bench->limits, bench->measures};
+	const struct results results = {&bench->options, &bench->machine,
+	    bench->limits, bench->measures, bench->crash, bench->started};
 	struct report *report = report_create(&results);
+	bool ok = true;
 
 	if (report == NULL) {
 		fprintf(stderr, "kvlog-bench: out of memory\n");
@@ -694,13 +765,19 @@ print_report(struct bench *bench)
 	case FORMAT_CSV:
 		report_csv(report);
 		break;
+	case FORMAT_MARKDOWN:
+		report_markdown(report);
+		break;
 	}
-	report_destroy(report);
 	if (fflush(stdout) != 0) {
 		perror("kvlog-bench: standard output");
-		return BENCH_EXIT_FAILED;
+		ok = false;
 	}
-	return BENCH_EXIT_DONE;
+	if (bench->options.report_dir != NULL &&
+	    !plots_write(report, bench->options.report_dir))
+		ok = false;
+	report_destroy(report);
+	return ok ? BENCH_EXIT_DONE : BENCH_EXIT_FAILED;
 }
 
 static enum bench_exit
@@ -720,7 +797,17 @@ run_all(struct bench *bench)
 				return BENCH_EXIT_FAILED;
 		}
 	}
-	return print_report(bench);
+	if (own_engine(options) != NULL) {
+		status = fork_job(bench, 0, 0,
+		    options->engine_count + JOB_CRASH, "crash test");
+		if (status != BENCH_EXIT_DONE)
+			return status;
+	}
+	status = print_report(bench);
+	return status == BENCH_EXIT_DONE &&
+		       bench->crash->outcome == CRASH_FAILED
+		   ? BENCH_EXIT_WRONG
+		   : status;
 }
 
 /*
@@ -758,6 +845,30 @@ bench_remove_dirs(struct bench *bench)
 		    bench->work_dir);
 }
 
+/* Whether there is room for the largest store, and versions of its values. */
+static bool
+bench_check_room(struct bench *bench)
+{
+	const struct options *options = &bench->options;
+	uint64_t num = options->sync_num, need;
+	uint64_t room = machine_room(bench->work_dir);
+
+	for (size_t i = 0; i < options->size_count; i++) {
+		if (options->sizes[i] > num)
+			num = options->sizes[i];
+	}
+	need =
+	    bench_footprint(num, options->key_len, options->lengths.mean) * 2;
+	if (need <= room)
+		return true;
+	fprintf(stderr,
+	    "kvlog-bench: %s: %" PRIu64 " records need about %" PRIu64
+	    " MiB, and %" PRIu64
+	    " MiB are free: choose another --dir or a smaller --num\n",
+	    options->dir, num, need >> 20, room >> 20);
+	return false;
+}
+
 static bool
 bench_share_memory(struct bench *bench)
 {
@@ -768,7 +879,9 @@ bench_share_memory(struct bench *bench)
 		options->benchmark_count;
 	bench->limits = shared_create(options->rounds * sizeof *bench->limits);
 	bench->measures = shared_create(cells * sizeof *bench->measures);
-	if (bench->limits == NULL || bench->measures == NULL) {
+	bench->crash = shared_create(sizeof *bench->crash);
+	if (bench->limits == NULL || bench->measures == NULL ||
+	    bench->crash == NULL) {
 		perror("kvlog-bench: mmap");
 		return false;
 	}
@@ -785,14 +898,19 @@ main(int argc, char **argv)
 	if (status != BENCH_EXIT_RUNNING)
 		return (int)status;
 
+	bench.started = (int64_t)time(NULL);
 	clock_init();
+#ifdef __linux__
+	/* Who outlives the process that started it is waited for here. */
+	prctl(PR_SET_CHILD_SUBREAPER, 1);
+#endif
 	signals_handle(on_signal);
 	status = BENCH_EXIT_USAGE;
 	if (bench_make_dirs(&bench)) {
 		machine_describe(bench.work_dir, &bench.machine);
-		status = BENCH_EXIT_FAILED;
-		if (bench_share_memory(&bench))
-			status = run_all(&bench);
+		if (bench_check_room(&bench))
+			status = bench_share_memory(&bench) ? run_all(&bench)
+							    : BENCH_EXIT_FAILED;
 	}
 	bench_remove_dirs(&bench);
 

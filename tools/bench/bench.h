@@ -10,6 +10,7 @@
 #define BENCH_BENCH_H
 
 #include "../histogram.h"
+#include "crash.h"
 #include "engine.h"
 #include "records.h"
 
@@ -65,7 +66,9 @@ struct options {
 	uint64_t seconds;      /* that a benchmark takes at most; 0: any */
 	unsigned rounds;
 	const char *dir; /* where the working directory is made */
-	enum { FORMAT_TABLE, FORMAT_JSON, FORMAT_CSV } format;
+	enum { FORMAT_TABLE, FORMAT_JSON, FORMAT_CSV, FORMAT_MARKDOWN } format;
+	const char *report_dir; /* of a page with plots; or NULL */
+	char command[1024];     /* as it was given */
 };
 
 /* options_set_size - let it be the turn of one of the sizes. */
@@ -138,7 +141,8 @@ struct machine {
 	char kernel[128];
 	char filesystem[64];
 	unsigned cores;
-	uint64_t memory; /* bytes */
+	uint64_t memory;           /* bytes */
+	uint64_t memory_available; /* to this process, at the start */
 	bool uses_tsc;
 };
 
@@ -235,6 +239,9 @@ void machine_private(uint64_t *ret_private, uint64_t *ret_dirty);
 /* machine_disk - bytes allocated by the files under dir, as du counts. */
 uint64_t machine_disk(const char *dir);
 
+/* machine_room - bytes that can still be written below dir. */
+uint64_t machine_room(const char *dir);
+
 /* machine_remove - remove dir with all below it; true if it is gone. */
 bool machine_remove(const char *dir);
 
@@ -249,6 +256,8 @@ struct results {
 	const struct machine *machine;
 	const struct limits *limits; /* [round] */
 	const struct measure *measures;
+	const struct crash_result *crash;
+	int64_t started; /* time() */
 };
 
 /* results_at - where a measure lies; also for those that fill it in. */

@@ -22,6 +22,7 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/utsname.h>
 #ifdef __linux__
 #include <sys/vfs.h>
@@ -33,7 +34,7 @@
 
 #define LIMIT_RECORD_LEN 128u
 #define LIMIT_COPY_MAX ((uint64_t)256 << 20) /* bytes copied at most */
-#define LIMIT_COPY_MIN ((uint64_t)16 << 20)
+#define LIMIT_COPY_MIN ((uint64_t)1 << 20)
 #define LIMIT_SYNC_FILE ((uint64_t)4 << 20) /* bytes of prewritten blocks */
 #define LIMIT_SYNC_COUNT 1000u
 #define LIMIT_SYNC_STEP 4096u
@@ -146,6 +147,63 @@ pages_to_bytes(int name)
 		   : 0;
 }
 
+/* The number that the file begins with; false if there is none. */
+static bool
+read_number(const char *path, uint64_t *ret_number)
+{
+	FILE *file = fopen(path, "r");
+	bool ok = file != NULL && fscanf(file, "%" SCNu64, ret_number) == 1;
+
+	if (file != NULL)
+		fclose(file);
+	return ok;
+}
+
+/* Bytes that the process's control group may still use, if it has a limit. */
+static uint64_t
+cgroup_available(void)
+{
+	char line[512], path[600];
+	uint64_t limit = UINT64_MAX, used;
+	FILE *file = fopen("/proc/self/cgroup", "r");
+
+	while (file != NULL && fgets(line, sizeof line, file) != NULL) {
+		if (strncmp(line, "0::", 3) != 0)
+			continue;
+		line[strcspn(line, "\n")] = '\0';
+		snprintf(
+		    path, sizeof path, "/sys/fs/cgroup%s/memory.max", line + 3);
+		if (!read_number(path, &limit))
+			break;
+		snprintf(path, sizeof path, "/sys/fs/cgroup%s/memory.current",
+		    line + 3);
+		if (read_number(path, &used))
+			limit = limit > used ? limit - used : 0;
+	}
+	if (file != NULL)
+		fclose(file);
+	return limit;
+}
+
+/* Memory that can be had, by dropping clean pages of files too. */
+static uint64_t
+memory_available(void)
+{
+	uint64_t kib, group = cgroup_available();
+	uint64_t available = pages_to_bytes(_SC_AVPHYS_PAGES);
+	char line[256];
+	FILE *file;
+
+	file = fopen("/proc/meminfo", "r");
+	while (file != NULL && fgets(line, sizeof line, file) != NULL) {
+		if (sscanf(line, "MemAvailable: %" SCNu64, &kib) == 1)
+			available = kib * 1024;
+	}
+	if (file != NULL)
+		fclose(file);
+	return available < group ? available : group;
+}
+
 void
 machine_describe(const char *dir, struct machine *machine)
 {
@@ -164,6 +222,7 @@ machine_describe(const char *dir, struct machine *machine)
 	cores = sysconf(_SC_NPROCESSORS_ONLN);
 	machine->cores = cores > 0 ? (unsigned)cores : 0;
 	machine->memory = pages_to_bytes(_SC_PHYS_PAGES);
+	machine->memory_available = memory_available();
 	machine->uses_tsc = clock_uses_tsc;
 }
 
@@ -211,7 +270,7 @@ scratch_create(const char *dir, uint64_t len, uint8_t **ret_map)
 void
 machine_warm(const char *dir, uint64_t want)
 {
-	uint64_t at, available = pages_to_bytes(_SC_AVPHYS_PAGES);
+	uint64_t at, available = memory_available();
 	uint8_t *map;
 	int fd;
 
@@ -452,6 +511,16 @@ machine_disk(const char *dir)
 	disk_total = 0;
 	nftw(dir, disk_visit, 16, FTW_PHYS);
 	return disk_total;
+}
+
+uint64_t
+machine_room(const char *dir)
+{
+	struct statvfs fs;
+
+	if (statvfs(dir, &fs) != 0 || fs.f_blocks == 0)
+		return UINT64_MAX; /* then we shall see */
+	return (uint64_t)fs.f_bavail * fs.f_frsize;
 }
 
 static int

@@ -160,6 +160,12 @@ print_head(const struct report *report)
 		printf("%s%s %s: %s\n", e == 0 ? "Engines:  " : "          ",
 		    options->engines[e]->name, options->engines[e]->version(),
 		    options->engines[e]->tuning);
+	if (report_exceeds_memory(report))
+		printf("Caution:  the largest store does not fit into the "
+		       "%" PRIu64 " MiB of memory that are\n"
+		       "          available: much of it is read from the "
+		       "disk\n",
+		    machine->memory_available >> 20);
 	if (report->lost_share > 0.05)
 		printf("Caution:  the machine was busy; %.0f%% of the time "
 		       "other programs had the core\n",
@@ -228,6 +234,31 @@ print_benchmark(const struct report *report, size_t size, size_t benchmark)
 		printf("%-15s%10.0f %8.1f\n", "(machine)", 1e9 / limit, limit);
 }
 
+static void
+print_closing(const struct report *report)
+{
+	const struct options *options = report->options;
+	size_t row, e = report_own_engine(report);
+	const char *what, *benchmark, *more;
+	char text[256];
+	double rate;
+
+	if (e == options->engine_count)
+		return;
+	printf("\nSummary: %s %s, %" PRIu64 " records\n",
+	    options->engines[e]->name, options->engines[e]->version(),
+	    options->sizes[options->size_count - 1]);
+	for (row = 0; row < CLOSING_ROWS; row++) {
+		rate = report_closing(report, row, &what, &benchmark, &more);
+		if (rate > 0)
+			printf("  %-14s %10.0f per second%s (%s)\n", what, rate,
+			    more, benchmark);
+		else
+			printf("  %-14s not measured (%s)\n", what, benchmark);
+	}
+	printf("%s\n", report_crash(report, text));
+}
+
 void
 report_table(const struct report *report)
 {
@@ -238,4 +269,5 @@ report_table(const struct report *report)
 		for (b = 0; b < report->options->benchmark_count; b++)
 			print_benchmark(report, size, b);
 	}
+	print_closing(report);
 }

@@ -216,8 +216,8 @@ json_benchmark(const struct report *report, size_t size, size_t benchmark)
 	printf("    ]}");
 }
 
-void
-report_json(const struct report *report)
+static void
+json_closing(const struct report *report)
 {
 	static const char *const outcomes[] = {
 	    [CRASH_NOT_RUN] = "not run",
@@ -225,6 +225,24 @@ report_json(const struct report *report)
 	    [CRASH_FAILED] = "failed",
 	    [CRASH_ERROR] = "not done",
 	};
+	const struct crash_result *crash = report->results->crash;
+	const char *what, *benchmark, *more;
+	double rate;
+
+	printf("  \"summary\": {");
+	for (size_t row = 0; row < CLOSING_ROWS; row++) {
+		rate = report_closing(report, row, &what, &benchmark, &more);
+		printf("\"%s\": ", what);
+		printf(rate > 0 ? "%.0f, " : "null, ", rate);
+	}
+	printf("\"crash recovery\": \"%s\", \"kills\": %" PRIu64
+	       ", \"acknowledged\": %" PRIu64 "}\n}\n",
+	    outcomes[crash->outcome], crash->kills, crash->acknowledged);
+}
+
+void
+report_json(const struct report *report)
+{
 	const struct options *options = report->options;
 	size_t size, b;
 
@@ -239,10 +257,8 @@ report_json(const struct report *report)
 			json_benchmark(report, size, b);
 		}
 	}
-	printf("\n  ],\n  \"crash_recovery\": {\"result\": \"%s\", \"kills\": "
-	       "%" PRIu64 ", \"acknowledged\": %" PRIu64 "}\n}\n",
-	    outcomes[report->crash.outcome], report->crash.kills,
-	    report->crash.acknowledged);
+	printf("\n  ],\n");
+	json_closing(report);
 }
 
 /* ---- CSV ---- */

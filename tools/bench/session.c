@@ -102,7 +102,7 @@ session_close_store(struct session *session)
 	if (measure != NULL) {
 		measure->close_ns = clock_ns() - start_ns;
 		measure->disk_closed = machine_disk(session->dir);
-		measure->written = written_since(session->written);
+		measure->written = written_since(session->last_written);
 		session->last_write = NULL;
 	}
 	return true;
@@ -409,6 +409,7 @@ after_writing(struct session *session, const struct workload *workload,
 		return false;
 	session->record_count = deletes || cut ? 0 : range;
 	session->last_write = measure;
+	session->last_written = session->written;
 	return true;
 }
 

@@ -28,7 +28,8 @@ struct session {
 	uint64_t generation;   /* of all its values */
 	bool changes; /* some may be of the next generation: others put them */
 	struct measure *last_write; /* completed when the store is closed */
-	uint64_t written;           /* machine_written() before that */
+	uint64_t written;           /* machine_written() before the benchmark */
+	uint64_t last_written;      /* the same before last_write */
 
 	/* Of the running benchmark. */
 	struct shuffle order;

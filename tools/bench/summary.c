@@ -357,6 +357,8 @@ report_limit(const struct report *report, size_t size, size_t benchmark)
 	double threads = workload->threads ? (double)options->threads : 1;
 	double len = (double)(options->key_len + options->lengths.mean);
 
+	if (size + 1 < options->size_count && !workload_is_oneshot(workload))
+		return 0;
 	switch (workload->op) {
 	case WORKLOAD_PUT_IN_ORDER:
 	case WORKLOAD_PUT_SHUFFLED:
@@ -400,6 +402,20 @@ report_limit(const struct report *report, size_t size, size_t benchmark)
 	return 0;
 }
 
+bool
+report_exceeds_memory(const struct report *report)
+{
+	const struct options *options = report->options;
+	uint64_t available = report->results->machine->memory_available;
+
+	for (size_t i = 0; i < options->size_count; i++) {
+		if (bench_footprint(options->sizes[i], options->key_len,
+			options->lengths.mean) > available)
+			return true;
+	}
+	return false;
+}
+
 const char *
 summary_note(
     const struct report *report, const struct summary *s, char text[128])
@@ -422,5 +438,77 @@ summary_note(
 		    "%sended after %" PRIu64 " s, at %.0f",
 		    text[0] != '\0' ? "; " : "", report->options->seconds,
 		    s->ops);
+	return text;
+}
+
+bool
+report_any(const struct report *report, size_t benchmark)
+{
+	const struct options *options = report->options;
+
+	for (size_t e = 0; e < options->engine_count; e++) {
+		if (options->engines[e]->kind != ENGINE_NULL &&
+		    report_at(report, 0, benchmark, e)->done)
+			return true;
+	}
+	return false;
+}
+
+size_t
+report_own_engine(const struct report *report)
+{
+	size_t e = 0;
+
+	while (e < report->options->engine_count &&
+	       report->options->engines[e]->kind != ENGINE_OURS)
+		e++;
+	return e;
+}
+
+/* The summary's rows: what, and the benchmark that says it. */
+static const struct {
+	const char *what, *benchmark, *more;
+	double unit;
+} closing[] = {
+    {"random writes", "fillrandom", "", 1},
+    {"random reads", "readrandom", "", 1},
+    {"range scans", "prefixscan", ", of 100 records each", SCAN_LEN},
+};
+
+double
+report_closing(const struct report *report, size_t row, const char **ret_what,
+    const char **ret_benchmark, const char **ret_more)
+{
+	const struct options *options = report->options;
+	size_t b, e = report_own_engine(report);
+
+	*ret_what = closing[row].what;
+	*ret_benchmark = closing[row].benchmark;
+	*ret_more = closing[row].more;
+	for (b = 0; b < options->benchmark_count; b++) {
+		if (strcmp(options->benchmarks[b]->name,
+			closing[row].benchmark) == 0)
+			return report_at(report, options->size_count - 1, b, e)
+				   ->ops_per_s /
+			       closing[row].unit;
+	}
+	return 0;
+}
+
+const char *
+report_crash(const struct report *report, char text[256])
+{
+	const struct crash_result *crash = report->results->crash;
+
+	if (crash->outcome == CRASH_PASSED)
+		snprintf(text, 256,
+		    "Crash recovery test: PASSED (after each of %" PRIu64
+		    " kills all acknowledged puts were there, %" PRIu64
+		    " in the end)",
+		    crash->kills, crash->acknowledged);
+	else
+		snprintf(text, 256, "Crash recovery test: %s (%s)",
+		    crash->outcome == CRASH_FAILED ? "FAILED" : "not done",
+		    crash->text);
 	return text;
 }

@@ -10,8 +10,9 @@
 #define BENCH_SUMMARY_H
 
 #include "bench.h"
-#include "crash.h"
 #include "workload.h"
+
+#include <stdio.h>
 
 enum quantile { P50, P99, P999, P9999, QUANTILE_COUNT };
 
@@ -46,7 +47,6 @@ struct report {
 	struct limits limits;
 	double lost_share; /* see summary.c */
 	struct summary *summaries;
-	struct crash_result crash;
 };
 
 /* How the quantiles are called, in this order. */
@@ -63,18 +63,47 @@ const struct summary *report_at(
 
 /*
  * report_limit - nanoseconds that an operation takes at least if all it needs
- * of the machine is what the limits measure; 0 if they do not say.
+ * of the machine is what the limits measure; 0 if they do not say, or are
+ * those of a larger store.
  */
 double report_limit(const struct report *report, size_t size, size_t benchmark);
+
+/* report_exceeds_memory - whether a store is larger than what there is. */
+bool report_exceeds_memory(const struct report *report);
 
 /* summary_note - what is to be said of it, or "". */
 const char *summary_note(
     const struct report *report, const struct summary *s, char text[128]);
+
+/*
+ * report_any - whether any engine but null does the benchmark, so that there
+ * is something to draw.
+ */
+bool report_any(const struct report *report, size_t benchmark);
+
+/* report_own_engine - the first that is ours; engine_count if none is. */
+size_t report_own_engine(const struct report *report);
+
+#define CLOSING_ROWS 3u
+
+/*
+ * report_closing - operations per second of a row of the closing summary, with
+ * what it is about, the benchmark that says it, and what is to be added; 0 if
+ * it was not run.
+ */
+double report_closing(const struct report *report, size_t row,
+    const char **ret_what, const char **ret_benchmark, const char **ret_more);
+
+/* report_crash - what came of the crash test, in a line. */
+const char *report_crash(const struct report *report, char text[256]);
 
 /* report_table, _json, _csv, _markdown - print everything. */
 void report_table(const struct report *report);
 void report_json(const struct report *report);
 void report_csv(const struct report *report);
 void report_markdown(const struct report *report);
+
+/* report_html - a page of the same, which shows the files of plots.c. */
+void report_html(const struct report *report, FILE *out);
 
 #endif /* BENCH_SUMMARY_H */

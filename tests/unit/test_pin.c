@@ -109,7 +109,7 @@ START_TEST(want_of_memory_is_told_of_each_key)
 	for (uint64_t nth = 1;; nth++) {
 		enum kvlog_status st;
 
-		simos_fail(SIMOS_MALLOC, nth, ENOMEM, false);
+		simos_fail(SIMOS_MALLOC, nth, ENOMEM, true);
 		st = kvlog_pin_get_many(pin, items, count);
 		simos_fail_clear();
 		expect_some(before, count, 0);

@@ -1,6 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * arena.c - memory in units of one size, cut from chunks.
+ *
+ * Large chunks are whole huge pages, where the system has such: a table of
+ * many entries is looked up at random, and with pages of the usual size the
+ * processor would wait for their addresses as long as for what they hold.  A
+ * huge page is there in one piece, used or not; hence chunks are of them only
+ * when one is a small part of all there is.
  */
 #include "config.h"
 
@@ -10,11 +16,11 @@
 
 /* A chunk is this part of what there is already, within bounds, so that
  * little of it lies unused, and there are few of them. */
-#define CHUNK_PART 32u
+#define CHUNK_PART 16u
 #define CHUNK_UNITS_MIN 8u
-#define CHUNK_UNITS_MAX 2048u
+#define CHUNK_UNITS_MAX (OS_HUGE_PAGE / ARENA_UNIT_BYTES)
 
-/* Units follow one line behind the start. */
+/* In the place of a chunk's first unit. */
 struct arena_chunk {
 	struct arena_chunk *next;
 	uint32_t unit_count;
@@ -26,7 +32,8 @@ struct arena_free {
 	struct arena_free *next;
 };
 
-static_assert(sizeof(struct arena_chunk) <= CACHE_LINE, "units are aligned");
+static_assert(sizeof(struct arena_chunk) <= ARENA_UNIT_BYTES, "fits");
+static_assert(OS_HUGE_PAGE % ARENA_UNIT_BYTES == 0, "nothing is left");
 
 /* One thread adds, others read: no need for an atomic addition. */
 static void
@@ -52,21 +59,26 @@ arena_init(struct arena *arena)
 	arena->free = NULL;
 	arena->unit_count = 0;
 	arena->free_count = 0;
+	arena->expected = 0;
 	atomic_init(&arena->bytes, 0);
+}
+
+static void *
+get_aligned(struct arena *arena, uint64_t align, uint64_t bytes)
+{
+	void *p = os->aligned((size_t)align, (size_t)bytes);
+
+	if (p != NULL)
+		add_bytes(arena, bytes);
+	return p;
 }
 
 void *
 arena_get_bytes(struct arena *arena, uint64_t bytes)
 {
-	void *p;
-
 	if (bytes > SIZE_MAX - CACHE_LINE)
 		return NULL;
-	bytes = round_up(bytes, CACHE_LINE);
-	p = os->aligned(CACHE_LINE, (size_t)bytes);
-	if (p != NULL)
-		add_bytes(arena, bytes);
-	return p;
+	return get_aligned(arena, CACHE_LINE, round_up(bytes, CACHE_LINE));
 }
 
 void
@@ -76,25 +88,34 @@ arena_put_bytes(struct arena *arena, void *p, uint64_t bytes)
 	os->free(p);
 }
 
+void
+arena_expect(struct arena *arena, uint64_t units)
+{
+	arena->expected = units;
+}
+
 static uint64_t
 chunk_bytes(uint32_t unit_count)
 {
-	return CACHE_LINE + (uint64_t)unit_count * ARENA_UNIT_BYTES;
+	return (uint64_t)unit_count * ARENA_UNIT_BYTES;
 }
 
 static bool
 add_chunk(struct arena *arena)
 {
-	uint64_t part =
-	    min_u64(arena->unit_count / CHUNK_PART, CHUNK_UNITS_MAX);
+	uint64_t all = max_u64(arena->unit_count, arena->expected);
+	uint64_t part = min_u64(all / CHUNK_PART, CHUNK_UNITS_MAX);
 	uint32_t unit_count = (uint32_t)max_u64(part, CHUNK_UNITS_MIN);
-	struct arena_chunk *chunk =
-	    arena_get_bytes(arena, chunk_bytes(unit_count));
+	bool huge = unit_count == CHUNK_UNITS_MAX;
+	struct arena_chunk *chunk = get_aligned(arena,
+	    huge ? OS_HUGE_PAGE : ARENA_UNIT_BYTES, chunk_bytes(unit_count));
 
 	if (chunk == NULL)
 		return false;
+	if (huge)
+		os->huge_pages(chunk, OS_HUGE_PAGE);
 	chunk->unit_count = unit_count;
-	chunk->cut_count = 0;
+	chunk->cut_count = 1; /* this */
 	chunk->next = arena->chunks;
 	arena->chunks = chunk;
 	return true;
@@ -111,8 +132,7 @@ cut_unit(struct arena *arena)
 		chunk = arena->chunks;
 	}
 	arena->unit_count++;
-	return (char *)chunk + CACHE_LINE +
-	       (size_t)chunk->cut_count++ * ARENA_UNIT_BYTES;
+	return (char *)chunk + (size_t)chunk->cut_count++ * ARENA_UNIT_BYTES;
 }
 
 void *

@@ -19,11 +19,15 @@ struct arena {
 	struct arena_free *free;    /* last given back first */
 	uint64_t unit_count;        /* cut from chunks so far */
 	uint64_t free_count;
+	uint64_t expected; /* units in all, sooner or later */
 	_Atomic uint64_t bytes;
 };
 
 void arena_init(struct arena *arena);
 void arena_fini(struct arena *arena); /* nothing may be in use */
+
+/* So many units will be wanted; it is a matter of speed alone. */
+void arena_expect(struct arena *arena, uint64_t units);
 
 /* A unit, aligned to CACHE_LINE, not cleared; NULL if there is no memory. */
 void *arena_get(struct arena *arena);

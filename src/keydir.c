@@ -294,6 +294,7 @@ fill_directory(struct keydir *keydir, struct directory *directory,
 
 	for (size_t i = 0; i < (size_t)1 << directory->depth; i++)
 		atomic_init(&directory->leaf[i], NULL);
+	arena_expect(&keydir->arena, (uint64_t)count * size.units);
 	for (size_t i = first; i < first + count; i++) {
 		struct leaf *leaf = new_leaf(keydir, directory->depth, size);
 

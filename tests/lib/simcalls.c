@@ -1003,4 +1003,5 @@ const struct os_table os_sim = {
     .realloc = sim_realloc,
     .aligned = sim_aligned,
     .free = sim_free,
+    .huge_pages = sim_huge_pages,
 };

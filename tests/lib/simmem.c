@@ -115,6 +115,15 @@ sim_aligned(size_t align, size_t size)
 	    size);
 }
 
+/* Advice that needs no step; but it must be of a block's own pages. */
+void
+sim_huge_pages(void *p, size_t size)
+{
+	if ((uintptr_t)p % OS_HUGE_PAGE != 0 || size % OS_HUGE_PAGE != 0 ||
+	    size > block_of(p)->size)
+		disk_bug("huge pages of %zu bytes at %p", size, p);
+}
+
 void
 sim_free(void *p)
 {

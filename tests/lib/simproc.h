@@ -134,6 +134,7 @@ void *sim_malloc(size_t size);
 void *sim_calloc(size_t count, size_t size);
 void *sim_realloc(void *p, size_t size);
 void *sim_aligned(size_t align, size_t size);
+void sim_huge_pages(void *p, size_t size);
 void sim_free(void *p);
 void memory_init(void);
 void memory_free_all(bool victims_only);

@@ -9,10 +9,13 @@
 #include "test.h"
 
 #define COUNT 3000u
+#define HUGE_UNITS (OS_HUGE_PAGE / ARENA_UNIT_BYTES)
 
 static const struct os_table *os_before;
 static struct os_table os_failing;
 static bool deny;
+static unsigned huge_count; /* times that huge pages were asked for */
+static uintptr_t huge_last;
 static struct arena arena;
 static void *units[COUNT];
 
@@ -23,13 +26,25 @@ failing_aligned(size_t align, size_t size)
 }
 
 static void
+noting_huge_pages(void *p, size_t size)
+{
+	ck_assert_uint_eq((uintptr_t)p % OS_HUGE_PAGE, 0);
+	ck_assert_uint_eq(size, OS_HUGE_PAGE);
+	huge_count++;
+	huge_last = (uintptr_t)p;
+	os_before->huge_pages(p, size);
+}
+
+static void
 setup(void)
 {
 	os_before = os;
 	os_failing = *os;
 	os_failing.aligned = failing_aligned;
+	os_failing.huge_pages = noting_huge_pages;
 	os = &os_failing;
 	deny = false;
+	huge_count = 0;
 	arena_init(&arena);
 }
 
@@ -77,7 +92,7 @@ START_TEST(bytes_are_little_more_than_the_units)
 		ck_assert_uint_ge(
 		    arena_bytes(&arena), (i + 1) * ARENA_UNIT_BYTES);
 		ck_assert_uint_le(arena_bytes(&arena),
-		    (i + 1 + i / 16 + 9) * ARENA_UNIT_BYTES);
+		    (i + 1 + i / 8 + 16) * ARENA_UNIT_BYTES);
 	}
 	for (unsigned i = 0; i < COUNT; i++)
 		arena_put(&arena, units[i]);
@@ -96,6 +111,42 @@ START_TEST(units_given_back_serve_again)
 	get_all();
 	ck_assert_uint_eq(arena_bytes(&arena), bytes);
 	for (unsigned i = 0; i < COUNT; i++)
+		arena_put(&arena, units[i]);
+}
+END_TEST
+
+/* A huge page is in memory as a whole: only where that is little more. */
+START_TEST(much_memory_is_in_huge_pages)
+{
+	const unsigned few = 16 * HUGE_UNITS;
+	unsigned outside = 0;
+
+	for (unsigned i = 0; i < few - HUGE_UNITS; i++)
+		(void)arena_get(&arena);
+	ck_assert_uint_eq(huge_count, 0);
+	for (unsigned i = 0; i < 3 * HUGE_UNITS; i++) {
+		uintptr_t unit = (uintptr_t)arena_get(&arena);
+
+		outside += huge_count > 0 && unit - huge_last >= OS_HUGE_PAGE;
+	}
+	ck_assert_uint_ge(huge_count, 2);
+	ck_assert_uint_eq(outside, 0);
+	arena.unit_count = 0; /* forget them */
+}
+END_TEST
+
+START_TEST(expected_memory_is_in_huge_pages_from_the_start)
+{
+	arena_expect(&arena, 16 * HUGE_UNITS - 1);
+	arena_put(&arena, arena_get(&arena));
+	ck_assert_uint_eq(huge_count, 0);
+	arena_fini(&arena);
+	arena_init(&arena);
+	arena_expect(&arena, 16 * HUGE_UNITS);
+	for (unsigned i = 0; i < HUGE_UNITS; i++)
+		units[i] = arena_get(&arena);
+	ck_assert_uint_eq(huge_count, 2); /* each has less than its size */
+	for (unsigned i = 0; i < HUGE_UNITS; i++)
 		arena_put(&arena, units[i]);
 }
 END_TEST
@@ -151,6 +202,8 @@ main(void)
 	tcase_add_test(tc, units_are_apart_and_aligned);
 	tcase_add_test(tc, bytes_are_little_more_than_the_units);
 	tcase_add_test(tc, units_given_back_serve_again);
+	tcase_add_test(tc, much_memory_is_in_huge_pages);
+	tcase_add_test(tc, expected_memory_is_in_huge_pages_from_the_start);
 	tcase_add_test(tc, without_memory_nothing_changes);
 	tcase_add_test(tc, other_sizes_are_counted);
 	suite_add_tcase(suite, tc);

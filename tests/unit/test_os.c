@@ -534,6 +534,9 @@ START_TEST(stores_are_seen_by_pread_and_by_other_mappings)
 	os->advise(&map, 100, UINT64_MAX, OS_ADVICE_POPULATE);
 	os->advise(&map, 9000, 1, OS_ADVICE_POPULATE);
 	os->advise(&reader, 0, 8192, OS_ADVICE_POPULATE);
+	os->advise(&map, 0, 8192, OS_ADVICE_LET_GO); /* keeps what was stored */
+	os->advise(&map, 0, 8192, OS_ADVICE_READ);
+	os->advise(&reader, 0, 8192, OS_ADVICE_LET_GO);
 	os->advise(&reader, 5000, 8192, OS_ADVICE_WILLNEED);
 	os->advise(&reader, 0, 8192, OS_ADVICE_SEQUENTIAL);
 	os->advise(&reader, 0, 8192, OS_ADVICE_RANDOM);
@@ -816,6 +819,21 @@ START_TEST(memory_is_aligned_as_asked)
 }
 END_TEST
 
+/* Whether there are any is the system's matter. */
+START_TEST(memory_may_be_in_huge_pages)
+{
+	unsigned char *p = os->aligned(OS_HUGE_PAGE, 2 * OS_HUGE_PAGE);
+
+	ck_assert_ptr_nonnull(p);
+	p[0] = 1;
+	os->huge_pages(p, 2 * OS_HUGE_PAGE);
+	p[2 * OS_HUGE_PAGE - 1] = 2;
+	ck_assert_uint_eq(p[0], 1);
+	ck_assert_uint_eq(p[2 * OS_HUGE_PAGE - 1], 2);
+	os->free(p);
+}
+END_TEST
+
 static void *
 note_signals(void *arg)
 {
@@ -881,6 +899,7 @@ os_suite(void)
 	tcase_add_test(tc, space_behind_the_end_is_none_to_give_back);
 	tcase_add_test(tc, a_signal_does_not_shorten_a_sleep);
 	tcase_add_test(tc, memory_is_aligned_as_asked);
+	tcase_add_test(tc, memory_may_be_in_huge_pages);
 	tcase_add_test(tc, threads_block_all_signals);
 	suite_add_tcase(suite, tc);
 	return suite;

@@ -10,9 +10,10 @@
 
 #include "engine.h"
 
-#include <stdlib.h>
-
-static size_t null_value_len;
+static struct {
+	size_t key_len, value_len;
+	uint64_t key_count;
+} null_db;
 
 static const char *
 null_version(void)
@@ -24,15 +25,12 @@ static void *
 null_open(const struct engine *engine, const char *dir,
     const struct engine_config *config)
 {
-	void *value;
-
 	(void)engine;
 	(void)dir;
-	null_value_len = config->value_len;
-	value = calloc(1, config->value_len + 1);
-	if (value == NULL)
-		engine_fail("out of memory");
-	return value;
+	null_db.key_len = config->key_len;
+	null_db.value_len = config->value_len;
+	null_db.key_count = config->key_count;
+	return &null_db;
 }
 
 static enum engine_result
@@ -56,7 +54,7 @@ null_get(void *db, const void *key, size_t key_len, void *buf, size_t cap,
 	(void)key_len;
 	(void)buf;
 	(void)cap;
-	*ret_len = null_value_len;
+	*ret_len = null_db.value_len;
 	return ENGINE_OK;
 }
 
@@ -82,10 +80,11 @@ static enum engine_result
 null_get_many(void *db, const void *const *keys, size_t key_len, size_t count,
     engine_use *use, void *arg)
 {
-	size_t i;
-
-	for (i = 0; i < count; i++)
-		use(arg, keys[i], key_len, db, null_value_len);
+	(void)db;
+	for (size_t i = 0; i < count; i++) {
+		if (!use(arg, keys[i], key_len, "", 0))
+			break;
+	}
 	return ENGINE_OK;
 }
 
@@ -93,7 +92,22 @@ static enum engine_result
 null_get_view(
     void *db, const void *key, size_t key_len, engine_use *use, void *arg)
 {
-	use(arg, key, key_len, db, null_value_len);
+	(void)db;
+	use(arg, key, key_len, "", 0);
+	return ENGINE_OK;
+}
+
+static enum engine_result
+null_scan(
+    void *db, const void *from, size_t from_len, engine_use *use, void *arg)
+{
+	(void)db;
+	(void)from;
+	(void)from_len;
+	for (uint64_t i = 0; i < null_db.key_count; i++) {
+		if (!use(arg, "", 0, "", 0))
+			break;
+	}
 	return ENGINE_OK;
 }
 
@@ -101,13 +115,6 @@ static enum engine_result
 null_sync(void *db)
 {
 	(void)db;
-	return ENGINE_OK;
-}
-
-static enum engine_result
-null_close(void *db)
-{
-	free(db);
 	return ENGINE_OK;
 }
 
@@ -125,6 +132,8 @@ const struct engine engine_null = {
     .put_batch = null_put_batch,
     .get_many = null_get_many,
     .get_view = null_get_view,
+    .scan = null_scan,
     .sync = null_sync,
-    .close = null_close,
+    .count = NULL,
+    .close = null_sync,
 };

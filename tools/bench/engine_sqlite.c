@@ -161,8 +161,9 @@ connection_open(
 {
 	int flags = SQLITE_OPEN_NOMUTEX;
 
-	flags |= access == ENGINE_READ ? SQLITE_OPEN_READONLY
-				       : SQLITE_OPEN_READWRITE;
+	/* Who has the file to himself makes its WAL, too. */
+	flags |= access == ENGINE_READ && db->shared ? SQLITE_OPEN_READONLY
+						     : SQLITE_OPEN_READWRITE;
 	if (access == ENGINE_CREATE)
 		flags |= SQLITE_OPEN_CREATE;
 	if (sqlite3_open_v2(db->path, &con->db, flags, NULL) != SQLITE_OK)

@@ -95,7 +95,9 @@ options_create(const struct engine_config *config)
 	    options, processors > 1 ? (int)processors : 1);
 	rocksdb_options_set_level_compaction_dynamic_level_bytes(options, 1);
 	rocksdb_options_set_bytes_per_sync(options, MIB);
+	/* As many bytes of them as the default of 64 has. */
 	rocksdb_options_set_write_buffer_size(options, 16 * MIB);
+	rocksdb_options_set_max_write_buffer_number(options, 8);
 	rocksdb_options_set_compression(options, rocksdb_no_compression);
 	/* Statistics of no use here, for which opening reads every table. */
 	rocksdb_options_set_skip_stats_update_on_db_open(options, 1);

@@ -4,7 +4,9 @@
 # setup.sh - from a bare Debian machine to a built tree; read with "." by
 # run_tests.sh and run_demo.sh, from the top of the tree.
 #
-#   kvlog_install_packages   install what is missing of what a build needs
+#   kvlog_install_packages [PACKAGE...]
+#                            install what is missing of what a build needs, or
+#                            of these
 #   kvlog_build DIR [ARG...] configure with ARGs and make, in DIR
 #   kvlog_jobs               print how many jobs make shall run at once
 #
@@ -13,6 +15,11 @@
 kvlog_packages='build-essential pkg-config autoconf automake libtool check
 libxxhash-dev uthash-dev libisal-dev libjansson-dev mandoc python3
 db-util lmdb-utils strace'
+
+# What kvlog-bench compares with: for "make bench-peers" alone.
+# shellcheck disable=SC2034
+kvlog_peer_packages='liblmdb-dev libtkrzw-dev libkyotocabinet-dev
+libleveldb-dev librocksdb-dev libsqlite3-dev libdb5.3-dev libgdbm-dev'
 
 kvlog_say()
 {
@@ -51,7 +58,7 @@ kvlog_install_packages()
 	fi
 
 	kvlog_missing=
-	for kvlog_package in $kvlog_packages; do
+	for kvlog_package in ${*:-$kvlog_packages}; do
 		case $(dpkg-query -W -f '${Status}' "$kvlog_package" \
 		    2>/dev/null) in
 		*' installed') ;;

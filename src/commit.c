@@ -4,8 +4,10 @@
  *
  *     take the turn
  *     decide          conditions, against the newest records
- *     reserve         index slots, room in the active segment (a rollover if
- *                     there is too little)
+ *     reserve         room in the active segment (a rollover if there is too
+ *                     little)
+ *     encode          the first record, with its sums
+ *     reserve         index slots
  *     intent          the control page says where the commit will end
  *     store           the records, the first word of the first one last
  *     publish         one 64-bit store of the position
@@ -38,34 +40,43 @@
 
 /* Storing */
 
-/*
- * Store the record at off, but for its first 8 bytes if first_word is not
- * NULL: those are left to be stored last.
- */
+/* A record's header, and the whole record if it is small, as it will stand at
+ * its place. */
+struct stage {
+	unsigned head; /* bytes of header and extensions */
+	bool whole;
+	uint8_t bytes[STAGE_LEN];
+};
+
+static void
+encode(struct stage *stage, const struct record *rec, uint32_t seed)
+{
+	uint8_t *p = stage->bytes;
+
+	stage->head = record_encode(p, rec, seed);
+	stage->whole =
+	    stage->head + (uint64_t)rec->key_len + rec->value_len <= STAGE_LEN;
+	if (!stage->whole)
+		return;
+	p += stage->head;
+	if (rec->key_len > 0) /* a mark has none */
+		memcpy(p, rec->key, rec->key_len);
+	if (rec->value_len > 0)
+		memcpy(p + rec->key_len, rec->value, rec->value_len);
+}
+
+/* Store the record at off, but for its first skip bytes. */
 static int
 store_record(const struct segment *seg, uint64_t off, const struct record *rec,
-    uint8_t first_word[8])
+    const struct stage *stage, size_t skip)
 {
-	uint8_t stage[STAGE_LEN];
-	unsigned head;
-	size_t skip = first_word != NULL ? 8 : 0;
-	uint64_t len;
+	size_t head = stage->head;
 	int rc;
 
-	head = record_encode(stage, rec, segment_seed(seg, off));
-	if (first_word != NULL)
-		memcpy(first_word, stage, 8);
-	len = (uint64_t)head + rec->key_len + rec->value_len;
-	if (len <= STAGE_LEN) {
-		if (rec->key_len > 0) /* a mark has none */
-			memcpy(stage + head, rec->key, rec->key_len);
-		if (rec->value_len > 0)
-			memcpy(stage + head + rec->key_len, rec->value,
-			    rec->value_len);
-		return os->store(
-		    &seg->map, off + skip, stage + skip, (size_t)len - skip);
-	}
-	rc = os->store(&seg->map, off + skip, stage + skip, head - skip);
+	if (stage->whole)
+		return os->store(&seg->map, off + skip, stage->bytes + skip,
+		    head + rec->key_len + rec->value_len - skip);
+	rc = os->store(&seg->map, off + skip, stage->bytes + skip, head - skip);
 	if (rc == 0)
 		rc = os->store(&seg->map, off + head, rec->key, rec->key_len);
 	if (rc == 0 && rec->value_len > 0)
@@ -75,17 +86,17 @@ store_record(const struct segment *seg, uint64_t off, const struct record *rec,
 }
 
 /*
- * Store the records of a commit from the active segment's end on, and publish
- * them.  The space is there.
+ * Store the records of a commit from the active segment's end on, the first
+ * word of the first one last, and publish them.  The space is there; the first
+ * record is encoded.
  */
 static enum kvlog_status
 store_commit(struct log *log, const struct record *recs, size_t count,
-    uint64_t size, struct kvlog_error *err)
+    uint64_t size, const struct stage *first, struct kvlog_error *err)
 {
 	struct kvlog_error cause;
 	struct segment *seg = log_active(log);
 	uint64_t start = segment_end(seg), off = start;
-	uint8_t first_word[8];
 	int rc;
 
 	assert(size <= log_room(seg));
@@ -93,13 +104,17 @@ store_commit(struct log *log, const struct record *recs, size_t count,
 	if (rc != 0) /* nothing is stored yet */
 		return err_sys(
 		    err, rc, "write to %s/%s", log->dir->path, DIR_LOCK_NAME);
-	for (size_t i = 0; i < count && rc == 0; i++) {
-		rc = store_record(
-		    seg, off, &recs[i], i == 0 ? first_word : NULL);
+	rc = store_record(seg, off, &recs[0], first, 8);
+	off += recs[0].size;
+	for (size_t i = 1; i < count && rc == 0; i++) {
+		struct stage stage;
+
+		encode(&stage, &recs[i], segment_seed(seg, off));
+		rc = store_record(seg, off, &recs[i], &stage, 0);
 		off += recs[i].size;
 	}
 	if (rc == 0)
-		rc = os->store(&seg->map, start, first_word, 8);
+		rc = os->store(&seg->map, start, first->bytes, 8);
 	if (rc == 0)
 		rc = control_set_position(
 		    log->control, control_pos(segment_number(seg), off));
@@ -113,6 +128,15 @@ store_commit(struct log *log, const struct record *recs, size_t count,
 	assert(off == start + size);
 	atomic_store_explicit(&seg->end, off, memory_order_release);
 	return KVLOG_OK;
+}
+
+static void
+encode_at_end(
+    const struct log *log, struct stage *stage, const struct record *rec)
+{
+	const struct segment *seg = log_active(log);
+
+	encode(stage, rec, segment_seed(seg, segment_end(seg)));
 }
 
 /* All that the view's index knows is published, up to here. */
@@ -136,10 +160,13 @@ log_mark(struct log *log, bool clean, struct kvlog_error *err)
 	    .size = record_size(clean ? RECORD_CLEAN : 0, 0, 0),
 	};
 	enum kvlog_status st = log_make_room(log, rec.size, clean, err);
+	struct stage stage;
 	int rc;
 
-	if (st == KVLOG_OK)
-		st = store_commit(log, &rec, 1, rec.size, err);
+	if (st != KVLOG_OK)
+		return st;
+	encode_at_end(log, &stage, &rec);
+	st = store_commit(log, &rec, 1, rec.size, &stage, err);
 	if (st != KVLOG_OK)
 		return st;
 	show(view, log_active(log));
@@ -223,45 +250,38 @@ fill_record(struct record *rec, const struct commit_op *op, uint64_t seq,
 	rec->size = record_size(flags, op->key_len, op->value_len);
 }
 
-/* Everything that may fail for want of memory, before the first store. */
 static enum kvlog_status
-prepare(struct log *log, const struct commit_op *ops, size_t count,
+make_records(struct log *log, const struct commit_op *ops, size_t count,
     struct record *recs, uint64_t *ret_size, bool *ret_only_deletes,
     struct kvlog_error *err)
 {
-	uint64_t one[1], *hashes = one, seq = log->view->next_seq, size = 0;
+	uint64_t seq = log->view->next_seq, size = 0;
 	uint32_t lag = record_lag(seq, log_durable(log));
 	bool only_deletes = true;
-	enum kvlog_status st;
 
-	if (count > 1)
-		hashes = os->malloc(count * sizeof *hashes);
-	if (hashes == NULL)
-		return err_set(err, KVLOG_NOMEM, 0, "write a batch");
 	for (size_t i = 0; i < count; i++) {
 		unsigned flags = (i > 0 ? RECORD_CONT : 0) |
 				 (i + 1 < count ? RECORD_MORE : 0);
 
 		fill_record(&recs[i], &ops[i], seq, lag, flags);
-		hashes[i] = ops[i].hash;
 		size += recs[i].size;
 		only_deletes &= ops[i].type == RECORD_DELETE;
 	}
-	st = index_reserve(&log->view->index, hashes, count, err);
-	if (hashes != one)
-		os->free(hashes);
-	if (st == KVLOG_OK && size > BATCH_SPAN_MAX)
-		st = err_set(err, KVLOG_TOOBIG, 0,
-		    "a batch of %" PRIu64 " bytes; at most %" PRIu64 " fit",
-		    size, (uint64_t)BATCH_SPAN_MAX);
 	*ret_size = size;
 	*ret_only_deletes = only_deletes;
-	return st;
+	if (size > BATCH_SPAN_MAX)
+		return err_set(err, KVLOG_TOOBIG, 0,
+		    "a batch of %" PRIu64 " bytes; at most %" PRIu64 " fit",
+		    size, (uint64_t)BATCH_SPAN_MAX);
+	return KVLOG_OK;
 }
 
+/* Steps of a batch whose misses are waited for together. */
+#define GROUP 16u
+
 static void
-apply(struct log *log, const struct commit_op *ops, size_t count,
-    const struct record *recs, uint64_t off)
+apply(struct log *log, const struct commit_op *ops, const uint64_t *hashes,
+    size_t count, const struct record *recs, uint64_t off)
 {
 	struct index *index = &log->view->index;
 	struct epoch_token token = epoch_enter(index->epoch);
@@ -269,10 +289,14 @@ apply(struct log *log, const struct commit_op *ops, size_t count,
 	if (count > 1)
 		index_begin_batch(index);
 	for (size_t i = 0; i < count; i++) {
-		enum kvlog_status st = index_set(index, ops[i].hash, ops[i].key,
-		    ops[i].key_len, segset_loc(log_active(log), off),
-		    ops[i].type == RECORD_DELETE);
+		enum kvlog_status st;
 
+		if (i > 0 && i % GROUP == 0)
+			index_prefetch(index, hashes + i,
+			    (size_t)min_u64(GROUP, count - i));
+		st = index_set(index, hashes[i], ops[i].key, ops[i].key_len,
+		    segset_loc(log_active(log), off),
+		    ops[i].type == RECORD_DELETE);
 		assert(st == KVLOG_OK); /* reserved */
 		(void)st;
 		off += recs[i].size;
@@ -283,15 +307,19 @@ apply(struct log *log, const struct commit_op *ops, size_t count,
 }
 
 static enum kvlog_status
-commit_turn(struct log *log, const struct commit_op *ops, size_t count,
-    struct record *recs, bool strict, struct kvlog_receipt *ret_receipt,
-    size_t *ret_failed, struct kvlog_error *err)
+commit_turn(struct log *log, const struct commit_op *ops,
+    const uint64_t *hashes, size_t count, struct record *recs, bool strict,
+    struct kvlog_receipt *ret_receipt, size_t *ret_failed,
+    struct kvlog_error *err)
 {
 	struct view *view = log->view;
 	uint64_t size = 0, start;
 	bool only_deletes = false;
+	struct stage first;
 	enum kvlog_status st;
 
+	/* What is fetched now is needed when other work is done. */
+	keydir_prefetch(view->index.keydir, hashes[0]);
 	for (size_t i = 0; i < count; i++) {
 		st = decide(log, &ops[i], strict, err);
 		if (st != KVLOG_OK) {
@@ -299,17 +327,22 @@ commit_turn(struct log *log, const struct commit_op *ops, size_t count,
 			return st;
 		}
 	}
-	st = prepare(log, ops, count, recs, &size, &only_deletes, err);
+	st = make_records(log, ops, count, recs, &size, &only_deletes, err);
 	if (st == KVLOG_OK)
 		st = log_reserve_room(log, size, only_deletes, err);
 	if (st != KVLOG_OK)
 		return st;
-
-	start = segment_end(log_active(log));
-	st = store_commit(log, recs, count, size, err);
+	encode_at_end(log, &first, &recs[0]);
+	st = index_reserve(&view->index, hashes, count, err);
 	if (st != KVLOG_OK)
 		return st;
-	apply(log, ops, count, recs, start);
+	index_prefetch(&view->index, hashes, (size_t)min_u64(GROUP, count));
+
+	start = segment_end(log_active(log));
+	st = store_commit(log, recs, count, size, &first, err);
+	if (st != KVLOG_OK)
+		return st;
+	apply(log, ops, hashes, count, recs, start);
 	view->evidence =
 	    max_u64(view->evidence, record_attests(recs[0].seq, recs[0].lag));
 	ret_receipt->seq = view->next_seq++;
@@ -333,19 +366,25 @@ log_commit(struct log *log, const struct commit_op *ops, size_t op_count,
     struct kvlog_error *err)
 {
 	struct record one, *recs = &one;
+	uint64_t one_hash, *hashes = &one_hash;
 	enum kvlog_status st;
 
 	assert(op_count > 0);
-	if (op_count > 1)
-		recs = op_count <= SIZE_MAX / sizeof *recs
-			   ? os->malloc(op_count * sizeof *recs)
-			   : NULL;
-	if (recs == NULL)
-		return err_set(err, KVLOG_NOMEM, 0, "write a batch");
+	if (op_count > 1) {
+		recs =
+		    op_count <= SIZE_MAX / sizeof *recs / 2
+			? os->malloc(op_count * (sizeof *recs + sizeof *hashes))
+			: NULL;
+		if (recs == NULL)
+			return err_set(err, KVLOG_NOMEM, 0, "write a batch");
+		hashes = (uint64_t *)(void *)(recs + op_count);
+	}
+	for (size_t i = 0; i < op_count; i++)
+		hashes[i] = ops[i].hash;
 	st = log_take_turn(log, err);
 	if (st == KVLOG_OK) {
-		st = commit_turn(log, ops, op_count, recs, strict, ret_receipt,
-		    ret_failed, err);
+		st = commit_turn(log, ops, hashes, op_count, recs, strict,
+		    ret_receipt, ret_failed, err);
 		epoch_reclaim(log->view->index.epoch);
 		log_release_turn(log);
 	}

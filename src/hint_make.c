@@ -475,6 +475,7 @@ struct sorted {
 	uint64_t prefix;
 	const uint8_t *bytes;
 	uint32_t index; /* of its source */
+	bool bucket;    /* keys in buckets are not sorted by their prefix */
 };
 
 struct sorting {
@@ -495,20 +496,13 @@ key_at(const uint8_t *bytes)
 	return hint_key_of(&rec);
 }
 
-static bool
-has_bucket(const uint8_t *bytes)
-{
-	return (bytes[9] & RECORD_BUCKET) != 0;
-}
-
 static int
 compare_sorted(const void *va, const void *vb)
 {
 	const struct sorted *a = va, *b = vb;
 	int c = 0;
 
-	if (a->prefix != b->prefix && !has_bucket(a->bytes) &&
-	    !has_bucket(b->bytes))
+	if (a->prefix != b->prefix && !a->bucket && !b->bucket)
 		return a->prefix < b->prefix ? -1 : 1;
 	if (a->bytes != b->bytes) {
 		struct hint_key ka = key_at(a->bytes), kb = key_at(b->bytes);
@@ -547,8 +541,12 @@ add_sorted(struct sorting *s, const struct record *rec, const uint8_t *bytes,
 		s->list = grown;
 		s->cap = cap;
 	}
-	s->list[s->count++] =
-	    (struct sorted){key_prefix(rec->key, rec->key_len), bytes, index};
+	s->list[s->count++] = (struct sorted){
+	    .prefix = key_prefix(rec->key, rec->key_len),
+	    .bytes = bytes,
+	    .index = index,
+	    .bucket = (rec->flags & RECORD_BUCKET) != 0,
+	};
 	return 0;
 }
 

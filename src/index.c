@@ -18,6 +18,10 @@
 
 #include <string.h>
 
+/* Of a record's cache lines, so many are fetched before it is looked at: 44
+ * bytes of header and key and 100 of value. */
+#define RECORD_LINES 3u
+
 enum kvlog_status
 index_init(struct index *index, struct epoch *epoch, struct segset *segs,
     struct hintset *hints, const uint8_t *secret, bool verify,
@@ -62,18 +66,16 @@ examine(const struct index *index, const void *key, size_t key_len,
 	return same ? CANDIDATE_MATCH : CANDIDATE_OTHER;
 }
 
-/* The newest record of key that the keydir has, tombstones included. */
+/* The record of key among the candidates of a probe, of which loc is the
+ * first. */
 static enum kvlog_status
-find_in_keydir(struct index *index, uint64_t hash, const void *key,
-    size_t key_len, struct index_ref *ret_ref)
+choose(struct index *index, struct keydir_probe *probe, uint64_t loc,
+    const void *key, size_t key_len, struct index_ref *ret_ref)
 {
-	struct keydir_probe probe;
 	struct index_ref damaged;
 	enum kvlog_status st = KVLOG_NOTFOUND;
-	uint64_t loc;
 
-	for (loc = keydir_first(index->keydir, hash, &probe);
-	     loc != KEYDIR_NONE; loc = keydir_next(&probe)) {
+	for (; loc != KEYDIR_NONE; loc = keydir_next(probe)) {
 		ret_ref->loc = loc;
 		ret_ref->seg = segset_at(index->segs, loc, &ret_ref->off);
 		switch (examine(index, key, key_len, ret_ref)) {
@@ -90,6 +92,17 @@ find_in_keydir(struct index *index, uint64_t hash, const void *key,
 	if (st == KVLOG_CORRUPT)
 		*ret_ref = damaged;
 	return st;
+}
+
+/* The newest record of key that the keydir has, tombstones included. */
+static enum kvlog_status
+find_in_keydir(struct index *index, uint64_t hash, const void *key,
+    size_t key_len, struct index_ref *ret_ref)
+{
+	struct keydir_probe probe;
+	uint64_t loc = keydir_first(index->keydir, hash, &probe);
+
+	return choose(index, &probe, loc, key, key_len, ret_ref);
 }
 
 /* Of a segment that is mapped for one record's sake, nothing is read ahead. */
@@ -169,13 +182,12 @@ find_in_hints(struct index *index, uint64_t hash, const struct hint_key *key,
 	}
 }
 
-enum kvlog_status
-index_find(struct index *index, uint64_t hash, const void *key, size_t key_len,
-    struct index_ref *ret_ref, struct kvlog_error *err)
+/* What a look at the keydir, which came to st, means. */
+static enum kvlog_status
+find_behind(struct index *index, enum kvlog_status st, uint64_t hash,
+    const void *key, size_t key_len, struct index_ref *ret_ref,
+    struct kvlog_error *err)
 {
-	enum kvlog_status st =
-	    find_in_keydir(index, hash, key, key_len, ret_ref);
-
 	if (st == KVLOG_NOTFOUND && index->hints != NULL) {
 		const struct hint_key k = {
 		    .len = (uint32_t)key_len, .bytes = key};
@@ -185,6 +197,57 @@ index_find(struct index *index, uint64_t hash, const void *key, size_t key_len,
 	if (st == KVLOG_OK && UNLIKELY(ret_ref->rec.type != RECORD_PUT))
 		st = KVLOG_NOTFOUND;
 	return st;
+}
+
+enum kvlog_status
+index_find(struct index *index, uint64_t hash, const void *key, size_t key_len,
+    struct index_ref *ret_ref, struct kvlog_error *err)
+{
+	enum kvlog_status st =
+	    find_in_keydir(index, hash, key, key_len, ret_ref);
+
+	return find_behind(index, st, hash, key, key_len, ret_ref, err);
+}
+
+/* Bring the first lines of a record nearer, which may have fewer. */
+static void
+prefetch_record(const struct index *index, uint64_t loc, unsigned lines)
+{
+	uint64_t off;
+	const struct segment *seg = segset_at(index->segs, loc, &off);
+	uintptr_t p;
+
+	if (atomic_load_explicit(&seg->mapped, memory_order_acquire) !=
+	    SEGMENT_MAPPED)
+		return;
+	p = (uintptr_t)seg->map.addr + off;
+	for (unsigned i = 0; i < lines; i++)
+		PREFETCH((const void *)(p + i * CACHE_LINE));
+}
+
+void
+index_find_many(struct index *index, struct index_find *finds, size_t count)
+{
+	struct keydir_probe probes[INDEX_TOGETHER];
+	uint64_t locs[INDEX_TOGETHER];
+
+	assert(count <= INDEX_TOGETHER);
+	for (size_t i = 0; i < count; i++)
+		keydir_prefetch(index->keydir, finds[i].hash);
+	for (size_t i = 0; i < count; i++) {
+		locs[i] =
+		    keydir_first(index->keydir, finds[i].hash, &probes[i]);
+		if (locs[i] != KEYDIR_NONE)
+			prefetch_record(index, locs[i], RECORD_LINES);
+	}
+	for (size_t i = 0; i < count; i++) {
+		struct index_find *f = &finds[i];
+
+		f->status = choose(
+		    index, &probes[i], locs[i], f->key, f->key_len, &f->ref);
+		f->status = find_behind(index, f->status, f->hash, f->key,
+		    f->key_len, &f->ref, NULL);
+	}
 }
 
 enum kvlog_status
@@ -200,20 +263,14 @@ void
 index_prefetch(const struct index *index, const uint64_t *hashes, size_t count)
 {
 	struct keydir_probe probe;
-	uint64_t loc, off;
+	uint64_t loc;
 
 	for (size_t i = 0; i < count; i++)
 		keydir_prefetch(index->keydir, hashes[i]);
 	for (size_t i = 0; i < count; i++) {
-		const struct segment *seg;
-
 		loc = keydir_first(index->keydir, hashes[i], &probe);
-		if (loc == KEYDIR_NONE)
-			continue;
-		seg = segset_at(index->segs, loc, &off);
-		if (atomic_load_explicit(&seg->mapped, memory_order_acquire) ==
-		    SEGMENT_MAPPED)
-			PREFETCH(seg->map.addr + off);
+		if (loc != KEYDIR_NONE)
+			prefetch_record(index, loc, 1);
 	}
 }
 

@@ -64,6 +64,22 @@ enum kvlog_status index_find(struct index *index, uint64_t hash,
     const void *key, size_t key_len, struct index_ref *ret_ref,
     struct kvlog_error *err);
 
+/* A key that is looked for together with others: the first line is the
+ * caller's, the rest as index_find() has it. */
+struct index_find {
+	const void *key;
+	size_t key_len;
+	uint64_t hash;
+	enum kvlog_status status;
+	struct index_ref ref;
+};
+
+/* Find at most INDEX_TOGETHER keys; the misses of all of them are waited for
+ * together. */
+#define INDEX_TOGETHER 32u
+void index_find_many(
+    struct index *index, struct index_find *finds, size_t count);
+
 /* Make sure that index_set() of these hashes cannot fail; see
  * keydir_reserve(). */
 enum kvlog_status index_reserve(struct index *index, const uint64_t *hashes,

@@ -9,6 +9,7 @@
 
 #include "feed.h"
 #include "offline.h"
+#include "pin.h"
 #include "rehint.h"
 #include "salvage.h"
 #include "store.h"
@@ -423,6 +424,63 @@ kvlog_lookup(struct kvlog *db, const void *key, size_t key_len,
 		return st;
 	return store_read(
 	    db->store, key, key_len, false, tell_info, ret_info, ret_info);
+}
+
+/* Reading in place */
+
+enum kvlog_status
+kvlog_pin_create(struct kvlog *db, struct kvlog_pin **ret_pin)
+{
+	struct kvlog_pin *pin;
+	enum kvlog_status st = check_handle(db, NULL);
+
+	if (st == KVLOG_OK && ret_pin == NULL)
+		st = KVLOG_INVAL;
+	if (st != KVLOG_OK)
+		return st;
+	pin = pin_create(db->store);
+	if (pin == NULL)
+		return KVLOG_NOMEM;
+	*ret_pin = pin;
+	return KVLOG_OK;
+}
+
+void
+kvlog_pin_destroy(struct kvlog_pin *pin)
+{
+	if (pin != NULL)
+		pin_destroy(pin);
+}
+
+enum kvlog_status
+kvlog_pin_get_many(
+    struct kvlog_pin *pin, struct kvlog_item *items, size_t item_count)
+{
+	if (pin == NULL || (items == NULL && item_count > 0))
+		return KVLOG_INVAL;
+	if (store_is_forked(pin->store))
+		return KVLOG_FORKED;
+	return pin_get_many(pin, items, item_count);
+}
+
+enum kvlog_status
+kvlog_pin_get(struct kvlog_pin *pin, const void *key, size_t key_len,
+    const void **ret_value, size_t *ret_len)
+{
+	struct kvlog_item item = {.key = key, .key_len = key_len};
+	enum kvlog_status st;
+
+	if (ret_value == NULL)
+		return KVLOG_INVAL;
+	st = kvlog_pin_get_many(pin, &item, 1);
+	if (st == KVLOG_OK)
+		st = item.status;
+	if (st != KVLOG_OK)
+		return st;
+	*ret_value = item.value;
+	if (ret_len != NULL)
+		*ret_len = item.value_len;
+	return KVLOG_OK;
 }
 
 /* Walking */

@@ -32,6 +32,9 @@
 #ifndef FALLOC_FL_UNSHARE_RANGE
 #define FALLOC_FL_UNSHARE_RANGE 0x40
 #endif
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22
+#endif
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23
 #endif
@@ -155,9 +158,18 @@ os_sys_sync(int fd)
 }
 
 void
-os_sys_populate(void *addr, size_t len)
+os_sys_populate(void *addr, size_t len, bool for_writing)
 {
-	(void)madvise(addr, len, MADV_POPULATE_WRITE); /* Linux 5.14 */
+	/* Linux 5.14 */
+	(void)madvise(
+	    addr, len, for_writing ? MADV_POPULATE_WRITE : MADV_POPULATE_READ);
+}
+
+/* What was stored there stays in the file's pages. */
+void
+os_sys_let_go(void *addr, size_t len)
+{
+	(void)madvise(addr, len, MADV_DONTNEED);
 }
 
 void

@@ -81,7 +81,16 @@ os_sys_sync(int fd)
 }
 
 void
-os_sys_populate(void *addr, size_t len)
+os_sys_populate(void *addr, size_t len, bool for_writing)
+{
+	(void)addr;
+	(void)len;
+	(void)for_writing;
+}
+
+/* posix_madvise() may drop what was stored, where it does anything. */
+void
+os_sys_let_go(void *addr, size_t len)
 {
 	(void)addr;
 	(void)len;

@@ -848,8 +848,8 @@ is_look_due(const struct views *views)
  */
 #define SPINS 1000
 
-static enum kvlog_status
-enter_view(
+enum kvlog_status
+store_enter(
     struct store *db, struct epoch_token *ret_token, struct view **ret_view)
 {
 	struct views *views = &db->views;
@@ -904,6 +904,22 @@ find_committed(struct index *index, uint64_t hash, const void *key,
 	}
 }
 
+/* Whether a record that was found has a value to hand out. */
+static enum kvlog_status
+judge(const struct view *view, const struct index_ref *ref, bool with_value)
+{
+	const struct record *rec = &ref->rec;
+
+	if (is_expired(view, rec))
+		return KVLOG_NOTFOUND;
+	if ((rec->flags & RECORD_CODEC) != 0 && with_value)
+		return KVLOG_VERSION;
+	if (with_value && view->index.verify &&
+	    !record_value_ok(rec, segment_seed(ref->seg, ref->off)))
+		return KVLOG_CORRUPT;
+	return KVLOG_OK;
+}
+
 static enum kvlog_status
 read_in_view(struct view *view, uint64_t hash, const void *key, size_t key_len,
     bool with_value, store_read_fn *fn, void *arg, struct kvlog_info *ret_info)
@@ -912,18 +928,32 @@ read_in_view(struct view *view, uint64_t hash, const void *key, size_t key_len,
 	enum kvlog_status st =
 	    find_committed(&view->index, hash, key, key_len, &ref);
 
-	if (st == KVLOG_OK && is_expired(view, &ref.rec))
-		st = KVLOG_NOTFOUND;
-	if (st == KVLOG_OK && (ref.rec.flags & RECORD_CODEC) != 0 && with_value)
-		st = KVLOG_VERSION;
-	if (st == KVLOG_OK && with_value && view->index.verify &&
-	    !record_value_ok(&ref.rec, segment_seed(ref.seg, ref.off)))
-		st = KVLOG_CORRUPT;
+	if (st == KVLOG_OK)
+		st = judge(view, &ref, with_value);
 	if (st == KVLOG_CORRUPT)
 		set_place(ret_info, &ref);
 	if (st == KVLOG_OK)
 		st = fn(arg, &ref);
 	return st;
+}
+
+void
+store_find_many(struct view *view, struct index_find *finds, size_t count)
+{
+	struct index *index = &view->index;
+	uint32_t batches;
+
+	for (;;) { /* as find_committed() */
+		batches = index_batches(index);
+		index_find_many(index, finds, count);
+		if (LIKELY(
+			(batches & 1) == 0 && index_batches(index) == batches))
+			break;
+		sched_yield();
+	}
+	for (size_t i = 0; i < count; i++)
+		if (finds[i].status == KVLOG_OK)
+			finds[i].status = judge(view, &finds[i].ref, true);
 }
 
 bool
@@ -945,7 +975,7 @@ store_read(struct store *db, const void *key, size_t key_len, bool with_value,
 	bool again;
 
 	do {
-		st = enter_view(db, &token, &view);
+		st = store_enter(db, &token, &view);
 		if (st != KVLOG_OK)
 			return st;
 		st = read_in_view(
@@ -960,7 +990,7 @@ enum kvlog_status
 store_keep_view(struct store *db, struct view **ret_view)
 {
 	struct epoch_token token;
-	enum kvlog_status st = enter_view(db, &token, ret_view);
+	enum kvlog_status st = store_enter(db, &token, ret_view);
 
 	if (st != KVLOG_OK)
 		return st;
@@ -1052,7 +1082,7 @@ store_count(struct store *db, uint64_t *ret_count)
 
 	if (db->options.index_mode == KVLOG_INDEX_HINTS)
 		return count_by_walk(db, ret_count);
-	st = enter_view(db, &token, &view);
+	st = store_enter(db, &token, &view);
 	if (st != KVLOG_OK)
 		return st;
 	*ret_count = index_count(&view->index);
@@ -1068,7 +1098,7 @@ store_last_seq(struct store *db)
 	uint64_t last_seq;
 
 	/* If the newest cannot be had, what was seen last is true as well. */
-	if (enter_view(db, &token, &view) != KVLOG_OK) {
+	if (store_enter(db, &token, &view) != KVLOG_OK) {
 		token = epoch_enter(db->views.epoch);
 		view = atomic_load(&db->views.view);
 	}

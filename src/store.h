@@ -78,6 +78,13 @@ typedef enum kvlog_status store_read_fn(void *arg, const struct index_ref *ref);
 enum kvlog_status store_read(struct store *db, const void *key, size_t key_len,
     bool with_value, store_read_fn *fn, void *arg, struct kvlog_info *ret_info);
 
+/* Enter the epoch with a view that shows all that is published. */
+enum kvlog_status store_enter(
+    struct store *db, struct epoch_token *ret_token, struct view **ret_view);
+
+/* Look at most INDEX_TOGETHER keys up in it, and verify what they have. */
+void store_find_many(struct view *view, struct index_find *finds, size_t count);
+
 /* A view that shows all that is published, until view_release(). */
 enum kvlog_status store_keep_view(struct store *db, struct view **ret_view);
 

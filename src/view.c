@@ -109,7 +109,9 @@ view_load(struct views *views, struct view *view, struct kvlog_error *err)
 	if (st != KVLOG_OK)
 		return st;
 	views->load_ns = os->ticks_ns() - start;
-	memcpy(views->secret, store->secret, sizeof views->secret);
+	/* Threads hash with it before they look at a view. */
+	if (atomic_load(&views->view) == NULL)
+		memcpy(views->secret, store->secret, sizeof views->secret);
 	atomic_store(&view->last_seq, r->last_seq);
 	view->next_seq = r->first_seq;
 	view->loaded_bytes = keydir_bytes(view->index.keydir);
@@ -141,9 +143,25 @@ view_hold(struct views *views)
 	return view;
 }
 
+/* Give a reference back that is not the last one. */
+static bool
+unref_shared(struct view *view)
+{
+	uint32_t refs = atomic_load(&view->refs);
+
+	while (refs > 1)
+		if (atomic_compare_exchange_weak_explicit(&view->refs, &refs,
+			refs - 1, memory_order_release, memory_order_relaxed))
+			return true;
+	return false;
+}
+
 void
 view_release(struct views *views, struct view *view)
 {
+	/* The one in use has the reference of the views: nothing is freed. */
+	if (view == atomic_load(&views->view) && unref_shared(view))
+		return;
 	pthread_mutex_lock(&views->lock);
 	view_unref(view);
 	epoch_reclaim(views->epoch);

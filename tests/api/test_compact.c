@@ -223,10 +223,42 @@ read_on(void *arg)
 	return NULL;
 }
 
+/* And another one, in place: what it has found lasts. */
+static void *
+read_on_in_place(void *arg)
+{
+	struct kvlog *db = arg;
+
+	while (!atomic_load(&stop)) {
+		struct kvlog_item items[60] = {0};
+		struct kvlog_pin *pin = NULL;
+		char keys[30][16];
+
+		ck_assert_int_eq(kvlog_pin_create(db, &pin), KVLOG_OK);
+		for (unsigned i = 0; i < 60; i++) {
+			unsigned k = i % 30;
+
+			items[i].key = keys[k];
+			items[i].key_len = (size_t)snprintf(
+			    keys[k], sizeof keys[k], "key%03u", k * 10);
+		}
+		for (unsigned i = 0; i < 60; i += 30)
+			ck_assert_int_eq(
+			    kvlog_pin_get_many(pin, items + i, 30), KVLOG_OK);
+		for (unsigned i = 0; i < 60; i++) {
+			ck_assert_int_eq(items[i].status, KVLOG_OK);
+			ck_assert_uint_eq(items[i].value_len, 6);
+			ck_assert_mem_eq(items[i].value, keys[i % 30], 6);
+		}
+		kvlog_pin_destroy(pin);
+	}
+	return NULL;
+}
+
 START_TEST(readers_are_not_disturbed)
 {
 	struct kvlog_options o = api_options(KVLOG_OPEN_READONLY);
-	pthread_t thread;
+	pthread_t thread, other;
 	struct kvlog *db;
 
 	fill();
@@ -237,9 +269,19 @@ START_TEST(readers_are_not_disturbed)
 	must_compact(KVLOG_COMPACT_ALL);
 	ck_assert_uint_eq(api_count(db), 30);
 	ck_assert_int_eq(pthread_create(&thread, NULL, read_on, db), 0);
-	must_compact(KVLOG_COMPACT_ALL);
+	ck_assert_int_eq(pthread_create(&other, NULL, read_on_in_place, db), 0);
+	for (unsigned i = 0; i < 4; i++) {
+		struct kvlog *writer = api_open(api_store, 0);
+
+		for (unsigned k = 0; k < 300; k++)
+			api_put(writer, "another", "to be replaced");
+		api_delete(writer, "another");
+		api_close(writer);
+		must_compact(KVLOG_COMPACT_ALL);
+	}
 	atomic_store(&stop, true);
 	ck_assert_int_eq(pthread_join(thread, NULL), 0);
+	ck_assert_int_eq(pthread_join(other, NULL), 0);
 	ck_assert_uint_eq(api_count(db), 30);
 	api_close(db);
 	check_filled();

@@ -894,6 +894,8 @@ END_TEST
 
 static struct kvlog *forked;
 static struct kvlog_iter *forked_iter;
+static struct kvlog_pin *forked_pin;
+static const char *forked_value; /* of "a", in place */
 static unsigned forked_flags;
 
 /* Every function that takes a handle refuses one of the parent's. */
@@ -908,7 +910,10 @@ use_the_parents(int fd)
 	struct kvlog_info info;
 	struct kvlog_iter *iter = NULL;
 	struct kvlog_feed *feed = NULL;
+	struct kvlog_pin *pin = NULL;
+	struct kvlog_item item = {.key = "a", .key_len = 1};
 	struct kvlog *db = forked, *own, *other;
+	const void *place = NULL;
 	uint64_t count = 77;
 	size_t len = 77;
 	void *value = NULL;
@@ -937,6 +942,14 @@ use_the_parents(int fd)
 	ck_assert_ptr_null(kvlog_iter_key(forked_iter, NULL));
 	ck_assert_int_eq(kvlog_iter_seek(forked_iter, "a", 1), KVLOG_FORKED);
 	kvlog_iter_destroy(forked_iter);
+	ck_assert_int_eq(kvlog_pin_create(db, &pin), KVLOG_FORKED);
+	ck_assert_int_eq(
+	    kvlog_pin_get(forked_pin, "a", 1, &place, &len), KVLOG_FORKED);
+	ck_assert_int_eq(
+	    kvlog_pin_get_many(forked_pin, &item, 1), KVLOG_FORKED);
+	ck_assert_mem_eq(forked_value, "fill the segments", 17);
+	kvlog_pin_destroy(forked_pin);
+	ck_assert_mem_eq(forked_value, "fill the segments", 17);
 	ck_assert_int_eq(kvlog_count(db, &count), KVLOG_FORKED);
 	ck_assert_int_eq(kvlog_sync(db), KVLOG_FORKED);
 	ck_assert_uint_eq(kvlog_last_seq(db), 0);
@@ -949,6 +962,8 @@ use_the_parents(int fd)
 	ck_assert_ptr_null(value);
 	ck_assert_ptr_null(iter);
 	ck_assert_ptr_null(feed);
+	ck_assert_ptr_null(pin);
+	ck_assert_ptr_null(place);
 
 	/* One of its own works beside it, before and after it is closed; so
 	 * does another store, whose descriptors have the numbers of those that
@@ -998,6 +1013,10 @@ START_TEST(a_handle_is_of_one_process)
 	ck_assert_int_eq(
 	    kvlog_iter_create(forked, "", 0, &forked_iter), KVLOG_OK);
 	ck_assert_int_eq(kvlog_iter_next(forked_iter), KVLOG_OK);
+	ck_assert_int_eq(kvlog_pin_create(forked, &forked_pin), KVLOG_OK);
+	ck_assert_int_eq(kvlog_pin_get(forked_pin, "a", 1,
+			     (const void **)&forked_value, NULL),
+	    KVLOG_OK);
 	fds = files_fd_count();
 	h = start(use_the_parents);
 	ck_assert_int_eq(hear(h.fd), 'm');
@@ -1008,6 +1027,8 @@ START_TEST(a_handle_is_of_one_process)
 	/* The parent has lost nothing by it. */
 	ck_assert_int_eq(kvlog_iter_next(forked_iter), KVLOG_OK);
 	kvlog_iter_destroy(forked_iter);
+	ck_assert_mem_eq(forked_value, "fill the segments", 17);
+	kvlog_pin_destroy(forked_pin);
 	if (_i != 2) /* its thread opens some, too */
 		ck_assert_uint_eq(files_fd_count(), fds);
 	api_expect(forked, "a", "fill the segments");

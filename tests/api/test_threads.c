@@ -8,6 +8,7 @@
 #include "api.h"
 #include "rng.h"
 
+#include <limits.h>
 #include <pthread.h>
 #include <stdatomic.h>
 
@@ -57,6 +58,45 @@ is_whole(const char *buf, size_t len, unsigned key)
 	       memcmp(again, buf, len) == 0;
 }
 
+/* As a value in place, which nothing ends. */
+static bool
+is_whole_in_place(const struct kvlog_item *item, unsigned key)
+{
+	char copy[128];
+
+	if (item->value_len >= sizeof copy)
+		return false;
+	memcpy(copy, item->value, item->value_len);
+	copy[item->value_len] = '\0';
+	return is_whole(copy, item->value_len, key);
+}
+
+/* Of some keys in one call: each value is whole, and stays so. */
+static bool
+read_some(struct rng *rng)
+{
+	struct kvlog_item items[40] = {0};
+	struct kvlog_pin *pin = NULL;
+	char keys[40][16];
+	unsigned k[40], count = 1 + (unsigned)rng_below(rng, 40);
+	bool ok = kvlog_pin_create(db, &pin) == KVLOG_OK;
+
+	for (unsigned i = 0; i < count; i++) {
+		k[i] = (unsigned)rng_below(rng, KEYS);
+		items[i].key = keys[i];
+		items[i].key_len =
+		    (size_t)snprintf(keys[i], sizeof keys[i], "key%u", k[i]);
+	}
+	ok = ok && kvlog_pin_get_many(pin, items, count) == KVLOG_OK;
+	for (unsigned round = 0; round < 2; round++)
+		for (unsigned i = 0; i < count && ok; i++)
+			ok = items[i].status == KVLOG_NOTFOUND ||
+			     (items[i].status == KVLOG_OK &&
+				 is_whole_in_place(&items[i], k[i]));
+	kvlog_pin_destroy(pin);
+	return ok;
+}
+
 static void *
 mix(void *arg)
 {
@@ -81,6 +121,10 @@ mix(void *arg)
 			st =
 			    kvlog_put(db, key, key_len, value, len, NULL, NULL);
 			if (st != KVLOG_OK)
+				wrong++;
+			break;
+		case 3:
+			if (!read_some(&rng))
 				wrong++;
 			break;
 		default:
@@ -216,6 +260,37 @@ read_pairs(void *arg)
 	return NULL;
 }
 
+/* In one call either may be newer; but none goes back, or is a step of a
+ * batch that the next one undoes. */
+static void *
+read_both(void *arg)
+{
+	struct kvlog_item items[2] = {
+	    {.key = "one", .key_len = 3}, {.key = "two", .key_len = 3}};
+	struct kvlog_pin *pin = NULL;
+	unsigned last[2] = {0}, n;
+
+	(void)arg;
+	if (kvlog_pin_create(db, &pin) != KVLOG_OK)
+		wrong++;
+	while (!atomic_load(&stop)) {
+		if (kvlog_pin_get_many(pin, items, 2) != KVLOG_OK)
+			wrong++;
+		for (unsigned i = 0; i < 2; i++) {
+			if (items[i].status != KVLOG_OK) {
+				wrong++;
+				continue;
+			}
+			memcpy(&n, items[i].value, sizeof n);
+			if (n < last[i] || n == UINT_MAX)
+				wrong++;
+			last[i] = n;
+		}
+	}
+	kvlog_pin_destroy(pin);
+	return NULL;
+}
+
 /* And a walk sees one moment: both alike. */
 static void *
 walk_pairs(void *arg)
@@ -243,26 +318,30 @@ walk_pairs(void *arg)
 static void
 put_pair(unsigned n)
 {
-	struct kvlog_op ops[2] = {
+	const unsigned never = UINT_MAX;
+	struct kvlog_op ops[3] = {
+	    {KVLOG_OP_PUT, KVLOG_IF_ANY, 0, "one", 3, &never, sizeof never},
 	    {KVLOG_OP_PUT, KVLOG_IF_ANY, 0, "one", 3, &n, sizeof n},
 	    {KVLOG_OP_PUT, KVLOG_IF_ANY, 0, "two", 3, &n, sizeof n}};
 
-	ck_assert_int_eq(kvlog_apply(db, ops, 2, NULL, NULL, NULL), KVLOG_OK);
+	ck_assert_int_eq(kvlog_apply(db, ops, 3, NULL, NULL, NULL), KVLOG_OK);
 }
 
 START_TEST(nobody_sees_half_a_batch)
 {
-	pthread_t readers[2], walker;
+	pthread_t readers[2], walker, other;
 
 	db = api_open(api_store, KVLOG_OPEN_CREATE);
 	put_pair(0);
 	start(readers, read_pairs, 2);
 	start(&walker, walk_pairs, 1);
+	start(&other, read_both, 1);
 	for (unsigned n = 1; n < 3000; n++)
 		put_pair(n);
 	atomic_store(&stop, true);
 	finish(readers, 2);
 	finish(&walker, 1);
+	finish(&other, 1);
 	ck_assert_uint_eq(wrong, 0);
 	api_close(db);
 }

@@ -272,6 +272,53 @@ check_entry(const struct model_entry *e, struct kvlog *db, char *why)
 	return true;
 }
 
+/* Whether look-ups in place, of many at a time and some that are not there,
+ * agree with what a walk has shown. */
+static bool
+check_in_place(const struct model *model, struct kvlog *db, char *why)
+{
+	size_t count = model->count;
+	struct kvlog_item *items = must(calloc(count + 2, sizeof *items));
+	struct kvlog_pin *pin = NULL;
+	enum kvlog_status st = kvlog_pin_create(db, &pin);
+	size_t i;
+
+	for (i = 0; i < count; i++) {
+		items[i].key = model->entries[i].key->bytes;
+		items[i].key_len = model->entries[i].key->len;
+	}
+	items[count] = (struct kvlog_item){.key = "no such key", .key_len = 11};
+	if (st == KVLOG_OK)
+		st = kvlog_pin_get_many(pin, items, count + 2);
+	for (i = 0; i < count && st == KVLOG_OK; i++) {
+		const struct model_entry *e = &model->entries[i];
+
+		if (items[i].status != KVLOG_OK || items[i].seq != e->seq ||
+		    items[i].value_len != e->value->len ||
+		    memcmp(items[i].value, e->value->bytes, e->value->len) != 0)
+			break;
+	}
+	if (st != KVLOG_OK || i < count)
+		(void)snprintf(why, MODEL_WHY_LEN,
+		    "get of %zu keys in one call: %s; number %zu: %s, %zu "
+		    "bytes of commit %" PRIu64,
+		    count, kvlog_status_text(st), i,
+		    kvlog_status_text(items[i].status), items[i].value_len,
+		    items[i].seq);
+	else if (items[count].status != KVLOG_NOTFOUND ||
+		 items[count].value != NULL ||
+		 items[count + 1].status != KVLOG_INVAL)
+		(void)snprintf(why, MODEL_WHY_LEN,
+		    "get in one call of an absent key, and of none: %s, %s",
+		    kvlog_status_text(items[count].status),
+		    kvlog_status_text(items[count + 1].status));
+	else
+		i++;
+	kvlog_pin_destroy(pin);
+	free(items);
+	return i > count;
+}
+
 static bool
 append_entry(struct model *model, const struct kvlog_iter *iter, char *why)
 {
@@ -323,6 +370,8 @@ model_read(struct model *model, struct kvlog *db, char *why)
 	for (size_t i = 0; i < model->count; i++)
 		if (!check_entry(&model->entries[i], db, why))
 			return false;
+	if (!check_in_place(model, db, why))
+		return false;
 	st = kvlog_count(db, &count);
 	if (st != KVLOG_OK || count != model->count) {
 		(void)snprintf(why, MODEL_WHY_LEN,

@@ -215,6 +215,54 @@ START_TEST(buckets_are_not_met)
 }
 END_TEST
 
+/* Many at a time come out as one by one: also those that collide, are damaged,
+ * absent, deleted, or in hints. */
+START_TEST(many_are_found_as_one_by_one)
+{
+	static char keys[INDEX_TOGETHER][8];
+	struct segment *seg = add_segment();
+	struct index_find finds[INDEX_TOGETHER] = {0};
+	uint64_t damaged = 0;
+
+	for (unsigned i = 0; i < INDEX_TOGETHER; i++) {
+		(void)snprintf(keys[i], sizeof keys[i], "k%u", i);
+		finds[i].key = keys[i];
+		finds[i].key_len = strlen(keys[i]);
+		finds[i].hash = i % 3 == 0 ? 77 : hash_of(keys[i]);
+		if (i % 5 == 4)
+			continue;
+		damaged = segtest_put(seg, i + 1, keys[i], "x");
+		set_as(finds[i].hash, keys[i], seg, damaged);
+		if (i % 7 == 1)
+			set_as(finds[i].hash, keys[i], NULL, 0);
+	}
+	segtest_flip(seg, damaged + 20);
+	for (size_t count = 0; count <= INDEX_TOGETHER; count++) {
+		struct epoch_token token = epoch_enter(epoch);
+
+		for (size_t i = 0; i < count; i++)
+			finds[i].status = KVLOG_IO;
+		index_find_many(&idx, finds, count);
+		epoch_leave(epoch, token);
+		for (size_t i = 0; i < count; i++) {
+			struct index_ref ref = {0};
+			enum kvlog_status st =
+			    find_as(finds[i].hash, keys[i], &ref);
+
+			ck_assert_int_eq(finds[i].status, st);
+			if (st == KVLOG_NOTFOUND)
+				continue;
+			ck_assert_ptr_eq(finds[i].ref.seg, ref.seg);
+			ck_assert_uint_eq(finds[i].ref.off, ref.off);
+		}
+	}
+	ck_assert_int_eq(finds[0].status, KVLOG_OK);
+	ck_assert_int_eq(finds[1].status, KVLOG_NOTFOUND);
+	ck_assert_int_eq(finds[INDEX_TOGETHER - 1].status, KVLOG_CORRUPT);
+	segtest_flip(seg, damaged + 20);
+}
+END_TEST
+
 /* Loading: records of some segments, many versions, tombstones. */
 #define KEYS 300
 
@@ -483,6 +531,7 @@ main(void)
 	    tc, a_damaged_candidate_is_corrupt_unless_another_matches);
 	tcase_add_test(tc, without_verifying_the_key_alone_counts);
 	tcase_add_test(tc, buckets_are_not_met);
+	tcase_add_test(tc, many_are_found_as_one_by_one);
 	tcase_add_test(tc, hints_and_records_load_the_same);
 	tcase_add_test(tc, an_older_record_does_not_show_through_damage);
 	tcase_add_test(tc, a_newer_record_mends_damage);

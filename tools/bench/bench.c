@@ -12,6 +12,7 @@
  *        |   \----- fork ---- engine A: all benchmarks } round 1
  *        |    \---- fork ---- engine B: all benchmarks }
  *        |  ...
+ *        |\----- fork ---- crash test of kvlog
  *        +-- report, from memory that all of them share
  *
  * The program itself opens no store; it waits, cleans up and reports.
@@ -19,7 +20,11 @@
 #include "config.h"
 
 #include "bench.h"
+#include "crash.h"
 #include "crowd.h"
+#include "plots.h"
+#include "session.h"
+#include "summary.h"
 #include "workload.h"
 
 #include <errno.h>
@@ -43,21 +48,31 @@
 struct bench {
 	struct options options;
 	struct machine machine;
-	struct limits *limits;    /* [round], shared with the processes */
-	struct measure *measures; /* see results_at(), shared */
-	char work_dir[4096];      /* all that we write is below it */
+	struct limits *limits;      /* [round], shared with the processes */
+	struct measure *measures;   /* see results_at(), shared */
+	struct crash_result *crash; /* shared */
+	int64_t started;
+	char work_dir[4096]; /* all that we write is below it */
 	char store_dir[4096 + 16];
 };
+
+#define CRASH_KILLS 10u
+
+/* Jobs behind those of the engines. */
+enum { JOB_LIMITS, JOB_CRASH };
 
 static volatile sig_atomic_t stop_signal; /* 0: none came */
 static volatile pid_t child_pid;          /* 0: none runs */
 
 static const char usage_text[] =
-    "usage: kvlog-bench [--engines=LIST] [--benchmarks=LIST] [--num=N]\n"
+    "usage: kvlog-bench [--engines=LIST] [--benchmarks=LIST] [--num=N,...]\n"
     "                   [--reads=N] [--sync-num=N] [--oneshot-num=N]\n"
-    "                   [--threads=N] [--readers=N] [--writers=N]\n"
-    "                   [--key-size=N] [--value-size=N] [--rounds=N]\n"
-    "                   [--seed=N] [--dir=DIR] [--json]\n"
+    "                   [--large-num=N] [--large-size=N] [--threads=N]\n"
+    "                   [--readers=N] [--writers=N] [--key-size=N]\n"
+    "                   [--value-size=SIZES] [--compressible=PERCENT]\n"
+    "                   [--distribution=uniform|zipfian] [--theta=NUMBER]\n"
+    "                   [--seconds=N] [--rounds=N] [--seed=N] [--dir=DIR]\n"
+    "                   [--json | --csv | --markdown] [--report=DIR]\n"
     "       kvlog-bench --help | --version\n";
 
 static void
@@ -71,13 +86,18 @@ print_help(void)
 	       "  --engines=LIST     default: kvlog and peers in the first "
 	       "way of each\n"
 	       "  --benchmarks=LIST  default: all, in the order below\n"
-	       "  --num=N            records in a store; default 1000000; "
-	       "k and M are understood\n"
+	       "  --num=N,...        records in a store; default 1000000; "
+	       "k and M are understood;\n"
+	       "                     of a list, all benchmarks with each\n"
 	       "  --reads=N          operations of read benchmarks; default: "
 	       "as --num\n"
 	       "  --sync-num=N       operations of fillsync; default 2000\n"
 	       "  --oneshot-num=N    processes of a one-shot benchmark; "
 	       "default 300\n"
+	       "  --large-num=N      records of the large benchmarks; default "
+	       "256\n"
+	       "  --large-size=N     bytes in each of their values; default "
+	       "1048576\n"
 	       "  --threads=N        threads of benchmarks that have some; "
 	       "default 2\n"
 	       "  --readers=N        reading processes of readwrite, default "
@@ -85,16 +105,32 @@ print_help(void)
 	       "  --writers=N        writing processes of readwrite; default "
 	       "1\n"
 	       "  --key-size=N       bytes in a key; default 16\n"
-	       "  --value-size=N     bytes in a value; default 100\n"
+	       "  --value-size=SIZES bytes in a value: N, MIN-MAX, or "
+	       "N:SHARE,N:SHARE and so on;\n"
+	       "                     default 100\n"
+	       "  --compressible=PERCENT\n"
+	       "                     of each value; default 50\n"
+	       "  --distribution=uniform|zipfian\n"
+	       "                     of the keys that are read; default "
+	       "uniform\n"
+	       "  --theta=NUMBER     of zipfian: above 0, below 5; default "
+	       "0.99\n"
+	       "  --seconds=N        end a benchmark after so many; default: "
+	       "never\n"
 	       "  --rounds=N         medians are taken over them; default 3\n"
 	       "  --seed=N           of keys, values and orders; default 1\n"
 	       "  --dir=DIR          where stores are made, each in a new "
 	       "directory that is removed;\n"
 	       "                     default: $TMPDIR or /tmp\n"
-	       "  --json             all figures, for programs\n\n"
+	       "  --json, --csv      all figures, for programs\n"
+	       "  --markdown         all figures, as a document\n"
+	       "  --report=DIR       write a page with plots into DIR as well; "
+	       "needs gnuplot\n\n"
 	       "Benchmarks:\n");
 	for (workload = workload_table; workload->name != NULL; workload++)
-		printf("  %-13s %s\n", workload->name, workload->text);
+		printf("  %-15s %s\n", workload->name, workload->text);
+	printf("\nlarge, oneshot, threads and processes stand for those of "
+	       "that kind.\n");
 	printf("\nEngines:\n");
 	for (i = 0; engine_table[i] != NULL; i++)
 		printf("  %-14s %s\n", engine_table[i]->name,
@@ -137,6 +173,24 @@ parse_number(const char *option, const char *text, uint64_t min, uint64_t max,
 }
 
 static bool
+parse_sizes(struct options *options, const char *option, char *list)
+{
+	char *text, *rest;
+
+	options->size_count = 0;
+	for (text = strtok_r(list, ",", &rest); text != NULL;
+	     text = strtok_r(NULL, ",", &rest)) {
+		if (options->size_count == BENCH_MAX_SIZES)
+			return usage_error("too many sizes", text);
+		if (!parse_number(option, text, 1, UINT64_C(1) << 40,
+			&options->sizes[options->size_count++]))
+			return false;
+	}
+	return options->size_count > 0 ||
+	       usage_error("--num", "the list is empty");
+}
+
+static bool
 parse_engines(struct options *options, char *list)
 {
 	const struct engine *engine;
@@ -147,8 +201,7 @@ parse_engines(struct options *options, char *list)
 	     name = strtok_r(NULL, ",", &rest)) {
 		engine = engine_find(name);
 		if (engine == NULL)
-			return usage_error(
-			    "no such engine in this build", name);
+			return usage_error(name, engine_lack(name));
 		if (options->engine_count == BENCH_MAX_ENGINES)
 			return usage_error("too many engines", name);
 		options->engines[options->engine_count++] = engine;
@@ -162,16 +215,23 @@ parse_benchmarks(struct options *options, char *list)
 {
 	const struct workload *workload;
 	char *name, *rest;
+	bool found;
 
 	options->benchmark_count = 0;
 	for (name = strtok_r(list, ",", &rest); name != NULL;
 	     name = strtok_r(NULL, ",", &rest)) {
-		workload = workload_find(name);
-		if (workload == NULL)
+		found = false;
+		for (workload = workload_table; workload->name; workload++) {
+			if (!workload_is(workload, name))
+				continue;
+			found = true;
+			if (options->benchmark_count == BENCH_MAX_BENCHMARKS)
+				return usage_error("too many benchmarks", name);
+			options->benchmarks[options->benchmark_count++] =
+			    workload;
+		}
+		if (!found)
 			return usage_error("no such benchmark", name);
-		if (options->benchmark_count == BENCH_MAX_BENCHMARKS)
-			return usage_error("too many benchmarks", name);
-		options->benchmarks[options->benchmark_count++] = workload;
 	}
 	return options->benchmark_count > 0 ||
 	       usage_error("--benchmarks", "the list is empty");
@@ -192,29 +252,46 @@ options_init(struct options *options)
 	for (i = 0; workload_table[i].name != NULL; i++)
 		options->benchmarks[options->benchmark_count++] =
 		    &workload_table[i];
-	options->num = 1000000;
-	options->reads = 0;
+	options->sizes[0] = 1000000;
+	options->size_count = 1;
+	options->large_num = 256;
+	options->large_len = 1048576;
+	options->compressible = 50;
+	options->theta = 0.99;
 	options->sync_num = 2000;
 	options->oneshot_num = 300;
 	options->threads = 2;
 	options->writers = 1;
 	options->seed = 1;
 	options->key_len = 16;
-	options->value_len = 100;
+	lengths_fixed(&options->lengths, 100);
+	options->value_size = "100";
 	options->rounds = 3;
 	options->dir = tmp != NULL && tmp[0] != '\0' ? tmp : "/tmp";
+}
+
+void
+options_set_size(struct options *options, size_t size)
+{
+	options->num = options->sizes[size];
+	options->reads =
+	    options->reads_wanted > 0 ? options->reads_wanted : options->num;
 }
 
 /* Numbers of keys go up to six times the number of records. */
 static bool
 options_check(struct options *options)
 {
-	uint64_t most;
+	uint64_t most = options->sync_num;
+	size_t i;
 
-	if (options->reads == 0)
-		options->reads = options->num;
-	most =
-	    options->num > options->sync_num ? options->num : options->sync_num;
+	options_set_size(options, 0);
+	if (most < options->large_num)
+		most = options->large_num;
+	for (i = 0; i < options->size_count; i++) {
+		if (most < options->sizes[i])
+			most = options->sizes[i];
+	}
 	if (options->key_len < 16 && 6 * most > UINT64_C(1)
 						    << (4 * options->key_len))
 		return usage_error("--key-size",
@@ -229,15 +306,24 @@ enum option_code {
 	OPT_READS,
 	OPT_SYNC_NUM,
 	OPT_ONESHOT_NUM,
+	OPT_LARGE_NUM,
+	OPT_LARGE_SIZE,
 	OPT_THREADS,
 	OPT_READERS,
 	OPT_WRITERS,
 	OPT_KEY_SIZE,
 	OPT_VALUE_SIZE,
+	OPT_COMPRESSIBLE,
+	OPT_DISTRIBUTION,
+	OPT_THETA,
+	OPT_SECONDS,
 	OPT_ROUNDS,
 	OPT_SEED,
 	OPT_DIR,
 	OPT_JSON,
+	OPT_CSV,
+	OPT_MARKDOWN,
+	OPT_REPORT,
 	OPT_HELP,
 	OPT_VERSION
 };
@@ -249,19 +335,55 @@ static const struct option long_options[] = {
     {"reads", required_argument, NULL, OPT_READS},
     {"sync-num", required_argument, NULL, OPT_SYNC_NUM},
     {"oneshot-num", required_argument, NULL, OPT_ONESHOT_NUM},
+    {"large-num", required_argument, NULL, OPT_LARGE_NUM},
+    {"large-size", required_argument, NULL, OPT_LARGE_SIZE},
     {"threads", required_argument, NULL, OPT_THREADS},
     {"readers", required_argument, NULL, OPT_READERS},
     {"writers", required_argument, NULL, OPT_WRITERS},
     {"key-size", required_argument, NULL, OPT_KEY_SIZE},
     {"value-size", required_argument, NULL, OPT_VALUE_SIZE},
+    {"compressible", required_argument, NULL, OPT_COMPRESSIBLE},
+    {"distribution", required_argument, NULL, OPT_DISTRIBUTION},
+    {"theta", required_argument, NULL, OPT_THETA},
+    {"seconds", required_argument, NULL, OPT_SECONDS},
     {"rounds", required_argument, NULL, OPT_ROUNDS},
     {"seed", required_argument, NULL, OPT_SEED},
     {"dir", required_argument, NULL, OPT_DIR},
     {"json", no_argument, NULL, OPT_JSON},
+    {"csv", no_argument, NULL, OPT_CSV},
+    {"markdown", no_argument, NULL, OPT_MARKDOWN},
+    {"report", required_argument, NULL, OPT_REPORT},
     {"help", no_argument, NULL, OPT_HELP},
     {"version", no_argument, NULL, OPT_VERSION},
     {NULL, 0, NULL, 0},
 };
+
+static bool
+parse_distribution(struct options *options, const char *name)
+{
+	options->zipfian = strcmp(name, "zipfian") == 0;
+	return options->zipfian || strcmp(name, "uniform") == 0 ||
+	       usage_error("--distribution: uniform or zipfian, not", name);
+}
+
+static bool
+parse_theta(struct options *options, const char *text)
+{
+	char *end;
+
+	options->theta = strtod(text, &end);
+	return (end != text && *end == '\0' && options->theta > 0 &&
+		   options->theta < 5) ||
+	       usage_error("--theta: above 0 and below 5, not", text);
+}
+
+static bool
+parse_value_size(struct options *options, const char *text)
+{
+	options->value_size = text;
+	return lengths_parse(&options->lengths, text, INT32_MAX) ||
+	       usage_error("--value-size: not N, MIN-MAX or N:SHARE,...", text);
+}
 
 /* One option; false after a message. */
 static bool
@@ -275,17 +397,22 @@ parse_option(struct options *options, int code, const char *name, char *arg)
 	case OPT_BENCHMARKS:
 		return parse_benchmarks(options, arg);
 	case OPT_NUM:
-		return parse_number(
-		    name, arg, 1, UINT64_C(1) << 40, &options->num);
+		return parse_sizes(options, name, arg);
 	case OPT_READS:
 		return parse_number(
-		    name, arg, 1, UINT64_C(1) << 40, &options->reads);
+		    name, arg, 1, UINT64_C(1) << 40, &options->reads_wanted);
 	case OPT_SYNC_NUM:
 		return parse_number(
 		    name, arg, 1, UINT64_C(1) << 40, &options->sync_num);
 	case OPT_ONESHOT_NUM:
 		return parse_number(
 		    name, arg, 1, UINT64_C(1000000), &options->oneshot_num);
+	case OPT_LARGE_NUM:
+		return parse_number(
+		    name, arg, 1, UINT64_C(1000000), &options->large_num);
+	case OPT_LARGE_SIZE:
+		return parse_number(
+		    name, arg, 1, UINT64_C(1) << 28, &options->large_len);
 	case OPT_THREADS:
 		return parse_number(
 		    name, arg, 1, BENCH_MAX_THREADS, &options->threads);
@@ -296,15 +423,24 @@ parse_option(struct options *options, int code, const char *name, char *arg)
 	case OPT_SEED:
 		return parse_number(name, arg, 0, UINT64_MAX, &options->seed);
 	case OPT_KEY_SIZE:
-		if (!parse_number(name, arg, 1, WORKLOAD_KEY_LEN_MAX, &n))
+		if (!parse_number(name, arg, 1, RECORDS_KEY_LEN_MAX, &n))
 			return false;
 		options->key_len = (size_t)n;
 		return true;
 	case OPT_VALUE_SIZE:
-		if (!parse_number(name, arg, 0, INT32_MAX, &n))
+		return parse_value_size(options, arg);
+	case OPT_COMPRESSIBLE:
+		if (!parse_number(name, arg, 0, 100, &n))
 			return false;
-		options->value_len = (size_t)n;
+		options->compressible = (unsigned)n;
 		return true;
+	case OPT_DISTRIBUTION:
+		return parse_distribution(options, arg);
+	case OPT_THETA:
+		return parse_theta(options, arg);
+	case OPT_SECONDS:
+		return parse_number(
+		    name, arg, 1, UINT64_C(1000000), &options->seconds);
 	case OPT_ROUNDS:
 		if (!parse_number(name, arg, 1, BENCH_MAX_ROUNDS, &n))
 			return false;
@@ -314,12 +450,33 @@ parse_option(struct options *options, int code, const char *name, char *arg)
 		options->dir = arg;
 		return true;
 	case OPT_JSON:
-		options->json = true;
+		options->format = FORMAT_JSON;
+		return true;
+	case OPT_CSV:
+		options->format = FORMAT_CSV;
+		return true;
+	case OPT_MARKDOWN:
+		options->format = FORMAT_MARKDOWN;
+		return true;
+	case OPT_REPORT:
+		options->report_dir = arg;
 		return true;
 	default:
 		fputs(usage_text, stderr); /* getopt has said why */
 		return false;
 	}
+}
+
+/* For the report; lists are cut up when they are read. */
+static void
+note_command(struct options *options, int argc, char **argv)
+{
+	size_t at = 0, size = sizeof options->command;
+
+	at += (size_t)snprintf(options->command, size, "kvlog-bench");
+	for (int i = 1; i < argc && at < size; i++)
+		at += (size_t)snprintf(
+		    options->command + at, size - at, " %s", argv[i]);
 }
 
 /*
@@ -331,6 +488,7 @@ parse_options(struct options *options, int argc, char **argv)
 	int code, which = 0;
 
 	options_init(options);
+	note_command(options, argc, argv);
 	for (;;) {
 		code = getopt_long(argc, argv, "", long_options, &which);
 		if (code == -1)
@@ -351,7 +509,10 @@ parse_options(struct options *options, int argc, char **argv)
 		usage_error("unexpected argument", argv[optind]);
 		return BENCH_EXIT_USAGE;
 	}
-	return options_check(options) ? BENCH_EXIT_RUNNING : BENCH_EXIT_USAGE;
+	if (!options_check(options) ||
+	    (options->report_dir != NULL && !plots_check(options->report_dir)))
+		return BENCH_EXIT_USAGE;
+	return BENCH_EXIT_RUNNING;
 }
 
 /* The process at work has nothing to save: what it wrote is removed here. */
@@ -397,7 +558,7 @@ shared_create(size_t len)
 
 /* One engine through all benchmarks, in a process of its own. */
 static enum bench_exit
-run_engine(struct bench *bench, unsigned round, size_t engine)
+run_engine(struct bench *bench, unsigned round, size_t size, size_t engine)
 {
 	const struct options *options = &bench->options;
 	struct session *session;
@@ -412,7 +573,8 @@ run_engine(struct bench *bench, unsigned round, size_t engine)
 	}
 	for (b = 0; b < options->benchmark_count; b++) {
 		status = session_run(session, options->benchmarks[b],
-		    &bench->measures[results_at(options, round, engine, b)]);
+		    &bench->measures[results_at(
+			options, size, round, engine, b)]);
 		if (status != BENCH_EXIT_DONE)
 			break;
 	}
@@ -430,13 +592,42 @@ run_limits(struct bench *bench, unsigned round)
 	return BENCH_EXIT_FAILED;
 }
 
-/* What the process just forked does; engine_count stands for the limits. */
-static enum bench_exit
-run_job(struct bench *bench, unsigned round, size_t job)
+static const struct engine *
+own_engine(const struct options *options)
 {
-	if (job == bench->options.engine_count)
+	for (size_t e = 0; e < options->engine_count; e++) {
+		if (options->engines[e]->kind == ENGINE_OURS)
+			return options->engines[e];
+	}
+	return NULL;
+}
+
+static enum bench_exit
+run_crash_test(struct bench *bench)
+{
+	const struct engine *engine = own_engine(&bench->options);
+
+	crash_test(engine, bench->store_dir, CRASH_KILLS, bench->options.seed,
+	    bench->crash);
+	if (bench->crash->outcome != CRASH_ERROR)
+		return BENCH_EXIT_DONE;
+	fprintf(stderr, "kvlog-bench: %s: crash test: %s\n", engine->name,
+	    bench->crash->text);
+	return BENCH_EXIT_FAILED;
+}
+
+/* What the process just forked does: an engine's work, or what is behind. */
+static enum bench_exit
+run_job(struct bench *bench, unsigned round, size_t size, size_t job)
+{
+	size_t engines = bench->options.engine_count;
+
+	options_set_size(&bench->options, size);
+	if (job == engines + JOB_LIMITS)
 		return run_limits(bench, round);
-	return run_engine(bench, round, job);
+	if (job == engines + JOB_CRASH)
+		return run_crash_test(bench);
+	return run_engine(bench, round, size, job);
 }
 
 static enum bench_exit
@@ -451,6 +642,9 @@ wait_job(const char *name)
 		}
 	}
 	child_pid = 0;
+	/* Of a killed one, processes may be left that are about to end too. */
+	while (waitpid(-1, NULL, 0) > 0)
+		;
 	if (stop_signal != 0)
 		return BENCH_EXIT_FAILED;
 	if (WIFEXITED(status))
@@ -465,7 +659,8 @@ wait_job(const char *name)
  * child_pid set here, or the handler gone there.
  */
 static enum bench_exit
-fork_job(struct bench *bench, unsigned round, size_t job, const char *name)
+fork_job(struct bench *bench, unsigned round, size_t size, size_t job,
+    const char *name)
 {
 	sigset_t set, old;
 	enum bench_exit status;
@@ -486,7 +681,7 @@ fork_job(struct bench *bench, unsigned round, size_t job, const char *name)
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 #endif
 		sigprocmask(SIG_SETMASK, &old, NULL);
-		status = run_job(bench, round, job);
+		status = run_job(bench, round, size, job);
 		fflush(NULL);
 		_exit((int)status);
 	}
@@ -516,7 +711,7 @@ settle(struct bench *bench)
 }
 
 static enum bench_exit
-run_round(struct bench *bench, unsigned round)
+run_round(struct bench *bench, unsigned round, size_t size)
 {
 	const struct options *options = &bench->options;
 	size_t i, job, job_count = options->engine_count + 1;
@@ -526,13 +721,19 @@ run_round(struct bench *bench, unsigned round)
 
 	for (i = 0; i < job_count; i++) {
 		job = (i + round) % job_count;
-		name = job == options->engine_count
+		name = job == options->engine_count + JOB_LIMITS
 			   ? "machine"
 			   : options->engines[job]->name;
+		/* Limits are those of the largest store. */
+		if (job == options->engine_count + JOB_LIMITS &&
+		    size + 1 < options->size_count)
+			continue;
 		if (talk)
-			fprintf(stderr, "\r\033[Kround %u of %u: %s", round + 1,
-			    options->rounds, name);
-		status = fork_job(bench, round, job, name);
+			fprintf(stderr,
+			    "\r\033[Kround %u of %u, %" PRIu64 " records: %s",
+			    round + 1, options->rounds, options->sizes[size],
+			    name);
+		status = fork_job(bench, round, size, job, name);
 		if (talk)
 			fprintf(stderr, "\r\033[K");
 		if (status != BENCH_EXIT_DONE)
@@ -543,30 +744,70 @@ run_round(struct bench *bench, unsigned round)
 }
 
 static enum bench_exit
-run_all(struct bench *bench)
+print_report(struct bench *bench)
 {
-	const struct options *options = &bench->options;
-	struct results results = {
-	    options, &bench->machine, bench->limits, bench->measures};
-	enum bench_exit status;
-	unsigned round;
+	const struct results results = {&bench->options, &bench->machine,
+	    bench->limits, bench->measures, bench->crash, bench->started};
+	struct report *report = report_create(&results);
+	bool ok = true;
 
-	for (round = 0; round < options->rounds; round++) {
-		status = run_round(bench, round);
-		if (status != BENCH_EXIT_DONE)
-			return status;
-		if (stop_signal != 0)
-			return BENCH_EXIT_FAILED;
-	}
-	if (!(options->json ? report_json(&results) : report_table(&results))) {
+	if (report == NULL) {
 		fprintf(stderr, "kvlog-bench: out of memory\n");
 		return BENCH_EXIT_FAILED;
 	}
+	switch (bench->options.format) {
+	case FORMAT_TABLE:
+		report_table(report);
+		break;
+	case FORMAT_JSON:
+		report_json(report);
+		break;
+	case FORMAT_CSV:
+		report_csv(report);
+		break;
+	case FORMAT_MARKDOWN:
+		report_markdown(report);
+		break;
+	}
 	if (fflush(stdout) != 0) {
 		perror("kvlog-bench: standard output");
-		return BENCH_EXIT_FAILED;
+		ok = false;
 	}
-	return BENCH_EXIT_DONE;
+	if (bench->options.report_dir != NULL &&
+	    !plots_write(report, bench->options.report_dir))
+		ok = false;
+	report_destroy(report);
+	return ok ? BENCH_EXIT_DONE : BENCH_EXIT_FAILED;
+}
+
+static enum bench_exit
+run_all(struct bench *bench)
+{
+	const struct options *options = &bench->options;
+	enum bench_exit status;
+	unsigned round;
+	size_t size;
+
+	for (round = 0; round < options->rounds; round++) {
+		for (size = 0; size < options->size_count; size++) {
+			status = run_round(bench, round, size);
+			if (status != BENCH_EXIT_DONE)
+				return status;
+			if (stop_signal != 0)
+				return BENCH_EXIT_FAILED;
+		}
+	}
+	if (own_engine(options) != NULL) {
+		status = fork_job(bench, 0, 0,
+		    options->engine_count + JOB_CRASH, "crash test");
+		if (status != BENCH_EXIT_DONE)
+			return status;
+	}
+	status = print_report(bench);
+	return status == BENCH_EXIT_DONE &&
+		       bench->crash->outcome == CRASH_FAILED
+		   ? BENCH_EXIT_WRONG
+		   : status;
 }
 
 /*
@@ -604,17 +845,43 @@ bench_remove_dirs(struct bench *bench)
 		    bench->work_dir);
 }
 
+/* Whether there is room for the largest store, and versions of its values. */
+static bool
+bench_check_room(struct bench *bench)
+{
+	const struct options *options = &bench->options;
+	uint64_t num = options->sync_num, need;
+	uint64_t room = machine_room(bench->work_dir);
+
+	for (size_t i = 0; i < options->size_count; i++) {
+		if (options->sizes[i] > num)
+			num = options->sizes[i];
+	}
+	need =
+	    bench_footprint(num, options->key_len, options->lengths.mean) * 2;
+	if (need <= room)
+		return true;
+	fprintf(stderr,
+	    "kvlog-bench: %s: %" PRIu64 " records need about %" PRIu64
+	    " MiB, and %" PRIu64
+	    " MiB are free: choose another --dir or a smaller --num\n",
+	    options->dir, num, need >> 20, room >> 20);
+	return false;
+}
+
 static bool
 bench_share_memory(struct bench *bench)
 {
 	const struct options *options = &bench->options;
 	size_t cells;
 
-	cells = (size_t)options->rounds * options->engine_count *
+	cells = options->size_count * options->rounds * options->engine_count *
 		options->benchmark_count;
 	bench->limits = shared_create(options->rounds * sizeof *bench->limits);
 	bench->measures = shared_create(cells * sizeof *bench->measures);
-	if (bench->limits == NULL || bench->measures == NULL) {
+	bench->crash = shared_create(sizeof *bench->crash);
+	if (bench->limits == NULL || bench->measures == NULL ||
+	    bench->crash == NULL) {
 		perror("kvlog-bench: mmap");
 		return false;
 	}
@@ -631,14 +898,19 @@ main(int argc, char **argv)
 	if (status != BENCH_EXIT_RUNNING)
 		return (int)status;
 
+	bench.started = (int64_t)time(NULL);
 	clock_init();
+#ifdef __linux__
+	/* Who outlives the process that started it is waited for here. */
+	prctl(PR_SET_CHILD_SUBREAPER, 1);
+#endif
 	signals_handle(on_signal);
 	status = BENCH_EXIT_USAGE;
 	if (bench_make_dirs(&bench)) {
 		machine_describe(bench.work_dir, &bench.machine);
-		status = BENCH_EXIT_FAILED;
-		if (bench_share_memory(&bench))
-			status = run_all(&bench);
+		if (bench_check_room(&bench))
+			status = bench_share_memory(&bench) ? run_all(&bench)
+							    : BENCH_EXIT_FAILED;
 	}
 	bench_remove_dirs(&bench);
 

@@ -31,8 +31,38 @@ const struct engine *const engine_table[] = {
 #ifdef HAVE_KYOTOCABINET
     &engine_kyotocabinet,
 #endif
+#ifdef HAVE_LEVELDB
+    &engine_leveldb,
+#endif
+#ifdef HAVE_ROCKSDB
+    &engine_rocksdb,
+#endif
+#ifdef HAVE_SQLITE
+    &engine_sqlite,
+#endif
+#ifdef HAVE_BDB
+    &engine_bdb,
+    &engine_bdb_shared,
+#endif
+#ifdef HAVE_GDBM
+    &engine_gdbm,
+#endif
 #endif
     NULL,
+};
+
+/* Engines that a build may lack, and Debian's package for each. */
+static const char *const packages[][2] = {
+    {"lmdb", "liblmdb-dev"},
+    {"lmdb-pwrite", "liblmdb-dev"},
+    {"tkrzw", "libtkrzw-dev"},
+    {"kyotocabinet", "libkyotocabinet-dev"},
+    {"leveldb", "libleveldb-dev"},
+    {"rocksdb", "librocksdb-dev"},
+    {"sqlite", "libsqlite3-dev"},
+    {"bdb", "libdb5.3-dev"},
+    {"bdb-shared", "libdb5.3-dev"},
+    {"gdbm", "libgdbm-dev"},
 };
 
 const struct engine *
@@ -45,6 +75,24 @@ engine_find(const char *name)
 			break;
 	}
 	return engine_table[i];
+}
+
+const char *
+engine_lack(const char *name)
+{
+	static char text[160];
+	size_t i;
+
+	for (i = 0; i < sizeof packages / sizeof packages[0]; i++) {
+		if (strcmp(packages[i][0], name) != 0)
+			continue;
+		snprintf(text, sizeof text,
+		    "not in this build: install its library (Debian: %s), "
+		    "then configure and make again",
+		    packages[i][1]);
+		return text;
+	}
+	return "no such engine";
 }
 
 enum engine_result

@@ -68,6 +68,8 @@ struct engine {
 	const char *store;   /* name of the store that command finds in dir */
 	const void *variant; /* which of its adapter's engines this is */
 	bool shares;         /* processes read while others write */
+	bool blind_deletes;  /* a delete does not tell whether the key had a
+				value, as to look would cost a read */
 	const struct engine *base; /* what else it is compared with; or NULL */
 
 	/* version - of the library in use. */
@@ -92,7 +94,8 @@ struct engine {
 	enum engine_result (*get)(void *db, const void *key, size_t key_len,
 	    void *buf, size_t cap, size_t *ret_len);
 
-	/* delete - ENGINE_ABSENT if the key had no value. */
+	/* delete - ENGINE_ABSENT if the key had no value and the engine tells.
+	 */
 	enum engine_result (*delete)(void *db, const void *key, size_t key_len);
 
 	/*
@@ -151,9 +154,18 @@ extern const struct engine engine_lmdb;
 extern const struct engine engine_lmdb_pwrite;
 extern const struct engine engine_tkrzw;
 extern const struct engine engine_kyotocabinet;
+extern const struct engine engine_leveldb;
+extern const struct engine engine_rocksdb;
+extern const struct engine engine_sqlite;
+extern const struct engine engine_bdb;
+extern const struct engine engine_bdb_shared;
+extern const struct engine engine_gdbm;
 
 /* engine_find - the engine of that name, or NULL. */
 const struct engine *engine_find(const char *name);
+
+/* engine_lack - why there is no engine of that name, and what to do. */
+const char *engine_lack(const char *name);
 
 /* engine_fail - note why a call fails; always returns ENGINE_FAILED. */
 enum engine_result engine_fail(const char *format, ...)

@@ -9,6 +9,7 @@
 
 #include <kvlog.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #define STORE_NAME "bench.kvlog"
 
@@ -82,6 +83,122 @@ ours_delete(void *db, const void *key, size_t key_len)
 	return result_of(kvlog_delete(db, key, key_len, NULL, NULL));
 }
 
+/* A program that reads this way has a pin for each request. */
+#define AT_ONCE 64u
+
+static enum kvlog_status
+use_items(const struct kvlog_item *items, size_t count, engine_use *use,
+    void *arg, bool *ret_more)
+{
+	for (size_t i = 0; i < count && *ret_more; i++) {
+		const struct kvlog_item *item = &items[i];
+
+		if (item->status == KVLOG_OK)
+			*ret_more = use(arg, item->key, item->key_len,
+			    item->value, item->value_len);
+		else if (item->status != KVLOG_NOTFOUND)
+			return item->status;
+	}
+	return KVLOG_OK;
+}
+
+static enum engine_result
+ours_get_many(void *db, const void *const *keys, size_t key_len, size_t count,
+    engine_use *use, void *arg)
+{
+	struct kvlog_item items[AT_ONCE];
+	struct kvlog_pin *pin = NULL;
+	enum kvlog_status st = kvlog_pin_create(db, &pin);
+	bool more = true;
+	size_t n;
+
+	for (; count > 0 && st == KVLOG_OK && more; keys += n, count -= n) {
+		n = count < AT_ONCE ? count : AT_ONCE;
+		for (size_t i = 0; i < n; i++) {
+			items[i].key = keys[i];
+			items[i].key_len = key_len;
+		}
+		st = kvlog_pin_get_many(pin, items, n);
+		if (st == KVLOG_OK)
+			st = use_items(items, n, use, arg, &more);
+	}
+	kvlog_pin_destroy(pin);
+	return result_of(st);
+}
+
+static enum engine_result
+ours_get_view(
+    void *db, const void *key, size_t key_len, engine_use *use, void *arg)
+{
+	struct kvlog_pin *pin = NULL;
+	enum kvlog_status st = kvlog_pin_create(db, &pin);
+	const void *value;
+	size_t value_len;
+
+	if (st == KVLOG_OK)
+		st = kvlog_pin_get(pin, key, key_len, &value, &value_len);
+	if (st == KVLOG_OK)
+		(void)use(arg, key, key_len, value, value_len);
+	kvlog_pin_destroy(pin);
+	return result_of(st);
+}
+
+static enum engine_result
+ours_put_batch(void *db, const struct engine_pair *pairs, size_t count)
+{
+	struct kvlog_op *ops = calloc(count, sizeof *ops);
+	enum engine_result result;
+	size_t i;
+
+	if (ops == NULL)
+		return engine_fail("out of memory");
+	for (i = 0; i < count; i++) {
+		ops[i].type = KVLOG_OP_PUT;
+		ops[i].key = pairs[i].key;
+		ops[i].key_len = pairs[i].key_len;
+		ops[i].value = pairs[i].value;
+		ops[i].value_len = pairs[i].value_len;
+	}
+	result = result_of(kvlog_apply(db, ops, count, NULL, NULL, NULL));
+	free(ops);
+	return result;
+}
+
+static enum kvlog_status
+walk(struct kvlog_iter *iter, engine_use *use, void *arg)
+{
+	const void *key, *value;
+	size_t key_len, value_len;
+	enum kvlog_status st;
+
+	do {
+		st = kvlog_iter_next(iter);
+		if (st != KVLOG_OK)
+			return st;
+		key = kvlog_iter_key(iter, &key_len);
+		value = kvlog_iter_value(iter, &value_len);
+	} while (use(arg, key, key_len, value, value_len));
+	return KVLOG_OK;
+}
+
+static enum engine_result
+ours_scan(
+    void *db, const void *from, size_t from_len, engine_use *use, void *arg)
+{
+	struct kvlog_iter *iter;
+	enum kvlog_status st;
+
+	st = kvlog_iter_create(db, NULL, 0, &iter);
+	if (st != KVLOG_OK)
+		return result_of(st);
+	if (from_len > 0)
+		st = kvlog_iter_seek(iter, from, from_len);
+	if (st == KVLOG_OK)
+		st = walk(iter, use, arg);
+	kvlog_iter_destroy(iter);
+	return st == KVLOG_NOTFOUND ? ENGINE_OK : result_of(st);
+}
+
 static enum engine_result
 ours_sync(void *db)
 {
@@ -116,8 +233,10 @@ ours_close(void *db)
 		.store = STORE_NAME, .base = other, .shares = true,            \
 		.variant = &(const struct variant){__VA_ARGS__},               \
 		.version = kvlog_version, .open = ours_open, .put = ours_put,  \
-		.get = ours_get, .delete = ours_delete, .sync = ours_sync,     \
-		.count = ours_count, .close = ours_close,                      \
+		.get = ours_get, .delete = ours_delete,                        \
+		.put_batch = ours_put_batch, .get_many = ours_get_many,        \
+		.get_view = ours_get_view, .scan = ours_scan,                  \
+		.sync = ours_sync, .count = ours_count, .close = ours_close,   \
 	}
 
 const struct engine engine_kvlog =

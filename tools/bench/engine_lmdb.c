@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * engine_lmdb.c - LMDB: one write transaction per put, one read transaction
- * per thread that is reset after each get and renewed for the next.
+ * engine_lmdb.c - LMDB: one write transaction per put or batch, one read
+ * transaction per thread that is reset after each read and renewed for the
+ * next, and its cursor too.
  *
  * Async: MDB_WRITEMAP | MDB_NOSYNC, so that a commit is a store into the
  * mapping, which survives a killed process; or, as lmdb-pwrite, MDB_NOSYNC
@@ -24,8 +25,9 @@ struct lmdb {
 	MDB_dbi dbi;
 };
 
-/* Of this thread: reset between gets, NULL before the first. */
+/* Of this thread: reset between reads, NULL before the first. */
 static _Thread_local MDB_txn *reader;
+static _Thread_local MDB_cursor *cursor;
 
 static enum engine_result
 failed(const char *what, int code)
@@ -116,52 +118,140 @@ fail:
 }
 
 static enum engine_result
-lmdb_put(void *opaque, const void *key, size_t key_len, const void *value,
-    size_t value_len)
+lmdb_put_batch(void *opaque, const struct engine_pair *pairs, size_t count)
 {
 	struct lmdb *db = opaque;
-	MDB_val k = {key_len, (void *)(uintptr_t)key};
-	MDB_val v = {value_len, (void *)(uintptr_t)value};
 	MDB_txn *txn;
+	size_t i;
 	int rc;
 
 	rc = mdb_txn_begin(db->env, NULL, 0, &txn);
 	if (rc != 0)
 		return failed("begin", rc);
-	rc = mdb_put(txn, db->dbi, &k, &v, 0);
-	if (rc != 0) {
-		mdb_txn_abort(txn);
-		return failed("put", rc);
+	for (i = 0; i < count; i++) {
+		MDB_val k = {pairs[i].key_len, (void *)(uintptr_t)pairs[i].key};
+		MDB_val v = {
+		    pairs[i].value_len, (void *)(uintptr_t)pairs[i].value};
+
+		rc = mdb_put(txn, db->dbi, &k, &v, 0);
+		if (rc != 0) {
+			mdb_txn_abort(txn);
+			return failed("put", rc);
+		}
 	}
 	rc = mdb_txn_commit(txn);
 	return rc == 0 ? ENGINE_OK : failed("commit", rc);
 }
 
 static enum engine_result
-lmdb_get(void *opaque, const void *key, size_t key_len, void *buf, size_t cap,
-    size_t *ret_len)
+lmdb_put(void *opaque, const void *key, size_t key_len, const void *value,
+    size_t value_len)
 {
-	struct lmdb *db = opaque;
-	MDB_val k = {key_len, (void *)(uintptr_t)key};
-	MDB_val v;
+	const struct engine_pair pair = {key, value, key_len, value_len};
+
+	return lmdb_put_batch(opaque, &pair, 1);
+}
+
+/* Begin to read; mdb_txn_reset() ends it. */
+static enum engine_result
+begin_reading(struct lmdb *db)
+{
 	int rc;
 
 	if (reader == NULL)
 		rc = mdb_txn_begin(db->env, NULL, MDB_RDONLY, &reader);
 	else
 		rc = mdb_txn_renew(reader);
-	if (rc != 0)
-		return failed("begin reading", rc);
+	return rc == 0 ? ENGINE_OK : failed("begin reading", rc);
+}
 
-	rc = mdb_get(reader, db->dbi, &k, &v);
-	if (rc == 0) {
+/* The value stays where it is until the reader is reset. */
+static inline enum engine_result
+look_up(struct lmdb *db, const void *key, size_t key_len, MDB_val *ret_value)
+{
+	MDB_val k = {key_len, (void *)(uintptr_t)key};
+	int rc;
+
+	rc = mdb_get(reader, db->dbi, &k, ret_value);
+	if (rc == MDB_NOTFOUND)
+		return ENGINE_ABSENT;
+	return rc == 0 ? ENGINE_OK : failed("get", rc);
+}
+
+static enum engine_result
+lmdb_get(void *opaque, const void *key, size_t key_len, void *buf, size_t cap,
+    size_t *ret_len)
+{
+	enum engine_result result;
+	MDB_val v;
+
+	if (begin_reading(opaque) != ENGINE_OK)
+		return ENGINE_FAILED;
+	result = look_up(opaque, key, key_len, &v);
+	if (result == ENGINE_OK) {
 		memcpy(buf, v.mv_data, v.mv_size < cap ? v.mv_size : cap);
 		*ret_len = v.mv_size;
 	}
 	mdb_txn_reset(reader);
-	if (rc == MDB_NOTFOUND)
-		return ENGINE_ABSENT;
-	return rc == 0 ? ENGINE_OK : failed("get", rc);
+	return result;
+}
+
+static enum engine_result
+lmdb_get_view(
+    void *opaque, const void *key, size_t key_len, engine_use *use, void *arg)
+{
+	enum engine_result result;
+	MDB_val v;
+
+	if (begin_reading(opaque) != ENGINE_OK)
+		return ENGINE_FAILED;
+	result = look_up(opaque, key, key_len, &v);
+	if (result == ENGINE_OK)
+		use(arg, key, key_len, v.mv_data, v.mv_size);
+	mdb_txn_reset(reader);
+	return result;
+}
+
+static enum engine_result
+lmdb_get_many(void *opaque, const void *const *keys, size_t key_len,
+    size_t count, engine_use *use, void *arg)
+{
+	enum engine_result result = ENGINE_OK;
+	MDB_val v;
+	size_t i;
+
+	if (begin_reading(opaque) != ENGINE_OK)
+		return ENGINE_FAILED;
+	for (i = 0; i < count && result != ENGINE_FAILED; i++) {
+		result = look_up(opaque, keys[i], key_len, &v);
+		if (result == ENGINE_OK &&
+		    !use(arg, keys[i], key_len, v.mv_data, v.mv_size))
+			break;
+	}
+	mdb_txn_reset(reader);
+	return result == ENGINE_FAILED ? ENGINE_FAILED : ENGINE_OK;
+}
+
+static enum engine_result
+lmdb_scan(
+    void *opaque, const void *from, size_t from_len, engine_use *use, void *arg)
+{
+	struct lmdb *db = opaque;
+	MDB_val k = {from_len, (void *)(uintptr_t)from};
+	MDB_val v;
+	int rc;
+
+	if (begin_reading(db) != ENGINE_OK)
+		return ENGINE_FAILED;
+	rc = cursor == NULL ? mdb_cursor_open(reader, db->dbi, &cursor)
+			    : mdb_cursor_renew(reader, cursor);
+	if (rc == 0)
+		rc = mdb_cursor_get(
+		    cursor, &k, &v, from_len == 0 ? MDB_FIRST : MDB_SET_RANGE);
+	while (rc == 0 && use(arg, k.mv_data, k.mv_size, v.mv_data, v.mv_size))
+		rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT);
+	mdb_txn_reset(reader);
+	return rc == 0 || rc == MDB_NOTFOUND ? ENGINE_OK : failed("scan", rc);
 }
 
 static enum engine_result
@@ -212,6 +302,9 @@ static void
 lmdb_leave(void *opaque)
 {
 	(void)opaque;
+	if (cursor != NULL)
+		mdb_cursor_close(cursor);
+	cursor = NULL;
 	if (reader != NULL)
 		mdb_txn_abort(reader);
 	reader = NULL;
@@ -236,12 +329,14 @@ lmdb_close(void *opaque)
 		.helper = "oneshot-lmdb", .variant = &(const unsigned){flags}, \
 		.shares = true, .version = lmdb_version, .open = lmdb_open,    \
 		.put = lmdb_put, .get = lmdb_get, .delete = lmdb_delete,       \
+		.put_batch = lmdb_put_batch, .get_many = lmdb_get_many,        \
+		.get_view = lmdb_get_view, .scan = lmdb_scan,                  \
 		.sync = lmdb_sync, .leave = lmdb_leave, .count = lmdb_count,   \
 		.close = lmdb_close,                                           \
 	}
 
 const struct engine engine_lmdb = ENGINE_LMDB("lmdb", true,
-    "one transaction per put, reader reset and renewed; async: "
+    "one transaction per put or batch, reader reset and renewed; async: "
     "WRITEMAP|NOSYNC; sync: default",
     MDB_WRITEMAP | MDB_NOSYNC);
 

@@ -10,7 +10,10 @@
 
 #include "engine.h"
 
-static size_t null_value_len;
+static struct {
+	size_t key_len, value_len;
+	uint64_t key_count;
+} null_db;
 
 static const char *
 null_version(void)
@@ -24,8 +27,10 @@ null_open(const struct engine *engine, const char *dir,
 {
 	(void)engine;
 	(void)dir;
-	null_value_len = config->value_len;
-	return &null_value_len;
+	null_db.key_len = config->key_len;
+	null_db.value_len = config->value_len;
+	null_db.key_count = config->key_count;
+	return &null_db;
 }
 
 static enum engine_result
@@ -49,7 +54,7 @@ null_get(void *db, const void *key, size_t key_len, void *buf, size_t cap,
 	(void)key_len;
 	(void)buf;
 	(void)cap;
-	*ret_len = null_value_len;
+	*ret_len = null_db.value_len;
 	return ENGINE_OK;
 }
 
@@ -59,6 +64,50 @@ null_delete(void *db, const void *key, size_t key_len)
 	(void)db;
 	(void)key;
 	(void)key_len;
+	return ENGINE_OK;
+}
+
+static enum engine_result
+null_put_batch(void *db, const struct engine_pair *pairs, size_t count)
+{
+	(void)db;
+	(void)pairs;
+	(void)count;
+	return ENGINE_OK;
+}
+
+static enum engine_result
+null_get_many(void *db, const void *const *keys, size_t key_len, size_t count,
+    engine_use *use, void *arg)
+{
+	(void)db;
+	for (size_t i = 0; i < count; i++) {
+		if (!use(arg, keys[i], key_len, "", 0))
+			break;
+	}
+	return ENGINE_OK;
+}
+
+static enum engine_result
+null_get_view(
+    void *db, const void *key, size_t key_len, engine_use *use, void *arg)
+{
+	(void)db;
+	use(arg, key, key_len, "", 0);
+	return ENGINE_OK;
+}
+
+static enum engine_result
+null_scan(
+    void *db, const void *from, size_t from_len, engine_use *use, void *arg)
+{
+	(void)db;
+	(void)from;
+	(void)from_len;
+	for (uint64_t i = 0; i < null_db.key_count; i++) {
+		if (!use(arg, "", 0, "", 0))
+			break;
+	}
 	return ENGINE_OK;
 }
 
@@ -80,6 +129,10 @@ const struct engine engine_null = {
     .put = null_put,
     .get = null_get,
     .delete = null_delete,
+    .put_batch = null_put_batch,
+    .get_many = null_get_many,
+    .get_view = null_get_view,
+    .scan = null_scan,
     .sync = null_sync,
     .count = NULL,
     .close = null_sync,

@@ -11,7 +11,9 @@
  * cache; so it promises less than the others and is not compared with them.
  *
  * A get goes through tkrzw_dbm_process(), which shows the value in place: a
- * plain tkrzw_dbm_get() would allocate a copy for each.
+ * plain tkrzw_dbm_get() would allocate a copy for each.  Many keys at once go
+ * through tkrzw_dbm_process_multi(), which makes a batch one step for other
+ * threads, though not for a crash.
  */
 #include "config.h"
 
@@ -137,6 +139,106 @@ get(void *opaque, const void *key, size_t key_len, void *buf, size_t cap,
 	return ENGINE_OK;
 }
 
+/* Whom a value is shown to, and under which key. */
+struct viewer {
+	engine_use *use;
+	void *arg;
+	const void *key;
+	bool found;
+};
+
+static const char *
+show(void *arg, const char *key, int32_t key_len, const char *value,
+    int32_t value_len, int32_t *ret_len)
+{
+	struct viewer *viewer = arg;
+
+	(void)key;
+	(void)ret_len;
+	if (value != NULL) {
+		viewer->found = true;
+		viewer->use(viewer->arg, viewer->key, (size_t)key_len, value,
+		    (size_t)value_len);
+	}
+	return TKRZW_REC_PROC_NOOP;
+}
+
+static enum engine_result
+get_view(
+    void *opaque, const void *key, size_t key_len, engine_use *use, void *arg)
+{
+	struct tkrzw *db = opaque;
+	struct viewer viewer = {use, arg, key, false};
+
+	if (!tkrzw_dbm_process(
+		db->dbm, key, (int32_t)key_len, show, &viewer, false))
+		return failed("process");
+	return viewer.found ? ENGINE_OK : ENGINE_ABSENT;
+}
+
+static enum engine_result
+get_many(void *opaque, const void *const *keys, size_t key_len,
+    size_t key_count, engine_use *use, void *arg)
+{
+	struct tkrzw *db = opaque;
+	TkrzwKeyProcPair *procs = calloc(key_count, sizeof *procs);
+	struct viewer *viewers = calloc(key_count, sizeof *viewers);
+	enum engine_result result = ENGINE_OK;
+	size_t i;
+
+	if (procs == NULL || viewers == NULL) {
+		result = engine_fail("out of memory");
+		goto out;
+	}
+	for (i = 0; i < key_count; i++) {
+		viewers[i] = (struct viewer){use, arg, keys[i], false};
+		procs[i] = (TkrzwKeyProcPair){
+		    keys[i], (int32_t)key_len, show, &viewers[i]};
+	}
+	if (!tkrzw_dbm_process_multi(db->dbm, procs, (int32_t)key_count, false))
+		result = failed("process_multi");
+out:
+	free(viewers);
+	free(procs);
+	return result;
+}
+
+static const char *
+replace(void *arg, const char *key, int32_t key_len, const char *value,
+    int32_t value_len, int32_t *ret_len)
+{
+	const struct engine_pair *pair = arg;
+
+	(void)key;
+	(void)key_len;
+	(void)value;
+	(void)value_len;
+	*ret_len = (int32_t)pair->value_len;
+	return pair->value;
+}
+
+static enum engine_result
+put_batch(void *opaque, const struct engine_pair *pairs, size_t pair_count)
+{
+	struct tkrzw *db = opaque;
+	TkrzwKeyProcPair *procs = calloc(pair_count, sizeof *procs);
+	bool done;
+	size_t i;
+
+	if (procs == NULL)
+		return engine_fail("out of memory");
+	for (i = 0; i < pair_count; i++)
+		procs[i] =
+		    (TkrzwKeyProcPair){pairs[i].key, (int32_t)pairs[i].key_len,
+			replace, (void *)(uintptr_t)&pairs[i]};
+	done =
+	    tkrzw_dbm_process_multi(db->dbm, procs, (int32_t)pair_count, true);
+	free(procs);
+	if (!done)
+		return failed("process_multi");
+	return db->sync_each ? sync_store(db) : ENGINE_OK;
+}
+
 static enum engine_result
 remove_key(void *opaque, const void *key, size_t key_len)
 {
@@ -179,14 +281,19 @@ const struct engine engine_tkrzw = {
     .name = "tkrzw",
     .kind = ENGINE_PEER,
     .by_default = true,
-    .tuning = "HashDBM, MemoryMapParallelFile, num_buckets = 2 * keys; "
-	      "sync: a hard synchronize per put",
+    .tuning =
+	"HashDBM, MemoryMapParallelFile, num_buckets = 2 * keys; "
+	"sync: a hard synchronize per put; batches by ProcessMulti, whole to "
+	"threads, not to a crash",
     .helper = "oneshot-tkrzw",
     .version = version,
     .open = open_store,
     .put = put,
     .get = get,
     .delete = remove_key,
+    .put_batch = put_batch,
+    .get_many = get_many,
+    .get_view = get_view,
     .sync = sync_store,
     .count = count,
     .close = close_store,

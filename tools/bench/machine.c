@@ -10,6 +10,7 @@
 #include "config.h"
 
 #include "bench.h"
+#include "numbers.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -21,6 +22,7 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/utsname.h>
 #ifdef __linux__
 #include <sys/vfs.h>
@@ -32,12 +34,16 @@
 
 #define LIMIT_RECORD_LEN 128u
 #define LIMIT_COPY_MAX ((uint64_t)256 << 20) /* bytes copied at most */
-#define LIMIT_COPY_MIN ((uint64_t)16 << 20)
+#define LIMIT_COPY_MIN ((uint64_t)1 << 20)
 #define LIMIT_SYNC_FILE ((uint64_t)4 << 20) /* bytes of prewritten blocks */
 #define LIMIT_SYNC_COUNT 1000u
+#define LIMIT_SYNC_STEP 4096u
+#define LIMIT_MISS_COUNT 500000u
 
 bool clock_uses_tsc;
 double clock_ns_per_tick = 1.0;
+
+static volatile uint64_t sink; /* so that loads are not left out */
 
 static uint64_t disk_total; /* of the walk in progress */
 
@@ -141,6 +147,63 @@ pages_to_bytes(int name)
 		   : 0;
 }
 
+/* The number that the file begins with; false if there is none. */
+static bool
+read_number(const char *path, uint64_t *ret_number)
+{
+	FILE *file = fopen(path, "r");
+	bool ok = file != NULL && fscanf(file, "%" SCNu64, ret_number) == 1;
+
+	if (file != NULL)
+		fclose(file);
+	return ok;
+}
+
+/* Bytes that the process's control group may still use, if it has a limit. */
+static uint64_t
+cgroup_available(void)
+{
+	char line[512], path[600];
+	uint64_t limit = UINT64_MAX, used;
+	FILE *file = fopen("/proc/self/cgroup", "r");
+
+	while (file != NULL && fgets(line, sizeof line, file) != NULL) {
+		if (strncmp(line, "0::", 3) != 0)
+			continue;
+		line[strcspn(line, "\n")] = '\0';
+		snprintf(
+		    path, sizeof path, "/sys/fs/cgroup%s/memory.max", line + 3);
+		if (!read_number(path, &limit))
+			break;
+		snprintf(path, sizeof path, "/sys/fs/cgroup%s/memory.current",
+		    line + 3);
+		if (read_number(path, &used))
+			limit = limit > used ? limit - used : 0;
+	}
+	if (file != NULL)
+		fclose(file);
+	return limit;
+}
+
+/* Memory that can be had, by dropping clean pages of files too. */
+static uint64_t
+memory_available(void)
+{
+	uint64_t kib, group = cgroup_available();
+	uint64_t available = pages_to_bytes(_SC_AVPHYS_PAGES);
+	char line[256];
+	FILE *file;
+
+	file = fopen("/proc/meminfo", "r");
+	while (file != NULL && fgets(line, sizeof line, file) != NULL) {
+		if (sscanf(line, "MemAvailable: %" SCNu64, &kib) == 1)
+			available = kib * 1024;
+	}
+	if (file != NULL)
+		fclose(file);
+	return available < group ? available : group;
+}
+
 void
 machine_describe(const char *dir, struct machine *machine)
 {
@@ -159,6 +222,7 @@ machine_describe(const char *dir, struct machine *machine)
 	cores = sysconf(_SC_NPROCESSORS_ONLN);
 	machine->cores = cores > 0 ? (unsigned)cores : 0;
 	machine->memory = pages_to_bytes(_SC_PHYS_PAGES);
+	machine->memory_available = memory_available();
 	machine->uses_tsc = clock_uses_tsc;
 }
 
@@ -206,7 +270,7 @@ scratch_create(const char *dir, uint64_t len, uint8_t **ret_map)
 void
 machine_warm(const char *dir, uint64_t want)
 {
-	uint64_t at, available = pages_to_bytes(_SC_AVPHYS_PAGES);
+	uint64_t at, available = memory_available();
 	uint8_t *map;
 	int fd;
 
@@ -235,8 +299,59 @@ copy_records(uint8_t *map, uint64_t len)
 		    map + at, records + at % sizeof records, LIMIT_RECORD_LEN);
 }
 
+/* The first word of some line, number's own. */
+static inline uint64_t
+load_from(const uint8_t *map, uint64_t lines, uint64_t number)
+{
+	uint64_t word;
+
+	memcpy(&word, map + scale(mix(number), lines) * 64, sizeof word);
+	return word;
+}
+
+/* Each load's place depends on what was loaded before. */
+static double
+time_dependent_misses(const uint8_t *map, uint64_t len)
+{
+	uint64_t word = 0, start_ns = clock_ns();
+
+	for (uint64_t i = 0; i < LIMIT_MISS_COUNT; i++)
+		word = load_from(map, len / 64, i + word);
+	sink = word;
+	return (double)(clock_ns() - start_ns) / LIMIT_MISS_COUNT;
+}
+
+static double
+time_independent_misses(const uint8_t *map, uint64_t len)
+{
+	uint64_t sum = 0, start_ns = clock_ns();
+
+	for (uint64_t i = 0; i < LIMIT_MISS_COUNT; i++)
+		sum += load_from(map, len / 64, ~i);
+	sink = sum;
+	return (double)(clock_ns() - start_ns) / LIMIT_MISS_COUNT;
+}
+
+static double
+time_reading(const uint8_t *map, uint64_t len)
+{
+	uint64_t word[8], sum[8] = {0}, start_ns = clock_ns();
+
+	for (uint64_t at = 0; at + sizeof word <= len; at += sizeof word) {
+		memcpy(word, map + at, sizeof word);
+		for (int i = 0; i < 8; i++)
+			sum[i] += word[i];
+	}
+	for (int i = 1; i < 8; i++)
+		sum[0] += sum[i];
+	sink = sum[0];
+	return (double)(clock_ns() - start_ns) /
+	       ((double)len / LIMIT_RECORD_LEN);
+}
+
+/* A file as large as a store, first written, then read. */
 static bool
-measure_copy(const char *dir, uint64_t key_count, double *ret_ns)
+measure_copy(const char *dir, uint64_t key_count, double *ns)
 {
 	uint64_t start_ns, len = key_count * LIMIT_RECORD_LEN;
 	uint8_t *map;
@@ -250,15 +365,19 @@ measure_copy(const char *dir, uint64_t key_count, double *ret_ns)
 		return false;
 	start_ns = clock_ns();
 	copy_records(map, len);
-	*ret_ns =
+	ns[LIMIT_COPY] =
 	    (double)(clock_ns() - start_ns) / ((double)len / LIMIT_RECORD_LEN);
+	ns[LIMIT_READ] = time_reading(map, len);
+	ns[LIMIT_MISS] = time_dependent_misses(map, len);
+	ns[LIMIT_MISSES] = time_independent_misses(map, len);
 	munmap(map, (size_t)len);
 	close(fd);
 	return true;
 }
 
+/* Of blocks already written, or those that are merely allocated. */
 static bool
-measure_sync(const char *dir, double *ret_ns)
+measure_sync(const char *dir, bool written, double *ret_ns)
 {
 	uint64_t start_ns, at, i;
 	bool ok = false;
@@ -268,12 +387,14 @@ measure_sync(const char *dir, double *ret_ns)
 	fd = scratch_create(dir, LIMIT_SYNC_FILE, &map);
 	if (fd == -1)
 		return false;
-	copy_records(map, LIMIT_SYNC_FILE);
+	if (written)
+		copy_records(map, LIMIT_SYNC_FILE);
 	if (fsync(fd) != 0)
 		goto out;
 	start_ns = clock_ns();
 	for (i = 0; i < LIMIT_SYNC_COUNT; i++) {
-		at = i * LIMIT_RECORD_LEN % LIMIT_SYNC_FILE;
+		/* A page each: what is written once is allocated no more. */
+		at = i * LIMIT_SYNC_STEP % LIMIT_SYNC_FILE;
 		memset(map + at, (int)(i & 0x7f), LIMIT_RECORD_LEN);
 		if (fdatasync(fd) != 0)
 			goto out;
@@ -291,9 +412,9 @@ out:
 bool
 machine_measure(const char *dir, uint64_t key_count, struct limits *limits)
 {
-	limits->done = measure_copy(dir, key_count, &limits->copy_ns) &&
-		       measure_sync(dir, &limits->sync_ns);
-	return limits->done;
+	return measure_copy(dir, key_count, limits->ns) &&
+	       measure_sync(dir, true, &limits->ns[LIMIT_SYNC]) &&
+	       measure_sync(dir, false, &limits->ns[LIMIT_SYNC_FRESH]);
 }
 
 void
@@ -312,7 +433,7 @@ machine_rss_reset(void)
 }
 
 void
-machine_rss(uint64_t *ret_peak, uint64_t *ret_anon)
+machine_rss(uint64_t *ret_peak, uint64_t *ret_now, uint64_t *ret_anon)
 {
 	struct rusage usage;
 	char line[256];
@@ -321,17 +442,37 @@ machine_rss(uint64_t *ret_peak, uint64_t *ret_anon)
 
 	getrusage(RUSAGE_SELF, &usage);
 	*ret_peak = (uint64_t)usage.ru_maxrss * 1024;
-	*ret_anon = 0;
+	*ret_now = *ret_anon = 0;
 	file = fopen("/proc/self/status", "r");
 	if (file == NULL)
 		return;
 	while (fgets(line, sizeof line, file) != NULL) {
 		if (sscanf(line, "VmHWM: %" SCNu64, &kib) == 1)
 			*ret_peak = kib * 1024;
+		else if (sscanf(line, "VmRSS: %" SCNu64, &kib) == 1)
+			*ret_now = kib * 1024;
 		else if (sscanf(line, "RssAnon: %" SCNu64, &kib) == 1)
 			*ret_anon = kib * 1024;
 	}
 	fclose(file);
+}
+
+uint64_t
+machine_written(void)
+{
+	uint64_t written = UINT64_MAX;
+	char line[256];
+	FILE *file;
+
+	file = fopen("/proc/self/io", "r");
+	if (file == NULL)
+		return written;
+	while (fgets(line, sizeof line, file) != NULL) {
+		if (sscanf(line, "write_bytes: %" SCNu64, &written) == 1)
+			break;
+	}
+	fclose(file);
+	return written;
 }
 
 void
@@ -370,6 +511,16 @@ machine_disk(const char *dir)
 	disk_total = 0;
 	nftw(dir, disk_visit, 16, FTW_PHYS);
 	return disk_total;
+}
+
+uint64_t
+machine_room(const char *dir)
+{
+	struct statvfs fs;
+
+	if (statvfs(dir, &fs) != 0 || fs.f_blocks == 0)
+		return UINT64_MAX; /* then we shall see */
+	return (uint64_t)fs.f_bavail * fs.f_frsize;
 }
 
 static int

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * numbers.h - what keys, values and orders are computed from: numbers without
- * a pattern, permutations, and hexadecimal digits, each from its argument
- * alone in a few nanoseconds.  And the median.
+ * a pattern, numbers in a range, permutations, and hexadecimal digits, each
+ * from its argument alone in a few nanoseconds.  And the median.
  */
 #ifndef BENCH_NUMBERS_H
 #define BENCH_NUMBERS_H
@@ -57,6 +57,19 @@ shuffle_at(const struct shuffle *shuffle, uint64_t i)
 		i ^= i >> shuffle->shift;
 	} while (i >= shuffle->count);
 	return i;
+}
+
+/* The high half of the product, 0 .. range-1: evenly, if h is any number. */
+static inline uint64_t
+scale(uint64_t h, uint64_t range)
+{
+	const uint64_t h_high = h >> 32, h_low = h & UINT32_MAX;
+	const uint64_t r_high = range >> 32, r_low = range & UINT32_MAX;
+	const uint64_t a = h_high * r_low, b = h_low * r_high;
+	const uint64_t middle =
+	    (h_low * r_low >> 32) + (a & UINT32_MAX) + (b & UINT32_MAX);
+
+	return h_high * r_high + (a >> 32) + (b >> 32) + (middle >> 32);
 }
 
 /* The eight hexadecimal digits of x, as they lie in memory. */

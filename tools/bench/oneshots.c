@@ -8,15 +8,12 @@
 
 #include "numbers.h"
 #include "process.h"
-#include "workload.h"
+#include "records.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* A value is an argument of the command that puts it. */
-#define VALUE_LEN_MAX ((size_t)65536)
 
 enum runner { RUN_NOTHING, RUN_COMMAND, RUN_HELPER, RUNNER_COUNT };
 
@@ -32,9 +29,11 @@ struct oneshots {
 	char paths[RUNNER_COUNT][PROCESS_PATH_MAX];
 	char store[PROCESS_PATH_MAX + 256];
 	char name[64], verb[8], quiet[16];
-	char key[WORKLOAD_KEY_LEN_MAX + 1];
+	char key[RECORDS_KEY_LEN_MAX + 1];
 	char key_count[24], value_len[24];
-	char *value;
+	bool puts;
+	size_t value_end; /* where value's zero byte is */
+	char value[ONESHOTS_VALUE_MAX + 1];
 };
 
 /* Where the programs are; false after a message. */
@@ -63,7 +62,7 @@ find_programs(struct oneshots *o)
 
 static void
 make_arguments(struct oneshots *o, const struct options *options,
-    const char *dir, const char *verb, size_t value_len)
+    const char *dir, const char *verb)
 {
 	char **helper = o->argv[RUN_HELPER], **command = o->argv[RUN_COMMAND];
 
@@ -71,8 +70,9 @@ make_arguments(struct oneshots *o, const struct options *options,
 	snprintf(o->verb, sizeof o->verb, "%s", verb);
 	snprintf(o->quiet, sizeof o->quiet, "--quiet");
 	snprintf(o->key_count, sizeof o->key_count, "%" PRIu64, options->num);
-	snprintf(o->value_len, sizeof o->value_len, "%zu", value_len);
-	memset(o->value, 'x', value_len);
+	memset(o->value, 'x', ONESHOTS_VALUE_MAX);
+	o->value_end = ONESHOTS_VALUE_MAX;
+	o->puts = strcmp(verb, "put") == 0;
 	if (helper[0] != NULL) {
 		helper[1] = o->name;
 		helper[2] = o->verb;
@@ -88,7 +88,7 @@ make_arguments(struct oneshots *o, const struct options *options,
 		command[2] = o->verb;
 		command[3] = o->store;
 		command[4] = o->key;
-		command[5] = strcmp(verb, "put") == 0 ? o->value : NULL;
+		command[5] = o->puts ? o->value : NULL;
 	}
 }
 
@@ -96,20 +96,15 @@ struct oneshots *
 oneshots_create(const struct engine *engine, const struct options *options,
     const char *dir, const char *verb, int status)
 {
-	size_t i, value_len = options->value_len;
 	struct oneshots *o;
+	size_t i;
 
-	if (strcmp(verb, "put") == 0 && value_len > VALUE_LEN_MAX)
-		value_len = VALUE_LEN_MAX;
 	o = calloc(1, sizeof *o);
 	if (o == NULL)
 		goto no_memory;
 	o->engine = engine;
 	o->key_len = options->key_len;
 	o->status = status;
-	o->value = calloc(1, value_len + 1);
-	if (o->value == NULL)
-		goto no_memory;
 	for (i = 0; i < RUNNER_COUNT; i++) {
 		o->times[i] =
 		    calloc((size_t)options->oneshot_num, sizeof(uint64_t));
@@ -120,7 +115,7 @@ oneshots_create(const struct engine *engine, const struct options *options,
 		oneshots_destroy(o);
 		return NULL;
 	}
-	make_arguments(o, options, dir, verb, value_len);
+	make_arguments(o, options, dir, verb);
 	return o;
 no_memory:
 	fprintf(stderr, "kvlog-bench: out of memory\n");
@@ -145,13 +140,19 @@ run_one(struct oneshots *o, enum runner runner, const char *doing)
 }
 
 enum bench_exit
-oneshots_run(struct oneshots *o, const uint8_t *key, const char *doing,
-    struct histogram *latency)
+oneshots_run(struct oneshots *o, const uint8_t *key, size_t value_len,
+    const char *doing, struct histogram *latency)
 {
 	enum bench_exit result = BENCH_EXIT_DONE;
 	unsigned r;
 
 	memcpy(o->key, key, o->key_len);
+	snprintf(o->value_len, sizeof o->value_len, "%zu", value_len);
+	if (o->puts) {
+		o->value[o->value_end] = 'x';
+		o->value_end = value_len;
+		o->value[value_len] = '\0';
+	}
 	for (r = 0; r < RUNNER_COUNT && result == BENCH_EXIT_DONE; r++) {
 		if (o->argv[r][0] != NULL)
 			result = run_one(o, r, doing);
@@ -186,6 +187,5 @@ oneshots_destroy(struct oneshots *o)
 		return;
 	for (i = 0; i < RUNNER_COUNT; i++)
 		free(o->times[i]);
-	free(o->value);
 	free(o);
 }

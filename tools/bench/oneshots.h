@@ -11,6 +11,9 @@
 
 #include "bench.h"
 
+/* A value is an argument of the command that puts it. */
+#define ONESHOTS_VALUE_MAX ((size_t)65536)
+
 struct oneshots;
 
 /*
@@ -23,12 +26,13 @@ struct oneshots *oneshots_create(const struct engine *engine,
     int status);
 
 /*
- * oneshots_run - take the next turn, with a key of options->key_len digits,
- * and add the helper's time to latency.  Returns BENCH_EXIT_DONE, or another
- * status after a message, which names what we are doing.
+ * oneshots_run - take the next turn, with a key of options->key_len bytes and
+ * a value of value_len (to put, at most ONESHOTS_VALUE_MAX), and add the
+ * helper's time to latency.  Returns BENCH_EXIT_DONE, or another status after
+ * a message, which names what we are doing.
  */
 enum bench_exit oneshots_run(struct oneshots *oneshots, const uint8_t *key,
-    const char *doing, struct histogram *latency);
+    size_t value_len, const char *doing, struct histogram *latency);
 
 /* oneshots_result - once all turns are taken: fill in the times. */
 void oneshots_result(struct oneshots *oneshots, struct measure *measure);

@@ -1,306 +1,25 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * report.c - what a run has measured, as tables for people or as JSON.
- *
- * Every figure is the median of the rounds, latencies excepted: those of all
- * rounds are counted together.  A ratio is that of an engine's median to the
- * median of the best peer other than itself.
+ * report.c - the tables for people.
  */
 #include "config.h"
 
-#include "bench.h"
-#include "workload.h"
+#include "summary.h"
 
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-
-/* One line of a table. */
-struct summary {
-	double ops_per_s;
-	double low, high; /* of ops_per_s, over the rounds */
-	double cpu_s;
-	double disk_open, disk_closed, rss_peak, rss_anon, close_s;
-	double ratio; /* 0: no peer to compare with */
-	double command_ns, command_ratio, process_ns; /* 0: none */
-	double writer_ops_per_s, writer_ratio;        /* 0: none */
-	double private_bytes, dirty_bytes;            /* of a reader */
-	double base_ratio; /* to the engine's base; 0: none, or not run */
-	bool done;
-	uint64_t longest_ns;
-	struct histogram latency;
-};
-
-size_t
-results_at(const struct options *options, unsigned round, size_t engine,
-    size_t benchmark)
-{
-	return (round * options->engine_count + engine) *
-		   options->benchmark_count +
-	       benchmark;
-}
-
-static int
-compare_doubles(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-
-	return (x > y) - (x < y);
-}
-
-static double
-median(double *values, size_t count)
-{
-	qsort(values, count, sizeof *values, compare_doubles);
-	return (values[(count - 1) / 2] + values[count / 2]) / 2;
-}
-
-static double
-measure_ops_per_s(const struct measure *m)
-{
-	return m->ns == 0 ? 0 : (double)m->ops * 1e9 / (double)m->ns;
-}
-
-static double
-measure_cpu_s(const struct measure *m)
-{
-	return (double)m->cpu_us / 1e6;
-}
-
-static double
-measure_disk_open(const struct measure *m)
-{
-	return (double)m->disk_open;
-}
-
-static double
-measure_disk_closed(const struct measure *m)
-{
-	return (double)m->disk_closed;
-}
-
-static double
-measure_rss_peak(const struct measure *m)
-{
-	return (double)m->rss_peak;
-}
-
-static double
-measure_rss_anon(const struct measure *m)
-{
-	return (double)m->rss_anon;
-}
-
-static double
-measure_close_s(const struct measure *m)
-{
-	return (double)m->close_ns / 1e9;
-}
-
-static double
-measure_command_ns(const struct measure *m)
-{
-	return (double)m->command_ns;
-}
-
-static double
-measure_process_ns(const struct measure *m)
-{
-	return (double)m->process_ns;
-}
-
-static double
-measure_writer_ops_per_s(const struct measure *m)
-{
-	return m->writer_ns == 0
-		   ? 0
-		   : (double)m->writer_ops * 1e9 / (double)m->writer_ns;
-}
-
-static double
-measure_private(const struct measure *m)
-{
-	return (double)m->private_bytes;
-}
-
-static double
-measure_dirty(const struct measure *m)
-{
-	return (double)m->dirty_bytes;
-}
-
-static const struct measure *
-measure_of(const struct results *results, unsigned round, size_t engine,
-    size_t benchmark)
-{
-	return &results->measures[results_at(
-	    results->options, round, engine, benchmark)];
-}
-
-/* The median over the rounds; values is left sorted. */
-static double
-median_of(const struct results *results, size_t engine, size_t benchmark,
-    double (*figure)(const struct measure *), double *values)
-{
-	unsigned round, rounds = results->options->rounds;
-
-	for (round = 0; round < rounds; round++)
-		values[round] =
-		    figure(measure_of(results, round, engine, benchmark));
-	return median(values, rounds);
-}
-
-/*
- * How an engine does beside its base, which ran in the same rounds: the median
- * of the rounds' ratios.
- */
-static double
-base_ratio(const struct results *results, size_t engine, size_t benchmark)
-{
-	const struct options *options = results->options;
-	const struct engine *base = options->engines[engine]->base;
-	double values[BENCH_MAX_ROUNDS];
-	unsigned round;
-	size_t b = 0;
-
-	while (b < options->engine_count && options->engines[b] != base)
-		b++;
-	if (base == NULL || b == options->engine_count)
-		return 0;
-	for (round = 0; round < options->rounds; round++) {
-		values[round] =
-		    measure_ops_per_s(measure_of(results, round, b, benchmark));
-		if (values[round] > 0)
-			values[round] = measure_ops_per_s(measure_of(results,
-					    round, engine, benchmark)) /
-					values[round];
-	}
-	return median(values, options->rounds);
-}
-
-static void
-summarise(const struct results *results, size_t engine, size_t benchmark,
-    struct summary *summary)
-{
-	unsigned round, rounds = results->options->rounds;
-	double values[BENCH_MAX_ROUNDS];
-	const struct measure *m;
-
-	unsigned readers = workload_readers(
-	    results->options->benchmarks[benchmark], results->options);
-
-	memset(summary, 0, sizeof *summary);
-	summary->done = measure_of(results, 0, engine, benchmark)->done;
-	summary->ops_per_s =
-	    median_of(results, engine, benchmark, measure_ops_per_s, values);
-	summary->low = values[0];
-	summary->high = values[rounds - 1];
-	summary->cpu_s =
-	    median_of(results, engine, benchmark, measure_cpu_s, values);
-	summary->disk_open =
-	    median_of(results, engine, benchmark, measure_disk_open, values);
-	summary->disk_closed =
-	    median_of(results, engine, benchmark, measure_disk_closed, values);
-	summary->rss_peak =
-	    median_of(results, engine, benchmark, measure_rss_peak, values);
-	summary->rss_anon =
-	    median_of(results, engine, benchmark, measure_rss_anon, values);
-	summary->close_s =
-	    median_of(results, engine, benchmark, measure_close_s, values);
-	summary->command_ns =
-	    median_of(results, engine, benchmark, measure_command_ns, values);
-	summary->process_ns =
-	    median_of(results, engine, benchmark, measure_process_ns, values);
-	summary->writer_ops_per_s = median_of(
-	    results, engine, benchmark, measure_writer_ops_per_s, values);
-	if (readers > 0) {
-		summary->private_bytes = median_of(results, engine, benchmark,
-					     measure_private, values) /
-					 readers;
-		summary->dirty_bytes = median_of(results, engine, benchmark,
-					   measure_dirty, values) /
-				       readers;
-	}
-	summary->base_ratio = base_ratio(results, engine, benchmark);
-	for (round = 0; round < rounds; round++) {
-		m = measure_of(results, round, engine, benchmark);
-		histogram_merge(&summary->latency, &m->latency);
-		if (m->longest_ns > summary->longest_ns)
-			summary->longest_ns = m->longest_ns;
-	}
-}
-
-/* Each engine beside the best peer other than itself. */
-static void
-compare(const struct options *options, struct summary *summaries)
-{
-	double best, best_writer;
-	size_t e, p;
-
-	for (e = 0; e < options->engine_count; e++) {
-		best = best_writer = 0;
-		for (p = 0; p < options->engine_count; p++) {
-			if (p == e || options->engines[p]->kind != ENGINE_PEER)
-				continue;
-			if (summaries[p].ops_per_s > best)
-				best = summaries[p].ops_per_s;
-			if (summaries[p].writer_ops_per_s > best_writer)
-				best_writer = summaries[p].writer_ops_per_s;
-		}
-		if (best > 0 && options->engines[e]->kind != ENGINE_NULL)
-			summaries[e].ratio = summaries[e].ops_per_s / best;
-		if (best_writer > 0 && options->engines[e]->kind != ENGINE_NULL)
-			summaries[e].writer_ratio =
-			    summaries[e].writer_ops_per_s / best_writer;
-		if (best > 0 && summaries[e].command_ns > 0)
-			summaries[e].command_ratio =
-			    1e9 / summaries[e].command_ns / best;
-	}
-}
-
-/* The summaries of one benchmark, one per engine; NULL if out of memory. */
-static struct summary *
-summarise_benchmark(const struct results *results, size_t benchmark)
-{
-	const struct options *options = results->options;
-	struct summary *summaries;
-	size_t e;
-
-	summaries = calloc(options->engine_count, sizeof *summaries);
-	if (summaries == NULL)
-		return NULL;
-	for (e = 0; e < options->engine_count; e++)
-		summarise(results, e, benchmark, &summaries[e]);
-	compare(options, summaries);
-	return summaries;
-}
-
-/* Medians of the machine's own limits, in nanoseconds. */
-static void
-summarise_limits(const struct results *results, struct limits *limits)
-{
-	double copy[BENCH_MAX_ROUNDS], sync[BENCH_MAX_ROUNDS];
-	unsigned round, rounds = results->options->rounds;
-
-	for (round = 0; round < rounds; round++) {
-		copy[round] = results->limits[round].copy_ns;
-		sync[round] = results->limits[round].sync_ns;
-	}
-	limits->copy_ns = median(copy, rounds);
-	limits->sync_ns = median(sync, rounds);
-}
 
 /* A duration in at most seven columns. */
 static const char *
-duration_text(uint64_t ns, char text[16])
+duration_text(double ns, char text[16])
 {
 	if (ns < 10000)
-		snprintf(text, 16, "%" PRIu64 "ns", ns);
+		snprintf(text, 16, "%.0fns", ns);
 	else if (ns < 10000000)
-		snprintf(text, 16, "%.1fus", (double)ns / 1e3);
+		snprintf(text, 16, "%.1fus", ns / 1e3);
 	else
-		snprintf(text, 16, "%.1fms", (double)ns / 1e6);
+		snprintf(text, 16, "%.1fms", ns / 1e6);
 	return text;
 }
 
@@ -314,73 +33,49 @@ mib_text(double bytes, char text[16])
 	return text;
 }
 
-/*
- * The share of the time of benchmarks without syncs in which the process did
- * not run: other programs had its core, and rates are too low.
- */
-static double
-lost_share(const struct results *results)
+static const char *
+ratio_text(double ratio, char text[16])
 {
-	const struct options *options = results->options;
-	double wall_s = 0, lost_s = 0, s;
-	const struct measure *m;
-	unsigned round;
-	size_t e, b;
-
-	for (round = 0; round < options->rounds; round++) {
-		for (e = 0; e < options->engine_count; e++) {
-			for (b = 0; b < options->benchmark_count; b++) {
-				if (options->benchmarks[b]->mode ==
-					ENGINE_SYNC ||
-				    !workload_loops(options->benchmarks[b]))
-					continue;
-				m = measure_of(results, round, e, b);
-				s = (double)m->ns / 1e9;
-				if (options->benchmarks[b]->threads)
-					s *= (double)options->threads;
-				wall_s += s;
-				if (s > measure_cpu_s(m))
-					lost_s += s - measure_cpu_s(m);
-			}
-		}
-	}
-	return wall_s > 0 ? lost_s / wall_s : 0;
+	if (ratio > 0)
+		snprintf(text, 16, "%.2f", ratio);
+	else
+		snprintf(text, 16, "-");
+	return text;
 }
 
 static void
-print_row(const struct engine *engine, const struct summary *s)
+print_row(const struct report *report, const struct engine *engine,
+    const struct summary *s)
 {
-	static const double fractions[] = {0.5, 0.99, 0.999};
-	char text[16], ratio[16];
-	size_t i;
+	char text[16], note[128];
 
-	if (s->ratio > 0)
-		snprintf(ratio, sizeof ratio, "%.2f", s->ratio);
-	else
-		snprintf(ratio, sizeof ratio, "-");
 	printf("%-15s%10.0f %8.1f %6s %5.0f%%", engine->name, s->ops_per_s,
-	    1e9 / s->ops_per_s, ratio, 100 * (s->high - s->low) / s->ops_per_s);
-	for (i = 0; i < sizeof fractions / sizeof fractions[0]; i++)
-		printf(" %8s",
-		    duration_text(
-			histogram_quantile(&s->latency, fractions[i]), text));
+	    1e9 / s->ops_per_s, ratio_text(s->ratio, text),
+	    100 * (s->high - s->low) / s->ops_per_s);
+	for (int q = 0; q < QUANTILE_COUNT; q++)
+		printf(" %8s", duration_text((double)s->quantile_ns[q], text));
 	printf(" %8s", duration_text(s->longest_ns, text));
 	printf(" %7.2f", s->cpu_s);
-	if (engine->kind == ENGINE_NULL) {
-		printf("\n");
-		return;
+	if (engine->kind != ENGINE_NULL) {
+		printf(" %8s", mib_text(s->disk_open, text));
+		printf(" %8s", mib_text(s->disk_closed, text));
+		printf(" %6s", ratio_text(s->amplification, text));
+		printf(" %8s", mib_text(s->rss_peak, text));
+		printf(" %8s", mib_text(s->rss, text));
+		printf(" %8s", mib_text(s->rss_anon, text));
 	}
-	printf(" %8s", mib_text(s->disk_open, text));
-	printf(" %8s", mib_text(s->disk_closed, text));
-	printf(" %8s", mib_text(s->rss_peak, text));
-	printf(" %8s\n", mib_text(s->rss_anon, text));
+	if (s->bytes_per_s > 0)
+		printf("  %.2f GB/s", s->bytes_per_s / 1e9);
+	if (summary_note(report, s, note)[0] != '\0')
+		printf("  (%s)", note);
+	printf("\n");
 }
 
 /* A line below an engine's, with a name in brackets. */
 static void
 print_below(const char *what, double ops_per_s, double ratio)
 {
-	char name[64];
+	char name[64], text[16];
 
 	snprintf(name, sizeof name, "(%s)", what);
 	printf("%-15s", name);
@@ -388,23 +83,21 @@ print_below(const char *what, double ops_per_s, double ratio)
 		printf("%10.0f %8.1f ", ops_per_s, 1e9 / ops_per_s);
 	else
 		printf("%20s", "");
-	if (ratio > 0)
-		printf("%6.2f\n", ratio);
-	else
-		printf("%6s\n", "-");
+	printf("%6s\n", ratio_text(ratio, text));
 }
 
 static void
-print_engine(const struct options *options, const struct engine *engine,
-    const struct summary *s)
+print_engine(const struct report *report, const struct options *sized,
+    const struct engine *engine, const struct summary *s)
 {
+	char note[128];
+
 	if (!s->done) {
-		printf("%-15s         -  left out: another process cannot use "
-		       "an open store\n",
-		    engine->name);
+		printf("%-15s%10s  %s\n", engine->name, "-",
+		    summary_note(report, s, note));
 		return;
 	}
-	print_row(engine, s);
+	print_row(report, engine, s);
 	if (s->command_ns > 0)
 		print_below(
 		    engine->command, 1e9 / s->command_ns, s->command_ratio);
@@ -417,84 +110,95 @@ print_engine(const struct options *options, const struct engine *engine,
 		       "files: %.2f and %.2f bytes a key\n",
 		    "(a reader)", s->private_bytes / 1048576.0,
 		    s->dirty_bytes / 1048576.0,
-		    s->private_bytes / (double)options->num,
-		    s->dirty_bytes / (double)options->num);
-}
-
-/* What a process costs that does nothing, beside all the engines. */
-static double
-median_process_ns(const struct options *options, const struct summary *s)
-{
-	double values[BENCH_MAX_ENGINES];
-	size_t e;
-
-	for (e = 0; e < options->engine_count; e++)
-		values[e] = s[e].process_ns;
-	return median(values, options->engine_count);
+		    s->private_bytes / (double)sized->num,
+		    s->dirty_bytes / (double)sized->num);
 }
 
 static void
-print_limit(const struct workload *workload, const struct limits *limits,
-    double process_ns)
+print_sizes(const struct options *options)
 {
-	double ns = 0;
-
-	if (workload_is_oneshot(workload))
-		ns = process_ns;
-	else if (workload->mode == ENGINE_SYNC)
-		ns = limits->sync_ns;
-	else if (workload_writes(workload))
-		ns = limits->copy_ns;
-	if (ns > 0)
-		printf("%-15s%10.0f %8.1f\n", "(machine)", 1e9 / ns, ns);
+	for (size_t i = 0; i < options->size_count; i++)
+		printf("%s%" PRIu64, i == 0 ? "" : ", ", options->sizes[i]);
 }
 
 static void
-print_head(const struct results *results, const struct limits *limits)
+print_limits(const double *ns)
 {
-	const struct options *options = results->options;
-	const struct machine *machine = results->machine;
+	printf("Limits:   %.1f M/s copying 128-byte records into fresh mapped "
+	       "pages (%.1f ns each);\n"
+	       "          %.1f GB/s reading mapped pages in order;\n"
+	       "          %.1f ns a cache miss, %.1f when many overlap;\n"
+	       "          %.0f/s copying a record into written blocks and "
+	       "fdatasync (%.1f us each),\n"
+	       "          %.0f/s if the blocks are merely allocated (%.1f "
+	       "us)\n",
+	    1e3 / ns[LIMIT_COPY], ns[LIMIT_COPY], 128 / ns[LIMIT_READ],
+	    ns[LIMIT_MISS], ns[LIMIT_MISSES], 1e9 / ns[LIMIT_SYNC],
+	    ns[LIMIT_SYNC] / 1e3, 1e9 / ns[LIMIT_SYNC_FRESH],
+	    ns[LIMIT_SYNC_FRESH] / 1e3);
+}
+
+static void
+print_head(const struct report *report)
+{
+	const struct options *options = report->options;
+	const struct machine *machine = report->results->machine;
 	size_t e;
 
 	printf("Machine:  %s, %u cores, %.1f GiB, %s, %s\n", machine->cpu,
 	    machine->cores, (double)machine->memory / 1073741824.0,
 	    machine->kernel, machine->filesystem);
-	printf("Limits:   %.1f M/s copying 128-byte records into fresh mapped "
-	       "pages (%.1f ns each);\n"
-	       "          %.0f/s copying one into written blocks and "
-	       "fdatasync (%.1f us each)\n",
-	    1e3 / limits->copy_ns, limits->copy_ns, 1e9 / limits->sync_ns,
-	    limits->sync_ns / 1e3);
-	printf("Records:  %" PRIu64 " of %zu-byte keys and %zu-byte values; "
-	       "seed %" PRIu64 "; medians of %u rounds\n",
-	    options->num, options->key_len, options->value_len, options->seed,
-	    options->rounds);
+	print_limits(report->limits.ns);
+	printf("Records:  ");
+	print_sizes(options);
+	printf(" of %zu-byte keys and %s-byte values, %u %% of them "
+	       "compressible;\n"
+	       "          seed %" PRIu64 "; medians of %u rounds\n",
+	    options->key_len, options->value_size, options->compressible,
+	    options->seed, options->rounds);
 	for (e = 0; e < options->engine_count; e++)
 		printf("%s%s %s: %s\n", e == 0 ? "Engines:  " : "          ",
 		    options->engines[e]->name, options->engines[e]->version(),
 		    options->engines[e]->tuning);
-	if (lost_share(results) > 0.05)
+	if (report_exceeds_memory(report))
+		printf("Caution:  the largest store does not fit into the "
+		       "%" PRIu64 " MiB of memory that are\n"
+		       "          available: much of it is read from the "
+		       "disk\n",
+		    machine->memory_available >> 20);
+	if (report->lost_share > 0.05)
 		printf("Caution:  the machine was busy; %.0f%% of the time "
 		       "other programs had the core\n",
-		    100 * lost_share(results));
+		    100 * report->lost_share);
 	printf("ratio: to the best peer other than itself.  spread: slowest "
 	       "to fastest round.\n"
-	       "longest: of any 17 operations in a row (fillsync: of any "
-	       "one).  disk: allocated\n"
-	       "right after the last operation, and after closing.  rss: "
-	       "peak, mapped files\n"
+	       "p50 to p99.99: of every 17th operation; of all calls of "
+	       "batches, of 16 gets, of\n"
+	       "scans (of readseq, between two records), of large values and "
+	       "with syncs.\n"
+	       "longest: of any 17 operations in a row, or of any such call.  "
+	       "disk: allocated\n"
+	       "right after the last operation, and after closing.  wamp: "
+	       "bytes that went to the\n"
+	       "medium for each that was put; - if not known.  peak, rss: "
+	       "memory, mapped files\n"
 	       "included; anon: without files.  null: the loop itself.  Sizes "
 	       "in MiB.\n"
 	       "oneshot: medians; in brackets the command for users, and a "
 	       "process that does\nnothing.  open: the median, divided by the "
 	       "keys; p50 is one opening.\n"
-	       "(kvlog-unshared): the ratio to it.\n");
+	       "(kvlog-unshared): the ratio to it.  (machine): what its limits "
+	       "would allow.\n");
 }
 
 /* How many do it, and the end of the line. */
 static void
 print_crowd(const struct options *options, const struct workload *workload)
 {
+	if (workload_skewed(workload, options))
+		printf("; zipfian %g", options->theta);
+	if (workload->large)
+		printf("; %" PRIu64 " bytes each", options->large_len);
 	if (workload->threads)
 		printf("; %" PRIu64 " threads", options->threads);
 	if (workload_readers(workload, options) > 0)
@@ -504,185 +208,66 @@ print_crowd(const struct options *options, const struct workload *workload)
 	printf("\n");
 }
 
-bool
-report_table(const struct results *results)
-{
-	const struct options *options = results->options;
-	const struct workload *workload;
-	struct summary *summaries;
-	struct limits limits;
-	size_t b, e;
-
-	summarise_limits(results, &limits);
-	print_head(results, &limits);
-	for (b = 0; b < options->benchmark_count; b++) {
-		workload = options->benchmarks[b];
-		summaries = summarise_benchmark(results, b);
-		if (summaries == NULL)
-			return false;
-		printf("\n%s: %" PRIu64 " %s", workload->name,
-		    workload_ops(workload, options), workload->text);
-		print_crowd(options, workload);
-		printf("%-15s%10s %8s %6s %6s %8s %8s %8s %8s %7s %8s %8s %8s "
-		       "%8s\n",
-		    "engine", "ops/s", "ns/op", "ratio", "spread", "p50", "p99",
-		    "p99.9", "longest", "cpu s", "disk", "closed", "rss",
-		    "anon");
-		for (e = 0; e < options->engine_count; e++) {
-			print_engine(
-			    options, options->engines[e], &summaries[e]);
-		}
-		print_limit(
-		    workload, &limits, median_process_ns(options, summaries));
-		free(summaries);
-	}
-	return true;
-}
-
-/* Texts come from the kernel and libraries: quote what JSON must. */
 static void
-json_string(const char *text)
+print_benchmark(const struct report *report, size_t size, size_t benchmark)
 {
-	const unsigned char *p;
-
-	putchar('"');
-	for (p = (const unsigned char *)text; *p != '\0'; p++) {
-		if (*p == '"' || *p == '\\')
-			printf("\\%c", *p);
-		else if (*p < 0x20 || *p >= 0x7f)
-			printf("\\u%04x", *p);
-		else
-			putchar(*p);
-	}
-	putchar('"');
-}
-
-static void
-json_head(const struct results *results, const struct limits *limits)
-{
-	const struct options *options = results->options;
-	const struct machine *machine = results->machine;
-
-	printf("{\n  \"machine\": {\"cpu\": ");
-	json_string(machine->cpu);
-	printf(", \"cores\": %u, \"memory_bytes\": %" PRIu64 ", \"kernel\": ",
-	    machine->cores, machine->memory);
-	json_string(machine->kernel);
-	printf(", \"filesystem\": ");
-	json_string(machine->filesystem);
-	printf(",\n    \"copy_128_ns\": %.2f, \"fdatasync_ns\": %.0f, "
-	       "\"lost_share\": %.4f},\n",
-	    limits->copy_ns, limits->sync_ns, lost_share(results));
-	printf("  \"options\": {\"num\": %" PRIu64 ", \"reads\": %" PRIu64
-	       ", \"sync_num\": %" PRIu64 ", \"oneshot_num\": %" PRIu64
-	       ", \"threads\": %" PRIu64 ", \"readers\": %" PRIu64
-	       ", \"writers\": %" PRIu64 ", \"key_size\": %zu, "
-	       "\"value_size\": %zu, \"rounds\": %u, \"seed\": %" PRIu64 "},\n",
-	    options->num, options->reads, options->sync_num,
-	    options->oneshot_num, options->threads, options->readers,
-	    options->writers, options->key_len, options->value_len,
-	    options->rounds, options->seed);
-}
-
-static void
-json_engines(const struct options *options)
-{
-	const struct engine *engine;
+	const struct options *sized = &report->sized[size];
+	const struct workload *workload = sized->benchmarks[benchmark];
+	double limit = report_limit(report, size, benchmark);
 	size_t e;
 
-	printf("  \"engines\": [");
-	for (e = 0; e < options->engine_count; e++) {
-		engine = options->engines[e];
-		printf("%s\n    {\"name\": ", e == 0 ? "" : ",");
-		json_string(engine->name);
-		printf(", \"version\": ");
-		json_string(engine->version());
-		printf(", \"tuning\": ");
-		json_string(engine->tuning);
-		printf("}");
-	}
-	printf("\n  ],\n");
+	printf("\n%s: ", workload->name);
+	if (sized->size_count > 1)
+		printf("%" PRIu64 " records: ", sized->num);
+	printf("%" PRIu64 " %s", workload_ops(workload, sized), workload->text);
+	print_crowd(sized, workload);
+	printf("%-15s%10s %8s %6s %6s", "engine", "ops/s", "ns/op", "ratio",
+	    "spread");
+	for (int q = 0; q < QUANTILE_COUNT; q++)
+		printf(" %8s", quantile_names[q]);
+	printf(" %8s %7s %8s %8s %6s %8s %8s %8s\n", "longest", "cpu s", "disk",
+	    "closed", "wamp", "peak", "rss", "anon");
+	for (e = 0; e < sized->engine_count; e++)
+		print_engine(report, sized, sized->engines[e],
+		    report_at(report, size, benchmark, e));
+	if (limit > 0)
+		printf("%-15s%10.0f %8.1f\n", "(machine)", 1e9 / limit, limit);
 }
 
 static void
-json_result(const struct results *results, size_t engine, size_t benchmark,
-    const struct summary *s)
+print_closing(const struct report *report)
 {
-	unsigned round;
+	const struct options *options = report->options;
+	size_t row, e = report_own_engine(report);
+	const char *what, *benchmark, *more;
+	char text[256];
+	double rate;
 
-	printf("      {\"engine\": ");
-	json_string(results->options->engines[engine]->name);
-	if (!s->done) {
-		printf(", \"left_out\": true}");
+	if (e == options->engine_count)
 		return;
+	printf("\nSummary: %s %s, %" PRIu64 " records\n",
+	    options->engines[e]->name, options->engines[e]->version(),
+	    options->sizes[options->size_count - 1]);
+	for (row = 0; row < CLOSING_ROWS; row++) {
+		rate = report_closing(report, row, &what, &benchmark, &more);
+		if (rate > 0)
+			printf("  %-14s %10.0f per second%s (%s)\n", what, rate,
+			    more, benchmark);
+		else
+			printf("  %-14s not measured (%s)\n", what, benchmark);
 	}
-	printf(", \"ops_per_s\": %.0f, \"ns_per_op\": %.2f, \"ratio\": ",
-	    s->ops_per_s, 1e9 / s->ops_per_s);
-	if (s->ratio > 0)
-		printf("%.4f", s->ratio);
-	else
-		printf("null");
-	printf(",\n       \"rounds_ops_per_s\": [");
-	for (round = 0; round < results->options->rounds; round++)
-		printf("%s%.0f", round == 0 ? "" : ", ",
-		    measure_ops_per_s(
-			measure_of(results, round, engine, benchmark)));
-	printf("],\n       \"p50_ns\": %" PRIu64 ", \"p99_ns\": %" PRIu64
-	       ", \"p999_ns\": %" PRIu64 ", \"max_sampled_ns\": %" PRIu64
-	       ", \"longest_stretch_ns\": %" PRIu64 ",\n",
-	    histogram_quantile(&s->latency, 0.5),
-	    histogram_quantile(&s->latency, 0.99),
-	    histogram_quantile(&s->latency, 0.999), s->latency.max,
-	    s->longest_ns);
-	printf("       \"cpu_s\": %.4f, \"disk_open_bytes\": %.0f, "
-	       "\"disk_closed_bytes\": %.0f, \"close_s\": %.4f, "
-	       "\"rss_peak_bytes\": %.0f, \"rss_anon_bytes\": %.0f",
-	    s->cpu_s, s->disk_open, s->disk_closed, s->close_s, s->rss_peak,
-	    s->rss_anon);
-	if (s->command_ns > 0)
-		printf(", \"command_ns\": %.0f", s->command_ns);
-	if (s->process_ns > 0)
-		printf(", \"process_ns\": %.0f", s->process_ns);
-	if (s->base_ratio > 0)
-		printf(", \"base_ratio\": %.4f", s->base_ratio);
-	if (s->writer_ops_per_s > 0)
-		printf(", \"writers_ops_per_s\": %.0f", s->writer_ops_per_s);
-	if (s->writer_ratio > 0)
-		printf(", \"writers_ratio\": %.4f", s->writer_ratio);
-	if (s->private_bytes > 0)
-		printf(", \"reader_private_bytes\": %.0f, "
-		       "\"reader_dirty_bytes\": %.0f",
-		    s->private_bytes, s->dirty_bytes);
-	printf("}");
+	printf("%s\n", report_crash(report, text));
 }
 
-bool
-report_json(const struct results *results)
+void
+report_table(const struct report *report)
 {
-	const struct options *options = results->options;
-	struct summary *summaries;
-	struct limits limits;
-	size_t b, e;
+	size_t size, b;
 
-	summarise_limits(results, &limits);
-	json_head(results, &limits);
-	json_engines(options);
-	printf("  \"benchmarks\": [");
-	for (b = 0; b < options->benchmark_count; b++) {
-		summaries = summarise_benchmark(results, b);
-		if (summaries == NULL)
-			return false;
-		printf("%s\n    {\"name\": ", b == 0 ? "" : ",");
-		json_string(options->benchmarks[b]->name);
-		printf(", \"operations\": %" PRIu64 ", \"results\": [\n",
-		    workload_ops(options->benchmarks[b], options));
-		for (e = 0; e < options->engine_count; e++) {
-			json_result(results, e, b, &summaries[e]);
-			printf(e + 1 < options->engine_count ? ",\n" : "\n");
-		}
-		printf("    ]}");
-		free(summaries);
+	print_head(report);
+	for (size = 0; size < report->options->size_count; size++) {
+		for (b = 0; b < report->options->benchmark_count; b++)
+			print_benchmark(report, size, b);
 	}
-	printf("\n  ]\n}\n");
-	return true;
+	print_closing(report);
 }

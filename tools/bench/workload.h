@@ -1,12 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * workload.h - the benchmarks: which keys and values, in which order, and
- * the loop that measures them.
- *
- * Record i of num has a key of its own and, for each generation, a value of
- * its own, both computed from i in a few nanoseconds.  Keys are hexadecimal
- * numbers that leave gaps: below the first, above the last, and between any
- * two, so that absent keys of all three kinds exist.
+ * workload.h - the benchmarks: what each of them does, and how often.
  */
 #ifndef BENCH_WORKLOAD_H
 #define BENCH_WORKLOAD_H
@@ -18,13 +12,21 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define WORKLOAD_KEY_LEN_MAX 511u /* LMDB's limit, the lowest of all */
+#define BATCH_LEN 1000u /* puts of a batch */
+#define MANY_LEN 16u    /* gets of a call */
+#define SCAN_LEN 100u   /* records of a scan */
 
 enum workload_op {
 	WORKLOAD_PUT_IN_ORDER,
 	WORKLOAD_PUT_SHUFFLED,
+	WORKLOAD_PUT_BATCH,
 	WORKLOAD_GET,
+	WORKLOAD_GET_MANY,
 	WORKLOAD_GET_ABSENT,
+	WORKLOAD_GET_VIEW,
+	WORKLOAD_MIXED,
+	WORKLOAD_SCAN_ALL,
+	WORKLOAD_SCAN_SOME,
 	WORKLOAD_DELETE,
 	/* An operation is a process. */
 	WORKLOAD_ONESHOT_GET,
@@ -43,21 +45,38 @@ struct workload {
 	const char *text; /* what it does, for the report */
 	enum workload_op op;
 	enum engine_mode mode;
-	bool fresh;   /* begins with an empty store; else with a loaded one */
-	bool threads; /* options->threads of them */
+	bool fresh;         /* begins with an empty store, else a loaded one */
+	bool threads;       /* options->threads of them */
+	bool large;         /* values of options->large_len */
+	bool skewed;        /* always by Zipf's distribution */
+	unsigned get_share; /* per cent, of WORKLOAD_MIXED */
+	const char *group;  /* another name, for it and others */
 };
 
 /* All benchmarks, ended by one without a name. */
 extern const struct workload workload_table[];
 
-/* workload_find - the benchmark of that name, or NULL. */
-const struct workload *workload_find(const char *name);
+/*
+ * workload_is - whether name is that of the benchmark or its group.
+ */
+bool workload_is(const struct workload *workload, const char *name);
+
+/* workload_num - how many records its store has. */
+uint64_t workload_num(
+    const struct workload *workload, const struct options *options);
+
+/* workload_unit - how many operations a call does. */
+uint64_t workload_unit(
+    const struct workload *workload, const struct options *options);
 
 /* workload_ops - how many operations it takes. */
 uint64_t workload_ops(
     const struct workload *workload, const struct options *options);
 
-/* workload_writes - whether its operations change the store. */
+/*
+ * workload_writes - whether it leaves a store with other records or values,
+ * one operation for each.
+ */
 bool workload_writes(const struct workload *workload);
 
 /* workload_is_oneshot - whether its operations are processes. */
@@ -70,31 +89,8 @@ unsigned workload_readers(
 /* workload_loops - whether it is a loop of calls in one process. */
 bool workload_loops(const struct workload *workload);
 
-/*
- * One engine's process in one round: the options, the buffers of the loop,
- * and the store that benchmarks leave to the next one.
- */
-struct session;
-
-/*
- * session_create - ready to run benchmarks of engine in the empty directory
- * dir, whose name must outlive the session.  NULL if out of memory.
- */
-struct session *session_create(const struct engine *engine,
-    const struct options *options, const char *dir);
-
-/*
- * session_run - run one benchmark, its preparation not measured, and fill
- * measure (not, if the engine cannot do it), whose place must stay until the
- * session ends: closing the store completes it.
- *
- * Returns BENCH_EXIT_DONE, or another status after saying on standard error
- * what went wrong.
- */
-enum bench_exit session_run(struct session *session,
-    const struct workload *workload, struct measure *measure);
-
-/* session_end - close what is open and free the session. */
-enum bench_exit session_end(struct session *session);
+/* workload_skewed - whether its keys are chosen by Zipf's distribution. */
+bool workload_skewed(
+    const struct workload *workload, const struct options *options);
 
 #endif /* BENCH_WORKLOAD_H */

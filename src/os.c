@@ -852,7 +852,8 @@ const struct os_table os_real = {
     .realloc = realloc,
     .aligned = real_aligned,
     .free = free,
-    .huge_pages = os_sys_huge_pages,
+    .pages = os_sys_pages,
+    .free_pages = os_sys_free_pages,
 };
 
 const struct os_table *os = &os_real;

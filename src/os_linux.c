@@ -187,10 +187,44 @@ os_sys_forget(void *addr, size_t len)
 	(void)madvise(addr, len, MADV_DONTNEED);
 }
 
-void
-os_sys_huge_pages(void *p, size_t size)
+static void *
+map_memory(size_t size)
 {
-	(void)madvise(p, size, MADV_HUGEPAGE);
+	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE,
+	    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	return p != MAP_FAILED ? p : NULL;
+}
+
+void *
+os_sys_pages(size_t size)
+{
+	size_t before;
+	char *p;
+
+	if (size < OS_HUGE_PAGE)
+		return map_memory(size);
+	if (size > SIZE_MAX - 2 * OS_HUGE_PAGE)
+		return NULL;
+	size = (size_t)round_up(size, OS_HUGE_PAGE);
+	p = map_memory(size + OS_HUGE_PAGE);
+	if (p == NULL)
+		return NULL;
+	/* Give back what is before the first multiple, and behind. */
+	before = (OS_HUGE_PAGE - (uintptr_t)p % OS_HUGE_PAGE) % OS_HUGE_PAGE;
+	if (before > 0)
+		(void)munmap(p, before);
+	(void)munmap(p + before + size, OS_HUGE_PAGE - before);
+	(void)madvise(p + before, size, MADV_HUGEPAGE);
+	return p + before;
+}
+
+void
+os_sys_free_pages(void *p, size_t size)
+{
+	if (size >= OS_HUGE_PAGE)
+		size = (size_t)round_up(size, OS_HUGE_PAGE);
+	(void)munmap(p, size);
 }
 
 /*

@@ -34,6 +34,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -87,11 +88,21 @@ os_sys_populate(void *addr, size_t len)
 	(void)len;
 }
 
-void
-os_sys_huge_pages(void *p, size_t size)
+void *
+os_sys_pages(size_t size)
 {
-	(void)p;
+	void *p;
+
+	if (posix_memalign(&p, OS_HUGE_PAGE, size) != 0)
+		return NULL;
+	return memset(p, 0, size);
+}
+
+void
+os_sys_free_pages(void *p, size_t size)
+{
 	(void)size;
+	free(p);
 }
 
 void

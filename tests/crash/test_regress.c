@@ -827,6 +827,14 @@ guarded_unmap(struct os_map *map)
 	map->addr = NULL;
 }
 
+static void
+guarded_advise(
+    const struct os_map *map, uint64_t off, uint64_t len, enum os_advice advice)
+{
+	if (map->addr == NULL || map->addr != guarded)
+		unguarded->advise(map, off, len, advice);
+}
+
 /*
  * The number of blocks was computed from the number of entries by a sum that
  * wrapped around: with 2^64 - 1 entries in no blocks at all, entries were
@@ -866,6 +874,7 @@ START_TEST(a_hint_of_2_to_the_64_entries_is_left_alone)
 	unguarded = os;
 	table.map = guarded_map;
 	table.unmap = guarded_unmap;
+	table.advise = guarded_advise;
 	os = &table;
 	must_open(KVLOG_OPEN_READONLY);
 	stats = get_stats();

@@ -1005,5 +1005,6 @@ const struct os_table os_sim = {
     .realloc = sim_realloc,
     .aligned = sim_aligned,
     .free = sim_free,
-    .huge_pages = sim_huge_pages,
+    .pages = sim_pages,
+    .free_pages = sim_free_pages,
 };

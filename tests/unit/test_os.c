@@ -816,18 +816,27 @@ START_TEST(memory_is_aligned_as_asked)
 }
 END_TEST
 
-/* Whether there are any is the system's matter. */
-START_TEST(memory_may_be_in_huge_pages)
+/* Whether huge ones are had is the system's matter. */
+START_TEST(pages_are_zeros_and_aligned)
 {
-	unsigned char *p = os->aligned(OS_HUGE_PAGE, 2 * OS_HUGE_PAGE);
+	static const size_t sizes[] = {1, 4096, OS_HUGE_PAGE - 1, OS_HUGE_PAGE,
+	    OS_HUGE_PAGE + 1, 3 * OS_HUGE_PAGE};
 
-	ck_assert_ptr_nonnull(p);
-	p[0] = 1;
-	os->huge_pages(p, 2 * OS_HUGE_PAGE);
-	p[2 * OS_HUGE_PAGE - 1] = 2;
-	ck_assert_uint_eq(p[0], 1);
-	ck_assert_uint_eq(p[2 * OS_HUGE_PAGE - 1], 2);
-	os->free(p);
+	for (size_t i = 0; i < ARRAY_LEN(sizes); i++) {
+		size_t align = sizes[i] < OS_HUGE_PAGE ? 4096 : OS_HUGE_PAGE;
+		unsigned char *p = os->pages(sizes[i]);
+		unsigned sum = 0;
+
+		ck_assert_ptr_nonnull(p);
+		ck_assert_uint_eq((uintptr_t)p % align, 0);
+		for (size_t at = 0; at < sizes[i]; at += 512)
+			sum += p[at];
+		ck_assert_uint_eq(sum + p[sizes[i] - 1], 0);
+		memset(p, 1, sizes[i]);
+		os->free_pages(p, sizes[i]);
+	}
+	ck_assert_ptr_null(os->pages(SIZE_MAX));
+	ck_assert_ptr_null(os->pages(SIZE_MAX / 2));
 }
 END_TEST
 
@@ -896,7 +905,7 @@ os_suite(void)
 	tcase_add_test(tc, space_behind_the_end_is_none_to_give_back);
 	tcase_add_test(tc, a_signal_does_not_shorten_a_sleep);
 	tcase_add_test(tc, memory_is_aligned_as_asked);
-	tcase_add_test(tc, memory_may_be_in_huge_pages);
+	tcase_add_test(tc, pages_are_zeros_and_aligned);
 	tcase_add_test(tc, threads_block_all_signals);
 	suite_add_tcase(suite, tc);
 	return suite;

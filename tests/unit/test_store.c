@@ -121,6 +121,32 @@ START_TEST(without_a_thread_the_caller_makes_segments_and_hints)
 }
 END_TEST
 
+/* Also of many segments: each step would take a time that grows with them. */
+START_TEST(hints_are_merged_before_there_are_many)
+{
+	struct kvlog *db = open_store(KVLOG_DURABILITY_NONE, 0);
+	struct kvlog_stats stats = {.size = sizeof stats};
+	uint64_t most = 0;
+	bool more = true;
+
+	for (unsigned i = 0; i < 1200; i++)
+		(void)put(db, i);
+	ck_assert_int_eq(kvlog_sync(db), KVLOG_OK);
+	(void)put(db, 0); /* says so */
+	ck_assert_int_eq(kvlog_sync(db), KVLOG_OK);
+	while (more) {
+		ck_assert_int_eq(kvlog_maintain(db, 0, &more), KVLOG_OK);
+		ck_assert_int_eq(kvlog_stats_get(db, &stats), KVLOG_OK);
+		if (stats.hint_count > most)
+			most = stats.hint_count;
+	}
+	ck_assert_uint_gt(stats.segment_count, 150);
+	ck_assert_uint_ge(most, 32);
+	ck_assert_uint_le(most, 65);
+	ck_assert_int_eq(kvlog_close(db, NULL), KVLOG_OK);
+}
+END_TEST
+
 START_TEST(without_threads_the_caller_fills_the_index)
 {
 	struct kvlog *db = open_store(KVLOG_DURABILITY_NONE, 1);
@@ -463,6 +489,7 @@ main(void)
 	tcase_add_test(tc, without_a_thread_the_caller_keeps_the_interval);
 	tcase_add_test(
 	    tc, without_a_thread_the_caller_makes_segments_and_hints);
+	tcase_add_test(tc, hints_are_merged_before_there_are_many);
 	tcase_add_test(tc, without_threads_the_caller_fills_the_index);
 	tcase_add_test(tc, without_a_thread_each_caller_syncs_his_own_commit);
 	tcase_add_test(tc, a_thread_that_can_be_had_later_takes_over);

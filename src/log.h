@@ -58,6 +58,8 @@ struct log {
 	unsigned crowd;           /* how many needed the last sync, or came
 				     during it; of the one that leads */
 	_Atomic unsigned waiting; /* how many waiters there are */
+	uint64_t span; /* of positions, that was published likewise, if other
+			  processes took part; of the one that leads */
 	struct kvlog_error cause; /* of broken: the first one */
 	pthread_cond_t synced;    /* durable moved, or broken */
 	uint64_t evidence_synced; /* under sync_lock: durable evidence */

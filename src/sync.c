@@ -274,6 +274,7 @@ static enum kvlog_status
 sync_up_to(struct log *log, uint64_t seq, struct kvlog_error *err)
 {
 	bool doubtful = false;
+	uint64_t from, to, durable;
 	enum kvlog_status st = begin_syncs(log, &doubtful, err);
 
 	if (st != KVLOG_OK)
@@ -285,7 +286,15 @@ sync_up_to(struct log *log, uint64_t seq, struct kvlog_error *err)
 		if (st != KVLOG_OK)
 			break;
 		plan_sync(log, &plan, ARRAY_LEN(plan.sealed), true);
+		from = control_synced(log->control);
+		durable = log_durable(log);
 		st = run_sync(log, &plan, &doubtful, err);
+		to = control_position(log->control);
+		/* Commits of others: of this handle there was one. */
+		log->span = log->control->shared && (to != plan.position ||
+							plan.seq > durable + 1)
+				? to - from
+				: 0;
 	}
 	end_syncs(log);
 	return st;
@@ -318,18 +327,25 @@ wake(struct sync_waiter *waiter, bool leads)
  * did before: to wait for them for a part of the time that a sync takes costs
  * less than another sync.  Whoever was alone waits for nobody.
  */
+static bool
+is_gathered(const struct log *log)
+{
+	return atomic_load(&log->waiting) + 1 >= log->crowd &&
+	       control_position(log->control) - control_synced(log->control) >=
+		   log->span;
+}
+
 static void
 gather(struct log *log)
 {
 	uint64_t until;
 
-	if (atomic_load(&log->waiting) + 1 >= log->crowd)
+	if (is_gathered(log))
 		return;
 	until = os->ticks_ns() + GATHER_NS;
 	for (unsigned i = 0; i < GATHER_TURNS; i++) {
 		sched_yield();
-		if (atomic_load(&log->waiting) + 1 >= log->crowd ||
-		    os->ticks_ns() >= until)
+		if (is_gathered(log) || os->ticks_ns() >= until)
 			break;
 	}
 }

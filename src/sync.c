@@ -273,8 +273,8 @@ end_syncs(struct log *log)
 static enum kvlog_status
 sync_up_to(struct log *log, uint64_t seq, struct kvlog_error *err)
 {
-	bool doubtful = false;
-	uint64_t from, to, durable;
+	bool doubtful = false, alone;
+	uint64_t from, to;
 	enum kvlog_status st = begin_syncs(log, &doubtful, err);
 
 	if (st != KVLOG_OK)
@@ -287,14 +287,11 @@ sync_up_to(struct log *log, uint64_t seq, struct kvlog_error *err)
 			break;
 		plan_sync(log, &plan, ARRAY_LEN(plan.sealed), true);
 		from = control_synced(log->control);
-		durable = log_durable(log);
+		alone = plan.seq == log_durable(log) + 1;
 		st = run_sync(log, &plan, &doubtful, err);
 		to = control_position(log->control);
-		/* Commits of others: of this handle there was one. */
-		log->span = log->control->shared && (to != plan.position ||
-							plan.seq > durable + 1)
-				? to - from
-				: 0;
+		alone = alone && to == plan.position;
+		log->span = log->control->shared && !alone ? to - from : 0;
 	}
 	end_syncs(log);
 	return st;

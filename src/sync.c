@@ -37,6 +37,7 @@ struct sync_plan {
 	struct segment *sealed[64]; /* oldest first */
 	size_t sealed_count;
 	struct segment *active; /* NULL: more sealed ones than fit come first */
+	struct os_map map;      /* its own, as it may be sealed meanwhile */
 	uint64_t from, to;      /* what may be dirty in it */
 	bool names;             /* some segment's name may not be durable */
 	uint64_t seq;           /* durable when it has succeeded */
@@ -111,6 +112,7 @@ plan_sync(struct log *log, struct sync_plan *plan, size_t max_sealed,
 		plan->from = plan->names ? 0 : control_pos_off(synced);
 		plan->to =
 		    max_u64(segment_end(plan->active), plan->active->prepared);
+		plan->map = plan->active->map;
 	}
 	pthread_mutex_unlock(&log->views->lock);
 }
@@ -121,12 +123,10 @@ plan_sync(struct log *log, struct sync_plan *plan, size_t max_sealed,
 /* What is mapped again by whoever reads there, many pages at a time, or goes
  * on writing. */
 static void
-forget_pages(const struct segment *seg, uint64_t from, uint64_t to)
+forget_pages(const struct os_map *map, uint64_t from, uint64_t to)
 {
-	if (to >= from + FORGET_MIN &&
-	    atomic_load_explicit(&seg->mapped, memory_order_acquire) ==
-		SEGMENT_MAPPED)
-		os->advise(&seg->map, from, to - from, OS_ADVICE_FORGET);
+	if (to >= from + FORGET_MIN)
+		os->advise(map, from, to - from, OS_ADVICE_FORGET);
 }
 
 /* One that was found at opening, or made by another process, may have no
@@ -138,7 +138,9 @@ sync_segment(struct log *log, struct segment *seg)
 	int rc = segment_open_fd(seg, log->dir, &opened);
 
 	if (rc == 0) {
-		forget_pages(seg, 0, segment_end(seg));
+		if (atomic_load_explicit(&seg->mapped, memory_order_acquire) ==
+		    SEGMENT_MAPPED)
+			forget_pages(&seg->map, 0, segment_end(seg));
 		rc = os->sync(seg->fd);
 	}
 	if (opened)
@@ -169,7 +171,7 @@ sync_plan(struct log *log, const struct sync_plan *plan)
 	for (size_t i = 0; i < plan->sealed_count && rc == 0; i++)
 		rc = sync_segment(log, plan->sealed[i]);
 	if (rc == 0 && plan->active != NULL) {
-		forget_pages(plan->active, plan->from, plan->to);
+		forget_pages(&plan->map, plan->from, plan->to);
 		rc = os->sync(plan->active->fd);
 	}
 	return rc;

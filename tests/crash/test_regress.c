@@ -835,14 +835,6 @@ guarded_unmap(struct os_map *map)
 	map->addr = NULL;
 }
 
-static void
-guarded_advise(
-    const struct os_map *map, uint64_t off, uint64_t len, enum os_advice advice)
-{
-	if (map->addr == NULL || map->addr != guarded)
-		unguarded->advise(map, off, len, advice);
-}
-
 /*
  * The number of blocks was computed from the number of entries by a sum that
  * wrapped around: with 2^64 - 1 entries in no blocks at all, entries were

@@ -573,8 +573,9 @@ segment_take_name(struct segment *seg, struct dir *dir)
 void
 segment_close_fd(struct segment *seg)
 {
-	if (seg->fd >= 0)
-		os->close(seg->fd);
+	if (seg->fd < 0)
+		return; /* another thread may be mapping it */
+	os->close(seg->fd);
 	seg->fd = -1;
 	seg->map.fd = -1;
 }

@@ -109,7 +109,9 @@ view_load(struct views *views, struct view *view, struct kvlog_error *err)
 	if (st != KVLOG_OK)
 		return st;
 	views->load_ns = os->ticks_ns() - start;
-	memcpy(views->secret, store->secret, sizeof views->secret);
+	/* Threads hash with it before they look at a view. */
+	if (atomic_load(&views->view) == NULL)
+		memcpy(views->secret, store->secret, sizeof views->secret);
 	atomic_store(&view->last_seq, r->last_seq);
 	view->next_seq = r->first_seq;
 	view->loaded_bytes = keydir_bytes(view->index.keydir);

@@ -146,6 +146,48 @@ get(struct actor *a)
 	return settle_read(a, op, ok);
 }
 
+/* Some keys in one call, each in a moment of its own. */
+static bool
+get_many(struct actor *a)
+{
+	struct kvlog_item items[ACTOR_KEYS_MAX] = {0};
+	struct history_op *ops[ACTOR_KEYS_MAX];
+	uint8_t keys[ACTOR_KEYS_MAX];
+	struct kvlog_pin *pin = NULL;
+	size_t wanted = 1 + (size_t)rng_below(&a->rng, a->keys), n;
+	enum kvlog_status st, failed = KVLOG_OK;
+
+	for (n = 0; n < wanted; n++) {
+		ops[n] = begin(a, 1, "get of many");
+		if (ops[n] == NULL)
+			break;
+		ops[n]->key = (uint32_t)rng_below(&a->rng, a->keys);
+		keys[n] = key_byte(ops[n]->key);
+		items[n].key = &keys[n];
+		items[n].key_len = 1;
+		history_begin(a->log, ops[n], 1);
+	}
+	st = kvlog_pin_create(a->db, &pin);
+	if (st == KVLOG_OK)
+		st = kvlog_pin_get_many(pin, items, n);
+	for (size_t i = 0; i < n; i++)
+		history_end(ops[i], 1);
+	for (size_t i = 0; i < n; i++) {
+		bool ok = true;
+
+		a->status = st != KVLOG_OK ? st : items[i].status;
+		if (a->status == KVLOG_OK)
+			ok = guard_value(a, ops[i], items[i].value,
+			    items[i].value_len, items[i].seq);
+		if (!settle_read(a, ops[i], ok))
+			failed = a->status;
+	}
+	kvlog_pin_destroy(pin);
+	if (failed != KVLOG_OK)
+		a->status = failed;
+	return failed == KVLOG_OK && n == wanted;
+}
+
 static bool
 look_up(struct actor *a)
 {
@@ -267,6 +309,9 @@ actor_look(struct actor *a)
 		return exists(a);
 	case 2:
 		return actor_walk(a);
+	case 3:
+	case 4:
+		return get_many(a);
 	default:
 		return get(a);
 	}

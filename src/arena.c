@@ -2,7 +2,11 @@
 /*
  * arena.c - memory in units of one size, cut from chunks.
  *
- * Large chunks are whole huge pages, where the system has such: a table of
+ * Chunks that are not small are of pages of their own, so that the system has
+ * them back when a table goes.  From the C library's heap it would not, if
+ * the table that takes its place lies above.
+ *
+ * Large ones are whole huge pages, where the system has such: a table of
  * many entries is looked up at random, and with pages of the usual size the
  * processor would wait for their addresses as long as for what they hold.  A
  * huge page is there in one piece, used or not; hence chunks are of them only
@@ -19,6 +23,7 @@
 #define CHUNK_PART 16u
 #define CHUNK_UNITS_MIN 8u
 #define CHUNK_UNITS_MAX (OS_HUGE_PAGE / ARENA_UNIT_BYTES)
+#define PAGES_UNITS 64u /* from here on a chunk is of pages of its own */
 
 /* In the place of a chunk's first unit. */
 struct arena_chunk {
@@ -63,22 +68,18 @@ arena_init(struct arena *arena)
 	atomic_init(&arena->bytes, 0);
 }
 
-static void *
-get_aligned(struct arena *arena, uint64_t align, uint64_t bytes)
-{
-	void *p = os->aligned((size_t)align, (size_t)bytes);
-
-	if (p != NULL)
-		add_bytes(arena, bytes);
-	return p;
-}
-
 void *
 arena_get_bytes(struct arena *arena, uint64_t bytes)
 {
+	void *p;
+
 	if (bytes > SIZE_MAX - CACHE_LINE)
 		return NULL;
-	return get_aligned(arena, CACHE_LINE, round_up(bytes, CACHE_LINE));
+	bytes = round_up(bytes, CACHE_LINE);
+	p = os->aligned(CACHE_LINE, (size_t)bytes);
+	if (p != NULL)
+		add_bytes(arena, bytes);
+	return p;
 }
 
 void
@@ -94,10 +95,32 @@ arena_expect(struct arena *arena, uint64_t units)
 	arena->expected = units;
 }
 
-static uint64_t
-chunk_bytes(uint32_t unit_count)
+static struct arena_chunk *
+new_chunk(struct arena *arena, uint32_t unit_count)
 {
-	return (uint64_t)unit_count * ARENA_UNIT_BYTES;
+	size_t bytes = (size_t)unit_count * ARENA_UNIT_BYTES;
+	struct arena_chunk *chunk = unit_count >= PAGES_UNITS
+					? os->pages(bytes)
+					: os->aligned(ARENA_UNIT_BYTES, bytes);
+
+	if (chunk == NULL)
+		return NULL;
+	add_bytes(arena, bytes);
+	chunk->unit_count = unit_count;
+	chunk->cut_count = 1; /* this */
+	return chunk;
+}
+
+static void
+free_chunk(struct arena *arena, struct arena_chunk *chunk)
+{
+	size_t bytes = (size_t)chunk->unit_count * ARENA_UNIT_BYTES;
+
+	add_bytes(arena, 0 - (uint64_t)bytes);
+	if (chunk->unit_count >= PAGES_UNITS)
+		os->free_pages(chunk, bytes);
+	else
+		os->free(chunk);
 }
 
 static bool
@@ -105,17 +128,11 @@ add_chunk(struct arena *arena)
 {
 	uint64_t all = max_u64(arena->unit_count, arena->expected);
 	uint64_t part = min_u64(all / CHUNK_PART, CHUNK_UNITS_MAX);
-	uint32_t unit_count = (uint32_t)max_u64(part, CHUNK_UNITS_MIN);
-	bool huge = unit_count == CHUNK_UNITS_MAX;
-	struct arena_chunk *chunk = get_aligned(arena,
-	    huge ? OS_HUGE_PAGE : ARENA_UNIT_BYTES, chunk_bytes(unit_count));
+	struct arena_chunk *chunk =
+	    new_chunk(arena, (uint32_t)max_u64(part, CHUNK_UNITS_MIN));
 
 	if (chunk == NULL)
 		return false;
-	if (huge)
-		os->huge_pages(chunk, OS_HUGE_PAGE);
-	chunk->unit_count = unit_count;
-	chunk->cut_count = 1; /* this */
 	chunk->next = arena->chunks;
 	arena->chunks = chunk;
 	return true;
@@ -187,7 +204,7 @@ arena_fini(struct arena *arena)
 		struct arena_chunk *chunk = arena->chunks;
 
 		arena->chunks = chunk->next;
-		arena_put_bytes(arena, chunk, chunk_bytes(chunk->unit_count));
+		free_chunk(arena, chunk);
 	}
 	assert(arena_bytes(arena) == 0);
 }

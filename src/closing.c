@@ -26,6 +26,8 @@
 #define STEP_RECORDS 65536
 /* Closing merges no more entries than this: it should not take long. */
 #define CLOSING_MERGE 1000000
+/* With so many, they are merged before so many others are made. */
+#define HINTS_MANY 64
 
 /* What to make a hint of. */
 struct hint_plan {
@@ -133,11 +135,19 @@ add_image(struct log *log, const struct hint_plan *plan)
 bool
 log_write_hint(struct log *log, bool closing)
 {
+	struct hintset *hints = &log->view->hints;
 	struct hint_plan plan;
+	size_t count = hintset_count(hints);
 	uint64_t evidence;
 
+	/* Each step takes a time that grows with the number of hints.  A merge
+	 * may be put off, and is not to be tried every time then. */
+	if (count > 0 && count % HINTS_MANY == 0 &&
+	    hintset_merge_step(
+		hints, log->dir, closing ? CLOSING_MERGE : UINT64_MAX))
+		return true;
 	plan_hint(log, closing, &plan, &evidence);
-	if (hintset_store_image(&log->view->hints, log->dir, evidence))
+	if (hintset_store_image(hints, log->dir, evidence))
 		return true;
 	if (plan.seg != NULL && !closing)
 		plan.source.to = step_end(&plan.source);

@@ -96,6 +96,16 @@ hint_list_get(struct hintset *hints)
 	return list;
 }
 
+size_t
+hintset_count(struct hintset *hints)
+{
+	struct hint_list *list = hint_list_get(hints);
+	size_t count = list->count;
+
+	hint_list_put(list);
+	return count;
+}
+
 /* With the lock held. */
 static struct hint_list *
 present(const struct hintset *hints)

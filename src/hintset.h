@@ -64,6 +64,9 @@ enum kvlog_status hintset_collect(struct hintset *hints, struct dir *dir,
 /* Whether a file of this name serves. */
 bool hintset_uses(struct hintset *hints, const char *name);
 
+/* The number of hints. */
+size_t hintset_count(struct hintset *hints);
+
 /* The hints as they are now, held until hint_list_put(). */
 struct hint_list *hint_list_get(struct hintset *hints);
 void hint_list_put(struct hint_list *list); /* NULL is fine */

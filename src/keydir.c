@@ -625,8 +625,12 @@ reserve_one(struct keydir *keydir, uint64_t hash)
 static void
 count_pending(struct keydir *keydir, const uint64_t *hashes, size_t hash_count)
 {
-	for (size_t i = 0; i < hash_count; i++)
-		leaf_of(keydir, hashes[i])->pending = 0;
+	for (size_t i = 0; i < hash_count; i++) {
+		struct leaf *leaf = leaf_of(keydir, hashes[i]);
+
+		leaf->pending = 0;
+		PREFETCH(leaf_bucket(leaf, leaf_home(leaf, hashes[i])));
+	}
 	for (size_t i = 0; i < hash_count; i++)
 		leaf_of(keydir, hashes[i])->pending++;
 }
@@ -661,6 +665,8 @@ keydir_reserve(struct keydir *keydir, const uint64_t *hashes, size_t hash_count)
 	if (hash_count == 1) {
 		struct leaf *leaf = leaf_of(keydir, hashes[0]);
 
+		/* It will be wanted, when the record has been stored. */
+		PREFETCH(leaf_bucket(leaf, leaf_home(leaf, hashes[0])));
 		leaf->pending = 1;
 		tidy(keydir, leaf, hashes[0]);
 		return reserve_one(keydir, hashes[0]);

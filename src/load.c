@@ -50,9 +50,9 @@ struct part {
 };
 
 /*
- * Chunks come out of slabs as large as what is gathered, which the C library
- * maps and gives back to the system.  Memory of its heap would stay with the
- * process: what the table has taken meanwhile lies above it.
+ * Chunks come out of slabs as large as what is gathered, of pages that go back
+ * to the system.  Memory of the C library's heap would stay with the process:
+ * what the table has taken meanwhile lies above it.
  */
 struct slab {
 	struct slab *next;
@@ -164,6 +164,13 @@ enter_parts(struct share *share)
 
 /* Gathering */
 
+static size_t
+slab_bytes(const struct share *share)
+{
+	return (size_t)(sizeof(struct slab) +
+			share->slab_chunks * sizeof(struct chunk));
+}
+
 static struct chunk *
 get_chunk(struct share *share)
 {
@@ -175,8 +182,7 @@ get_chunk(struct share *share)
 		return chunk;
 	}
 	if (slab == NULL || slab->used == share->slab_chunks) {
-		slab = os->malloc(
-		    sizeof *slab + share->slab_chunks * sizeof slab->chunks[0]);
+		slab = os->pages(slab_bytes(share));
 		if (slab == NULL)
 			return NULL;
 		slab->next = share->slabs;
@@ -363,7 +369,7 @@ share_fini(struct share *share)
 		struct slab *slab = share->slabs;
 
 		share->slabs = slab->next;
-		os->free(slab);
+		os->free_pages(slab, slab_bytes(share));
 	}
 	os->free(share->parts);
 }

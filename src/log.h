@@ -18,6 +18,8 @@
 
 #include <pthread.h>
 
+struct sync_waiter; /* of sync.c */
+
 struct log {
 	/* Set at the start, not owned. */
 	struct dir *dir;
@@ -35,6 +37,11 @@ struct log {
 	/* Under the turn: */
 	struct segment *spare; /* ready to be the next one, or NULL */
 	bool spare_wanted;
+	/* What one thread prepares, and whether to close it when that is done,
+	 * as the rest of the log has no use for it (prepare.c). */
+	struct segment *preparing;
+	bool forsaken;
+	bool synced_closely; /* so that the spare's blocks shall be written */
 	bool was_dirty;     /* at the start there were commits without a mark */
 	uint64_t start_pos; /* where the log ended then */
 
@@ -44,10 +51,18 @@ struct log {
 	_Atomic bool unattested;
 
 	pthread_mutex_t sync_lock; /* one sync at a time */
-	pthread_mutex_t wait_lock; /* held for no time: guards the next two */
-	struct kvlog_error cause;  /* of broken: the first one */
-	pthread_cond_t synced;     /* durable moved, or broken */
-	uint64_t evidence_synced;  /* under sync_lock: durable evidence */
+	pthread_mutex_t wait_lock; /* held for no time: guards what follows */
+	/* Group commit: see log_sync(). */
+	bool led; /* a thread syncs for all */
+	struct sync_waiter *waiters;
+	unsigned crowd;           /* how many needed the last sync, or came
+				     during it; of the one that leads */
+	_Atomic unsigned waiting; /* how many waiters there are */
+	uint64_t span; /* of positions, that was published likewise, if other
+			  processes took part; of the one that leads */
+	struct kvlog_error cause; /* of broken: the first one */
+	pthread_cond_t synced;    /* durable moved, or broken */
+	uint64_t evidence_synced; /* under sync_lock: durable evidence */
 	size_t closed; /* likewise: so many segments need no descriptor */
 };
 
@@ -67,6 +82,9 @@ void log_fini(struct log *log);
  * remove it. */
 void log_check_spare(struct log *log);
 void log_drop_spare(struct log *log);
+
+/* Close a segment that is not part of the log; NULL is fine. */
+void log_close_segment(struct log *log, struct segment *seg);
 
 /* This handle writes nothing any more: cause says why, and what to do.  Those
  * who wait for durability are woken.  Fills *err, which may be NULL, with the

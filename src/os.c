@@ -495,13 +495,10 @@ real_advise(
 	switch (advice) {
 	case OS_ADVICE_POPULATE:
 		if (map->writable && !map->by_pwrite)
-			os_sys_populate(addr, size, true);
+			os_sys_populate(addr, size);
 		break;
-	case OS_ADVICE_READ:
-		os_sys_populate(addr, size, false);
-		break;
-	case OS_ADVICE_LET_GO:
-		os_sys_let_go(addr, size);
+	case OS_ADVICE_FORGET:
+		os_sys_forget(addr, size);
 		break;
 	case OS_ADVICE_WILLNEED:
 		(void)posix_madvise(addr, size, POSIX_MADV_WILLNEED);
@@ -854,7 +851,8 @@ const struct os_table os_real = {
     .realloc = realloc,
     .aligned = real_aligned,
     .free = free,
-    .huge_pages = os_sys_huge_pages,
+    .pages = os_sys_pages,
+    .free_pages = os_sys_free_pages,
 };
 
 const struct os_table *os = &os_real;

@@ -53,8 +53,8 @@ enum os_lock { OS_LOCK_NONE, OS_LOCK_SHARED, OS_LOCK_EXCLUSIVE };
 
 enum os_advice {
 	OS_ADVICE_POPULATE,   /* fault pages in for writing */
-	OS_ADVICE_READ,       /* the same for reading */
-	OS_ADVICE_LET_GO,     /* unmap the pages until they are used again */
+	OS_ADVICE_FORGET,     /* many pages are to be synced: unmap them all at
+				 once; what was stored stays in the cache */
 	OS_ADVICE_WILLNEED,   /* read ahead */
 	OS_ADVICE_SEQUENTIAL, /* about to be scanned */
 	OS_ADVICE_RANDOM,     /* as it is normally used */
@@ -171,17 +171,21 @@ struct os_table {
 	void *(*realloc)(void *p, size_t size);
 	void *(*aligned)(size_t align, size_t size);
 	void (*free)(void *p);
-	/* Let memory that aligned() gave be in huge pages if the system can;
-	 * p and size are multiples of OS_HUGE_PAGE. */
-	void (*huge_pages)(void *p, size_t size);
+	/*
+	 * Much memory: whole pages of zeros, which the system has back as soon
+	 * as they are freed, and which take none before they are used.  Sizes
+	 * of OS_HUGE_PAGE and more begin at a multiple of it, and are in huge
+	 * pages if the system has such for the asking.
+	 */
+	void *(*pages)(size_t size);
+	void (*free_pages)(void *p, size_t size);
 };
 
 /* The table in use: the real one, unless a test replaced it. */
 extern const struct os_table *os;
 extern const struct os_table os_real;
 
-/* What a huge page has on most machines; where it is another size, nothing is
- * gained by huge_pages(). */
+/* What a huge page has on most machines. */
 #define OS_HUGE_PAGE (2u << 20)
 
 /* Bytes that a mutex has in a mapping, at most; a static assertion of os.c. */
@@ -199,10 +203,10 @@ int os_sys_allocate(int fd, uint64_t size,
     uint64_t old_size); /* EOPNOTSUPP: os.c shall write zeros */
 int os_sys_punch(int fd, uint64_t off, uint64_t len);
 int os_sys_sync(int fd);
-/* Whole pages from addr. */
-void os_sys_populate(void *addr, size_t len, bool for_writing);
-void os_sys_let_go(void *addr, size_t len);
-void os_sys_huge_pages(void *p, size_t size);
+void os_sys_populate(void *addr, size_t len); /* whole pages from addr */
+void os_sys_forget(void *addr, size_t len);
+void *os_sys_pages(size_t size);
+void os_sys_free_pages(void *p, size_t size);
 void os_sys_cover_holes(
     int fd, uint8_t *addr, size_t len); /* of a mapping of fd, read-only */
 int os_sys_fs_type(int fd, enum os_fs *ret_fs);

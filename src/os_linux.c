@@ -32,9 +32,6 @@
 #ifndef FALLOC_FL_UNSHARE_RANGE
 #define FALLOC_FL_UNSHARE_RANGE 0x40
 #endif
-#ifndef MADV_POPULATE_READ
-#define MADV_POPULATE_READ 22
-#endif
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23
 #endif
@@ -157,25 +154,63 @@ os_sys_sync(int fd)
 	return fdatasync(fd) == 0 ? 0 : errno;
 }
 
+/* Nothing is stored to the same end where the system does not know this (before
+ * Linux 5.14): a segment may be sealed and write-protected meanwhile. */
 void
-os_sys_populate(void *addr, size_t len, bool for_writing)
+os_sys_populate(void *addr, size_t len)
 {
-	/* Linux 5.14 */
-	(void)madvise(
-	    addr, len, for_writing ? MADV_POPULATE_WRITE : MADV_POPULATE_READ);
+	(void)madvise(addr, len, MADV_POPULATE_WRITE);
 }
 
-/* What was stored there stays in the file's pages. */
+/*
+ * A sync write-protects each page that is mapped for writing, and interrupts
+ * all processors that the program runs on for each of them.  Of a file's shared
+ * mapping MADV_DONTNEED loses nothing.
+ */
 void
-os_sys_let_go(void *addr, size_t len)
+os_sys_forget(void *addr, size_t len)
 {
 	(void)madvise(addr, len, MADV_DONTNEED);
 }
 
-void
-os_sys_huge_pages(void *p, size_t size)
+static void *
+map_memory(size_t size)
 {
-	(void)madvise(p, size, MADV_HUGEPAGE);
+	void *p = mmap(NULL, size, PROT_READ | PROT_WRITE,
+	    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	return p != MAP_FAILED ? p : NULL;
+}
+
+void *
+os_sys_pages(size_t size)
+{
+	size_t before;
+	char *p;
+
+	if (size < OS_HUGE_PAGE)
+		return map_memory(size);
+	if (size > SIZE_MAX - 2 * OS_HUGE_PAGE)
+		return NULL;
+	size = (size_t)round_up(size, OS_HUGE_PAGE);
+	p = map_memory(size + OS_HUGE_PAGE);
+	if (p == NULL)
+		return NULL;
+	/* Give back what is before the first multiple, and behind. */
+	before = (OS_HUGE_PAGE - (uintptr_t)p % OS_HUGE_PAGE) % OS_HUGE_PAGE;
+	if (before > 0)
+		(void)munmap(p, before);
+	(void)munmap(p + before + size, OS_HUGE_PAGE - before);
+	(void)madvise(p + before, size, MADV_HUGEPAGE);
+	return p + before;
+}
+
+void
+os_sys_free_pages(void *p, size_t size)
+{
+	if (size >= OS_HUGE_PAGE)
+		size = (size_t)round_up(size, OS_HUGE_PAGE);
+	(void)munmap(p, size);
 }
 
 /*

@@ -34,6 +34,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -81,26 +82,34 @@ os_sys_sync(int fd)
 }
 
 void
-os_sys_populate(void *addr, size_t len, bool for_writing)
-{
-	(void)addr;
-	(void)len;
-	(void)for_writing;
-}
-
-/* posix_madvise() may drop what was stored, where it does anything. */
-void
-os_sys_let_go(void *addr, size_t len)
+os_sys_populate(void *addr, size_t len)
 {
 	(void)addr;
 	(void)len;
 }
 
-void
-os_sys_huge_pages(void *p, size_t size)
+void *
+os_sys_pages(size_t size)
 {
-	(void)p;
+	void *p;
+
+	if (posix_memalign(&p, OS_HUGE_PAGE, size) != 0)
+		return NULL;
+	return memset(p, 0, size);
+}
+
+void
+os_sys_free_pages(void *p, size_t size)
+{
 	(void)size;
+	free(p);
+}
+
+void
+os_sys_forget(void *addr, size_t len)
+{
+	(void)addr;
+	(void)len;
 }
 
 int

@@ -105,6 +105,13 @@ count_aligned(size_t align, size_t size)
 	return machine->aligned(align, size);
 }
 
+static void *
+count_pages(size_t size)
+{
+	taken.asked += size;
+	return machine->pages(size);
+}
+
 static int
 count_pread(int fd, void *buf, size_t len, uint64_t off, size_t *ret_len)
 {
@@ -133,6 +140,7 @@ count_what_is_taken(void)
 	counting.calloc = count_calloc;
 	counting.realloc = count_realloc;
 	counting.aligned = count_aligned;
+	counting.pages = count_pages;
 	counting.pread = count_pread;
 	counting.open = count_open;
 	os = &counting;

@@ -115,13 +115,25 @@ sim_aligned(size_t align, size_t size)
 	    size);
 }
 
-/* Advice that needs no step; but it must be of a block's own pages. */
-void
-sim_huge_pages(void *p, size_t size)
+void *
+sim_pages(size_t size)
 {
-	if ((uintptr_t)p % OS_HUGE_PAGE != 0 || size % OS_HUGE_PAGE != 0 ||
-	    size > block_of(p)->size)
-		disk_bug("huge pages of %zu bytes at %p", size, p);
+	void *p;
+
+	if (malloc_fails())
+		return NULL;
+	p = block_give(size < OS_HUGE_PAGE ? BLOCK_SIZE : OS_HUGE_PAGE, size);
+	return p != NULL ? memset(p, 0, size) : NULL;
+}
+
+void
+sim_free_pages(void *p, size_t size)
+{
+	struct block *block = block_of(p);
+
+	if (block->size != size)
+		disk_bug("%zu bytes freed of %zu", size, block->size);
+	block_free(block);
 }
 
 void

@@ -14,7 +14,7 @@
 static const struct os_table *os_before;
 static struct os_table os_failing;
 static bool deny;
-static unsigned huge_count; /* times that huge pages were asked for */
+static unsigned pages_count, huge_count; /* chunks of pages, of huge ones */
 static uintptr_t huge_last;
 static struct arena arena;
 static void *units[COUNT];
@@ -25,14 +25,26 @@ failing_aligned(size_t align, size_t size)
 	return deny ? NULL : os_before->aligned(align, size);
 }
 
-static void
-noting_huge_pages(void *p, size_t size)
+static void *
+failing_pages(size_t size)
 {
-	ck_assert_uint_eq((uintptr_t)p % OS_HUGE_PAGE, 0);
-	ck_assert_uint_eq(size, OS_HUGE_PAGE);
-	huge_count++;
-	huge_last = (uintptr_t)p;
-	os_before->huge_pages(p, size);
+	void *p = deny ? NULL : os_before->pages(size);
+
+	pages_count += p != NULL;
+	if (p != NULL && size >= OS_HUGE_PAGE) {
+		ck_assert_uint_eq(size, OS_HUGE_PAGE);
+		huge_count++;
+		huge_last = (uintptr_t)p;
+	}
+	return p;
+}
+
+static void
+counting_free_pages(void *p, size_t size)
+{
+	ck_assert_uint_gt(pages_count, 0);
+	pages_count--;
+	os_before->free_pages(p, size);
 }
 
 static void
@@ -41,9 +53,11 @@ setup(void)
 	os_before = os;
 	os_failing = *os;
 	os_failing.aligned = failing_aligned;
-	os_failing.huge_pages = noting_huge_pages;
+	os_failing.pages = failing_pages;
+	os_failing.free_pages = counting_free_pages;
 	os = &os_failing;
 	deny = false;
+	pages_count = 0;
 	huge_count = 0;
 	arena_init(&arena);
 }
@@ -53,6 +67,7 @@ teardown(void)
 {
 	arena_fini(&arena);
 	ck_assert_uint_eq(arena_bytes(&arena), 0);
+	ck_assert_uint_eq(pages_count, 0);
 	os = os_before;
 }
 
@@ -123,6 +138,7 @@ START_TEST(much_memory_is_in_huge_pages)
 
 	for (unsigned i = 0; i < few - HUGE_UNITS; i++)
 		(void)arena_get(&arena);
+	ck_assert_uint_gt(pages_count, 0);
 	ck_assert_uint_eq(huge_count, 0);
 	for (unsigned i = 0; i < 3 * HUGE_UNITS; i++) {
 		uintptr_t unit = (uintptr_t)arena_get(&arena);

@@ -62,6 +62,22 @@ counting_aligned(size_t align, size_t size)
 	return p;
 }
 
+static void *
+counting_pages(size_t size)
+{
+	void *p = fails() ? NULL : os_before->pages(size);
+
+	live_blocks += p != NULL;
+	return p;
+}
+
+static void
+counting_free_pages(void *p, size_t size)
+{
+	live_blocks--;
+	os_before->free_pages(p, size);
+}
+
 static void
 counting_free(void *p)
 {
@@ -79,6 +95,8 @@ setup(void)
 	os_counting = *os;
 	os_counting.calloc = counting_calloc;
 	os_counting.aligned = counting_aligned;
+	os_counting.pages = counting_pages;
+	os_counting.free_pages = counting_free_pages;
 	os_counting.free = counting_free;
 	os = &os_counting;
 	live_blocks = 0;

@@ -509,7 +509,7 @@ END_TEST
 /* _i: through the mapping, or by pwrite. */
 START_TEST(stores_are_seen_by_pread_and_by_other_mappings)
 {
-	struct os_map map, reader;
+	struct os_map map, reader, same;
 	uint64_t word;
 	char buf[32];
 	size_t got;
@@ -533,15 +533,21 @@ START_TEST(stores_are_seen_by_pread_and_by_other_mappings)
 	os->advise(&map, 0, 8192, OS_ADVICE_POPULATE);
 	os->advise(&map, 100, UINT64_MAX, OS_ADVICE_POPULATE);
 	os->advise(&map, 9000, 1, OS_ADVICE_POPULATE);
+	os->advise(&map, 0, 8192, OS_ADVICE_FORGET); /* nothing is lost */
+	ck_assert_mem_eq(map.addr + 4090, "0123456789", 10);
+	os->advise(&reader, 0, 8192, OS_ADVICE_FORGET);
 	os->advise(&reader, 0, 8192, OS_ADVICE_POPULATE);
-	os->advise(&map, 0, 8192, OS_ADVICE_LET_GO); /* keeps what was stored */
-	os->advise(&map, 0, 8192, OS_ADVICE_READ);
-	os->advise(&reader, 0, 8192, OS_ADVICE_LET_GO);
 	os->advise(&reader, 5000, 8192, OS_ADVICE_WILLNEED);
 	os->advise(&reader, 0, 8192, OS_ADVICE_SEQUENTIAL);
 	os->advise(&reader, 0, 8192, OS_ADVICE_RANDOM);
 	ck_assert_mem_eq(map.addr + 4090, "0123456789", 10);
 	ck_assert_int_eq(os->sync(fd), 0);
+	/* Advice may come when it is too late. */
+	same = map;
+	ck_assert_int_eq(os->protect(&map), 0);
+	os->advise(&same, 0, 8192, OS_ADVICE_POPULATE);
+	os->advise(&same, 0, 8192, OS_ADVICE_FORGET);
+	ck_assert_mem_eq(map.addr + 4090, "0123456789", 10);
 	os->unmap(&map);
 	ck_assert_ptr_null(map.addr);
 	os->unmap(&map);
@@ -819,18 +825,27 @@ START_TEST(memory_is_aligned_as_asked)
 }
 END_TEST
 
-/* Whether there are any is the system's matter. */
-START_TEST(memory_may_be_in_huge_pages)
+/* Whether huge ones are had is the system's matter. */
+START_TEST(pages_are_zeros_and_aligned)
 {
-	unsigned char *p = os->aligned(OS_HUGE_PAGE, 2 * OS_HUGE_PAGE);
+	static const size_t sizes[] = {1, 4096, OS_HUGE_PAGE - 1, OS_HUGE_PAGE,
+	    OS_HUGE_PAGE + 1, 3 * OS_HUGE_PAGE};
 
-	ck_assert_ptr_nonnull(p);
-	p[0] = 1;
-	os->huge_pages(p, 2 * OS_HUGE_PAGE);
-	p[2 * OS_HUGE_PAGE - 1] = 2;
-	ck_assert_uint_eq(p[0], 1);
-	ck_assert_uint_eq(p[2 * OS_HUGE_PAGE - 1], 2);
-	os->free(p);
+	for (size_t i = 0; i < ARRAY_LEN(sizes); i++) {
+		size_t align = sizes[i] < OS_HUGE_PAGE ? 4096 : OS_HUGE_PAGE;
+		unsigned char *p = os->pages(sizes[i]);
+		unsigned sum = 0;
+
+		ck_assert_ptr_nonnull(p);
+		ck_assert_uint_eq((uintptr_t)p % align, 0);
+		for (size_t at = 0; at < sizes[i]; at += 512)
+			sum += p[at];
+		ck_assert_uint_eq(sum + p[sizes[i] - 1], 0);
+		memset(p, 1, sizes[i]);
+		os->free_pages(p, sizes[i]);
+	}
+	ck_assert_ptr_null(os->pages(SIZE_MAX));
+	ck_assert_ptr_null(os->pages(SIZE_MAX / 2));
 }
 END_TEST
 
@@ -899,7 +914,7 @@ os_suite(void)
 	tcase_add_test(tc, space_behind_the_end_is_none_to_give_back);
 	tcase_add_test(tc, a_signal_does_not_shorten_a_sleep);
 	tcase_add_test(tc, memory_is_aligned_as_asked);
-	tcase_add_test(tc, memory_may_be_in_huge_pages);
+	tcase_add_test(tc, pages_are_zeros_and_aligned);
 	tcase_add_test(tc, threads_block_all_signals);
 	suite_add_tcase(suite, tc);
 	return suite;

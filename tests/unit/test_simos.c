@@ -1433,6 +1433,7 @@ START_TEST(the_nth_call_fails_once_or_for_good)
 	ck_assert_ptr_null(os->calloc(1, 1));
 	ck_assert_ptr_null(os->realloc(NULL, 1));
 	ck_assert_ptr_null(os->aligned(64, 64));
+	ck_assert_ptr_null(os->pages(64));
 	simos_fail_clear();
 }
 END_TEST

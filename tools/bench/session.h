@@ -10,6 +10,7 @@
 #ifndef BENCH_SESSION_H
 #define BENCH_SESSION_H
 
+#include "nursery.h"
 #include "records.h"
 #include "workload.h"
 #include "zipf.h"
@@ -18,7 +19,8 @@ struct session {
 	const struct engine *engine;
 	const struct options *options;
 	const char *dir;
-	const char *doing; /* the benchmark's name, for messages */
+	const char *doing;      /* the benchmark's name, for messages */
+	struct nursery nursery; /* of processes that are killed */
 
 	void *db;    /* NULL: no store is open */
 	bool closed; /* a closed store lies in dir, with its records */
@@ -26,7 +28,10 @@ struct session {
 	bool large;            /* its values are large ones */
 	uint64_t record_count; /* records in the open store: the first ones */
 	uint64_t generation;   /* of all its values */
+	unsigned ahead;        /* by how many overwriting has raised it */
 	bool changes; /* some may be of the next generation: others put them */
+	bool
+	    spoiled; /* some values are nobody knows what; the keys are right */
 	struct measure *last_write; /* completed when the store is closed */
 	uint64_t written;           /* machine_written() before the benchmark */
 	uint64_t last_written;      /* the same before last_write */

@@ -95,6 +95,15 @@ is_spare(const struct log *log)
 	       st.dev == log->spare->dev && st.ino == log->spare->ino;
 }
 
+void
+log_close_segment(struct log *log, struct segment *seg)
+{
+	if (seg != NULL && seg == log->preparing)
+		log->forsaken = true;
+	else
+		segment_close(seg);
+}
+
 /* Another process may have taken it, rolled over without it, or put another
  * one in its place. */
 void
@@ -104,7 +113,7 @@ log_check_spare(struct log *log)
 					  segment_number(log_active(log)) + 1 &&
 				      (!log->control->shared || is_spare(log))))
 		return;
-	segment_close(log->spare);
+	log_close_segment(log, log->spare);
 	log->spare = NULL;
 }
 
@@ -115,7 +124,7 @@ log_drop_spare(struct log *log)
 	if (log->spare == NULL)
 		return;
 	os->unlink(log->dir->fd, DIR_SPARE_NAME);
-	segment_close(log->spare);
+	log_close_segment(log, log->spare);
 	log->spare = NULL;
 }
 

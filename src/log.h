@@ -35,6 +35,11 @@ struct log {
 	/* Under the turn: */
 	struct segment *spare; /* ready to be the next one, or NULL */
 	bool spare_wanted;
+	/* What one thread prepares, and whether to close it when that is done,
+	 * as the rest of the log has no use for it (prepare.c). */
+	struct segment *preparing;
+	bool forsaken;
+	bool synced_closely; /* so that the spare's blocks shall be written */
 	bool was_dirty;     /* at the start there were commits without a mark */
 	uint64_t start_pos; /* where the log ended then */
 
@@ -67,6 +72,9 @@ void log_fini(struct log *log);
  * remove it. */
 void log_check_spare(struct log *log);
 void log_drop_spare(struct log *log);
+
+/* Close a segment that is not part of the log; NULL is fine. */
+void log_close_segment(struct log *log, struct segment *seg);
 
 /* This handle writes nothing any more: cause says why, and what to do.  Those
  * who wait for durability are woken.  Fills *err, which may be NULL, with the

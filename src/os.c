@@ -495,13 +495,11 @@ real_advise(
 	switch (advice) {
 	case OS_ADVICE_POPULATE:
 		if (map->writable && !map->by_pwrite)
-			os_sys_populate(addr, size, true);
+			os_sys_populate(addr, size);
 		break;
-	case OS_ADVICE_READ:
-		os_sys_populate(addr, size, false);
-		break;
-	case OS_ADVICE_LET_GO:
-		os_sys_let_go(addr, size);
+	case OS_ADVICE_FORGET:
+		if (map->writable && !map->by_pwrite)
+			os_sys_forget(addr, size);
 		break;
 	case OS_ADVICE_WILLNEED:
 		(void)posix_madvise(addr, size, POSIX_MADV_WILLNEED);

@@ -53,8 +53,8 @@ enum os_lock { OS_LOCK_NONE, OS_LOCK_SHARED, OS_LOCK_EXCLUSIVE };
 
 enum os_advice {
 	OS_ADVICE_POPULATE,   /* fault pages in for writing */
-	OS_ADVICE_READ,       /* the same for reading */
-	OS_ADVICE_LET_GO,     /* unmap the pages until they are used again */
+	OS_ADVICE_FORGET,     /* many pages are to be synced: unmap them all at
+				 once; what was stored stays in the cache */
 	OS_ADVICE_WILLNEED,   /* read ahead */
 	OS_ADVICE_SEQUENTIAL, /* about to be scanned */
 	OS_ADVICE_RANDOM,     /* as it is normally used */
@@ -203,9 +203,8 @@ int os_sys_allocate(int fd, uint64_t size,
     uint64_t old_size); /* EOPNOTSUPP: os.c shall write zeros */
 int os_sys_punch(int fd, uint64_t off, uint64_t len);
 int os_sys_sync(int fd);
-/* Whole pages from addr. */
-void os_sys_populate(void *addr, size_t len, bool for_writing);
-void os_sys_let_go(void *addr, size_t len);
+void os_sys_populate(void *addr, size_t len); /* whole pages from addr */
+void os_sys_forget(void *addr, size_t len);
 void *os_sys_pages(size_t size);
 void os_sys_free_pages(void *p, size_t size);
 void os_sys_cover_holes(

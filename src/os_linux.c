@@ -32,9 +32,6 @@
 #ifndef FALLOC_FL_UNSHARE_RANGE
 #define FALLOC_FL_UNSHARE_RANGE 0x40
 #endif
-#ifndef MADV_POPULATE_READ
-#define MADV_POPULATE_READ 22
-#endif
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23
 #endif
@@ -157,17 +154,35 @@ os_sys_sync(int fd)
 	return fdatasync(fd) == 0 ? 0 : errno;
 }
 
-void
-os_sys_populate(void *addr, size_t len, bool for_writing)
+/* A compare-and-swap of a word with itself is a store to the kernel, and none
+ * to whoever stores there meanwhile. */
+static void
+touch_pages(uint8_t *addr, size_t len)
 {
-	/* Linux 5.14 */
-	(void)madvise(
-	    addr, len, for_writing ? MADV_POPULATE_WRITE : MADV_POPULATE_READ);
+	const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+
+	for (size_t at = 0; at < len; at += page) {
+		_Atomic uint64_t *word = (_Atomic uint64_t *)(addr + at);
+		uint64_t old = atomic_load(word);
+
+		(void)atomic_compare_exchange_strong(word, &old, old);
+	}
 }
 
-/* What was stored there stays in the file's pages. */
 void
-os_sys_let_go(void *addr, size_t len)
+os_sys_populate(void *addr, size_t len)
+{
+	if (madvise(addr, len, MADV_POPULATE_WRITE) != 0 && errno == EINVAL)
+		touch_pages(addr, len); /* before Linux 5.14 */
+}
+
+/*
+ * A sync write-protects each page that is mapped for writing, and interrupts
+ * all processors that the program runs on for each of them.  Of a file's shared
+ * mapping MADV_DONTNEED loses nothing.
+ */
+void
+os_sys_forget(void *addr, size_t len)
 {
 	(void)madvise(addr, len, MADV_DONTNEED);
 }

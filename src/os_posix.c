@@ -82,16 +82,7 @@ os_sys_sync(int fd)
 }
 
 void
-os_sys_populate(void *addr, size_t len, bool for_writing)
-{
-	(void)addr;
-	(void)len;
-	(void)for_writing;
-}
-
-/* posix_madvise() may drop what was stored, where it does anything. */
-void
-os_sys_let_go(void *addr, size_t len)
+os_sys_populate(void *addr, size_t len)
 {
 	(void)addr;
 	(void)len;
@@ -112,6 +103,13 @@ os_sys_free_pages(void *p, size_t size)
 {
 	(void)size;
 	free(p);
+}
+
+void
+os_sys_forget(void *addr, size_t len)
+{
+	(void)addr;
+	(void)len;
 }
 
 int

@@ -71,7 +71,7 @@ take_spare(struct log *log, uint64_t need, bool may_use_reserve,
 	log->spare = NULL;
 	if (*ret_seg != NULL && log_room(*ret_seg) >= need)
 		return KVLOG_OK;
-	segment_close(*ret_seg);
+	log_close_segment(log, *ret_seg);
 	if (log->control->shared) {
 		*ret_seg = open_spare(log, need);
 		if (*ret_seg != NULL)
@@ -171,13 +171,13 @@ log_roll_over(struct log *log, uint64_t need, bool may_use_reserve,
 		st = err_sys(err, rc, "name segment %" PRIu32 " of %s",
 		    segment_number(seg), log->dir->path);
 		os->unlink(log->dir->fd, seg->name);
-		segset_drop_last(log->view->set);
+		log_close_segment(log, segset_take_last(log->view->set));
 		return st;
 	}
 	return publish(log, old, seg, err);
 fail:
 	os->unlink(log->dir->fd, seg->name);
-	segment_close(seg);
+	log_close_segment(log, seg);
 	return st;
 }
 

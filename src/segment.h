@@ -78,6 +78,7 @@ struct segment {
 	_Atomic(enum segment_mapped) mapped;
 	struct dir *dir;    /* that it was opened in; not owned */
 	uint64_t allocated; /* of the active one: up to here there is space */
+	uint64_t prepared;  /* likewise: pages up to here (prepare.c) */
 	uint64_t dev, ino;  /* identity of the file, if it was opened */
 	uint64_t file_len;  /* bytes in the file; less than header.size only
 			       if somebody cut it */

@@ -141,11 +141,17 @@ segset_replace(struct segset *set, size_t first, size_t old_count,
 		note_now(set, segs[i]);
 }
 
+struct segment *
+segset_take_last(struct segset *set)
+{
+	assert(set->count > 0);
+	return set->segments[--set->count];
+}
+
 void
 segset_drop_last(struct segset *set)
 {
-	assert(set->count > 0);
-	segment_close(set->segments[--set->count]);
+	segment_close(segset_take_last(set));
 }
 
 uint64_t

@@ -62,8 +62,9 @@ enum kvlog_status segset_place(struct segset *set, struct segment *const *segs,
 void segset_replace(struct segset *set, size_t first, size_t old_count,
     struct segment *const *segs, size_t count);
 
-/* Take the last one out again (and close it). */
+/* Take the last one out again (and close it, or leave that to the caller). */
 void segset_drop_last(struct segset *set);
+struct segment *segset_take_last(struct segset *set);
 
 static inline struct segment *
 segset_at(const struct segset *set, uint64_t loc, uint64_t *ret_off)

@@ -276,6 +276,15 @@ sync_by_interval(struct store *db)
 	return log_sync(&db->log, seq, NULL) == KVLOG_OK;
 }
 
+/* With maintain_lock held: what a commit would have to do itself if it came
+ * before this.  The spare is made for all. */
+static bool
+prepare(struct store *db, bool maintainer)
+{
+	return (maintainer && log_prepare_spare(&db->log)) ||
+	       log_prepare_pages(&db->log, maintainer);
+}
+
 /* While hints are merged, with maintain_lock held. */
 static bool
 may_go_on(void *arg)
@@ -284,6 +293,7 @@ may_go_on(void *arg)
 	bool stop;
 
 	(void)sync_by_interval(db);
+	(void)prepare(db, db->control.maintainer);
 	pthread_mutex_lock(&db->thread_lock);
 	stop = db->thread_stop;
 	pthread_mutex_unlock(&db->thread_lock);
@@ -313,7 +323,7 @@ maintain_files(struct store *db)
 {
 	struct view *view = atomic_load(&db->views.view);
 
-	return log_prepare_spare(&db->log) || log_write_hint(&db->log, false) ||
+	return log_write_hint(&db->log, false) ||
 	       hintset_merge_step(&view->hints, &db->dir, UINT64_MAX);
 }
 
@@ -336,14 +346,18 @@ become_maintainer(struct store *db)
 bool
 store_maintain_step(struct store *db)
 {
-	bool did, more = false;
+	bool did, maintainer = false, more = false;
 
 	pthread_mutex_lock(&db->maintain_lock);
 	did = sync_by_interval(db);
+	if (!did) {
+		maintainer = become_maintainer(db);
+		did = prepare(db, maintainer);
+	}
 	if (!did)
 		did =
 		    log_sync_sealed(&db->log, &more, NULL) == KVLOG_OK && more;
-	if (!did && become_maintainer(db))
+	if (!did && maintainer)
 		did = maintain_files(db);
 	if (!did)
 		did = attest_when_idle(db);

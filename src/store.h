@@ -13,6 +13,7 @@
 #include "control.h"
 #include "cursor.h"
 #include "dir.h"
+#include "prepare.h"
 #include "sync.h"
 #include "turn.h"
 #include "view.h"

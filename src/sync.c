@@ -31,6 +31,7 @@ struct sync_plan {
 	struct segment *sealed[64]; /* oldest first */
 	size_t sealed_count;
 	struct segment *active; /* NULL: more sealed ones than fit come first */
+	uint64_t from, to;      /* what may be dirty in it */
 	bool names;             /* some segment's name may not be durable */
 	uint64_t seq;           /* durable when it has succeeded */
 	uint64_t evidence;      /* ... and what is attested durably then */
@@ -100,7 +101,26 @@ plan_sync(struct log *log, struct sync_plan *plan, size_t max_sealed,
 	/* A sync that reached into a segment has covered its name. */
 	plan->names =
 	    control_pos_segment(plan->position) > control_pos_segment(synced);
+	if (plan->active != NULL) {
+		plan->from = plan->names ? 0 : control_pos_off(synced);
+		plan->to =
+		    max_u64(segment_end(plan->active), plan->active->prepared);
+	}
 	pthread_mutex_unlock(&log->views->lock);
+}
+
+/* Fewer bytes than this are not worth a call. */
+#define FORGET_MIN (UINT64_C(64) << 10)
+
+/* What is mapped again by whoever reads there, many pages at a time, or goes
+ * on writing. */
+static void
+forget_pages(const struct segment *seg, uint64_t from, uint64_t to)
+{
+	if (to >= from + FORGET_MIN &&
+	    atomic_load_explicit(&seg->mapped, memory_order_acquire) ==
+		SEGMENT_MAPPED)
+		os->advise(&seg->map, from, to - from, OS_ADVICE_FORGET);
 }
 
 /* One that was found at opening, or made by another process, may have no
@@ -108,20 +128,13 @@ plan_sync(struct log *log, struct sync_plan *plan, size_t max_sealed,
 static int
 sync_segment(struct log *log, struct segment *seg)
 {
-	bool mapped = atomic_load(&seg->mapped) == SEGMENT_MAPPED;
 	bool opened;
 	int rc = segment_open_fd(seg, log->dir, &opened);
 
-	if (rc != 0)
-		return rc;
-	/* The kernel takes the right to store away from each page that it
-	 * writes, and tells every processor, page by page.  All at once is
-	 * cheaper, above all for those who write the next segment. */
-	if (mapped)
-		os->advise(&seg->map, 0, seg->map.len, OS_ADVICE_LET_GO);
-	rc = os->sync(seg->fd);
-	if (mapped)
-		os->advise(&seg->map, 0, segment_end(seg), OS_ADVICE_READ);
+	if (rc == 0) {
+		forget_pages(seg, 0, segment_end(seg));
+		rc = os->sync(seg->fd);
+	}
 	if (opened)
 		segment_close_fd(seg);
 	return rc;
@@ -149,8 +162,10 @@ sync_plan(struct log *log, const struct sync_plan *plan)
 
 	for (size_t i = 0; i < plan->sealed_count && rc == 0; i++)
 		rc = sync_segment(log, plan->sealed[i]);
-	if (rc == 0 && plan->active != NULL)
+	if (rc == 0 && plan->active != NULL) {
+		forget_pages(plan->active, plan->from, plan->to);
 		rc = os->sync(plan->active->fd);
+	}
 	return rc;
 }
 

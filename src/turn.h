@@ -19,7 +19,4 @@
 enum kvlog_status log_take_turn(struct log *log, struct kvlog_error *err);
 void log_release_turn(struct log *log);
 
-/* Make the next segment if it is wanted; true if it was made. */
-bool log_prepare_spare(struct log *log);
-
 #endif

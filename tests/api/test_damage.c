@@ -264,6 +264,27 @@ check_gets(struct kvlog *db, bool degraded)
 	}
 }
 
+/* The same in one call: what is damaged spoils its own key alone. */
+static void
+check_many(struct kvlog *db, bool degraded)
+{
+	struct kvlog_item items[KEYS] = {0};
+	struct kvlog_pin *pin = NULL;
+	char keys[KEYS][32];
+
+	for (unsigned k = 0; k < KEYS; k++) {
+		items[k].key = keys[k];
+		items[k].key_len = key_text(k, keys[k]);
+	}
+	if (kvlog_pin_create(db, &pin) != KVLOG_OK ||
+	    kvlog_pin_get_many(pin, items, KEYS) != KVLOG_OK)
+		ck_abort_msg("%s: get of many keys", what);
+	for (unsigned k = 0; k < KEYS; k++)
+		check_answer(k, items[k].status, items[k].value,
+		    items[k].value_len, degraded, "get of many");
+	kvlog_pin_destroy(pin);
+}
+
 static unsigned
 key_number(const void *key, size_t len)
 {
@@ -344,6 +365,7 @@ check_all(struct kvlog *db)
 		ck_abort_msg("%s: stats", what);
 	degraded = (stats.recovery & KVLOG_RECOVERY_DEGRADED) != 0;
 	check_gets(db, degraded);
+	check_many(db, degraded);
 	check_walk(db, degraded, "");
 	check_walk(db, degraded, "aa");
 	check_walk(db, degraded, "k");

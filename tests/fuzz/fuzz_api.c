@@ -271,6 +271,31 @@ do_refused_batch(void)
 }
 
 /* One key, by each way of reading. */
+/* Of this key, twice, and of one that nobody writes, through a pin. */
+static void
+check_in_place(const char *key, const struct model_entry *e)
+{
+	struct kvlog_item items[3] = {{.key = key, .key_len = strlen(key)},
+	    {.key = "\xff nobody", .key_len = 8},
+	    {.key = key, .key_len = strlen(key)}};
+	struct kvlog_pin *pin = NULL;
+
+	FUZZ_CHECK(kvlog_pin_create(it.v.db, &pin) == KVLOG_OK);
+	FUZZ_CHECK(kvlog_pin_get_many(pin, items, 3) == KVLOG_OK);
+	FUZZ_CHECK(items[1].status == KVLOG_NOTFOUND);
+	for (unsigned i = 0; i < 3; i += 2) {
+		FUZZ_CHECK(
+		    items[i].status == (e != NULL ? KVLOG_OK : KVLOG_NOTFOUND));
+		FUZZ_CHECK(
+		    e == NULL ||
+		    (items[i].value_len == e->value->len &&
+			memcmp(items[i].value, e->value->bytes,
+			    e->value->len) == 0 &&
+			(items[i].seq == e->seq || e->seq == MODEL_ANY_SEQ)));
+	}
+	kvlog_pin_destroy(pin);
+}
+
 static void
 do_get(void)
 {
@@ -292,6 +317,7 @@ do_get(void)
 	FUZZ_CHECK(st != KVLOG_OK || len == 0 ||
 		   memcmp(buf, e->value->bytes, len) == 0);
 	free(buf);
+	check_in_place(key, e);
 	FUZZ_CHECK(kvlog_exists(it.v.db, key, strlen(key)) ==
 		   (e != NULL ? KVLOG_OK : KVLOG_NOTFOUND));
 	st = kvlog_lookup(it.v.db, key, strlen(key), &info);

@@ -672,8 +672,10 @@ static void
 sim_advise(
     const struct os_map *map, uint64_t off, uint64_t len, enum os_advice advice)
 {
+	const struct mapping *m = mapping_of(map);
+
 	(void)ENTER(SIMOS_ADVISE, "%s + %" PRIu64 ", %" PRIu64 " bytes: %u",
-	    node_name(mapping_of(map)->node), off, len, (unsigned)advice);
+	    node_name(m->node), off, len, (unsigned)advice);
 }
 
 /* Check what the processor would check, and more. */

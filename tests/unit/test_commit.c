@@ -809,6 +809,212 @@ START_TEST(a_spare_is_ready_when_it_is_wanted)
 }
 END_TEST
 
+/* All that is due ahead of the log: what it calls, until calls_fini(). */
+static void
+prepare_all(struct calls *calls)
+{
+	calls_begin(calls);
+	(void)log_prepare_spare(lg);
+	while (log_prepare_pages(lg, true))
+		;
+	calls_end(calls);
+}
+
+/* So often was a segment from there on, and as far as to, given this advice. */
+static unsigned
+advised(const struct calls *calls, const char *name, uint64_t from, uint64_t to,
+    enum os_advice advice)
+{
+	char call[200];
+
+	snprintf(call, sizeof call,
+	    "advise %s + %" PRIu64 ", %" PRIu64 " bytes: %d", name, from,
+	    to - from, (int)advice);
+	return calls_count(calls, call);
+}
+
+/* How far the spare is to be prepared. */
+static uint64_t
+in_step(void)
+{
+	return 4 * (segment_end(log_active(lg)) - SEGMENT_DATA_OFF);
+}
+
+/* It keeps step with what the active segment holds, is synced only if what is
+ * written is synced at once, and takes to the log as it is. */
+START_TEST(blocks_of_the_spare_are_written_ahead_of_durable_commits)
+{
+	struct calls calls;
+	uint64_t done;
+
+	open_store();
+	(void)fill_to(2);
+	MAKELOG_OK(log_sync(lg, receipt.seq, &err));
+	prepare_all(&calls);
+	done = in_step();
+	ck_assert_uint_eq(
+	    advised(&calls, "spare", 0, done, OS_ADVICE_POPULATE), 1);
+	ck_assert_uint_eq(
+	    advised(&calls, "spare", 0, done, OS_ADVICE_FORGET), 1);
+	ck_assert_uint_eq(calls_count(&calls, "advise 0"), 0);
+	/* One to make it, one for the blocks. */
+	ck_assert_uint_eq(calls_count(&calls, "sync "), 2);
+	calls_fini(&calls);
+	prepare_all(&calls);
+	ck_assert_uint_eq(calls_count(&calls, "sync "), 0);
+	calls_fini(&calls);
+
+	MAKELOG_OK(put("a", 100));
+	MAKELOG_OK(log_sync(lg, receipt.seq, &err));
+	prepare_all(&calls);
+	ck_assert_uint_eq(
+	    advised(&calls, "spare", done, in_step(), OS_ADVICE_POPULATE), 1);
+	ck_assert_uint_eq(calls_count(&calls, "sync spare"), 1);
+	calls_fini(&calls);
+	done = in_step();
+	(void)fill_to(3);
+	MAKELOG_OK(log_sync(lg, receipt.seq, &err));
+	ck_assert_uint_eq(log_active(lg)->prepared, done);
+	close_store();
+}
+END_TEST
+
+START_TEST(pages_are_populated_ahead_of_other_commits)
+{
+	struct calls calls;
+	uint64_t end;
+
+	open_store();
+	(void)fill_to(2);
+	end = segment_end(log_active(lg));
+	prepare_all(&calls);
+	ck_assert_uint_eq(
+	    advised(&calls, TWO, end, MAKELOG_SIZE, OS_ADVICE_POPULATE), 1);
+	ck_assert_uint_eq(
+	    advised(&calls, "spare", 0, in_step(), OS_ADVICE_POPULATE), 1);
+	ck_assert_uint_eq(calls_count(&calls, "sync spare"), 0);
+	calls_fini(&calls);
+	/* Each process does so for itself, the spare one for all. */
+	(void)fill_to(3);
+	calls_begin(&calls);
+	(void)log_prepare_spare(lg);
+	while (log_prepare_pages(lg, false))
+		;
+	calls_end(&calls);
+	ck_assert_uint_eq(calls_count(&calls, "advise 00000003.seg"), 1);
+	ck_assert_uint_eq(calls_count(&calls, "advise spare"), 0);
+	calls_fini(&calls);
+	close_store();
+}
+END_TEST
+
+START_TEST(a_spare_whose_blocks_cannot_be_written_is_dropped)
+{
+	struct calls calls;
+
+	open_store();
+	(void)fill_to(2);
+	MAKELOG_OK(log_sync(lg, receipt.seq, &err));
+	ck_assert(log_prepare_spare(lg));
+	simos_fail(SIMOS_SYNC, 1, EIO, false);
+	prepare_all(&calls);
+	simos_fail_clear();
+	ck_assert_uint_eq(calls_count(&calls, "sync spare"), 1);
+	calls_fini(&calls);
+	ck_assert(!makelog_exists("spare"));
+	ck_assert_ptr_null(lg->spare);
+	/* It was no sync of the log. */
+	(void)fill_to(3);
+	MAKELOG_OK(log_sync(lg, receipt.seq, &err));
+	close_store();
+}
+END_TEST
+
+static void
+is_not_of_the_log(int fd)
+{
+	ck_assert_int_ne(fd, log_active(lg)->fd);
+	ck_assert_int_ne(fd, lg->spare->fd);
+}
+
+static void (*on_populate)(void);
+
+static void
+hooked_advise(
+    const struct os_map *map, uint64_t off, uint64_t len, enum os_advice advice)
+{
+	const struct os_map same = *map;
+	void (*fn)(void) = on_populate;
+
+	on_populate = NULL; /* once */
+	if (advice == OS_ADVICE_POPULATE && fn != NULL)
+		fn();
+	plain->advise(&same, off, len, advice); /* it must still be mapped */
+}
+
+START_TEST(a_sync_of_the_spare_does_not_hide_a_failure_from_the_log)
+{
+	open_store();
+	(void)fill_to(2);
+	MAKELOG_OK(log_sync(lg, receipt.seq, &err));
+	ck_assert(log_prepare_spare(lg));
+	hook();
+	on_sync = is_not_of_the_log;
+	ck_assert(log_prepare_pages(lg, true));
+	unhook();
+	close_store();
+}
+END_TEST
+
+static void
+outgrow_the_spare(void)
+{
+	struct commit_op ops[2] = {
+	    op_of(RECORD_PUT, "x", 3000), op_of(RECORD_PUT, "y", 3000)};
+
+	MAKELOG_OK(commit(ops, 2, false));
+	ck_assert_ptr_null(lg->spare);
+}
+
+static void
+use_the_spare(void)
+{
+	(void)fill_to(3);
+	ck_assert_ptr_null(lg->spare);
+}
+
+static void
+fail_to_use_the_spare(void)
+{
+	simos_fail(SIMOS_RENAME, 1, EIO, false);
+	while (put("a", 900) == KVLOG_OK)
+		;
+	simos_fail_clear();
+	ck_assert_ptr_null(lg->spare);
+}
+
+/* _i: what a commit does with the spare meanwhile. */
+START_TEST(a_spare_that_is_being_prepared_may_be_used_or_dropped)
+{
+	static void (*const meanwhile[])(void) = {
+	    outgrow_the_spare, use_the_spare, fail_to_use_the_spare};
+
+	open_store();
+	(void)fill_to(2);
+	MAKELOG_OK(log_sync(lg, receipt.seq, &err));
+	ck_assert(log_prepare_spare(lg));
+	hook();
+	hooked.advise = hooked_advise;
+	on_populate = meanwhile[_i];
+	ck_assert(log_prepare_pages(lg, true));
+	ck_assert_ptr_null(on_populate);
+	unhook();
+	MAKELOG_OK(put("b", 900));
+	MAKELOG_OK(log_sync(lg, receipt.seq, &err));
+	close_store();
+}
+END_TEST
+
 /* _i: the call that fails while the next segment is made. */
 START_TEST(a_rollover_that_fails_leaves_all_as_it_was)
 {
@@ -1565,6 +1771,14 @@ main(void)
 	tcase_add_test(tc, nothing_is_stored_behind_what_is_allocated);
 	tcase_add_test(tc, a_batch_never_spans_segments);
 	tcase_add_test(tc, a_spare_is_ready_when_it_is_wanted);
+	tcase_add_test(
+	    tc, blocks_of_the_spare_are_written_ahead_of_durable_commits);
+	tcase_add_test(tc, pages_are_populated_ahead_of_other_commits);
+	tcase_add_test(tc, a_spare_whose_blocks_cannot_be_written_is_dropped);
+	tcase_add_test(
+	    tc, a_sync_of_the_spare_does_not_hide_a_failure_from_the_log);
+	tcase_add_loop_test(
+	    tc, a_spare_that_is_being_prepared_may_be_used_or_dropped, 0, 3);
 	tcase_add_loop_test(
 	    tc, a_rollover_that_fails_leaves_all_as_it_was, 0, 7);
 	tcase_add_test(tc, a_full_disk_takes_deletes_only);

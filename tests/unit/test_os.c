@@ -534,9 +534,6 @@ START_TEST(stores_are_seen_by_pread_and_by_other_mappings)
 	os->advise(&map, 100, UINT64_MAX, OS_ADVICE_POPULATE);
 	os->advise(&map, 9000, 1, OS_ADVICE_POPULATE);
 	os->advise(&reader, 0, 8192, OS_ADVICE_POPULATE);
-	os->advise(&map, 0, 8192, OS_ADVICE_LET_GO); /* keeps what was stored */
-	os->advise(&map, 0, 8192, OS_ADVICE_READ);
-	os->advise(&reader, 0, 8192, OS_ADVICE_LET_GO);
 	os->advise(&reader, 5000, 8192, OS_ADVICE_WILLNEED);
 	os->advise(&reader, 0, 8192, OS_ADVICE_SEQUENTIAL);
 	os->advise(&reader, 0, 8192, OS_ADVICE_RANDOM);

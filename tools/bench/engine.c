@@ -39,6 +39,7 @@ const struct engine *const engine_table[] = {
 #endif
 #ifdef HAVE_SQLITE
     &engine_sqlite,
+    &engine_sqlite_shared,
 #endif
 #ifdef HAVE_BDB
     &engine_bdb,
@@ -60,6 +61,7 @@ static const char *const packages[][2] = {
     {"leveldb", "libleveldb-dev"},
     {"rocksdb", "librocksdb-dev"},
     {"sqlite", "libsqlite3-dev"},
+    {"sqlite-shared", "libsqlite3-dev"},
     {"bdb", "libdb5.3-dev"},
     {"bdb-shared", "libdb5.3-dev"},
     {"gdbm", "libgdbm-dev"},

@@ -157,6 +157,7 @@ extern const struct engine engine_kyotocabinet;
 extern const struct engine engine_leveldb;
 extern const struct engine engine_rocksdb;
 extern const struct engine engine_sqlite;
+extern const struct engine engine_sqlite_shared;
 extern const struct engine engine_bdb;
 extern const struct engine engine_bdb_shared;
 extern const struct engine engine_gdbm;

@@ -28,7 +28,7 @@
 #include <string.h>
 
 #define MIB (UINT64_C(1) << 20)
-#define CHECKPOINT_KIB 65536u      /* of log between checkpoints */
+#define CHECKPOINT_KIB 262144u     /* of log between checkpoints */
 #define CHECKPOINT_WRITES 4096u    /* look that often whether one is due */
 #define BULK_LEN (UINT64_C(16384)) /* of a buffer for a scan, at first */
 #define KEY_LEN_MAX 65536u
@@ -411,7 +411,7 @@ count(void *opaque, uint64_t *ret_count)
 
 const struct engine engine_bdb = ENGINE_BDB("bdb", true, false,
     "B-tree, transactions, cache for all data up to 1 GiB, checkpoint every "
-    "64 MiB of log, private environment; async: TXN_WRITE_NOSYNC; sync: "
+    "256 MiB of log, private environment; async: TXN_WRITE_NOSYNC; sync: "
     "default",
     DB_PRIVATE);
 

@@ -3,10 +3,10 @@
  * engine_leveldb.c - LevelDB through its C interface.
  *
  * Its manual (doc/index.md, section Performance) names a block cache, a
- * filter of 10 bits a key, which makes a false positive of 1 in 100, and, in
- * options.h, a larger write buffer for bulk loads; and it advises to leave
- * compression on unless a benchmark shows that it hurts, as it does here,
- * where the disk's blocks stay in memory.
+ * filter of 10 bits a key, which makes a false positive of 1 in 100, and
+ * compression, which it advises to leave on; and options.h a larger write
+ * buffer for bulk loads.  Measured, 16 MiB are faster than the default of 4 and
+ * than 64, which no processor's cache holds.
  *
  * Async: a write is in the log file, by write(), when it returns.  Sync: the
  * log is synced as well.  The library syncs the present log only, and not one
@@ -105,9 +105,8 @@ open_store(const struct engine *engine, const char *dir,
 	    db->options, config->access == ENGINE_CREATE);
 	leveldb_options_set_cache(db->options, db->cache);
 	leveldb_options_set_filter_policy(db->options, db->filter);
-	leveldb_options_set_write_buffer_size(db->options, 64 * MIB);
-	leveldb_options_set_max_file_size(db->options, 32 * MIB);
-	leveldb_options_set_compression(db->options, leveldb_no_compression);
+	leveldb_options_set_write_buffer_size(db->options, 16 * MIB);
+	leveldb_options_set_max_file_size(db->options, 8 * MIB);
 	db->reading = leveldb_readoptions_create();
 	db->writing = leveldb_writeoptions_create();
 	leveldb_writeoptions_set_sync(db->writing, config->mode == ENGINE_SYNC);
@@ -222,8 +221,8 @@ const struct engine engine_leveldb = {
     .by_default = true,
     .blind_deletes = true,
     .tuning = "bloom filter of 10 bits, block cache for all data up to 1 GiB, "
-	      "write buffer 64 MiB, no compression, blind deletes; async: log "
-	      "written; sync: log synced",
+	      "write buffer 16 MiB, snappy, blind deletes; async: log written; "
+	      "sync: log synced",
     .helper = "oneshot-leveldb",
     .version = version,
     .open = open_store,

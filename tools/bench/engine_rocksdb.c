@@ -6,7 +6,9 @@
  * hash index in the blocks, a bloom filter of 10 bits, a block cache, and a
  * filter before the memtable.  Beside it what the wiki's basic tuning names: as
  * many background threads as processors, levels sized from the bottom up,
- * bytes_per_sync.  No compression, for the reason that LevelDB has none.
+ * bytes_per_sync.  Measured, a write buffer of 16 MiB is faster than the
+ * default of 64, which no processor's cache holds, and no compression faster
+ * than the default.
  *
  * Async: the write-ahead log is written, by write(), when a write returns.
  * Sync: it is synced as well.
@@ -93,6 +95,9 @@ options_create(const struct engine_config *config)
 	    options, processors > 1 ? (int)processors : 1);
 	rocksdb_options_set_level_compaction_dynamic_level_bytes(options, 1);
 	rocksdb_options_set_bytes_per_sync(options, MIB);
+	/* As many bytes of them as the default of 64 has. */
+	rocksdb_options_set_write_buffer_size(options, 16 * MIB);
+	rocksdb_options_set_max_write_buffer_number(options, 8);
 	rocksdb_options_set_compression(options, rocksdb_no_compression);
 	/* Statistics of no use here, for which opening reads every table. */
 	rocksdb_options_set_skip_stats_update_on_db_open(options, 1);
@@ -299,7 +304,8 @@ const struct engine engine_rocksdb = {
     .blind_deletes = true,
     .tuning = "OptimizeForPointLookup (hash index, bloom filter of 10 bits, "
 	      "cache for all data up to 1 GiB), background threads as "
-	      "processors, no compression, blind deletes; async: WAL written; "
+	      "processors, write buffer 16 MiB, no compression, blind deletes; "
+	      "async: WAL written; "
 	      "sync: WAL synced",
     .helper = "oneshot-rocksdb",
     .version = version,

@@ -11,10 +11,11 @@
  * Sync: synchronous=FULL, which syncs the WAL at each commit; NORMAL does so
  * at checkpoints only.
  *
- * A connection is for one thread at a time.  The thread that opens the store
- * has one, through which all threads write, taking turns: two writers would
- * do so anyway, but by sleeping.  Other threads read through connections of
- * their own.
+ * sqlite has the file to itself (locking_mode=EXCLUSIVE), which its manual
+ * names as the way to do without locks and shared memory, and one connection,
+ * which threads use in turns.  sqlite-shared lets other connections in.  There
+ * all threads write through one, in turns, as two would do anyway, but by
+ * sleeping; and read each through its own.
  */
 #include "config.h"
 
@@ -31,6 +32,7 @@
 
 #define PAGE_LEN 4096u
 #define BUSY_MS 60000
+#define CHECKPOINT_PAGES 50000 /* of the WAL */
 
 enum statement { WRITE, READ, COMMIT, PUT, GET, DELETE, SCAN, STATEMENTS };
 
@@ -52,12 +54,13 @@ struct connection {
 struct sqlite {
 	char path[4096];
 	struct engine_config config;
+	bool shared;
 	pthread_t opener;
 	pthread_mutex_t lock; /* of main */
 	struct connection main;
 };
 
-/* Of a thread that did not open the store, once it has read. */
+/* Of a thread that did not open a shared store, once it has read. */
 static _Thread_local struct connection own;
 
 static enum engine_result
@@ -102,8 +105,9 @@ data_size(const struct engine_config *config)
 }
 
 static enum engine_result
-configure(struct connection *con, const struct engine_config *config)
+configure(struct connection *con, const struct sqlite *db)
 {
+	const struct engine_config *config = &db->config;
 	uint64_t mapped = data_size(config) * 2 + (UINT64_C(64) << 20);
 	uint64_t cached = data_size(config) / 1024 + 16384;
 	char text[512];
@@ -113,13 +117,15 @@ configure(struct connection *con, const struct engine_config *config)
 		cached = UINT64_C(1) << 20;
 	snprintf(text, sizeof text,
 	    "PRAGMA page_size=%u;"
+	    "PRAGMA locking_mode=%s;"
 	    "PRAGMA journal_mode=WAL;"
 	    "PRAGMA synchronous=%s;"
 	    "PRAGMA mmap_size=%" PRIu64 ";"
 	    "PRAGMA cache_size=-%" PRIu64 ";"
 	    "PRAGMA wal_autocheckpoint=%d",
-	    PAGE_LEN, config->mode == ENGINE_SYNC ? "FULL" : "OFF", mapped,
-	    cached, 10000);
+	    PAGE_LEN, db->shared ? "NORMAL" : "EXCLUSIVE",
+	    config->mode == ENGINE_SYNC ? "FULL" : "OFF", mapped, cached,
+	    CHECKPOINT_PAGES);
 	return execute(con, text);
 }
 
@@ -155,14 +161,15 @@ connection_open(
 {
 	int flags = SQLITE_OPEN_NOMUTEX;
 
-	flags |= access == ENGINE_READ ? SQLITE_OPEN_READONLY
-				       : SQLITE_OPEN_READWRITE;
+	/* Who has the file to himself makes its WAL, too. */
+	flags |= access == ENGINE_READ && db->shared ? SQLITE_OPEN_READONLY
+						     : SQLITE_OPEN_READWRITE;
 	if (access == ENGINE_CREATE)
 		flags |= SQLITE_OPEN_CREATE;
 	if (sqlite3_open_v2(db->path, &con->db, flags, NULL) != SQLITE_OK)
 		return failed("open", con);
 	sqlite3_busy_timeout(con->db, BUSY_MS);
-	if (configure(con, &db->config) != ENGINE_OK)
+	if (configure(con, db) != ENGINE_OK)
 		return ENGINE_FAILED;
 	if (access == ENGINE_CREATE &&
 	    make_table(con, &db->config) != ENGINE_OK)
@@ -176,11 +183,11 @@ open_store(const struct engine *engine, const char *dir,
 {
 	struct sqlite *db = calloc(1, sizeof *db);
 
-	(void)engine;
 	if (db == NULL) {
 		engine_fail("out of memory");
 		return NULL;
 	}
+	db->shared = engine->shares;
 	snprintf(db->path, sizeof db->path, "%s/bench.sqlite", dir);
 	db->config = *config;
 	db->opener = pthread_self();
@@ -197,7 +204,7 @@ open_store(const struct engine *engine, const char *dir,
 static struct connection *
 reader(struct sqlite *db)
 {
-	if (pthread_equal(pthread_self(), db->opener)) {
+	if (!db->shared || pthread_equal(pthread_self(), db->opener)) {
 		pthread_mutex_lock(&db->lock);
 		return &db->main;
 	}
@@ -470,28 +477,29 @@ close_store(void *opaque)
 	return result;
 }
 
-const struct engine engine_sqlite = {
-    .name = "sqlite",
-    .kind = ENGINE_PEER,
-    .by_default = true,
-    .shares = true,
-    .tuning = "table without rowid, prepared statements, WAL, mapped, cache "
-	      "for all data up to 1 GiB; async: synchronous=OFF; sync: FULL",
-    .helper = "oneshot-sqlite",
-    .version = version,
-    .open = open_store,
-    .put = put,
-    .get = get,
-    .delete = remove_key,
-    .put_batch = put_batch,
-    .get_many = get_many,
-    .get_view = get_view,
-    .scan = scan,
-    .sync = sync_store,
-    .leave = leave,
-    .count = count,
-    .close = close_store,
-};
+/* By name, whether it runs unasked, whether others are let in, how it is
+ * opened. */
+#define ENGINE_SQLITE(engine_name, unasked, is_shared, text)                   \
+	{                                                                      \
+		.name = engine_name, .kind = ENGINE_PEER,                      \
+		.by_default = unasked, .shares = is_shared, .tuning = text,    \
+		.helper = "oneshot-sqlite", .version = version,                \
+		.open = open_store, .put = put, .get = get,                    \
+		.delete = remove_key, .put_batch = put_batch,                  \
+		.get_many = get_many, .get_view = get_view, .scan = scan,      \
+		.sync = sync_store, .leave = leave, .count = count,            \
+		.close = close_store,                                          \
+	}
+
+const struct engine engine_sqlite = ENGINE_SQLITE("sqlite", true, false,
+    "table without rowid, prepared statements, WAL, checkpoint every 50000 "
+    "pages, mapped, cache for all data up to 1 GiB, exclusive locking, threads "
+    "take turns; async: synchronous=OFF; sync: FULL");
+
+const struct engine engine_sqlite_shared =
+    ENGINE_SQLITE("sqlite-shared", false, true,
+	"as sqlite, but others are let in, and threads read by connections of "
+	"their own");
 
 #else
 typedef int engine_sqlite_is_not_built;

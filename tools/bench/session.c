@@ -19,9 +19,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#ifdef __linux__
-#include <sys/prctl.h>
-#endif
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -222,6 +219,20 @@ session_settle_store(struct session *session, const struct workload *workload)
 	return session_close_store(session);
 }
 
+/* A child of the nursery: fills a store, and is killed. */
+static int
+fill_and_die(void *arg)
+{
+	struct session *session = arg;
+
+	session->doing = "openkilled";
+	if (session_open_store(
+		session, ENGINE_ASYNC, false, session->options->num) &&
+	    session_fill_store(session))
+		raise(SIGKILL);
+	return (int)session->error;
+}
+
 /*
  * Leave a store with all records whose writer was killed when it had put the
  * last one.
@@ -229,24 +240,9 @@ session_settle_store(struct session *session, const struct workload *workload)
 static bool
 session_kill_store(struct session *session)
 {
-	bool filled;
 	int status;
-	pid_t pid;
 
-	fflush(NULL);
-	pid = fork();
-	if (pid == 0) {
-#ifdef __linux__
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-#endif
-		filled = session_open_store(session, ENGINE_ASYNC, false,
-			     session->options->num) &&
-			 session_fill_store(session);
-		if (filled)
-			raise(SIGKILL);
-		_exit((int)session->error);
-	}
-	if (pid == -1 || waitpid(pid, &status, 0) != pid) {
+	if (!nursery_run(&session->nursery, &status)) {
 		perror("kvlog-bench: fork");
 		session->error = BENCH_EXIT_FAILED;
 		return false;
@@ -638,6 +634,21 @@ session_run(struct session *session, const struct workload *workload,
 	return BENCH_EXIT_DONE;
 }
 
+/* Before the engine is used, if it is wanted. */
+static bool
+session_open_nursery(struct session *session)
+{
+	const struct options *options = session->options;
+	size_t b;
+
+	for (b = 0; b < options->benchmark_count; b++) {
+		if (options->benchmarks[b]->op == WORKLOAD_OPEN_KILLED)
+			return nursery_open(
+			    &session->nursery, fill_and_die, session);
+	}
+	return true;
+}
+
 static bool
 session_init(struct session *session)
 {
@@ -664,7 +675,7 @@ session_init(struct session *session)
 	memset(session->keys, '.', (size_t)BATCH_LEN * options->key_len);
 	memset(session->key, '.', sizeof session->key);
 	session->deadline = UINT64_MAX;
-	return true;
+	return session_open_nursery(session);
 }
 
 struct session *
@@ -694,6 +705,7 @@ session_end(struct session *session)
 		return BENCH_EXIT_DONE;
 	if (!session_close_store(session))
 		status = session->error;
+	nursery_close(&session->nursery);
 	records_fini(&session->small_records);
 	records_fini(&session->large_records);
 	free(session->line_sums);

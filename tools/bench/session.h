@@ -10,6 +10,7 @@
 #ifndef BENCH_SESSION_H
 #define BENCH_SESSION_H
 
+#include "nursery.h"
 #include "records.h"
 #include "workload.h"
 #include "zipf.h"
@@ -18,7 +19,8 @@ struct session {
 	const struct engine *engine;
 	const struct options *options;
 	const char *dir;
-	const char *doing; /* the benchmark's name, for messages */
+	const char *doing;      /* the benchmark's name, for messages */
+	struct nursery nursery; /* of processes that are killed */
 
 	void *db;    /* NULL: no store is open */
 	bool closed; /* a closed store lies in dir, with its records */

@@ -18,6 +18,8 @@
 
 #include <pthread.h>
 
+struct sync_waiter; /* of sync.c */
+
 struct log {
 	/* Set at the start, not owned. */
 	struct dir *dir;
@@ -49,10 +51,18 @@ struct log {
 	_Atomic bool unattested;
 
 	pthread_mutex_t sync_lock; /* one sync at a time */
-	pthread_mutex_t wait_lock; /* held for no time: guards the next two */
-	struct kvlog_error cause;  /* of broken: the first one */
-	pthread_cond_t synced;     /* durable moved, or broken */
-	uint64_t evidence_synced;  /* under sync_lock: durable evidence */
+	pthread_mutex_t wait_lock; /* held for no time: guards what follows */
+	/* Group commit: see log_sync(). */
+	bool led; /* a thread syncs for all */
+	struct sync_waiter *waiters;
+	unsigned crowd;           /* how many needed the last sync, or came
+				     during it; of the one that leads */
+	_Atomic unsigned waiting; /* how many waiters there are */
+	uint64_t span; /* of positions, that was published likewise, if other
+			  processes took part; of the one that leads */
+	struct kvlog_error cause; /* of broken: the first one */
+	pthread_cond_t synced;    /* durable moved, or broken */
+	uint64_t evidence_synced; /* under sync_lock: durable evidence */
 	size_t closed; /* likewise: so many segments need no descriptor */
 };
 

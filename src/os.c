@@ -498,8 +498,7 @@ real_advise(
 			os_sys_populate(addr, size);
 		break;
 	case OS_ADVICE_FORGET:
-		if (map->writable && !map->by_pwrite)
-			os_sys_forget(addr, size);
+		os_sys_forget(addr, size);
 		break;
 	case OS_ADVICE_WILLNEED:
 		(void)posix_madvise(addr, size, POSIX_MADV_WILLNEED);

@@ -154,26 +154,12 @@ os_sys_sync(int fd)
 	return fdatasync(fd) == 0 ? 0 : errno;
 }
 
-/* A compare-and-swap of a word with itself is a store to the kernel, and none
- * to whoever stores there meanwhile. */
-static void
-touch_pages(uint8_t *addr, size_t len)
-{
-	const size_t page = (size_t)sysconf(_SC_PAGESIZE);
-
-	for (size_t at = 0; at < len; at += page) {
-		_Atomic uint64_t *word = (_Atomic uint64_t *)(addr + at);
-		uint64_t old = atomic_load(word);
-
-		(void)atomic_compare_exchange_strong(word, &old, old);
-	}
-}
-
+/* Nothing is stored to the same end where the system does not know this (before
+ * Linux 5.14): a segment may be sealed and write-protected meanwhile. */
 void
 os_sys_populate(void *addr, size_t len)
 {
-	if (madvise(addr, len, MADV_POPULATE_WRITE) != 0 && errno == EINVAL)
-		touch_pages(addr, len); /* before Linux 5.14 */
+	(void)madvise(addr, len, MADV_POPULATE_WRITE);
 }
 
 /*

@@ -38,6 +38,7 @@
 
 struct piece {
 	struct segment *seg; /* kept until end_piece() */
+	struct os_map map;   /* as it was: it may be sealed meanwhile */
 	char name[DIR_NAME_LEN];
 	uint64_t off, len;
 	bool sync;
@@ -111,6 +112,7 @@ take_piece(struct log *log, struct segment *seg, uint64_t from, uint64_t goal,
 	if (from >= goal || seg->map.by_pwrite)
 		return false;
 	piece->seg = log->preparing = seg;
+	piece->map = seg->map;
 	piece->sync = log->synced_closely;
 	piece->off = from;
 	piece->len = min_u64(goal - from, len);
@@ -158,7 +160,7 @@ sync_piece(struct log *log, const struct piece *piece)
 	rc = os->stat(fd, &st);
 	if (rc == 0 && st.dev == piece->seg->dev && st.ino == piece->seg->ino) {
 		os->advise(
-		    &piece->seg->map, piece->off, piece->len, OS_ADVICE_FORGET);
+		    &piece->map, piece->off, piece->len, OS_ADVICE_FORGET);
 		rc = os->sync(fd);
 	}
 	os->close(fd);
@@ -194,7 +196,7 @@ log_prepare_pages(struct log *log, bool maintainer)
 
 	if (!begin_piece(log, maintainer, &piece))
 		return false;
-	os->advise(&piece.seg->map, piece.off, piece.len, OS_ADVICE_POPULATE);
+	os->advise(&piece.map, piece.off, piece.len, OS_ADVICE_POPULATE);
 	if (piece.sync && sync_piece(log, &piece) != 0)
 		drop_bad_spare(log, &piece);
 	end_piece(log, &piece);

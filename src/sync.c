@@ -16,6 +16,7 @@
 #include "repair.h"
 
 #include <inttypes.h>
+#include <sched.h>
 #include <string.h>
 #include <time.h>
 
@@ -26,11 +27,17 @@
  * it does not want to wait for a turn. */
 #define SYNC_WAIT_MS UINT64_C(5000)
 
+/* For how long to wait for those who may share a sync: some part of what one
+ * takes. */
+#define GATHER_NS UINT64_C(30000)
+#define GATHER_TURNS 100
+
 /* What one sync has to cover. */
 struct sync_plan {
 	struct segment *sealed[64]; /* oldest first */
 	size_t sealed_count;
 	struct segment *active; /* NULL: more sealed ones than fit come first */
+	struct os_map map;      /* its own, as it may be sealed meanwhile */
 	uint64_t from, to;      /* what may be dirty in it */
 	bool names;             /* some segment's name may not be durable */
 	uint64_t seq;           /* durable when it has succeeded */
@@ -105,6 +112,7 @@ plan_sync(struct log *log, struct sync_plan *plan, size_t max_sealed,
 		plan->from = plan->names ? 0 : control_pos_off(synced);
 		plan->to =
 		    max_u64(segment_end(plan->active), plan->active->prepared);
+		plan->map = plan->active->map;
 	}
 	pthread_mutex_unlock(&log->views->lock);
 }
@@ -115,12 +123,10 @@ plan_sync(struct log *log, struct sync_plan *plan, size_t max_sealed,
 /* What is mapped again by whoever reads there, many pages at a time, or goes
  * on writing. */
 static void
-forget_pages(const struct segment *seg, uint64_t from, uint64_t to)
+forget_pages(const struct os_map *map, uint64_t from, uint64_t to)
 {
-	if (to >= from + FORGET_MIN &&
-	    atomic_load_explicit(&seg->mapped, memory_order_acquire) ==
-		SEGMENT_MAPPED)
-		os->advise(&seg->map, from, to - from, OS_ADVICE_FORGET);
+	if (to >= from + FORGET_MIN)
+		os->advise(map, from, to - from, OS_ADVICE_FORGET);
 }
 
 /* One that was found at opening, or made by another process, may have no
@@ -132,7 +138,9 @@ sync_segment(struct log *log, struct segment *seg)
 	int rc = segment_open_fd(seg, log->dir, &opened);
 
 	if (rc == 0) {
-		forget_pages(seg, 0, segment_end(seg));
+		if (atomic_load_explicit(&seg->mapped, memory_order_acquire) ==
+		    SEGMENT_MAPPED)
+			forget_pages(&seg->map, 0, segment_end(seg));
 		rc = os->sync(seg->fd);
 	}
 	if (opened)
@@ -163,7 +171,7 @@ sync_plan(struct log *log, const struct sync_plan *plan)
 	for (size_t i = 0; i < plan->sealed_count && rc == 0; i++)
 		rc = sync_segment(log, plan->sealed[i]);
 	if (rc == 0 && plan->active != NULL) {
-		forget_pages(plan->active, plan->from, plan->to);
+		forget_pages(&plan->map, plan->from, plan->to);
 		rc = os->sync(plan->active->fd);
 	}
 	return rc;
@@ -263,15 +271,14 @@ end_syncs(struct log *log)
 	pthread_mutex_unlock(&log->sync_lock);
 }
 
-enum kvlog_status
-log_sync(struct log *log, uint64_t seq, struct kvlog_error *err)
+/* Sync until seq is durable. */
+static enum kvlog_status
+sync_up_to(struct log *log, uint64_t seq, struct kvlog_error *err)
 {
-	bool doubtful = false;
-	enum kvlog_status st;
+	bool doubtful = false, alone;
+	uint64_t from, to;
+	enum kvlog_status st = begin_syncs(log, &doubtful, err);
 
-	if (log_durable(log) >= seq)
-		return KVLOG_OK;
-	st = begin_syncs(log, &doubtful, err);
 	if (st != KVLOG_OK)
 		return st;
 	while (st == KVLOG_OK && log_durable(log) < seq) {
@@ -281,9 +288,148 @@ log_sync(struct log *log, uint64_t seq, struct kvlog_error *err)
 		if (st != KVLOG_OK)
 			break;
 		plan_sync(log, &plan, ARRAY_LEN(plan.sealed), true);
+		from = control_synced(log->control);
+		alone = plan.seq == log_durable(log) + 1;
 		st = run_sync(log, &plan, &doubtful, err);
+		to = control_position(log->control);
+		alone = alone && to == plan.position;
+		log->span = log->control->shared && !alone ? to - from : 0;
 	}
 	end_syncs(log);
+	return st;
+}
+
+/* Group commit */
+
+/* A thread that waits for another one's sync.  Each has a lock of its own, so
+ * that those who are woken at once do not meet at one. */
+struct sync_waiter {
+	struct sync_waiter *next;
+	uint64_t seq;
+	pthread_mutex_t lock; /* guards what follows */
+	pthread_cond_t woken;
+	bool is_woken, leads;
+};
+
+static void
+wake(struct sync_waiter *waiter, bool leads)
+{
+	pthread_mutex_lock(&waiter->lock);
+	waiter->is_woken = true;
+	waiter->leads = leads;
+	pthread_cond_signal(&waiter->woken);
+	pthread_mutex_unlock(&waiter->lock);
+}
+
+/*
+ * Threads that the last sync let go on come again soon, if they do what they
+ * did before: to wait for them for a part of the time that a sync takes costs
+ * less than another sync.  Whoever was alone waits for nobody.
+ */
+static bool
+is_gathered(const struct log *log)
+{
+	return atomic_load(&log->waiting) + 1 >= log->crowd &&
+	       control_position(log->control) - control_synced(log->control) >=
+		   log->span;
+}
+
+static void
+gather(struct log *log)
+{
+	uint64_t until;
+
+	if (is_gathered(log))
+		return;
+	until = os->ticks_ns() + GATHER_NS;
+	for (unsigned i = 0; i < GATHER_TURNS; i++) {
+		sched_yield();
+		if (is_gathered(log) || os->ticks_ns() >= until)
+			break;
+	}
+}
+
+/* Wait until seq is durable; true: the caller has to sync, for all. */
+static bool
+wait_for_sync(struct log *log, uint64_t seq)
+{
+	struct sync_waiter me = {.seq = seq};
+
+	pthread_mutex_lock(&log->wait_lock);
+	if (!log->led || log_durable(log) >= seq) {
+		bool leads = log_durable(log) < seq;
+
+		log->led |= leads;
+		pthread_mutex_unlock(&log->wait_lock);
+		return leads;
+	}
+	pthread_mutex_init(&me.lock, NULL);
+	pthread_cond_init(&me.woken, NULL);
+	me.next = log->waiters;
+	log->waiters = &me;
+	atomic_fetch_add(&log->waiting, 1);
+	pthread_mutex_unlock(&log->wait_lock);
+
+	pthread_mutex_lock(&me.lock);
+	while (!me.is_woken)
+		pthread_cond_wait(&me.woken, &me.lock);
+	pthread_mutex_unlock(&me.lock);
+	pthread_cond_destroy(&me.woken);
+	pthread_mutex_destroy(&me.lock);
+	return me.leads;
+}
+
+/* Those whose commits are durable now go on; of the others one leads, also if
+ * this sync failed: it will be told why. */
+static void
+end_lead(struct log *log)
+{
+	struct sync_waiter *waiters, *done = NULL, **end = &log->waiters, *next;
+	struct sync_waiter *leader = NULL;
+	uint64_t durable;
+
+	pthread_mutex_lock(&log->wait_lock);
+	durable = log_durable(log);
+	log->crowd = atomic_load(&log->waiting) + 1;
+	for (waiters = log->waiters; waiters != NULL; waiters = next) {
+		next = waiters->next;
+		if (waiters->seq <= durable) {
+			waiters->next = done;
+			done = waiters;
+		} else if (leader == NULL) {
+			leader = waiters;
+		} else {
+			*end = waiters;
+			end = &waiters->next;
+			continue;
+		}
+		atomic_fetch_sub(&log->waiting, 1);
+	}
+	*end = NULL;
+	log->led = leader != NULL;
+	pthread_mutex_unlock(&log->wait_lock);
+	if (leader != NULL)
+		wake(leader, true);
+	for (; done != NULL; done = next) {
+		next = done->next;
+		wake(done, false);
+	}
+}
+
+/*
+ * One thread at a time leads: it syncs for all that have published by then.
+ * Those who come meanwhile need the next sync, and get it together.
+ */
+enum kvlog_status
+log_sync(struct log *log, uint64_t seq, struct kvlog_error *err)
+{
+	enum kvlog_status st;
+
+	if (log_durable(log) >= seq || !wait_for_sync(log, seq))
+		return KVLOG_OK;
+	gather(log);
+	st = sync_up_to(log, seq, err);
+	end_lead(log);
 	return st;
 }
 

@@ -816,6 +816,14 @@ guarded_map(
 }
 
 static void
+guarded_advise(
+    const struct os_map *map, uint64_t off, uint64_t len, enum os_advice advice)
+{
+	if (map->addr != guarded)
+		unguarded->advise(map, off, len, advice);
+}
+
+static void
 guarded_unmap(struct os_map *map)
 {
 	if (map->addr == NULL || map->addr != guarded) {
@@ -825,6 +833,14 @@ guarded_unmap(struct os_map *map)
 	ck_assert_int_eq(munmap(guarded, 2 * GUARDED_LEN), 0);
 	guarded = NULL;
 	map->addr = NULL;
+}
+
+static void
+guarded_advise(
+    const struct os_map *map, uint64_t off, uint64_t len, enum os_advice advice)
+{
+	if (map->addr == NULL || map->addr != guarded)
+		unguarded->advise(map, off, len, advice);
 }
 
 /*
@@ -866,6 +882,7 @@ START_TEST(a_hint_of_2_to_the_64_entries_is_left_alone)
 	unguarded = os;
 	table.map = guarded_map;
 	table.unmap = guarded_unmap;
+	table.advise = guarded_advise;
 	os = &table;
 	must_open(KVLOG_OPEN_READONLY);
 	stats = get_stats();

@@ -1099,6 +1099,69 @@ START_TEST(a_sync_covers_names_then_segments_oldest_first)
 }
 END_TEST
 
+static unsigned ticks; /* looks at the clock */
+
+static void
+commit_beside_it(int fd)
+{
+	(void)fd;
+	on_sync = NULL;
+	MAKELOG_OK(put("b", 10));
+}
+
+static uint64_t
+count_ticks(void)
+{
+	ticks++;
+	return plain->ticks_ns();
+}
+
+static uint64_t
+commit_while_it_waits(void)
+{
+	if (ticks++ == 1)
+		MAKELOG_OK(put("c", 10));
+	return plain->ticks_ns();
+}
+
+/* As other processes write: what they publish is no thread's that waits. */
+START_TEST(a_sync_waits_a_moment_for_those_who_took_part_in_the_last)
+{
+	uint64_t alone;
+
+	open_store();
+	hook();
+	hooked.ticks_ns = count_ticks;
+	MAKELOG_OK(put("a", 10));
+	ticks = 0;
+	MAKELOG_OK(log_sync(lg, receipt.seq, &err));
+	alone = ticks;
+	MAKELOG_OK(put("a", 10));
+	on_sync = commit_beside_it;
+	MAKELOG_OK(log_sync(lg, receipt.seq, &err));
+	ck_assert_uint_eq(durable() + 1, receipt.seq);
+
+	hooked.ticks_ns = commit_while_it_waits;
+	ticks = 0;
+	MAKELOG_OK(log_sync(lg, receipt.seq, &err));
+	ck_assert_uint_eq(durable(), receipt.seq);
+	ck_assert_uint_eq(durable(), 4);
+
+	/* Whoever was alone does not; nor for long if nobody comes. */
+	hooked.ticks_ns = count_ticks;
+	MAKELOG_OK(put("a", 10));
+	MAKELOG_OK(log_sync(lg, receipt.seq, &err));
+	MAKELOG_OK(put("a", 100));
+	MAKELOG_OK(log_sync(lg, receipt.seq, &err));
+	MAKELOG_OK(put("a", 10));
+	ticks = 0;
+	MAKELOG_OK(log_sync(lg, receipt.seq, &err));
+	ck_assert_uint_eq(ticks, alone);
+	unhook();
+	close_store();
+}
+END_TEST
+
 START_TEST(one_sync_is_enough_when_nothing_else_is_unsynced)
 {
 	struct calls calls;
@@ -1785,6 +1848,8 @@ main(void)
 
 	tc = makelog_case(suite, "syncs");
 	tcase_add_test(tc, a_sync_covers_names_then_segments_oldest_first);
+	tcase_add_test(
+	    tc, a_sync_waits_a_moment_for_those_who_took_part_in_the_last);
 	tcase_add_test(tc, one_sync_is_enough_when_nothing_else_is_unsynced);
 	tcase_add_test(tc, a_long_backlog_is_synced_in_order);
 	tcase_add_test(tc, sealed_segments_are_synced_one_at_a_time);

@@ -509,7 +509,7 @@ END_TEST
 /* _i: through the mapping, or by pwrite. */
 START_TEST(stores_are_seen_by_pread_and_by_other_mappings)
 {
-	struct os_map map, reader;
+	struct os_map map, reader, same;
 	uint64_t word;
 	char buf[32];
 	size_t got;
@@ -533,12 +533,21 @@ START_TEST(stores_are_seen_by_pread_and_by_other_mappings)
 	os->advise(&map, 0, 8192, OS_ADVICE_POPULATE);
 	os->advise(&map, 100, UINT64_MAX, OS_ADVICE_POPULATE);
 	os->advise(&map, 9000, 1, OS_ADVICE_POPULATE);
+	os->advise(&map, 0, 8192, OS_ADVICE_FORGET); /* nothing is lost */
+	ck_assert_mem_eq(map.addr + 4090, "0123456789", 10);
+	os->advise(&reader, 0, 8192, OS_ADVICE_FORGET);
 	os->advise(&reader, 0, 8192, OS_ADVICE_POPULATE);
 	os->advise(&reader, 5000, 8192, OS_ADVICE_WILLNEED);
 	os->advise(&reader, 0, 8192, OS_ADVICE_SEQUENTIAL);
 	os->advise(&reader, 0, 8192, OS_ADVICE_RANDOM);
 	ck_assert_mem_eq(map.addr + 4090, "0123456789", 10);
 	ck_assert_int_eq(os->sync(fd), 0);
+	/* Advice may come when it is too late. */
+	same = map;
+	ck_assert_int_eq(os->protect(&map), 0);
+	os->advise(&same, 0, 8192, OS_ADVICE_POPULATE);
+	os->advise(&same, 0, 8192, OS_ADVICE_FORGET);
+	ck_assert_mem_eq(map.addr + 4090, "0123456789", 10);
 	os->unmap(&map);
 	ck_assert_ptr_null(map.addr);
 	os->unmap(&map);

@@ -252,6 +252,101 @@ START_TEST(commits_share_a_sync)
 }
 END_TEST
 
+static void
+wait_for_waiters(unsigned count)
+{
+	while (atomic_load(&shared->store->log.waiting) < count)
+		nanosleep(&(struct timespec){0, 100000}, NULL);
+}
+
+static int
+fail_when_all_wait(int fd)
+{
+	(void)fd;
+	syncs++;
+	wait_for_waiters(COMMITTERS - 1);
+	return EIO;
+}
+
+static void *
+put_in_vain(void *arg)
+{
+	ck_assert_int_eq(
+	    kvlog_put(shared, arg, sizeof(unsigned), "", 0, NULL, NULL),
+	    KVLOG_BROKEN);
+	return NULL;
+}
+
+START_TEST(all_who_share_a_sync_hear_that_it_failed)
+{
+	pthread_t threads[COMMITTERS];
+	unsigned number = 0;
+
+	shared = open_with(KVLOG_DURABILITY_COMMIT, 0, 1u << 20);
+	table.sync = fail_when_all_wait;
+	for (unsigned i = 0; i < COMMITTERS; i++)
+		ck_assert_int_eq(
+		    pthread_create(&threads[i], NULL, put_in_vain, &number), 0);
+	for (unsigned i = 0; i < COMMITTERS; i++)
+		pthread_join(threads[i], NULL);
+	ck_assert_uint_eq(syncs, 1);
+	table.sync = os_real.sync;
+	ck_assert_int_eq(kvlog_close(shared, NULL), KVLOG_BROKEN);
+}
+END_TEST
+
+static _Atomic unsigned gone_on;
+
+/* The first sync is for one, the second for two who came meanwhile; the third,
+ * of one more, ends when these have gone on. */
+static int
+sync_in_order(int fd)
+{
+	unsigned sync = ++syncs;
+
+	if (sync <= 2)
+		wait_for_waiters(2);
+	while (sync == 3 && gone_on < 3)
+		nanosleep(&(struct timespec){0, 100000}, NULL);
+	return os_real.sync(fd);
+}
+
+static void *
+put_and_go_on(void *arg)
+{
+	(void)put_and_check(arg);
+	gone_on++;
+	return NULL;
+}
+
+static void
+start_when_synced(pthread_t *thread, unsigned *number, unsigned so_often)
+{
+	while (syncs < so_often)
+		nanosleep(&(struct timespec){0, 100000}, NULL);
+	ck_assert_int_eq(
+	    pthread_create(thread, NULL, put_and_go_on, number), 0);
+}
+
+START_TEST(whoever_is_synced_does_not_wait_for_the_next_sync)
+{
+	pthread_t threads[4];
+	unsigned numbers[4] = {0, 1, 2, 3};
+
+	shared = open_with(KVLOG_DURABILITY_COMMIT, 0, 1u << 20);
+	table.sync = sync_in_order;
+	start_when_synced(&threads[0], &numbers[0], 0);
+	start_when_synced(&threads[1], &numbers[1], 1);
+	start_when_synced(&threads[2], &numbers[2], 1);
+	start_when_synced(&threads[3], &numbers[3], 2);
+	for (unsigned i = 0; i < 4; i++)
+		pthread_join(threads[i], NULL);
+	ck_assert_uint_eq(syncs, 3);
+	table.sync = os_real.sync;
+	ck_assert_int_eq(kvlog_close(shared, NULL), KVLOG_OK);
+}
+END_TEST
+
 /* What was refused once is tried again. */
 START_TEST(a_thread_that_can_be_had_later_takes_over)
 {
@@ -494,6 +589,8 @@ main(void)
 	tcase_add_test(tc, without_a_thread_each_caller_syncs_his_own_commit);
 	tcase_add_test(tc, a_thread_that_can_be_had_later_takes_over);
 	tcase_add_test(tc, commits_share_a_sync);
+	tcase_add_test(tc, all_who_share_a_sync_hear_that_it_failed);
+	tcase_add_test(tc, whoever_is_synced_does_not_wait_for_the_next_sync);
 	tcase_add_test(tc, a_shorter_interval_of_another_handle_holds_at_once);
 	suite_add_tcase(suite, tc);
 

@@ -72,6 +72,7 @@ static const char usage_text[] =
     "                   [--value-size=SIZES] [--compressible=PERCENT]\n"
     "                   [--distribution=uniform|zipfian] [--theta=NUMBER]\n"
     "                   [--seconds=N] [--rounds=N] [--seed=N] [--dir=DIR]\n"
+    "                   [--ballast=MIB]\n"
     "                   [--json | --csv | --markdown] [--report=DIR]\n"
     "       kvlog-bench --help | --version\n";
 
@@ -122,6 +123,7 @@ print_help(void)
 	       "  --dir=DIR          where stores are made, each in a new "
 	       "directory that is removed;\n"
 	       "                     default: $TMPDIR or /tmp\n"
+	       "  --ballast=MIB      lock so much memory away during the run\n"
 	       "  --json, --csv      all figures, for programs\n"
 	       "  --markdown         all figures, as a document\n"
 	       "  --report=DIR       write a page with plots into DIR as well; "
@@ -320,6 +322,7 @@ enum option_code {
 	OPT_ROUNDS,
 	OPT_SEED,
 	OPT_DIR,
+	OPT_BALLAST,
 	OPT_JSON,
 	OPT_CSV,
 	OPT_MARKDOWN,
@@ -349,6 +352,7 @@ static const struct option long_options[] = {
     {"rounds", required_argument, NULL, OPT_ROUNDS},
     {"seed", required_argument, NULL, OPT_SEED},
     {"dir", required_argument, NULL, OPT_DIR},
+    {"ballast", required_argument, NULL, OPT_BALLAST},
     {"json", no_argument, NULL, OPT_JSON},
     {"csv", no_argument, NULL, OPT_CSV},
     {"markdown", no_argument, NULL, OPT_MARKDOWN},
@@ -448,6 +452,11 @@ parse_option(struct options *options, int code, const char *name, char *arg)
 		return true;
 	case OPT_DIR:
 		options->dir = arg;
+		return true;
+	case OPT_BALLAST:
+		if (!parse_number(name, arg, 1, UINT64_C(1) << 30, &n))
+			return false;
+		options->ballast = n << 20;
 		return true;
 	case OPT_JSON:
 		options->format = FORMAT_JSON;
@@ -845,6 +854,25 @@ bench_remove_dirs(struct bench *bench)
 		    bench->work_dir);
 }
 
+/* Memory that nobody can use while we live; the system frees it after us. */
+static bool
+bench_lock_ballast(struct bench *bench)
+{
+	uint64_t len = bench->options.ballast;
+	void *mem;
+
+	if (len == 0)
+		return true;
+	mem = mmap(NULL, (size_t)len, PROT_READ | PROT_WRITE,
+	    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (mem != MAP_FAILED && mlock(mem, (size_t)len) == 0)
+		return true;
+	fprintf(stderr,
+	    "kvlog-bench: --ballast: %" PRIu64 " MiB cannot be locked: %s\n",
+	    len >> 20, strerror(errno));
+	return false;
+}
+
 /* Whether there is room for the largest store, and versions of its values. */
 static bool
 bench_check_room(struct bench *bench)
@@ -907,10 +935,11 @@ main(int argc, char **argv)
 	signals_handle(on_signal);
 	status = BENCH_EXIT_USAGE;
 	if (bench_make_dirs(&bench)) {
-		machine_describe(bench.work_dir, &bench.machine);
-		if (bench_check_room(&bench))
+		if (bench_check_room(&bench) && bench_lock_ballast(&bench)) {
+			machine_describe(bench.work_dir, &bench.machine);
 			status = bench_share_memory(&bench) ? run_all(&bench)
 							    : BENCH_EXIT_FAILED;
+		}
 	}
 	bench_remove_dirs(&bench);
 

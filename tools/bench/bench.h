@@ -67,6 +67,7 @@ struct options {
 	unsigned rounds;
 	const char *dir; /* where the working directory is made */
 	enum { FORMAT_TABLE, FORMAT_JSON, FORMAT_CSV, FORMAT_MARKDOWN } format;
+	uint64_t ballast;       /* bytes of memory to lock */
 	const char *report_dir; /* of a page with plots; or NULL */
 	char command[1024];     /* as it was given */
 };

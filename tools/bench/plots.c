@@ -35,8 +35,10 @@ run_gnuplot(const char *dir, const char *arg)
 		return 127;
 	if (pid == 0) {
 		null = open("/dev/null", O_WRONLY);
-		if (null != -1)
+		if (null != -1) {
 			dup2(null, STDOUT_FILENO);
+			dup2(null, STDERR_FILENO); /* ranges of one value */
+		}
 		if (chdir(dir) == 0)
 			execlp("gnuplot", "gnuplot", arg, (char *)NULL);
 		_exit(127);
@@ -244,8 +246,8 @@ plots_write(const struct report *report, const char *dir)
 	status = run_gnuplot(dir, "plots.gnuplot");
 	if (status != 0)
 		fprintf(stderr,
-		    "kvlog-bench: --report: gnuplot ended with status %d; try "
-		    "again: cd %s && gnuplot plots.gnuplot\n",
+		    "kvlog-bench: --report: gnuplot ended with status %d; to "
+		    "see why: cd %s && gnuplot plots.gnuplot\n",
 		    status, dir);
 	return status == 0;
 }

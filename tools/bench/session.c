@@ -144,6 +144,7 @@ session_describe(struct session *session, enum engine_mode mode, bool large,
 	session->record_count = 0;
 	session->generation = 0;
 	session->changes = false;
+	session->spoiled = false;
 	session->key_base = 2 * key_count;
 	session->key_range = key_count;
 }
@@ -182,20 +183,21 @@ session_fill_store(struct session *session)
 
 /* Whether the records are what a benchmark finds that does not begin anew. */
 static bool
-session_is_loaded(const struct session *session, bool large)
+session_is_loaded(
+    const struct session *session, const struct workload *workload)
 {
-	uint64_t num =
-	    large ? session->options->large_num : session->options->num;
-
-	return session->mode == ENGINE_ASYNC && session->large == large &&
-	       session->record_count == num;
+	return session->mode == ENGINE_ASYNC &&
+	       session->large == workload->large &&
+	       session->record_count ==
+		   workload_num(workload, session->options) &&
+	       (!session->spoiled || workload->op == WORKLOAD_DELETE);
 }
 
 /* Leave a store that holds all records, if there is none yet. */
 static bool
 session_load_store(struct session *session, const struct workload *workload)
 {
-	if (session_is_loaded(session, workload->large)) {
+	if (session_is_loaded(session, workload)) {
 		if (session->db != NULL)
 			return true;
 		if (session->closed)
@@ -210,7 +212,7 @@ session_load_store(struct session *session, const struct workload *workload)
 static bool
 session_settle_store(struct session *session, const struct workload *workload)
 {
-	if (session->closed && session_is_loaded(session, workload->large))
+	if (session->closed && session_is_loaded(session, workload))
 		return true;
 	if (!session_load_store(session, workload))
 		return false;
@@ -281,7 +283,8 @@ session_prepare_store(struct session *session, const struct workload *workload)
 	session->written = machine_written();
 	if (workload->op == WORKLOAD_PUT_SHUFFLED) {
 		/* One that none of the values has. */
-		session->generation += session->changes ? 2 : 1;
+		session->ahead = session->changes ? 2 : 1;
+		session->generation += session->ahead;
 		session->changes = false;
 	} else if (workload->op == WORKLOAD_MIXED) {
 		session->changes = true;
@@ -367,17 +370,12 @@ measure_calls(struct session *session, const struct workload *workload,
 	uint64_t start_ns, start_cpu_us;
 	bool ok;
 
-	session->deadline = UINT64_MAX;
 	machine_rss_reset();
 	start_cpu_us = cpu_us();
-	if (session->options->seconds > 0)
-		session->deadline = clock_ticks_after(
-		    session->options->seconds * UINT64_C(1000000000));
 	start_ns = clock_ns();
 	ok = run_calls(session, workload, measure);
 	measure->ns = clock_ns() - start_ns;
 	measure->cpu_us = cpu_us() - start_cpu_us;
-	session->deadline = UINT64_MAX;
 	machine_rss(&measure->rss_peak, &measure->rss, &measure->rss_anon);
 	measure->disk_open = machine_disk(session->dir);
 	measure->user_bytes = user_bytes(session, workload, measure->ops);
@@ -387,7 +385,8 @@ measure_calls(struct session *session, const struct workload *workload,
 
 /*
  * A store that was not written to the end is checked as far as it was, if
- * that can be told, and then no benchmark's any more.
+ * that can be told.  If records are missing, or have values of more than two
+ * generations, it is no benchmark's any more.
  */
 static bool
 after_writing(struct session *session, const struct workload *workload,
@@ -403,7 +402,13 @@ after_writing(struct session *session, const struct workload *workload,
 				  : range,
 		cut && workload->threads ? 0 : done, deletes))
 		return false;
-	session->record_count = deletes || cut ? 0 : range;
+	session->record_count = range;
+	if (deletes || (cut && (workload->fresh || session->ahead > 1))) {
+		session->record_count = 0;
+	} else if (cut) {
+		session->generation--; /* it is that of the others */
+		session->changes = true;
+	}
 	session->last_write = measure;
 	session->last_written = session->written;
 	return true;
@@ -417,7 +422,8 @@ measure_open(struct session *session, uint64_t count, struct measure *measure)
 	uint64_t i, times[OPEN_COUNT];
 
 	machine_rss_reset();
-	for (i = 0; i < count; i++) {
+	for (i = 0; i < count && (i == 0 || clock_ticks() < session->deadline);
+	     i++) {
 		uint64_t start_ns = clock_ns();
 
 		if (!session_open(session, ENGINE_WRITE))
@@ -436,7 +442,7 @@ measure_open(struct session *session, uint64_t count, struct measure *measure)
 		    !session_close_store(session))
 			return false;
 	}
-	measure->ns = median_ns(times, count);
+	measure->ns = median_ns(times, i);
 	measure->ops = session->record_count;
 	return true;
 }
@@ -466,7 +472,9 @@ measure_oneshots(struct session *session, const struct workload *workload,
 	oneshots = oneshots_create(session->engine, options, session->dir,
 	    puts ? "put" : "get", misses ? 1 : 0);
 	session->error = oneshots != NULL ? BENCH_EXIT_DONE : BENCH_EXIT_FAILED;
-	for (i = 0; i < count && session->error == BENCH_EXIT_DONE; i++) {
+	for (i = 0; i < count && session->error == BENCH_EXIT_DONE &&
+		    (i == 0 || clock_ticks() < session->deadline);
+	     i++) {
 		record = mix(session->seed + i) % session->record_count;
 		session_key(session, key_number(session, record) + misses);
 		session->error = oneshots_run(oneshots, session->key,
@@ -475,10 +483,12 @@ measure_oneshots(struct session *session, const struct workload *workload,
 	}
 	if (session->error == BENCH_EXIT_DONE) {
 		oneshots_result(oneshots, measure);
+		if (i < count)
+			measure->notes |= NOTE_CUT;
 		measure->disk_closed = machine_disk(session->dir);
 	}
 	if (puts)
-		session->closed = false; /* its values are others now */
+		session->spoiled = true;
 	oneshots_destroy(oneshots);
 	return session->error == BENCH_EXIT_DONE;
 }
@@ -541,7 +551,6 @@ crowd_do(void *arg, struct crowd_part *part, struct crowd *crowd)
 	uint64_t start_ns = clock_ns();
 	bool ok;
 
-	session->changes = crowd->writers > 0;
 	ok = part->writes ? crowd_write(session, part, crowd)
 			  : crowd_read(session, task->reads, part);
 	part->ns = clock_ns() - start_ns;
@@ -573,9 +582,8 @@ measure_crowd(struct session *session, const struct workload *workload,
 	const struct crowd_work work = {
 	    &task, crowd_open, crowd_do, crowd_close};
 
+	session->changes |= writers > 0;
 	session->error = crowd_run(&work, readers, writers, measure);
-	if (writers > 0)
-		session->closed = false; /* its values are others now */
 	return session->error == BENCH_EXIT_DONE;
 }
 
@@ -583,6 +591,10 @@ static bool
 measure_workload(struct session *session, const struct workload *workload,
     struct measure *measure)
 {
+	session->deadline = UINT64_MAX;
+	if (session->options->seconds > 0)
+		session->deadline = clock_ticks_after(
+		    session->options->seconds * UINT64_C(1000000000));
 	if (workload_is_oneshot(workload))
 		return measure_oneshots(session, workload, measure);
 	if (workload_readers(workload, session->options) > 0)

@@ -28,7 +28,10 @@ struct session {
 	bool large;            /* its values are large ones */
 	uint64_t record_count; /* records in the open store: the first ones */
 	uint64_t generation;   /* of all its values */
+	unsigned ahead;        /* by how many overwriting has raised it */
 	bool changes; /* some may be of the next generation: others put them */
+	bool
+	    spoiled; /* some values are nobody knows what; the keys are right */
 	struct measure *last_write; /* completed when the store is closed */
 	uint64_t written;           /* machine_written() before the benchmark */
 	uint64_t last_written;      /* the same before last_write */

@@ -816,6 +816,14 @@ guarded_map(
 }
 
 static void
+guarded_advise(
+    const struct os_map *map, uint64_t off, uint64_t len, enum os_advice advice)
+{
+	if (map->addr != guarded)
+		unguarded->advise(map, off, len, advice);
+}
+
+static void
 guarded_unmap(struct os_map *map)
 {
 	if (map->addr == NULL || map->addr != guarded) {

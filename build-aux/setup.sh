@@ -19,7 +19,8 @@ db-util lmdb-utils strace'
 # What kvlog-bench compares with: for "make bench-peers" alone.
 # shellcheck disable=SC2034
 kvlog_peer_packages='liblmdb-dev libtkrzw-dev libkyotocabinet-dev
-libleveldb-dev librocksdb-dev libsqlite3-dev libdb5.3-dev libgdbm-dev'
+libleveldb-dev librocksdb-dev libsqlite3-dev libdb5.3-dev libgdbm-dev
+libwiredtiger-dev'
 
 kvlog_say()
 {

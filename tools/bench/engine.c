@@ -48,6 +48,9 @@ const struct engine *const engine_table[] = {
 #ifdef HAVE_GDBM
     &engine_gdbm,
 #endif
+#ifdef HAVE_WIREDTIGER
+    &engine_wiredtiger,
+#endif
 #endif
     NULL,
 };
@@ -65,6 +68,7 @@ static const char *const packages[][2] = {
     {"bdb", "libdb5.3-dev"},
     {"bdb-shared", "libdb5.3-dev"},
     {"gdbm", "libgdbm-dev"},
+    {"wiredtiger", "libwiredtiger-dev"},
 };
 
 const struct engine *

@@ -161,6 +161,7 @@ extern const struct engine engine_sqlite_shared;
 extern const struct engine engine_bdb;
 extern const struct engine engine_bdb_shared;
 extern const struct engine engine_gdbm;
+extern const struct engine engine_wiredtiger;
 
 /* engine_find - the engine of that name, or NULL. */
 const struct engine *engine_find(const char *name);

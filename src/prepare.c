@@ -167,14 +167,30 @@ sync_piece(struct log *log, const struct piece *piece)
 	return rc;
 }
 
-/* A spare that cannot be written is none. */
+/* Whether it is a segment by now, of this process or of another one. */
+static bool
+is_in_use(const struct log *log, const struct segment *spare)
+{
+	const struct segset *set = log->view->set;
+
+	for (size_t i = set->count; i > 0; i--)
+		if (set->segments[i - 1]->dev == spare->dev &&
+		    set->segments[i - 1]->ino == spare->ino)
+			return true;
+	return false;
+}
+
+/* A spare that cannot be written is none.  If there are commits in it already,
+ * those whose descriptors are newer than the failure will not hear of it. */
 static void
-drop_bad_spare(struct log *log, const struct piece *piece)
+tell_of_failure(struct log *log, const struct piece *piece, int rc)
 {
 	if (log_take_turn(log, NULL) != KVLOG_OK)
 		return;
 	if (log->spare == piece->seg)
 		log_drop_spare(log);
+	else if (is_in_use(log, piece->seg))
+		(void)log_sync_failed(log, rc, NULL);
 	log_release_turn(log);
 }
 
@@ -193,12 +209,14 @@ bool
 log_prepare_pages(struct log *log, bool maintainer)
 {
 	struct piece piece;
+	int rc;
 
 	if (!begin_piece(log, maintainer, &piece))
 		return false;
 	os->advise(&piece.map, piece.off, piece.len, OS_ADVICE_POPULATE);
-	if (piece.sync && sync_piece(log, &piece) != 0)
-		drop_bad_spare(log, &piece);
+	rc = piece.sync ? sync_piece(log, &piece) : 0;
+	if (rc != 0)
+		tell_of_failure(log, &piece, rc);
 	end_piece(log, &piece);
 	return true;
 }

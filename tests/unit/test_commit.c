@@ -1015,6 +1015,32 @@ START_TEST(a_spare_that_is_being_prepared_may_be_used_or_dropped)
 }
 END_TEST
 
+static void
+use_the_spare_and_fail(int fd)
+{
+	(void)fd;
+	use_the_spare();
+	simos_fail(SIMOS_SYNC, 1, EIO, false);
+}
+
+/* Another process may open it later, and its syncs would not hear of this. */
+START_TEST(a_spare_that_cannot_be_written_may_have_commits_already)
+{
+	open_store();
+	(void)fill_to(2);
+	MAKELOG_OK(log_sync(lg, receipt.seq, &err));
+	ck_assert(log_prepare_spare(lg));
+	hook();
+	on_sync = use_the_spare_and_fail;
+	ck_assert(log_prepare_pages(lg, true));
+	unhook();
+	simos_fail_clear();
+	ck_assert_int_eq(put("b", 900), KVLOG_BROKEN);
+	ck_assert(control_poisoned(lg->control));
+	ck_assert_int_eq(kvlog_close(db, &err), KVLOG_BROKEN);
+}
+END_TEST
+
 /* _i: the call that fails while the next segment is made. */
 START_TEST(a_rollover_that_fails_leaves_all_as_it_was)
 {
@@ -1842,6 +1868,8 @@ main(void)
 	    tc, a_sync_of_the_spare_does_not_hide_a_failure_from_the_log);
 	tcase_add_loop_test(
 	    tc, a_spare_that_is_being_prepared_may_be_used_or_dropped, 0, 3);
+	tcase_add_test(
+	    tc, a_spare_that_cannot_be_written_may_have_commits_already);
 	tcase_add_loop_test(
 	    tc, a_rollover_that_fails_leaves_all_as_it_was, 0, 7);
 	tcase_add_test(tc, a_full_disk_takes_deletes_only);

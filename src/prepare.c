@@ -22,7 +22,6 @@
 #include "rollover.h"
 #include "turn.h"
 
-#include <errno.h>
 #include <string.h>
 
 /* Of the active segment this much is populated ahead of its end ... */
@@ -153,12 +152,13 @@ static int
 sync_piece(struct log *log, const struct piece *piece)
 {
 	struct os_stat st;
-	int fd, rc = os->open(log->dir->fd, piece->name, OS_OPEN_READ, 0, &fd);
+	int fd, rc = 0;
 
-	if (rc != 0)
-		return rc == ENOENT ? 0 : rc; /* has got its number */
-	rc = os->stat(fd, &st);
-	if (rc == 0 && st.dev == piece->seg->dev && st.ino == piece->seg->ino) {
+	/* It may have got its number; that it is not written costs time. */
+	if (os->open(log->dir->fd, piece->name, OS_OPEN_READ, 0, &fd) != 0)
+		return 0;
+	if (os->stat(fd, &st) == 0 && st.dev == piece->seg->dev &&
+	    st.ino == piece->seg->ino) {
 		os->advise(
 		    &piece->map, piece->off, piece->len, OS_ADVICE_FORGET);
 		rc = os->sync(fd);
@@ -185,8 +185,11 @@ is_in_use(const struct log *log, const struct segment *spare)
 static void
 tell_of_failure(struct log *log, const struct piece *piece, int rc)
 {
-	if (log_take_turn(log, NULL) != KVLOG_OK)
+	if (log_take_turn(log, NULL) != KVLOG_OK) {
+		(void)log_sync_failed(log, rc, NULL);
 		return;
+	}
+	log_check_spare(log);
 	if (log->spare == piece->seg)
 		log_drop_spare(log);
 	else if (is_in_use(log, piece->seg))

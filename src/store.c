@@ -290,9 +290,11 @@ static bool
 may_go_on(void *arg)
 {
 	struct store *db = arg;
-	bool stop;
+	bool stop, more;
 
 	(void)sync_by_interval(db);
+	if (log_is_behind(&db->log))
+		(void)log_sync_sealed(&db->log, &more, NULL);
 	(void)prepare(db, db->control.maintainer);
 	pthread_mutex_lock(&db->thread_lock);
 	stop = db->thread_stop;
@@ -343,22 +345,33 @@ become_maintainer(struct store *db)
 	return true;
 }
 
+/* A sealed segment is synced, and then hinted: a fast writer always wants
+ * something prepared, but the log must not run away from either. */
+static bool
+follow_log(struct store *db, bool maintainer)
+{
+	bool more = false;
+	bool did = log_sync_sealed(&db->log, &more, NULL) == KVLOG_OK && more;
+
+	if (maintainer)
+		did |= maintain_files(db);
+	return did;
+}
+
 bool
 store_maintain_step(struct store *db)
 {
-	bool did, maintainer = false, more = false;
+	bool did, maintainer = false;
 
 	pthread_mutex_lock(&db->maintain_lock);
 	did = sync_by_interval(db);
 	if (!did) {
 		maintainer = become_maintainer(db);
-		did = prepare(db, maintainer);
+		did = log_is_behind(&db->log) && follow_log(db, maintainer);
+		did |= prepare(db, maintainer);
 	}
 	if (!did)
-		did =
-		    log_sync_sealed(&db->log, &more, NULL) == KVLOG_OK && more;
-	if (!did && maintainer)
-		did = maintain_files(db);
+		did = follow_log(db, maintainer);
 	if (!did)
 		did = attest_when_idle(db);
 	/* Those who go on writing see to it meanwhile. */

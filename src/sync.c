@@ -61,6 +61,28 @@ first_unsynced(struct log *log, uint64_t synced)
 	return first;
 }
 
+/* Sealed segments that may wait for their sync, each with a descriptor, while
+ * something is prepared for those to come. */
+#define BEHIND_MAX 4
+
+bool
+log_is_behind(struct log *log)
+{
+	uint64_t synced = control_synced(log->control);
+	const struct segset *set;
+	size_t i;
+
+	pthread_mutex_lock(&log->views->lock);
+	set = log->view->set;
+	for (i = set->count - 1; i > 0; i--)
+		if (recovery_end_pos(set->segments[i - 1]) <= synced ||
+		    set->count - 1 - i > BEHIND_MAX)
+			break;
+	i = set->count - 1 - i;
+	pthread_mutex_unlock(&log->views->lock);
+	return i > BEHIND_MAX;
+}
+
 /* Descriptors that one handle may keep of segments that others have synced. */
 #define CLOSE_EVERY 8
 
@@ -353,7 +375,7 @@ gather(struct log *log)
 static bool
 wait_for_sync(struct log *log, uint64_t seq)
 {
-	struct sync_waiter me = {.seq = seq};
+	struct sync_waiter me = {.seq = seq}, **end;
 
 	pthread_mutex_lock(&log->wait_lock);
 	if (!log->led || log_durable(log) >= seq) {
@@ -365,8 +387,9 @@ wait_for_sync(struct log *log, uint64_t seq)
 	}
 	pthread_mutex_init(&me.lock, NULL);
 	pthread_cond_init(&me.woken, NULL);
-	me.next = log->waiters;
-	log->waiters = &me;
+	for (end = &log->waiters; *end != NULL; end = &(*end)->next)
+		;
+	*end = &me; /* the oldest leads next */
 	atomic_fetch_add(&log->waiting, 1);
 	pthread_mutex_unlock(&log->wait_lock);
 

@@ -12,6 +12,9 @@
 enum kvlog_status log_sync(
     struct log *log, uint64_t seq, struct kvlog_error *err);
 
+/* Whether more sealed segments wait for their sync than should. */
+bool log_is_behind(struct log *log);
+
 /* Sync sealed segments only, the oldest first, at most one; sets *ret_more
  * to whether there are others. */
 enum kvlog_status log_sync_sealed(

@@ -147,6 +147,28 @@ START_TEST(hints_are_merged_before_there_are_many)
 }
 END_TEST
 
+/* With small segments there is always something to prepare. */
+START_TEST(a_fast_writer_does_not_leave_its_segments_behind)
+{
+	struct kvlog *db = open_store(KVLOG_DURABILITY_NONE, 0);
+	struct kvlog_stats stats = {.size = sizeof stats};
+	uint64_t seq = 0;
+	bool more;
+
+	for (unsigned i = 0; i < 600; i++) {
+		seq = put(db, i);
+		if (i % 3 == 0)
+			ck_assert_int_eq(
+			    kvlog_maintain(db, 0, &more), KVLOG_OK);
+		/* Seven a segment, of which some may wait. */
+		ck_assert_uint_le(seq - kvlog_durable_seq(db), 8 * 7);
+	}
+	ck_assert_int_eq(kvlog_stats_get(db, &stats), KVLOG_OK);
+	ck_assert_uint_gt(stats.hint_count, 2);
+	ck_assert_int_eq(kvlog_close(db, NULL), KVLOG_OK);
+}
+END_TEST
+
 START_TEST(without_threads_the_caller_fills_the_index)
 {
 	struct kvlog *db = open_store(KVLOG_DURABILITY_NONE, 1);
@@ -585,6 +607,7 @@ main(void)
 	tcase_add_test(
 	    tc, without_a_thread_the_caller_makes_segments_and_hints);
 	tcase_add_test(tc, hints_are_merged_before_there_are_many);
+	tcase_add_test(tc, a_fast_writer_does_not_leave_its_segments_behind);
 	tcase_add_test(tc, without_threads_the_caller_fills_the_index);
 	tcase_add_test(tc, without_a_thread_each_caller_syncs_his_own_commit);
 	tcase_add_test(tc, a_thread_that_can_be_had_later_takes_over);

@@ -968,19 +968,21 @@ void
 store_find_many(struct view *view, struct index_find *finds, size_t count)
 {
 	struct index *index = &view->index;
-	uint32_t batches;
+	uint32_t batches = index_batches(index);
+	bool whole;
 
-	for (;;) { /* as find_committed() */
-		batches = index_batches(index);
-		index_find_many(index, finds, count);
-		if (LIKELY(
-			(batches & 1) == 0 && index_batches(index) == batches))
-			break;
-		sched_yield();
+	index_find_many(index, finds, count);
+	whole = (batches & 1) == 0 && index_batches(index) == batches;
+	for (size_t i = 0; i < count; i++) {
+		struct index_find *f = &finds[i];
+
+		/* Beside a writer of batches, one by one is soon done. */
+		if (UNLIKELY(!whole))
+			f->status = find_committed(
+			    index, f->hash, f->key, f->key_len, &f->ref);
+		if (f->status == KVLOG_OK)
+			f->status = judge(view, &f->ref, true);
 	}
-	for (size_t i = 0; i < count; i++)
-		if (finds[i].status == KVLOG_OK)
-			finds[i].status = judge(view, &finds[i].ref, true);
 }
 
 bool

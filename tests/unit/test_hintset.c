@@ -648,6 +648,22 @@ START_TEST(the_output_may_replace_an_input)
 }
 END_TEST
 
+/* So many as may be, where all of them are too many. */
+START_TEST(a_merge_that_is_limited_takes_fewer)
+{
+	add_segments(4);
+	for (unsigned i = 1; i <= 4; i++)
+		write_hint(i, 0, i, -1); /* 10 entries each */
+	collect();
+	ck_assert(!merge_step(21));
+	ck_assert(merge_step(22));
+	expect_list("1-1:0-10 2-2:0-10 3-4:0-10");
+	while (merge_step(22))
+		;
+	expect_list("1-4:0-10"); /* they have the same keys */
+}
+END_TEST
+
 START_TEST(what_must_not_be_merged_is_not)
 {
 	add_segments(3);
@@ -1357,6 +1373,7 @@ main(void)
 	tcase_add_test(tc, storing_that_fails_leaves_the_image);
 	tcase_add_test(tc, neighbours_become_one);
 	tcase_add_test(tc, the_output_may_replace_an_input);
+	tcase_add_test(tc, a_merge_that_is_limited_takes_fewer);
 	tcase_add_test(tc, what_must_not_be_merged_is_not);
 	tcase_add_test(tc, parts_of_a_set_are_neighbours);
 	tcase_add_test(tc, damage_ends_merging);

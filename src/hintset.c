@@ -658,7 +658,6 @@ choose_run(const struct hint_list *list, uint64_t entries_max,
 		while (first > 0 &&
 		       may_join(list->hints[first - 1], list->hints[first]) &&
 		       list->hints[first - 1]->entry_count <= 2 * total &&
-		       list->hints[first - 1]->entry_count < entries_max &&
 		       total + list->hints[first - 1]->entry_count + 1 <=
 			   entries_max) {
 			first--;

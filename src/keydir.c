@@ -665,8 +665,6 @@ keydir_reserve(struct keydir *keydir, const uint64_t *hashes, size_t hash_count)
 	if (hash_count == 1) {
 		struct leaf *leaf = leaf_of(keydir, hashes[0]);
 
-		/* It will be wanted, when the record has been stored. */
-		PREFETCH(leaf_bucket(leaf, leaf_home(leaf, hashes[0])));
 		leaf->pending = 1;
 		tidy(keydir, leaf, hashes[0]);
 		return reserve_one(keydir, hashes[0]);

@@ -55,6 +55,14 @@ struct engine_config {
 	size_t value_len;   /* bytes in every value */
 };
 
+/* engine_data_size - bytes of all records, each with so many more. */
+static inline uint64_t
+engine_data_size(const struct engine_config *config, size_t overhead)
+{
+	return config->key_count *
+	       (config->key_len + config->value_len + overhead);
+}
+
 struct engine {
 	const char *name;
 	enum engine_kind kind;

@@ -62,11 +62,10 @@ version(void)
 static uint64_t
 cache_size(const struct engine_config *config)
 {
-	uint64_t data;
+	uint64_t data = engine_data_size(config, 16);
 
 	if (config->one_shot)
 		return MIB;
-	data = config->key_count * (config->key_len + config->value_len + 16);
 	return data > 512 * MIB ? 1024 * MIB : data * 2 + 8 * MIB;
 }
 

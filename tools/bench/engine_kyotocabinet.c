@@ -40,9 +40,8 @@ version(void)
 static uint64_t
 map_size(const struct engine_config *config, uint64_t bucket_count)
 {
-	uint64_t data;
+	uint64_t data = engine_data_size(config, 32);
 
-	data = config->key_count * (config->key_len + config->value_len + 32);
 	return bucket_count * 6 + data * 2 + (UINT64_C(64) << 20);
 }
 

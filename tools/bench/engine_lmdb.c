@@ -54,9 +54,8 @@ lmdb_version(void)
 static size_t
 map_size(const struct engine_config *config)
 {
-	uint64_t data;
+	uint64_t data = engine_data_size(config, 32);
 
-	data = config->key_count * (config->key_len + config->value_len + 32);
 	return (size_t)(data * 4 + (UINT64_C(1) << 30)) & ~(size_t)4095;
 }
 

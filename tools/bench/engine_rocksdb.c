@@ -76,9 +76,8 @@ close_store(void *opaque)
 static uint64_t
 cache_mib(const struct engine_config *config)
 {
-	uint64_t data;
+	uint64_t data = engine_data_size(config, 32);
 
-	data = config->key_count * (config->key_len + config->value_len + 32);
 	return data > 1024 * MIB ? 1024 : data / MIB + 8;
 }
 

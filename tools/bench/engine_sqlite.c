@@ -100,8 +100,7 @@ connection_close(struct connection *con)
 static uint64_t
 data_size(const struct engine_config *config)
 {
-	return config->key_count * (config->key_len + config->value_len + 16) *
-	       3 / 2;
+	return engine_data_size(config, 16) * 3 / 2;
 }
 
 static enum engine_result

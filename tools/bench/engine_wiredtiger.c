@@ -54,11 +54,10 @@ version(void)
 static uint64_t
 cache_mib(const struct engine_config *config)
 {
-	uint64_t data;
+	uint64_t data = engine_data_size(config, 64);
 
 	if (config->one_shot)
 		return 16;
-	data = config->key_count * (config->key_len + config->value_len + 64);
 	return data > 512 * MIB ? 1024 : data * 2 / MIB + 64;
 }
 

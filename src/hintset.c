@@ -172,6 +172,7 @@ hintset_fini(struct hintset *hints)
 	if (hints->epoch == NULL)
 		return;
 	hint_list_put(present(hints));
+	segment_close(own(hints->hurt.seg));
 	epoch_destroy(hints->epoch);
 	pthread_mutex_destroy(&hints->lock);
 	hints->epoch = NULL;
@@ -480,8 +481,10 @@ note_hurt(struct hintset *hints, const struct hint_damage *damage)
 	if (damage->seg == NULL)
 		return;
 	own(damage->seg)->hint_failed = true;
-	if (hints->hurt.seg == NULL)
+	if (hints->hurt.seg == NULL) {
 		hints->hurt = *damage;
+		(void)segment_ref(damage->seg);
+	}
 }
 
 void
@@ -817,8 +820,8 @@ add_gap(
     struct hint_cover *c, const struct segment *seg, uint64_t from, uint64_t to)
 {
 	if (from < to)
-		c->gaps[c->count++] =
-		    (struct hint_source){.seg = seg, .from = from, .to = to};
+		c->gaps[c->count++] = (struct hint_source){
+		    .seg = segment_ref(seg), .from = from, .to = to};
 }
 
 enum kvlog_status
@@ -882,8 +885,10 @@ hint_cover_build(struct hint_cover *c, struct kvlog_error *err)
 void
 hint_cover_fini(struct hint_cover *c)
 {
-	for (size_t i = 0; i < c->count; i++)
+	for (size_t i = 0; i < c->count; i++) {
 		hint_unref(c->hints[i]);
+		segment_close(own(c->gaps[i].seg));
+	}
 	os->free(c->hints);
 	os->free(c->gaps);
 	memset(c, 0, sizeof *c);

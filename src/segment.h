@@ -67,6 +67,7 @@ struct segment_range {
 enum segment_mapped { SEGMENT_UNMAPPED, SEGMENT_MAPPING, SEGMENT_MAPPED };
 
 struct segment {
+	_Atomic uint32_t refs; /* but for the first */
 	struct segment_header header;
 	struct segment_link link;
 	bool link_ok;         /* link is valid */
@@ -173,7 +174,10 @@ void segment_close_fd(struct segment *seg);
  * file's by now.  *ret_opened: close it after use. */
 int segment_open_fd(struct segment *seg, struct dir *dir, bool *ret_opened);
 
-/* Unmap and close; NULL is fine. */
+/* Keep it, however long the live set does; segment_close() gives it back. */
+struct segment *segment_ref(const struct segment *seg);
+
+/* Unmap and close, unless others keep it; NULL is fine. */
 void segment_close(struct segment *seg);
 
 /* Seed of the sums of a record at off. */

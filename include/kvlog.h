@@ -371,7 +371,7 @@ KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_apply(struct kvlog *db,
  * Threads: any, at the same time as writes.
  * Cost: one index probe and one read of the record; no allocation.  The first
  * read after commits of other processes enters these into the index; where
- * segments were replaced (a compaction) a reader fills its index anew.
+ * segments were replaced (a compaction), entries are led over to new places.
  */
 KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_get(struct kvlog *db,
     const void *key, size_t key_len, void *buf, size_t buf_cap,
@@ -430,8 +430,8 @@ KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_lookup(struct kvlog *db,
  * return KVLOG_FORKED.
  * Cost: holds no lock, and keeps nobody waiting.  But what has been looked at
  * through a pin cannot be given back while it lasts: the disk space of segments
- * that a compaction replaces meanwhile, and in a reader the index that went
- * with them.  So a pin is for a request or a while, not for the life of a
+ * that a compaction replaces meanwhile, and where the index of a reader is
+ * filled anew the old one.  So a pin is for a request or a while, not for the life of a
  * program.  To create and to destroy one takes some 50 ns.
  * Results: KVLOG_OK, _INVAL, _NOMEM, _FORKED.
  */
@@ -921,6 +921,15 @@ struct kvlog_compact_options {
 	unsigned flags;      /* KVLOG_COMPACT_* */
 	uint32_t timeout_ms; /* longest wait for another writer, 0 = do not
 				wait; default 5000 */
+	uint32_t threshold;  /* rewrite where so many percent or more would
+				go; 0: 25 */
+	uint32_t max_ms;     /* begin nothing after so many milliseconds;
+				0: no limit */
+	uint64_t rate;       /* bytes to write in a second, at most; 0: any */
+	uint64_t run_bytes;  /* to write in one run, about, and so the disk
+				space needed for a while; 0: 8 segments of
+				full size, or a sixteenth of the store if
+				that is more */
 	kvlog_progress_fn *progress; /* of what is rewritten; NULL: nobody
 					wants to know.  All is 0 while that
 					is not known yet */
@@ -929,7 +938,8 @@ struct kvlog_compact_options {
 
 #define KVLOG_COMPACT_OPTIONS_INIT                                             \
 	{                                                                      \
-		sizeof(struct kvlog_compact_options), 0, 5000, NULL, NULL      \
+		sizeof(struct kvlog_compact_options), 0, 5000, 0, 0, 0, 0,     \
+		    NULL, NULL                                                 \
 	}
 
 /* What a compaction did or, in a dry run, would do. */
@@ -986,6 +996,37 @@ struct kvlog_compact_report {
  */
 KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_compact_offline(
     const char *path, const struct kvlog_compact_options *options,
+    struct kvlog_compact_report *ret_report, struct kvlog_error *err);
+
+/*
+ * kvlog_compact - give space back in a store that is open, beside all who read
+ * and write it, in any process.
+ *
+ * db           A handle for writing; for a dry run any.
+ * options      As for kvlog_compact_offline(); timeout_ms is the longest wait
+ *              for another process that maintains the store.
+ * ret_report   Filled whatever the result, with what was done up to then; may
+ *              be NULL.
+ *
+ * It works in the calling thread, as kvlog_compact_offline() does, and does
+ * what the background thread would meanwhile; progress is called in between,
+ * and may do anything but close the handle, compact or call kvlog_maintain().
+ * Others wait for it as for a commit, for the moment in which an output takes
+ * the place of its inputs.  The index is led over in small steps; other
+ * processes do so at their next call, and then let go of what was replaced.
+ * Pins and iterators keep what they show.
+ *
+ * Results: KVLOG_OK, _CANCELLED (by progress; what was done stays), _BUSY
+ * (another process compacts), _READONLY, _NOSPACE, _NOMEM, _BROKEN (a sync
+ * failed), _TOOBIG, _INVAL, _IO.  Whatever it is, no commit is lost and no key
+ * changes its value.
+ *
+ * Cost: the runs are read twice, and what is left of them is written and
+ * synced.  Of memory, some megabytes; beside an index in the hints more, for
+ * what no hint covers meanwhile.
+ */
+KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_compact(struct kvlog *db,
+    const struct kvlog_compact_options *options,
     struct kvlog_compact_report *ret_report, struct kvlog_error *err);
 
 /* kvlog_status_text - a status in words; never NULL. */

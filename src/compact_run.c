@@ -26,7 +26,8 @@
 #include <inttypes.h>
 #include <string.h>
 
-#define WORTH_WEIGHED 8 /* one part in so many must go at last */
+/* Of what must be garbage by estimate, such a part must go at last. */
+#define WORTH_WEIGHED 2
 
 struct job {
 	struct compaction *c;
@@ -172,6 +173,7 @@ copy_entry(void *arg, const struct merge_entry *e, struct kvlog_error *err)
 {
 	struct job *j = arg;
 	struct record rec;
+	enum kvlog_status st;
 
 	if (!is_in_run(j, e->seg) || !survives(j, e, &rec))
 		return KVLOG_OK;
@@ -182,7 +184,8 @@ copy_entry(void *arg, const struct merge_entry *e, struct kvlog_error *err)
 	    j->bytes_before +
 	    (uint64_t)((double)j->run->bytes * (double)j->copied /
 		       (double)j->layout.record_count);
-	return output_add(j->output, &rec, e->hash, err);
+	st = output_add(j->output, &rec, e->hash, err);
+	return st == KVLOG_OK ? compaction_pace(j->c, rec.size, err) : st;
 }
 
 /*
@@ -243,42 +246,8 @@ is_worth_it(const struct job *j)
 		       j->count > seg->header.id.parts || j->changed > 0 ||
 		       j->layout.record_count < j->input_count;
 	return bytes < j->run->bytes &&
-	       j->run->bytes - bytes >= j->run->bytes / WORTH_WEIGHED;
-}
-
-static enum kvlog_status
-write_output(
-    struct job *j, size_t stop, bool *ret_done, struct kvlog_error *err)
-{
-	struct compaction *c = j->c;
-	struct output_plan plan = {
-	    .first = j->first,
-	    .count = j->count,
-	    .round = c->round + 1,
-	    .max_size = c->max_size,
-	    .layout = &j->layout,
-	};
-	enum kvlog_status st;
-
-	if (plan.round > DIR_SEGMENT_MAX)
-		return err_set(err, KVLOG_TOOBIG, 0,
-		    "%s: no round is left for a compaction; dump the store "
-		    "into a new one",
-		    c->dir->path);
-	c->round++;
-	/* What has been judged by time stays judged. */
-	for (size_t i = j->first; i < j->first + j->count; i++)
-		plan.now_ms =
-		    max_u64(plan.now_ms, c->set->segments[i]->header.now_ms);
-	if (j->latest_ms > 0)
-		plan.now_ms = c->now_ms;
-	st = output_create(&j->output, c->log, &plan, err);
-	if (st == KVLOG_OK)
-		st = compaction_walk(c, j->first, stop, copy_entry, j, err);
-	if (st == KVLOG_OK)
-		st = output_publish(j->output, c->hints, ret_done, err);
-	output_destroy(j->output);
-	return st;
+	       j->run->bytes - bytes >=
+		   j->run->bytes * j->c->threshold / 100 / WORTH_WEIGHED;
 }
 
 static void
@@ -305,6 +274,50 @@ count_run(const struct job *j)
 	r->segments_after -= j->count;
 	r->bytes_after += bytes;
 	r->bytes_after -= j->run->bytes;
+}
+
+static enum kvlog_status
+write_output(
+    struct job *j, size_t stop, bool *ret_done, struct kvlog_error *err)
+{
+	struct compaction *c = j->c;
+	struct output_plan plan = {
+	    .set = c->set,
+	    .expired = j->latest_ms > 0,
+	    .online = c->online,
+	    .first = j->first,
+	    .count = j->count,
+	    .round = c->round + 1,
+	    .max_size = c->max_size,
+	    .layout = &j->layout,
+	};
+	enum kvlog_status st, look_st;
+
+	if (plan.round > DIR_SEGMENT_MAX)
+		return err_set(err, KVLOG_TOOBIG, 0,
+		    "%s: no round is left for a compaction; dump the store "
+		    "into a new one",
+		    c->dir->path);
+	c->round++;
+	/* What has been judged by time stays judged. */
+	for (size_t i = j->first; i < j->first + j->count; i++)
+		plan.now_ms =
+		    max_u64(plan.now_ms, c->set->segments[i]->header.now_ms);
+	if (j->latest_ms > 0)
+		plan.now_ms = c->now_ms;
+	st = output_create(&j->output, c->log, &plan, err);
+	if (st == KVLOG_OK)
+		st = compaction_walk(c, j->first, stop, copy_entry, j, err);
+	if (st == KVLOG_OK)
+		st = output_publish(j->output, ret_done, err);
+	output_destroy(j->output);
+	if (!*ret_done)
+		return st;
+	compaction_lead_over(c);
+	look_st = compaction_look(c, st == KVLOG_OK ? err : NULL);
+	if (look_st == KVLOG_OK)
+		count_run(j);
+	return st == KVLOG_OK ? look_st : st;
 }
 
 /* Disk space for an output and its hints, the latter about. */
@@ -351,11 +364,10 @@ compact_rewrite(
 		if (c->log != NULL)
 			st = write_output(&j, stop, &run->rewritten, err);
 	}
-	if (run->rewritten) {
+	if (run->rewritten && c->log == NULL)
 		count_run(&j);
-		if (c->log != NULL)
-			c->stop += j.layout.count - j.count;
-	}
+	else if (run->rewritten)
+		c->stop += j.layout.count - j.count;
 	for (size_t i = 0; i < j.older_count; i++)
 		hint_cover_fini(&j.older[i]);
 	os->free(j.older);

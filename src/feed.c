@@ -391,6 +391,7 @@ look_at_store(struct kvlog_feed *feed, struct kvlog_change *change,
 {
 	struct store *db = feed->store;
 	struct view *view;
+	uint64_t stamp;
 	enum kvlog_status st;
 	bool again;
 
@@ -399,8 +400,9 @@ look_at_store(struct kvlog_feed *feed, struct kvlog_change *change,
 		if (st != KVLOG_OK)
 			return err_set(err, st, 0,
 			    "the log of %s cannot be followed", db->dir.path);
+		stamp = view_stamp(view);
 		st = look(feed, view, change, err);
-		again = store_may_try_again(db, st, view);
+		again = store_may_try_again(db, st, view, stamp);
 		view_release(&db->views, view);
 	} while (again);
 	return st;

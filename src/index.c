@@ -344,3 +344,32 @@ index_set(struct index *index, uint64_t hash, const void *key, size_t key_len,
 	count_tombstones(index, gone, tombstone && wanted);
 	return KVLOG_OK;
 }
+
+bool
+index_move(
+    struct index *index, uint64_t hash, const struct record *rec, uint64_t loc)
+{
+	struct keydir_probe probe;
+	struct index_ref ref;
+	bool sound = true;
+
+	for (ref.loc = keydir_first(index->keydir, hash, &probe);
+	     ref.loc != KEYDIR_NONE; ref.loc = keydir_next(&probe)) {
+		ref.seg = segset_at(index->segs, ref.loc, &ref.off);
+		if (!ref.seg->replaced)
+			continue;
+		switch (examine(index, rec->key, rec->key_len, &ref)) {
+		case CANDIDATE_MATCH:
+			(void)keydir_replace(index->keydir, hash, ref.loc, loc);
+			count_tombstones(index, ref.rec.type == RECORD_DELETE,
+			    rec->type == RECORD_DELETE);
+			return true;
+		case CANDIDATE_OTHER:
+			break;
+		case CANDIDATE_DAMAGED:
+			sound = false;
+			break;
+		}
+	}
+	return sound;
+}

@@ -98,6 +98,15 @@ index_count(const struct index *index)
 bool index_remove(struct index *index, uint64_t hash, uint64_t loc);
 
 /*
+ * If the newest record of rec's key lies in a segment that was replaced, let
+ * loc, where rec is, take its place: it says the same, or that the key has
+ * expired.  Needs no memory; false if one there that may be the key's is
+ * damaged, and stays.
+ */
+bool index_move(
+    struct index *index, uint64_t hash, const struct record *rec, uint64_t loc);
+
+/*
  * Let loc be key's newest record: a put, or a tombstone.  Never fails after
  * index_reserve().
  */

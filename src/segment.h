@@ -97,6 +97,7 @@ struct segment {
 	bool damaged;     /* values fail their sums: no hint may hide that */
 	bool hurt;        /* opening found damage in it, of any kind */
 	bool barred;      /* compaction has to leave it alone */
+	bool replaced;    /* by an output; the index may lead here still */
 	bool hint_failed; /* making or merging its hint was tried in vain */
 	/* Invalid bytes below end that are known, in order; owned. */
 	struct segment_range *bad;

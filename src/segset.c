@@ -86,7 +86,7 @@ grow_list(struct segset *set, size_t more)
 	size_t cap = set->cap > 0 ? set->cap : 16;
 	struct segment **grown;
 
-	while (cap - set->count < more)
+	while (cap - set->count < more + set->promised)
 		cap *= 2;
 	if (cap == set->cap)
 		return KVLOG_OK;
@@ -190,12 +190,22 @@ segset_place(struct segset *set, struct segment *const *segs, size_t count,
 		if (st != KVLOG_OK)
 			break;
 	}
-	if (i == count)
+	if (i == count) {
+		set->promised += count;
 		return KVLOG_OK;
+	}
 	while (i > 0)
 		segset_forget(set, segs[--i]);
 	set->next_chunk = next_chunk;
 	return st;
+}
+
+void
+segset_unplace(struct segset *set, struct segment *const *segs, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		segset_forget(set, segs[i]);
+	set->promised -= count;
 }
 
 enum kvlog_status
@@ -205,6 +215,7 @@ segset_add(struct segset *set, struct segment *seg, struct kvlog_error *err)
 
 	if (st == KVLOG_OK) {
 		set->segments[set->count++] = seg;
+		set->promised--;
 		note_now(set, seg);
 	}
 	return st;
@@ -217,7 +228,9 @@ segset_replace(struct segset *set, size_t first, size_t old_count,
 	struct segment **at = set->segments + first;
 
 	assert(old_count <= set->count - first);
-	assert(set->cap - set->count >= count);
+	assert(set->promised >= count);
+	assert(set->cap - set->count >= set->promised);
+	set->promised -= count;
 	memmove(at + count, at + old_count,
 	    (set->count - first - old_count) * sizeof(*at));
 	memcpy(at, segs, count * sizeof(*at));

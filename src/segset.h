@@ -30,6 +30,7 @@ struct segset_table {
 struct segset {
 	struct segment **segments; /* in order of the tiling; owned */
 	size_t count, cap;
+	size_t promised;      /* room for those that have places only */
 	size_t closed;        /* so many need no descriptor; kept by sync.c */
 	uint64_t next_chunk;  /* where to look for free ones */
 	uint64_t chunk_count; /* all there are */
@@ -55,6 +56,10 @@ enum kvlog_status segset_add(
  */
 enum kvlog_status segset_place(struct segset *set, struct segment *const *segs,
     size_t count, struct kvlog_error *err);
+
+/* Take the places back from segments that are to replace nothing after all. */
+void segset_unplace(
+    struct segset *set, struct segment *const *segs, size_t count);
 
 /*
  * Put segs, which were given their places, into the place of

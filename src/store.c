@@ -286,8 +286,8 @@ prepare(struct store *db, bool maintainer)
 }
 
 /* While hints are merged, with maintain_lock held. */
-static bool
-may_go_on(void *arg)
+bool
+store_go_on(void *arg)
 {
 	struct store *db = arg;
 	bool stop, more;
@@ -330,8 +330,8 @@ maintain_files(struct store *db)
 }
 
 /* One process does it for all; what the one before has done is known first. */
-static bool
-become_maintainer(struct store *db)
+bool
+store_become_maintainer(struct store *db)
 {
 	bool was = db->control.maintainer;
 
@@ -366,7 +366,7 @@ store_maintain_step(struct store *db)
 	pthread_mutex_lock(&db->maintain_lock);
 	did = sync_by_interval(db);
 	if (!did) {
-		maintainer = become_maintainer(db);
+		maintainer = store_become_maintainer(db);
 		did = log_is_behind(&db->log) && follow_log(db, maintainer);
 		did |= prepare(db, maintainer);
 	}
@@ -696,7 +696,7 @@ allocate(const struct kvlog_options *options)
 	db->views.index_mode = db->options.index_mode;
 	db->views.verify = !wants(db, KVLOG_OPEN_NOVERIFY);
 	db->views.load_threads = db->options.load_threads;
-	db->views.go_on = may_go_on;
+	db->views.go_on = store_go_on;
 	db->views.go_on_arg = db;
 	if (views_init(&db->views) == 0)
 		return db;
@@ -986,11 +986,11 @@ store_find_many(struct view *view, struct index_find *finds, size_t count)
 }
 
 bool
-store_may_try_again(
-    const struct store *db, enum kvlog_status st, const struct view *view)
+store_may_try_again(const struct store *db, enum kvlog_status st,
+    const struct view *view, uint64_t stamp)
 {
-	return st == KVLOG_IO && !db->writable &&
-	       !view_is_current(&db->views, view);
+	return st == KVLOG_IO && (atomic_load(&view->stamp) != stamp ||
+				     control_stamp(&db->control) != stamp);
 }
 
 enum kvlog_status
@@ -1000,6 +1000,7 @@ store_read(struct store *db, const void *key, size_t key_len, bool with_value,
 	uint64_t hash = sum_hash(db->views.secret, key, key_len);
 	struct epoch_token token;
 	struct view *view;
+	uint64_t stamp;
 	enum kvlog_status st;
 	bool again;
 
@@ -1007,9 +1008,10 @@ store_read(struct store *db, const void *key, size_t key_len, bool with_value,
 		st = store_enter(db, &token, &view);
 		if (st != KVLOG_OK)
 			return st;
+		stamp = view_stamp(view);
 		st = read_in_view(
 		    view, hash, key, key_len, with_value, fn, arg, ret_info);
-		again = UNLIKELY(store_may_try_again(db, st, view));
+		again = UNLIKELY(store_may_try_again(db, st, view, stamp));
 		epoch_leave(db->views.epoch, token);
 	} while (again);
 	return st;
@@ -1056,6 +1058,7 @@ store_cursor(struct store *db, const void *prefix, size_t prefix_len,
     bool keys_only, struct view **ret_view, struct cursor **ret_cursor)
 {
 	struct view *view;
+	uint64_t stamp;
 	enum kvlog_status st;
 	bool again;
 
@@ -1063,9 +1066,10 @@ store_cursor(struct store *db, const void *prefix, size_t prefix_len,
 		st = store_keep_view(db, &view);
 		if (st != KVLOG_OK)
 			return st;
+		stamp = view_stamp(view);
 		st = walk_view(
 		    db, view, prefix, prefix_len, keys_only, ret_cursor);
-		again = store_may_try_again(db, st, view);
+		again = store_may_try_again(db, st, view, stamp);
 		if (st == KVLOG_OK)
 			*ret_view = view;
 		else

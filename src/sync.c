@@ -122,7 +122,8 @@ plan_sync(struct log *log, struct sync_plan *plan, size_t max_sealed,
 		plan->evidence = set->segments[i]->evidence;
 		plan->position = recovery_end_pos(set->segments[i]);
 	}
-	if (with_active && first + plan->sealed_count + 1 == set->count) {
+	if (with_active && first + plan->sealed_count + 1 == set->count &&
+	    set->segments[set->count - 1]->header.kind == SEGMENT_PLAIN) {
 		plan->active = segment_ref(log_active(log));
 		plan->seq = log->view->next_seq - 1;
 		plan->evidence = log->view->evidence;
@@ -270,6 +271,23 @@ run_sync(struct log *log, const struct sync_plan *plan, bool *doubtful,
 	return KVLOG_OK;
 }
 
+/* What was published last is not known here, for want of memory: nothing can be
+ * synced now. */
+static bool
+is_blind(const struct sync_plan *plan)
+{
+	return plan->active == NULL && plan->sealed_count == 0;
+}
+
+static enum kvlog_status
+fail_blind(const struct log *log, struct kvlog_error *err)
+{
+	return err_set(err, KVLOG_TIMEOUT, 0,
+	    "what other processes wrote to %s cannot be seen now, and so not "
+	    "be synced; try again",
+	    log->dir->path);
+}
+
 /* Both locks; KVLOG_TIMEOUT if another process has been syncing for too long.
  * *ret_doubtful: see control_take_sync(). */
 static enum kvlog_status
@@ -320,6 +338,10 @@ sync_up_to(struct log *log, uint64_t seq, struct kvlog_error *err)
 		if (st != KVLOG_OK)
 			break;
 		plan_sync(log, &plan, ARRAY_LEN(plan.sealed), true);
+		if (is_blind(&plan)) {
+			st = fail_blind(log, err);
+			break;
+		}
 		from = control_synced(log->control);
 		alone = plan.seq == log_durable(log) + 1;
 		st = run_sync(log, &plan, &doubtful, err);
@@ -541,6 +563,10 @@ log_sync_mark(struct log *log, struct kvlog_error *err)
 			break;
 		plan_sync(log, &plan, ARRAY_LEN(plan.sealed), true);
 		whole = plan.active != NULL;
+		if (is_blind(&plan)) {
+			st = fail_blind(log, err);
+			break;
+		}
 		st = run_sync(log, &plan, &doubtful, err);
 		drop_plan(&plan);
 	}

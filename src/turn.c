@@ -35,7 +35,8 @@ follow(struct log *log, struct kvlog_error *err)
 {
 	struct kvlog_error cause;
 	bool stale;
-	enum kvlog_status st = view_follow(log->views, log->view, &stale, err);
+	enum kvlog_status st =
+	    view_catch_up(log->views, log->view, &stale, err);
 
 	if (st != KVLOG_OK || !stale)
 		return st;
@@ -217,6 +218,34 @@ pass(struct log *log, bool *ret_died, struct kvlog_error *err)
 	return control_take_turn(control, log_deadline(log), ret_died, err);
 }
 
+/* Whether segments were replaced by another process. */
+static bool
+is_outdated(const struct log *log)
+{
+	return log->view->generation != control_generation(log->control);
+}
+
+static bool
+is_behind(const struct log *log)
+{
+	return atomic_load(&log->view->applied) !=
+		   control_position(log->control) ||
+	       is_outdated(log);
+}
+
+/* To take in what a compaction has made takes longer than a commit: most of it
+ * is done before others have to wait.  What fails here fails in the turn. */
+static void
+catch_up_early(struct log *log)
+{
+	bool stale;
+
+	pthread_mutex_lock(&log->views->lock);
+	if (is_outdated(log))
+		(void)view_catch_up(log->views, log->view, &stale, NULL);
+	pthread_mutex_unlock(&log->views->lock);
+}
+
 enum kvlog_status
 log_take_turn(struct log *log, struct kvlog_error *err)
 {
@@ -225,6 +254,8 @@ log_take_turn(struct log *log, struct kvlog_error *err)
 	enum kvlog_status st;
 
 	pthread_mutex_lock(&log->turn_lock);
+	if (UNLIKELY(atomic_load(&log->view->stamp) != control_stamp(control)))
+		catch_up_early(log);
 	st = pass(log, &died, err);
 	if (UNLIKELY(st != KVLOG_OK)) {
 		pthread_mutex_unlock(&log->turn_lock);
@@ -235,8 +266,7 @@ log_take_turn(struct log *log, struct kvlog_error *err)
 		st = note_death(log, err);
 	if (st == KVLOG_OK)
 		st = log_check_health(log, err);
-	if (st == KVLOG_OK && UNLIKELY(atomic_load(&log->view->applied) !=
-				       control_position(control)))
+	if (st == KVLOG_OK && UNLIKELY(is_behind(log)))
 		st = follow(log, err);
 	if (st == KVLOG_OK &&
 	    UNLIKELY(control_load(control, CONTROL_INTENT) != 0))

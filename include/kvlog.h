@@ -431,8 +431,8 @@ KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_lookup(struct kvlog *db,
  * Cost: holds no lock, and keeps nobody waiting.  But what has been looked at
  * through a pin cannot be given back while it lasts: the disk space of segments
  * that a compaction replaces meanwhile, and where the index of a reader is
- * filled anew the old one.  So a pin is for a request or a while, not for the life of a
- * program.  To create and to destroy one takes some 50 ns.
+ * filled anew the old one.  So a pin is for a request or a while, not for the
+ * life of a program.  To create and to destroy one takes some 50 ns.
  * Results: KVLOG_OK, _INVAL, _NOMEM, _FORKED.
  */
 KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_pin_create(

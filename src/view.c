@@ -227,13 +227,21 @@ last_segment(const struct view *view)
 	return view->set->segments[view->set->count - 1];
 }
 
+/* Whether a file that was listed is there no more: a compaction, or what one
+ * has left is removed. */
+static bool
+is_gone(const struct kvlog_error *failure)
+{
+	return failure->sys_errno == ENOENT || failure->sys_errno == ESTALE;
+}
+
 /* Whether a segment that cannot be opened is not the one that was published.
  * Want of memory, descriptors or permission says nothing about the files. */
 static bool
 is_another(const struct kvlog_error *failure)
 {
 	return failure->status == KVLOG_CORRUPT ||
-	       failure->status == KVLOG_VERSION || failure->sys_errno == ENOENT;
+	       failure->status == KVLOG_VERSION || is_gone(failure);
 }
 
 /* Open the segment behind the last one, if it is what it should be. */
@@ -790,10 +798,16 @@ take_in_files(struct views *views, struct view *view, bool *ret_stale,
 	struct stretch s;
 	size_t at = 0, i = 0;
 	bool changed = false;
+	struct kvlog_error failure = {0};
 	enum kvlog_status st =
-	    recover_list(views->dir, &files, &last, &gap, &round, err);
+	    recover_list(views->dir, &files, &last, &gap, &round, &failure);
 
-	*ret_again = generation != control_generation(views->control);
+	*ret_again = is_gone(&failure) ||
+		     generation != control_generation(views->control);
+	if (*ret_again)
+		st = KVLOG_OK;
+	else if (st != KVLOG_OK && err != NULL)
+		*err = failure;
 	while (st == KVLOG_OK && !*ret_again && !*ret_stale &&
 	       next_stretch(view, &files, &at, &i, &s, ret_stale)) {
 		size_t count = view->set->count;
@@ -826,21 +840,24 @@ take_in_all(struct views *views, struct view *view, bool *ret_stale,
 {
 	struct takeover *late = find_unapplied(view);
 	enum kvlog_status st = KVLOG_OK;
+	bool again = true;
 
 	if (late != NULL)
 		st = apply_output(view, late, ret_stale, err);
-	for (unsigned n = 0; st == KVLOG_OK && n < RENEW_TRIES; n++) {
+	for (unsigned n = 0; st == KVLOG_OK && again; n++) {
 		uint64_t generation = control_generation(views->control);
-		bool again = false;
 
-		*ret_stale = false;
+		if (n == RENEW_TRIES)
+			return err_set(err, KVLOG_IO, 0,
+			    "segments of %s are replaced all the time",
+			    views->dir->path);
+		*ret_stale = again = false;
 		if (view->generation != generation)
 			st = take_in_files(views, view, ret_stale, &again, err);
 		if (st == KVLOG_OK && !*ret_stale && !again)
 			st = view_follow(views, view, ret_stale, err);
-		/* Else what comes next may have been replaced meanwhile. */
-		if (generation == control_generation(views->control))
-			break;
+		/* What comes next may have been replaced meanwhile. */
+		again |= generation != control_generation(views->control);
 	}
 	return st;
 }
@@ -920,7 +937,8 @@ renew(struct views *views, struct kvlog_error *err)
 			view_use(views, view);
 			return KVLOG_OK;
 		}
-		moved = view->stamp != control_stamp(views->control);
+		moved = view->stamp != control_stamp(views->control) ||
+			is_gone(&failure);
 		view_unref(view);
 		if (!moved || i == RENEW_TRIES) {
 			if (err != NULL)

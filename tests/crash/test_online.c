@@ -601,20 +601,23 @@ START_TEST(pins_and_walks_keep_what_they_show)
 		for (size_t i = 0; i < HANDLES; i++)
 			look(dbs[i], "beside pins", round);
 	}
+	/* Walks first: they keep segments, too. */
 	for (size_t i = 0; i < HANDLES; i++) {
-		unsigned count = 0, walked = 0;
+		unsigned count = 0;
 
-		for (unsigned k = 0; k < KEYS; k++) {
+		while (kvlog_iter_next(iters[i]) == KVLOG_OK)
+			count++;
+		for (unsigned k = 0; k < KEYS; k++)
+			count -= values[i][k] != NULL;
+		ck_assert_uint_eq(count, 0);
+		kvlog_iter_destroy(iters[i]);
+	}
+	for (size_t i = 0; i < HANDLES; i++) {
+		for (unsigned k = 0; k < KEYS; k++)
 			judge("pin", k, changes[k], changes[k],
 			    values[i][k] != NULL ? KVLOG_OK : KVLOG_NOTFOUND,
 			    values[i][k], lens[i][k]);
-			count += values[i][k] != NULL;
-		}
-		while (kvlog_iter_next(iters[i]) == KVLOG_OK)
-			walked++;
-		ck_assert_uint_eq(walked, count);
 		ck_assert_uint_gt(count_maps(), 0);
-		kvlog_iter_destroy(iters[i]);
 		kvlog_pin_destroy(pins[i]);
 	}
 	for (size_t i = 0; i < HANDLES; i++)

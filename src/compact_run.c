@@ -308,6 +308,9 @@ write_output(
 	st = output_create(&j->output, c->log, &plan, err);
 	if (st == KVLOG_OK)
 		st = compaction_walk(c, j->first, stop, copy_entry, j, err);
+	/* From here on it cannot be ended. */
+	if (st == KVLOG_OK)
+		st = compaction_ask(c, err);
 	if (st == KVLOG_OK)
 		st = output_publish(j->output, ret_done, err);
 	output_destroy(j->output);

@@ -1224,6 +1224,7 @@ note_finding(void *arg, const struct kvlog_finding *finding)
 	/* What is kept for later, on purpose. */
 	if (finding->kind == KVLOG_FINDING_SPARE ||
 	    (finding->kind == KVLOG_FINDING_LEFTOVER && f->may_be_left) ||
+	    (finding->kind == KVLOG_FINDING_STALE_HINT && f->may_be_left) ||
 	    f->first[0] != '\0')
 		return;
 	(void)snprintf(

@@ -170,6 +170,24 @@ look_ahead(const struct index *index, const struct segment *seg, uint64_t off)
 
 /* Moving */
 
+static void
+move_record(struct exchange *x, struct index *index, struct segment *seg,
+    uint64_t off, const struct record *rec)
+{
+	switch (
+	    index_move(index, hint_hash(seg, rec), rec, segset_loc(seg, off))) {
+	case INDEX_MOVED:
+		break;
+	case INDEX_ELSEWHERE: /* replaced meanwhile, if all are there */
+		if (index->hints == NULL && rec->type == RECORD_PUT)
+			atomic_fetch_add(&seg->dead, rec->size);
+		break;
+	case INDEX_DAMAGED:
+		x->damaged = true;
+		break;
+	}
+}
+
 bool
 exchange_move(struct exchange *x, struct index *index, size_t records)
 {
@@ -180,7 +198,7 @@ exchange_move(struct exchange *x, struct index *index, size_t records)
 	if (keydir_count(index->keydir) == 0)
 		p->at = x->come_count;
 	for (size_t n = 0; n < records; n++) {
-		const struct segment *seg;
+		struct segment *seg;
 
 		if (!next_record(x->come, x->come_count, p, &rec, &bad)) {
 			x->damaged |= bad;
@@ -191,8 +209,7 @@ exchange_move(struct exchange *x, struct index *index, size_t records)
 		if (n % AHEAD == 0)
 			look_ahead(index, seg, p->off);
 		if (is_keyed(&rec))
-			x->damaged |= !index_move(index, hint_hash(seg, &rec),
-			    &rec, segset_loc(seg, p->off));
+			move_record(x, index, seg, p->off, &rec);
 		p->off += rec.size;
 	}
 	return true;

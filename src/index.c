@@ -304,6 +304,17 @@ count_tombstones(struct index *index, bool gone, bool come)
 		    &index->tombstones, 1, memory_order_relaxed);
 }
 
+static void
+note_dead(const struct segment *seg, uint64_t size)
+{
+	struct segment *own = (struct segment *)(uintptr_t)seg;
+
+	/* One thread at a time changes the index. */
+	atomic_store_explicit(&own->dead,
+	    atomic_load_explicit(&own->dead, memory_order_relaxed) + size,
+	    memory_order_relaxed);
+}
+
 bool
 index_remove(struct index *index, uint64_t hash, uint64_t loc)
 {
@@ -333,6 +344,8 @@ index_set(struct index *index, uint64_t hash, const void *key, size_t key_len,
 		      has_damaged(index, hash, key, key_len);
 	bool done = true;
 
+	if (there)
+		note_dead(ref.seg, ref.rec.size);
 	if (there && wanted)
 		done = keydir_replace(index->keydir, hash, ref.loc, loc);
 	else if (there)
@@ -345,13 +358,13 @@ index_set(struct index *index, uint64_t hash, const void *key, size_t key_len,
 	return KVLOG_OK;
 }
 
-bool
+enum index_moved
 index_move(
     struct index *index, uint64_t hash, const struct record *rec, uint64_t loc)
 {
 	struct keydir_probe probe;
 	struct index_ref ref;
-	bool sound = true;
+	enum index_moved moved = INDEX_ELSEWHERE;
 
 	for (ref.loc = keydir_first(index->keydir, hash, &probe);
 	     ref.loc != KEYDIR_NONE; ref.loc = keydir_next(&probe)) {
@@ -363,13 +376,13 @@ index_move(
 			(void)keydir_replace(index->keydir, hash, ref.loc, loc);
 			count_tombstones(index, ref.rec.type == RECORD_DELETE,
 			    rec->type == RECORD_DELETE);
-			return true;
+			return INDEX_MOVED;
 		case CANDIDATE_OTHER:
 			break;
 		case CANDIDATE_DAMAGED:
-			sound = false;
+			moved = INDEX_DAMAGED;
 			break;
 		}
 	}
-	return sound;
+	return moved;
 }

@@ -91,6 +91,9 @@ struct segment {
 	uint64_t last_seq; /* of the last commit up to end; sealed only */
 
 	uint64_t loc_base; /* where segset put it, in units of 8 bytes */
+	/* Bytes of records that were replaced or deleted, as far as is known
+	 * (survey.c of compactions: occupancy.c). */
+	_Atomic uint64_t dead;
 	/* Once sealed: number up to which its records and its link attest
 	 * durability. */
 	uint64_t evidence;

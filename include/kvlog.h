@@ -122,6 +122,10 @@ enum kvlog_durability {
 	0x20u /* nobody else may write meanwhile; of no                        \
 		 meaning to a reader */
 
+#define KVLOG_OPEN_NOCOMPACT                                                   \
+	0x40u /* no automatic compaction by this handle                        \
+	       */
+
 /* How keys are found. */
 enum kvlog_index_mode {
 	KVLOG_INDEX_DEFAULT = 0, /* memory */
@@ -156,15 +160,23 @@ struct kvlog_options {
 	uint32_t mode;         /* permission bits of new files; 0 = 0666
 				  less the umask */
 	enum kvlog_index_mode index_mode; /* default: memory */
-	uint32_t load_threads; /* that fill the index at opening, at most;
-				  0: as the machine has processors, up
-				  to 8 */
+	/* Automatic compaction by the background thread, or kvlog_maintain(),
+	 * of a store with its index in memory.  It begins where all of these
+	 * hold, and rewrites what has the most garbage; 0: the default. */
+	uint32_t compact_percent; /* of the records' bytes are garbage;
+				     default 15 */
+	uint64_t compact_bytes;   /* are garbage; default 4 MiB */
+	uint64_t compact_rate;    /* to write in a second at most; default: as
+				     many as can be */
+	uint32_t load_threads;    /* that fill the index at opening, at most;
+				     0: as the machine has processors, up
+				     to 8 */
 };
 
 #define KVLOG_OPTIONS_INIT                                                     \
 	{                                                                      \
 		sizeof(struct kvlog_options), 0, KVLOG_DURABILITY_COMMIT, 100, \
-		    5000, 0, 0, KVLOG_INDEX_DEFAULT, 0                         \
+		    5000, 0, 0, KVLOG_INDEX_DEFAULT, 0, 0, 0, 0                \
 	}
 
 struct kvlog;      /* an open store */

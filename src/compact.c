@@ -426,7 +426,7 @@ plan(struct compaction *c, bool *active_settled, struct kvlog_error *err)
 	if (live == NULL)
 		return err_set(err, KVLOG_NOMEM, 0, "compact segments");
 	st = bar_named(c, err);
-	if (st == KVLOG_OK)
+	if (st == KVLOG_OK && c->only.last == 0)
 		st = tally_all(c, live, err);
 	if (st == KVLOG_OK && c->only.last == 0 && !*active_settled)
 		st = settle_active(c, live, active_settled, err);
@@ -455,7 +455,9 @@ do_runs(struct compaction *c, struct kvlog_error *err)
 			return KVLOG_OK;
 		/* What was written meanwhile is decided against, too. */
 		if (st == KVLOG_OK && c->online)
-			st = compaction_settle(c, &failure);
+			st = compact_may_ask_index(c)
+				 ? compaction_look(c, &failure)
+				 : compaction_settle(c, &failure);
 		if (st == KVLOG_OK)
 			st = compact_rewrite(c, run, &failure);
 		if (st == KVLOG_NOSPACE && !run->rewritten) {
@@ -544,8 +546,9 @@ begin(struct compaction *c, struct kvlog_error *err)
 		st = output_clean(c->log, &c->round, err);
 	/* What is decided against must be durable before any output is, and
 	 * what attests it before hints are written. */
-	if (st == KVLOG_OK)
-		st = compaction_settle(c, err);
+	if (st == KVLOG_OK) /* each run is, too */
+		st = c->online && c->only.last != 0 ? compaction_look(c, err)
+						    : compaction_settle(c, err);
 	if (st != KVLOG_OK)
 		return st;
 	set_paced(c, true);

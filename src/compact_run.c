@@ -153,9 +153,8 @@ survives(
 	return true;
 }
 
-/* Whether the index is whole, and leads to nothing that is lost. */
-static bool
-may_ask_index(const struct compaction *c)
+bool
+compact_may_ask_index(const struct compaction *c)
 {
 	bool may;
 
@@ -300,7 +299,7 @@ is_worth_it(const struct job *j)
 	const struct segment *seg = j->c->set->segments[j->first];
 	uint64_t bytes = output_layout_bytes(&j->layout);
 
-	if (j->c->only.last != 0)
+	if (j->c->only.last != 0 && !j->c->if_worth)
 		return true;
 	if (j->c->all)
 		return seg->header.kind != SEGMENT_OUTPUT ||
@@ -427,7 +426,7 @@ compact_rewrite(
 	while (j.first + j.count < c->stop &&
 	       is_in_run(&j, c->set->segments[j.first + j.count]))
 		j.count++;
-	j.by_index = may_ask_index(c);
+	j.by_index = compact_may_ask_index(c);
 	stop = j.by_index ? j.first + j.count : compaction_stretch(c, j.first);
 	st = weigh(&j, stop, err);
 	if (st == KVLOG_OK && is_worth_it(&j)) {

@@ -43,6 +43,7 @@ struct compaction {
 	/* If only.last is not 0: this run and no other, whatever it is worth;
 	 * its bytes need not be set. */
 	struct compact_run only;
+	bool if_worth;               /* but only if it turns out to be */
 	kvlog_progress_fn *progress; /* or NULL */
 	void *arg;
 	uint64_t rate; /* bytes written in a second, at most; 0: any */

@@ -22,9 +22,12 @@
 #define VERSION_TEXT(major, minor, patch)                                      \
 	STRING(major) "." STRING(minor) "." STRING(patch)
 
+#define PERCENT_MAX 99
+
 #define OPEN_FLAGS                                                             \
 	(KVLOG_OPEN_READONLY | KVLOG_OPEN_CREATE | KVLOG_OPEN_EXCLUSIVE |      \
-	    KVLOG_OPEN_NOTHREAD | KVLOG_OPEN_NOVERIFY | KVLOG_OPEN_UNSHARED)
+	    KVLOG_OPEN_NOTHREAD | KVLOG_OPEN_NOVERIFY | KVLOG_OPEN_UNSHARED |  \
+	    KVLOG_OPEN_NOCOMPACT)
 
 /* A detail is the caller's only if the call has failed: a step that was got
  * over may have filled it, too. */
@@ -82,6 +85,10 @@ check_options(const struct kvlog_options *o, struct kvlog_error *err)
 	if (o->durability == KVLOG_DURABILITY_INTERVAL && o->interval_ms == 0)
 		return err_set(err, KVLOG_INVAL, 0,
 		    "options.interval_ms must be at least 1");
+	if (o->compact_percent > PERCENT_MAX)
+		return err_set(err, KVLOG_INVAL, 0,
+		    "options.compact_percent is %u; at most %u make sense",
+		    (unsigned)o->compact_percent, PERCENT_MAX);
 	if ((unsigned)o->index_mode > KVLOG_INDEX_HINTS)
 		return err_set(err, KVLOG_INVAL, 0,
 		    "options.index_mode is unknown: %d", (int)o->index_mode);
@@ -821,8 +828,6 @@ kvlog_salvage(const char *path, const char *new_path,
 /* Compaction */
 
 #define COMPACT_FLAGS (KVLOG_COMPACT_ALL | KVLOG_COMPACT_DRY_RUN)
-
-#define PERCENT_MAX 99
 
 static enum kvlog_status
 check_compaction(const struct kvlog_compact_options *options,

@@ -91,9 +91,10 @@ struct segment {
 	uint64_t last_seq; /* of the last commit up to end; sealed only */
 
 	uint64_t loc_base; /* where segset put it, in units of 8 bytes */
-	/* Bytes of records that were replaced or deleted, as far as is known
-	 * (survey.c of compactions: occupancy.c). */
+	/* Bytes of records that were replaced or deleted, as far as is known;
+	 * the rest is reclaim.c's. */
 	_Atomic uint64_t dead;
+	uint64_t dead_before, entries, sampled, sampled_bytes;
 	/* Once sealed: number up to which its records and its link attest
 	 * durability. */
 	uint64_t evidence;

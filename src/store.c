@@ -319,6 +319,22 @@ attest_when_idle(struct store *db)
 	return now - db->idle_since_ns >= IDLE_NS && log_attest(&db->log);
 }
 
+#define MERGE_LEAST 65536
+#define MERGE_PART 16
+
+/* A hint serves until one of its segments is replaced.  Where this happens all
+ * the time, hints over many segments would be made in vain. */
+static uint64_t
+merge_limit(const struct store *db)
+{
+	const struct view *view = atomic_load(&db->views.view);
+
+	if (db->reclaim.policy.off || view->index.hints != NULL)
+		return UINT64_MAX;
+	return max_u64(
+	    MERGE_LEAST, keydir_count(view->index.keydir) / MERGE_PART);
+}
+
 /* With maintain_lock held: what one process does for all. */
 static bool
 maintain_files(struct store *db)
@@ -326,7 +342,7 @@ maintain_files(struct store *db)
 	struct view *view = atomic_load(&db->views.view);
 
 	return log_write_hint(&db->log, false) ||
-	       hintset_merge_step(&view->hints, &db->dir, UINT64_MAX);
+	       hintset_merge_step(&view->hints, &db->dir, merge_limit(db));
 }
 
 /* One process does it for all; what the one before has done is known first. */
@@ -361,7 +377,7 @@ follow_log(struct store *db, bool maintainer)
 bool
 store_maintain_step(struct store *db)
 {
-	bool did, maintainer = false;
+	bool did, wants, maintainer = false;
 
 	pthread_mutex_lock(&db->maintain_lock);
 	did = sync_by_interval(db);
@@ -370,8 +386,13 @@ store_maintain_step(struct store *db)
 		did = log_is_behind(&db->log) && follow_log(db, maintainer);
 		did |= prepare(db, maintainer);
 	}
-	if (!did)
-		did = follow_log(db, maintainer);
+	/* A fast writer always wants something prepared: compaction does not
+	 * wait for that to end, nor do the hints that it needs. */
+	wants = maintainer && reclaim_wants(&db->reclaim, &db->log);
+	if (!did || wants)
+		did |= follow_log(db, maintainer);
+	if (wants)
+		did |= reclaim_step(&db->reclaim, &db->log);
 	if (!did)
 		did = attest_when_idle(db);
 	/* Those who go on writing see to it meanwhile. */
@@ -682,6 +703,14 @@ allocate(const struct kvlog_options *options)
 		db->options.index_mode = KVLOG_INDEX_MEMORY;
 	db->thread_unwanted = wants(db, KVLOG_OPEN_NOTHREAD);
 	db->interval_ms = options->interval_ms;
+	db->reclaim.policy = (struct reclaim_policy){
+	    .off = wants(db, KVLOG_OPEN_NOCOMPACT),
+	    .percent = options->compact_percent,
+	    .bytes = options->compact_bytes,
+	    .rate = options->compact_rate,
+	};
+	db->reclaim.go_on = store_go_on;
+	db->reclaim.go_on_arg = db;
 	db->dir.fd = -1;
 	db->control.fd = -1;
 	db->writable = !wants(db, KVLOG_OPEN_READONLY);
@@ -813,6 +842,9 @@ store_write(struct kvlog *handle, const struct commit_op *ops, size_t op_count,
 	    &db->log, ops, op_count, strict, ret_receipt, ret_failed, err);
 	if (st != KVLOG_OK)
 		return st;
+	for (size_t i = 0; i < op_count; i++)
+		reclaim_pay(
+		    &db->reclaim, (uint64_t)ops[i].key_len + ops[i].value_len);
 	if (durability == KVLOG_DURABILITY_COMMIT)
 		return log_sync(&db->log, ret_receipt->seq, err);
 	if (durability == KVLOG_DURABILITY_INTERVAL) {

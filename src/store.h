@@ -14,6 +14,7 @@
 #include "cursor.h"
 #include "dir.h"
 #include "prepare.h"
+#include "reclaim.h"
 #include "sync.h"
 #include "turn.h"
 #include "view.h"
@@ -42,6 +43,7 @@ struct store {
 	_Atomic uint32_t interval_ms; /* the shortest of all handles */
 	/* The newest commit that must be durable within the interval. */
 	_Atomic uint64_t interval_seq;
+	struct reclaim reclaim;
 	uint64_t last_tick_ns;  /* under maintain_lock, as what follows */
 	uint64_t idle_seq;      /* no commit has followed this one ... */
 	uint64_t idle_since_ns; /* ... from then on */

@@ -731,7 +731,11 @@ struct kvlog_stats {
 	uint32_t recovery;       /* KVLOG_RECOVERY_* */
 	uint64_t recovery_ns;    /* time that opening took, nanoseconds */
 	uint64_t load_ns;        /* of that, filling the index */
-	uint64_t damaged_bytes;  /* found so far */
+	uint64_t compact_runs;   /* runs that handles of this process have
+				    compacted since they were opened */
+	uint64_t compact_bytes_written;
+	uint64_t compact_bytes_freed; /* of files */
+	uint64_t damaged_bytes;       /* found so far */
 	uint64_t damaged_ranges;
 	char recovery_text[160]; /* one line for people */
 	uint8_t uuid[16];        /* of the store */

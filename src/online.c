@@ -77,6 +77,8 @@ online_compact(struct store *db, const struct kvlog_compact_options *options,
 	    db->options.segment_size);
 	compact_take_options(&c, options);
 	st = dry ? compact_store(&c, err) : compact(db, options, &c, err);
+	if (!dry)
+		reclaim_count(&db->reclaim, &c.report);
 	pthread_mutex_unlock(&db->maintain_lock);
 	view_release(&db->views, view);
 	*report = c.report;

@@ -292,6 +292,16 @@ forget_garbage(struct log *log, const struct compact_run *run)
 	pthread_mutex_unlock(&log->views->lock);
 }
 
+void
+reclaim_count(struct reclaim *r, const struct kvlog_compact_report *report)
+{
+	atomic_fetch_add(&r->runs, report->run_count);
+	atomic_fetch_add(&r->bytes_written, report->bytes_written);
+	if (report->bytes_before > report->bytes_after)
+		atomic_fetch_add(&r->bytes_freed,
+		    report->bytes_before - report->bytes_after);
+}
+
 static bool
 do_run(struct reclaim *r, struct log *log, const struct compact_run *run)
 {
@@ -307,11 +317,7 @@ do_run(struct reclaim *r, struct log *log, const struct compact_run *run)
 	c.go_on = r->go_on;
 	c.go_on_arg = r->go_on_arg;
 	st = compact_store(&c, NULL);
-	atomic_fetch_add(&r->runs, c.report.run_count);
-	atomic_fetch_add(&r->bytes_written, c.report.bytes_written);
-	if (c.report.bytes_before > c.report.bytes_after)
-		atomic_fetch_add(&r->bytes_freed,
-		    c.report.bytes_before - c.report.bytes_after);
+	reclaim_count(r, &c.report);
 	if (st == KVLOG_OK && c.report.run_count == 0)
 		forget_garbage(log, run);
 	return st == KVLOG_OK;

@@ -41,6 +41,10 @@ struct reclaim {
  */
 bool reclaim_step(struct reclaim *reclaim, struct log *log);
 
+/* Count what a compaction has done. */
+void reclaim_count(
+    struct reclaim *reclaim, const struct kvlog_compact_report *report);
+
 /* Whether there may be something to do. */
 bool reclaim_wants(const struct reclaim *reclaim, struct log *log);
 

@@ -91,10 +91,6 @@ struct segment {
 	uint64_t last_seq; /* of the last commit up to end; sealed only */
 
 	uint64_t loc_base; /* where segset put it, in units of 8 bytes */
-	/* Bytes of records that were replaced or deleted, as far as is known;
-	 * the rest is reclaim.c's. */
-	_Atomic uint64_t dead;
-	uint64_t dead_before, entries, sampled, sampled_bytes;
 	/* Once sealed: number up to which its records and its link attest
 	 * durability. */
 	uint64_t evidence;
@@ -110,6 +106,11 @@ struct segment {
 	 * number.  Kept by hintset. */
 	_Atomic uint64_t hinted_to;
 	uint64_t hinted_seq;
+	/* Bytes of records that were replaced or deleted, as far as is known:
+	 * it changes all the time, far from what look-ups need.  The rest is
+	 * reclaim.c's. */
+	_Atomic uint64_t dead;
+	uint64_t dead_before, entries, sampled, sampled_bytes;
 };
 
 /*

@@ -1305,6 +1305,9 @@ store_stats(struct store *db, struct kvlog_stats *s)
 	pthread_mutex_unlock(&db->views.lock);
 	if (!quick && records > s->live_bytes)
 		s->dead_bytes = records - s->live_bytes;
+	s->compact_runs = atomic_load(&db->reclaim.runs);
+	s->compact_bytes_written = atomic_load(&db->reclaim.bytes_written);
+	s->compact_bytes_freed = atomic_load(&db->reclaim.bytes_freed);
 	s->segment_size = db->options.segment_size;
 	s->last_seq = store_last_seq(db);
 	s->durable_seq = store_durable_seq(db);

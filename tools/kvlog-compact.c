@@ -18,8 +18,8 @@
 #define WAIT_STEP_MS 200 /* between two looks at the signals */
 
 static const char usage_text[] =
-    "usage: kvlog-compact [--all] [-n] [--threshold=PERCENT] [--rate=BYTES]\n"
-    "           [--max-time=TIME] [--wait[=TIME]] [--json] [-q] STORE\n"
+    "usage: kvlog-compact [--all] [-n] [--threshold=PERCENT] [--rate=BYTES] "
+    "[--max-time=TIME] [--wait[=TIME]] [--json] [-q] STORE\n"
     "       kvlog-compact --help | --version\n";
 
 static const char help_text[] =

@@ -208,6 +208,7 @@ START_TEST(compaction_in_use_gives_space_back)
 {
 	struct kvlog_options o = steady_options(KVLOG_OPEN_NOCOMPACT);
 	struct kvlog_compact_options how = KVLOG_COMPACT_OPTIONS_INIT;
+	struct kvlog_stats stats = {.size = sizeof stats, .quick = true};
 	struct kvlog *db, *reader;
 
 	o.index_mode = _i == 0 ? KVLOG_INDEX_MEMORY : KVLOG_INDEX_HINTS;
@@ -221,7 +222,14 @@ START_TEST(compaction_in_use_gives_space_back)
 	ck_assert_uint_gt(report.run_count, 0);
 	ck_assert_uint_gt(disk_space(), 4 * LIVE);
 	how.flags = 0;
+	ck_assert_int_eq(kvlog_stats_get(db, &stats), KVLOG_OK);
+	ck_assert_uint_eq(stats.compact_runs, 0);
 	ck_assert_int_eq(compact(db, &how), KVLOG_OK);
+	ck_assert_int_eq(kvlog_stats_get(db, &stats), KVLOG_OK);
+	ck_assert_uint_eq(stats.compact_runs, report.run_count);
+	ck_assert_uint_eq(stats.compact_bytes_written, report.bytes_written);
+	ck_assert_uint_eq(stats.compact_bytes_freed,
+	    report.bytes_before - report.bytes_after);
 	ck_assert_uint_gt(report.run_count, 0);
 	ck_assert_uint_gt(report.records_superseded, 3 * KEYS);
 	ck_assert_uint_lt(report.bytes_after, report.bytes_before / 2);

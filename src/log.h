@@ -37,6 +37,7 @@ struct log {
 	/* Under the turn: */
 	struct segment *spare; /* ready to be the next one, or NULL */
 	bool spare_wanted;
+	uint64_t last_need; /* bytes of the commit that rolled over last */
 	/* What one thread prepares, and whether to close it when that is done,
 	 * as the rest of the log has no use for it (prepare.c). */
 	struct segment *preparing;

@@ -497,6 +497,9 @@ real_advise(
 		if (map->writable && !map->by_pwrite)
 			os_sys_populate(addr, size);
 		break;
+	case OS_ADVICE_HUGE:
+		os_sys_huge(addr, size);
+		break;
 	case OS_ADVICE_FORGET:
 		os_sys_forget(addr, size);
 		break;

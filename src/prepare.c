@@ -51,7 +51,7 @@ log_prepare_spare(struct log *log)
 	struct segment_plan plan;
 	bool wanted;
 
-	pthread_mutex_lock(&log->views->lock);
+	views_lock(log->views);
 	wanted = log->spare_wanted && !atomic_load(&log->broken);
 	log_check_spare(log);
 	wanted = wanted && log->spare == NULL;
@@ -67,7 +67,7 @@ log_prepare_spare(struct log *log)
 	 * makes one beside it. */
 	if (repair_new_segment(log->dir, &plan, &seg, NULL, NULL) != KVLOG_OK)
 		return false;
-	if (log_take_turn(log, NULL) == KVLOG_OK) {
+	if (log_await_turn(log, NULL) == KVLOG_OK) {
 		if (log->spare == NULL &&
 		    plan.number == segment_number(log_active(log)) + 1 &&
 		    os->rename(log->dir->fd, plan.name, DIR_SPARE_NAME) == 0) {
@@ -127,7 +127,7 @@ begin_piece(struct log *log, bool maintainer, struct piece *piece)
 	uint64_t end;
 	bool found;
 
-	pthread_mutex_lock(&log->views->lock);
+	views_lock(log->views);
 	active = log_active(log);
 	end = segment_end(active);
 	spare = maintainer && !atomic_load(&log->broken) ? log->spare : NULL;
@@ -185,7 +185,7 @@ is_in_use(const struct log *log, const struct segment *spare)
 static void
 tell_of_failure(struct log *log, const struct piece *piece, int rc)
 {
-	if (log_take_turn(log, NULL) != KVLOG_OK) {
+	if (log_await_turn(log, NULL) != KVLOG_OK) {
 		(void)log_sync_failed(log, rc, NULL);
 		return;
 	}
@@ -200,7 +200,7 @@ tell_of_failure(struct log *log, const struct piece *piece, int rc)
 static void
 end_piece(struct log *log, const struct piece *piece)
 {
-	pthread_mutex_lock(&log->views->lock);
+	views_lock(log->views);
 	log->preparing = NULL;
 	if (log->forsaken)
 		segment_close(piece->seg);

@@ -338,7 +338,7 @@ become_maintainer(struct store *db)
 	if (!control_try_maintainer(&db->control))
 		return false;
 	if (!was && db->control.shared) {
-		pthread_mutex_lock(&db->views.lock);
+		views_lock(&db->views);
 		hintset_adopt(&atomic_load(&db->views.view)->hints, &db->dir);
 		pthread_mutex_unlock(&db->views.lock);
 	}
@@ -367,7 +367,8 @@ store_maintain_step(struct store *db)
 	did = sync_by_interval(db);
 	if (!did) {
 		maintainer = become_maintainer(db);
-		did = log_is_behind(&db->log) && follow_log(db, maintainer);
+		did = maintainer && log_prepare_spare(&db->log);
+		did |= log_is_behind(&db->log) && follow_log(db, maintainer);
 		did |= prepare(db, maintainer);
 	}
 	if (!did)

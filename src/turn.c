@@ -217,8 +217,8 @@ pass(struct log *log, bool *ret_died, struct kvlog_error *err)
 	return control_take_turn(control, log_deadline(log), ret_died, err);
 }
 
-enum kvlog_status
-log_take_turn(struct log *log, struct kvlog_error *err)
+static enum kvlog_status
+take_turn(struct log *log, struct kvlog_error *err)
 {
 	struct control *control = log->control;
 	bool died = false;
@@ -243,6 +243,24 @@ log_take_turn(struct log *log, struct kvlog_error *err)
 		st = clean_up(log, err);
 	if (UNLIKELY(st != KVLOG_OK))
 		log_release_turn(log);
+	return st;
+}
+
+enum kvlog_status
+log_take_turn(struct log *log, struct kvlog_error *err)
+{
+	views_give_way(log->views);
+	return take_turn(log, err);
+}
+
+enum kvlog_status
+log_await_turn(struct log *log, struct kvlog_error *err)
+{
+	enum kvlog_status st;
+
+	views_queue(log->views);
+	st = take_turn(log, err);
+	views_unqueue(log->views);
 	return st;
 }
 

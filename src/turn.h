@@ -17,6 +17,9 @@
  * was left not be put in order.
  */
 enum kvlog_status log_take_turn(struct log *log, struct kvlog_error *err);
+/* The same for the maintenance thread, which would never get it from those who
+ * commit without a pause: they let it pass. */
+enum kvlog_status log_await_turn(struct log *log, struct kvlog_error *err);
 void log_release_turn(struct log *log);
 
 #endif

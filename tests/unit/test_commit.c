@@ -12,9 +12,11 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <time.h>
+#include <unistd.h>
 
 #define ONE "00000001.seg"
 #define TWO "00000002.seg"
@@ -908,6 +910,60 @@ START_TEST(pages_are_populated_ahead_of_other_commits)
 }
 END_TEST
 
+static struct commit_op
+large_op(void)
+{
+	static uint8_t value[256 << 10];
+	struct commit_op op = op_of(RECORD_PUT, "large", 0);
+
+	op.value = value;
+	op.value_len = sizeof value;
+	return op;
+}
+
+/* A segment that commits of this size roll over to, and its advice. */
+static uint64_t
+size_after(const struct commit_op *op, unsigned huge, bool synced)
+{
+	uint32_t number = segment_number(log_active(lg)) + 1;
+	struct calls calls;
+
+	while (segment_number(log_active(lg)) < number) {
+		MAKELOG_OK(commit(op, 1, false));
+		if (synced)
+			MAKELOG_OK(log_sync(lg, receipt.seq, &err));
+		(void)log_prepare_pages(lg, true);
+	}
+	calls_begin(&calls);
+	ck_assert(log_prepare_spare(lg));
+	calls_end(&calls);
+	ck_assert_uint_eq(advised(&calls, "next.tmp", 0, lg->spare->header.size,
+			      OS_ADVICE_HUGE),
+	    huge);
+	calls_fini(&calls);
+	return lg->spare->header.size;
+}
+
+START_TEST(segments_have_room_for_some_large_commits)
+{
+	struct commit_op large, small;
+	const uint64_t some = 16 * 256 << 10;
+
+	ck_assert_int_eq(open_at(MAKELOG_STORE, 8 << 20), KVLOG_OK);
+	large = large_op();
+	small = op_of(RECORD_PUT, "small", 1000);
+	ck_assert_uint_gt(size_after(&large, 1, false), some);
+	ck_assert_uint_eq(size_after(&small, 0, false), 1 << 20);
+	/* A huge page is not written for each of them. */
+	(void)size_after(&large, 0, true);
+	ck_assert_uint_gt(size_after(&large, 0, true), some);
+	/* No more than were asked for. */
+	lg->segment_size = some / 2;
+	ck_assert_uint_eq(size_after(&large, 1, false), some / 2);
+	close_store();
+}
+END_TEST
+
 START_TEST(a_spare_whose_blocks_cannot_be_written_is_dropped)
 {
 	struct calls calls;
@@ -1735,11 +1791,61 @@ expect_no_lock_held(const char *after)
 	ck_assert_msg(is_free(&lg->sync_lock), "%s", after);
 	ck_assert_msg(is_free(&lg->turn_lock), "%s", after);
 	ck_assert_msg(is_free(&lg->views->lock), "%s", after);
+	ck_assert_msg(is_free(&lg->views->gate), "%s", after);
 	ck_assert_msg(!lg->control->passed[0], "turn: %s", after);
 	ck_assert_msg(!lg->control->passed[1], "sync: %s", after);
 	ck_assert_msg(is_free(&lg->wait_lock), "%s", after);
 	ck_assert_msg(is_free(&lg->view->hints.lock), "%s", after);
 }
+
+static void *
+lock_views(void *arg)
+{
+	atomic_int *turns = arg;
+
+	views_lock(lg->views);
+	atomic_fetch_add(turns, 1);
+	pthread_mutex_unlock(&lg->views->lock);
+	return NULL;
+}
+
+static void *
+await_turn(void *arg)
+{
+	atomic_int *turns = arg;
+
+	if (log_await_turn(lg, NULL) == KVLOG_OK) {
+		atomic_fetch_add(turns, 1);
+		log_release_turn(lg);
+	}
+	return NULL;
+}
+
+/* A thread that sleeps meanwhile is let pass by the next commit. */
+START_TEST(who_commits_again_and_again_lets_maintenance_pass)
+{
+	void *(*const fns[])(void *) = {lock_views, await_turn};
+	atomic_int turns = 0;
+
+	open_store();
+	for (int i = 0; i < 50; i++) {
+		pthread_t thread;
+
+		MAKELOG_OK(log_take_turn(lg, &err));
+		ck_assert_int_eq(
+		    pthread_create(&thread, NULL, fns[i % 2], &turns), 0);
+		while (atomic_load(&lg->views->waiting) == 0)
+			sched_yield();
+		usleep(1000);
+		log_release_turn(lg);
+		MAKELOG_OK(log_take_turn(lg, &err));
+		ck_assert_int_eq(atomic_load(&turns), i + 1);
+		log_release_turn(lg);
+		pthread_join(thread, NULL);
+	}
+	close_store();
+}
+END_TEST
 
 START_TEST(a_refusal_keeps_no_lock)
 {
@@ -1863,6 +1969,7 @@ main(void)
 	tcase_add_test(
 	    tc, blocks_of_the_spare_are_written_ahead_of_durable_commits);
 	tcase_add_test(tc, pages_are_populated_ahead_of_other_commits);
+	tcase_add_test(tc, segments_have_room_for_some_large_commits);
 	tcase_add_test(tc, a_spare_whose_blocks_cannot_be_written_is_dropped);
 	tcase_add_test(
 	    tc, a_sync_of_the_spare_does_not_hide_a_failure_from_the_log);
@@ -1909,6 +2016,7 @@ main(void)
 	suite_add_tcase(suite, tc);
 
 	tc = makelog_case(suite, "errors");
+	tcase_add_test(tc, who_commits_again_and_again_lets_maintenance_pass);
 	tcase_add_test(tc, a_refusal_keeps_no_lock);
 	tcase_add_test(tc, a_full_disk_keeps_no_lock);
 	tcase_add_test(tc, a_mark_that_cannot_be_stored_keeps_no_lock);

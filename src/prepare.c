@@ -56,12 +56,14 @@ log_prepare_spare(struct log *log)
 	log_check_spare(log);
 	wanted = wanted && log->spare == NULL;
 	log->spare_wanted = false;
-	plan = log_plan_next(log, "next.tmp");
+	if (!wanted) {
+		pthread_mutex_unlock(&log->views->lock);
+		return false;
+	}
+	plan = log_plan_next(log, "next.tmp"); /* looks at each segment */
 	store = *plan.store; /* what follows is done without the turn */
 	plan.store = &store;
 	pthread_mutex_unlock(&log->views->lock);
-	if (!wanted)
-		return false;
 
 	/* Made under a name of its own, so that a commit that cannot wait
 	 * makes one beside it. */

@@ -222,6 +222,9 @@ create_first_segment(struct store *db, struct kvlog_error *err)
 	    &seg, NULL, err);
 	if (st != KVLOG_OK)
 		return st;
+	/* Its blocks are written by the sync of its link then. */
+	if (db->options.durability == KVLOG_DURABILITY_COMMIT)
+		os->advise(&seg->map, 0, seg->header.size, OS_ADVICE_POPULATE);
 	rc = repair_publish(&db->dir, seg, &link);
 	if (rc != 0) {
 		st = err_sys(

@@ -362,6 +362,10 @@ view_seal(
 	seg->evidence = view->evidence;
 	if (seg->map.writable) /* INV-1 */
 		(void)os->protect(&seg->map);
+	/* Of a store that does not fit into memory a look-up wants a page, and
+	 * not thirty-two; of large records it wants all. */
+	if (atomic_load(&seg->mapped) == SEGMENT_MAPPED && !seg->huge)
+		os->advise(&seg->map, 0, seg->map.len, OS_ADVICE_RANDOM);
 	if (link->durable)
 		view->evidence = max_u64(view->evidence, link->first_seq - 1);
 	view->next_seq = max_u64(view->next_seq, link->first_seq);

@@ -881,6 +881,29 @@ START_TEST(blocks_of_the_spare_are_written_ahead_of_durable_commits)
 }
 END_TEST
 
+START_TEST(blocks_of_the_first_segment_are_written_for_durable_commits)
+{
+	for (int d = KVLOG_DURABILITY_COMMIT; d <= KVLOG_DURABILITY_NONE; d++) {
+		struct kvlog_options o = KVLOG_OPTIONS_INIT;
+		struct calls calls;
+		char path[40];
+
+		snprintf(path, sizeof path, MAKELOG_STORE "%d", d);
+		o.flags = KVLOG_OPEN_CREATE | KVLOG_OPEN_NOTHREAD;
+		o.segment_size = MAKELOG_SIZE;
+		o.durability = (enum kvlog_durability)d;
+		calls_begin(&calls);
+		MAKELOG_OK(kvlog_open(path, &o, &db, &err));
+		calls_end(&calls);
+		ck_assert_uint_eq(advised(&calls, "first.tmp", 0, MAKELOG_SIZE,
+				      OS_ADVICE_POPULATE),
+		    d == KVLOG_DURABILITY_COMMIT);
+		calls_fini(&calls);
+		close_store();
+	}
+}
+END_TEST
+
 START_TEST(pages_are_populated_ahead_of_other_commits)
 {
 	struct calls calls;
@@ -943,6 +966,40 @@ size_after(const struct commit_op *op, unsigned huge, bool synced)
 	calls_fini(&calls);
 	return lg->spare->header.size;
 }
+
+/* How often the active segment is said to be read at random when the next one
+ * follows it, filled by such commits. */
+static unsigned
+random_when_sealed(const struct commit_op *op)
+{
+	const struct segment *seg = log_active(lg);
+	struct calls calls;
+	unsigned times;
+
+	calls_begin(&calls);
+	while (log_active(lg) == seg)
+		MAKELOG_OK(commit(op, 1, false));
+	calls_end(&calls);
+	times =
+	    advised(&calls, seg->name, 0, seg->header.size, OS_ADVICE_RANDOM);
+	calls_fini(&calls);
+	return times;
+}
+
+START_TEST(a_look_up_in_a_sealed_segment_reads_a_page)
+{
+	struct commit_op large, small;
+
+	ck_assert_int_eq(open_at(MAKELOG_STORE, 8 << 20), KVLOG_OK);
+	large = large_op();
+	small = op_of(RECORD_PUT, "small", 1000);
+	ck_assert_uint_eq(random_when_sealed(&small), 1);
+	ck_assert_uint_eq(random_when_sealed(&large), 1);
+	/* But if it was made for large ones: */
+	ck_assert_uint_eq(random_when_sealed(&large), 0);
+	close_store();
+}
+END_TEST
 
 START_TEST(segments_have_room_for_some_large_commits)
 {
@@ -1968,8 +2025,11 @@ main(void)
 	tcase_add_test(tc, a_spare_is_ready_when_it_is_wanted);
 	tcase_add_test(
 	    tc, blocks_of_the_spare_are_written_ahead_of_durable_commits);
+	tcase_add_test(
+	    tc, blocks_of_the_first_segment_are_written_for_durable_commits);
 	tcase_add_test(tc, pages_are_populated_ahead_of_other_commits);
 	tcase_add_test(tc, segments_have_room_for_some_large_commits);
+	tcase_add_test(tc, a_look_up_in_a_sealed_segment_reads_a_page);
 	tcase_add_test(tc, a_spare_whose_blocks_cannot_be_written_is_dropped);
 	tcase_add_test(
 	    tc, a_sync_of_the_spare_does_not_hide_a_failure_from_the_log);

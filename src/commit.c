@@ -28,11 +28,10 @@
 #include <inttypes.h>
 #include <string.h>
 
-/* What is put together on the stack, to be stored at once; and a key or value
- * longer than this is stored as it is, without another copy. */
+/* What is put together on the stack, to be stored at once; keys and values of
+ * records larger than this are stored as they are, without another copy. */
 #define STAGE_LEN 4096u
 #define COPY_MAX 1024u
-#define HEAD_MAX (RECORD_HEADER_SIZE + RECORD_EXT_MAX)
 /* Every so many bytes the background thread looks whether the end of the log
  * is worth a hint. */
 #define LOOK_EVERY (UINT64_C(256) << 10)
@@ -50,10 +49,10 @@ struct stamp {
 /* A commit on its way into a segment. */
 struct stage {
 	const struct segment *seg;
-	uint64_t start;   /* of the commit */
-	uint64_t off;     /* where bytes[0] will stand */
-	size_t len;       /* bytes that are not stored yet */
-	uint8_t first[8]; /* the commit's first word, to be stored last */
+	uint64_t start; /* of the commit */
+	uint64_t off;   /* where bytes[0] will stand */
+	size_t len;     /* bytes that are not stored yet */
+	uint64_t first; /* word of the commit, to be stored last */
 	uint8_t bytes[STAGE_LEN + RECORD_ALIGN];
 };
 
@@ -68,7 +67,7 @@ store_staged(struct stage *stage)
 		return 0;
 	if (stage->off == stage->start) {
 		skip = sizeof stage->first;
-		memcpy(stage->first, stage->bytes, skip);
+		memcpy(&stage->first, stage->bytes, skip);
 	}
 	rc = os->store(&stage->seg->map, stage->off + skip, stage->bytes + skip,
 	    stage->len - skip);
@@ -77,37 +76,20 @@ store_staged(struct stage *stage)
 	return rc;
 }
 
+/* The rest of a record that ends at end and whose head waits. */
 static int
-add_bytes(struct stage *stage, const void *src, size_t len)
+store_large(struct stage *stage, const struct commit_op *op, uint64_t end)
 {
-	int rc = 0;
+	const struct os_map *map = &stage->seg->map;
+	int rc = store_staged(stage);
 
-	if (len > COPY_MAX || len > STAGE_LEN - stage->len)
-		rc = store_staged(stage);
-	if (rc != 0)
-		return rc;
-	if (len > COPY_MAX) {
-		rc = os->store(&stage->seg->map, stage->off, src, len);
-		stage->off += len;
-	} else if (len > 0) {
-		memcpy(stage->bytes + stage->len, src, len);
-		stage->len += len;
-	}
+	if (rc == 0)
+		rc = os->store(map, stage->off, op->key, op->key_len);
+	if (rc == 0 && op->value_len > 0)
+		rc = os->store(
+		    map, stage->off + op->key_len, op->value, op->value_len);
+	stage->off = end;
 	return rc;
-}
-
-/* The segment is all zeros there, but for what is stored at once. */
-static void
-add_padding(struct stage *stage)
-{
-	uint64_t end = stage->off + stage->len;
-	size_t pad = (size_t)(round_up(end, RECORD_ALIGN) - end);
-
-	if (stage->len == 0)
-		stage->off += pad;
-	memset(stage->bytes + stage->len, 0, pad);
-	if (stage->len > 0)
-		stage->len += pad;
 }
 
 static int
@@ -124,19 +106,31 @@ add_record(struct stage *stage, const struct commit_op *op,
 	    .key = op->key,
 	    .value = op->value,
 	};
-	int rc = 0;
+	const uint64_t size = record_size(0, op->key_len, op->value_len);
+	uint64_t off;
+	uint8_t *p;
 
-	if (STAGE_LEN - stage->len < HEAD_MAX)
-		rc = store_staged(stage);
-	if (rc != 0)
-		return rc;
-	stage->len += record_encode(stage->bytes + stage->len, &rec,
-	    segment_seed(stage->seg, stage->off + stage->len));
-	rc = add_bytes(stage, op->key, op->key_len);
-	if (rc == 0)
-		rc = add_bytes(stage, op->value, op->value_len);
-	add_padding(stage);
-	return rc;
+	if (UNLIKELY(stage->len > STAGE_LEN - COPY_MAX)) {
+		int rc = store_staged(stage);
+
+		if (rc != 0)
+			return rc;
+	}
+	off = stage->off + stage->len;
+	p = stage->bytes + stage->len;
+	p += record_encode(p, &rec, segment_seed(stage->seg, off));
+	if (UNLIKELY(size > COPY_MAX)) {
+		stage->len = (size_t)(p - stage->bytes);
+		return store_large(stage, op, off + size);
+	}
+	if (op->key_len > 0) /* a mark has none */
+		memcpy(p, op->key, op->key_len);
+	p += op->key_len;
+	if (op->value_len > 0)
+		memcpy(p, op->value, op->value_len);
+	memset(p + op->value_len, 0, RECORD_ALIGN); /* more than it takes */
+	stage->len += size;
+	return 0;
 }
 
 static int
@@ -152,8 +146,8 @@ store_records(struct stage *stage, const struct commit_op *ops, size_t count,
 	if (rc == 0)
 		rc = store_staged(stage);
 	if (rc == 0)
-		rc = os->store(&stage->seg->map, stage->start, stage->first,
-		    sizeof stage->first);
+		rc = os->store_word(
+		    &stage->seg->map, stage->start, stage->first);
 	return rc;
 }
 
@@ -443,7 +437,10 @@ log_commit(struct log *log, const struct commit_op *ops, size_t op_count,
 		if (batch == NULL)
 			return err_set(err, KVLOG_NOMEM, 0, "write a batch");
 	}
-	st = log_take_turn(log, err);
+	log_enter(log);
+	/* What is fetched now is needed when other work is done. */
+	keydir_prefetch(log->view->index.keydir, ops->hash);
+	st = log_take_turn_inside(log, err);
 	if (st == KVLOG_OK) {
 		st = commit_turn(log, ops, batch != NULL ? batch : &ops->hash,
 		    op_count, strict, ret_receipt, ret_failed, err);

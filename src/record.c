@@ -13,29 +13,6 @@
 #include "bytes.h"
 #include "sum.h"
 
-#define BUCKET_LEN 12u
-#define EXPIRY_LEN 8u
-#define CODEC_LEN 8u
-
-static_assert(RECORD_EXT_MAX == BUCKET_LEN + EXPIRY_LEN + CODEC_LEN,
-    "room for all extensions");
-
-unsigned
-record_ext_len(unsigned flags)
-{
-	return (flags & RECORD_BUCKET ? BUCKET_LEN : 0) +
-	       (flags & RECORD_EXPIRY ? EXPIRY_LEN : 0) +
-	       (flags & RECORD_CODEC ? CODEC_LEN : 0);
-}
-
-uint64_t
-record_size(unsigned flags, size_t key_len, size_t value_len)
-{
-	return round_up((uint64_t)RECORD_HEADER_SIZE + record_ext_len(flags) +
-			    key_len + value_len,
-	    RECORD_ALIGN);
-}
-
 bool
 record_type_known(unsigned type)
 {
@@ -50,16 +27,16 @@ encode_ext(uint8_t *p, const struct record *rec)
 	if (rec->flags & RECORD_BUCKET) {
 		put_u64(p, rec->bucket_seq);
 		put_u32(p + 8, rec->bucket_ordinal);
-		p += BUCKET_LEN;
+		p += RECORD_BUCKET_LEN;
 	}
 	if (rec->flags & RECORD_EXPIRY) {
 		put_u64(p, rec->expiry_ms);
-		p += EXPIRY_LEN;
+		p += RECORD_EXPIRY_LEN;
 	}
 	if (rec->flags & RECORD_CODEC) {
 		put_u32(p, rec->codec);
 		put_u32(p + 4, rec->plain_len);
-		p += CODEC_LEN;
+		p += RECORD_CODEC_LEN;
 	}
 	return (unsigned)(p - start);
 }
@@ -70,11 +47,11 @@ decode_ext(const uint8_t *p, struct record *rec)
 	if (rec->flags & RECORD_BUCKET) {
 		rec->bucket_seq = get_u64(p);
 		rec->bucket_ordinal = get_u32(p + 8);
-		p += BUCKET_LEN;
+		p += RECORD_BUCKET_LEN;
 	}
 	if (rec->flags & RECORD_EXPIRY) {
 		rec->expiry_ms = get_u64(p);
-		p += EXPIRY_LEN;
+		p += RECORD_EXPIRY_LEN;
 	}
 	if (rec->flags & RECORD_CODEC) {
 		rec->codec = get_u32(p);

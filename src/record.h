@@ -67,10 +67,28 @@ struct record {
 };
 
 /* Bytes of the extensions that flags call for. */
-unsigned record_ext_len(unsigned flags);
+#define RECORD_BUCKET_LEN 12u
+#define RECORD_EXPIRY_LEN 8u
+#define RECORD_CODEC_LEN 8u
+static_assert(
+    RECORD_EXT_MAX == RECORD_BUCKET_LEN + RECORD_EXPIRY_LEN + RECORD_CODEC_LEN,
+    "room for all extensions");
+static inline unsigned
+record_ext_len(unsigned flags)
+{
+	return (flags & RECORD_BUCKET ? RECORD_BUCKET_LEN : 0) +
+	       (flags & RECORD_EXPIRY ? RECORD_EXPIRY_LEN : 0) +
+	       (flags & RECORD_CODEC ? RECORD_CODEC_LEN : 0);
+}
 
 /* Size in the file of a record with these fields. */
-uint64_t record_size(unsigned flags, size_t key_len, size_t value_len);
+static inline uint64_t
+record_size(unsigned flags, size_t key_len, size_t value_len)
+{
+	return round_up((uint64_t)RECORD_HEADER_SIZE + record_ext_len(flags) +
+			    key_len + value_len,
+	    RECORD_ALIGN);
+}
 
 /*
  * Write header, extensions and sums of *rec into buf (at least

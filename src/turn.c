@@ -242,12 +242,17 @@ pass(struct log *log, bool *ret_died, struct kvlog_error *err)
 enum kvlog_status
 log_take_turn(struct log *log, struct kvlog_error *err)
 {
+	log_enter(log);
+	return log_take_turn_inside(log, err);
+}
+
+enum kvlog_status
+log_take_turn_inside(struct log *log, struct kvlog_error *err)
+{
 	struct control *control = log->control;
 	bool died = false;
-	enum kvlog_status st;
+	enum kvlog_status st = pass(log, &died, err);
 
-	pthread_mutex_lock(&log->views->lock);
-	st = pass(log, &died, err);
 	if (UNLIKELY(st != KVLOG_OK)) {
 		pthread_mutex_unlock(&log->views->lock);
 		return st;

@@ -356,12 +356,37 @@ index_look(
 	    place->key_len, &place->ref, err);
 }
 
+/* Whether the first candidate is a sound put of the key, as an overwrite nearly
+ * always finds it. */
+static bool
+is_plain(const struct index *index, const struct index_place *place)
+{
+	const struct segment *seg;
+	const uint8_t *p;
+	uint64_t off, end;
+
+	if (place->loc == KEYDIR_NONE)
+		return false;
+	seg = segset_at(index->segs, place->loc, &off);
+	end = segment_end(seg);
+	p = seg->map.addr + off;
+	return off < end &&
+	       record_is_put_of(p, end - off, place->key, place->key_len) &&
+	       (!index->verify ||
+		   record_head_ok(p, RECORD_HEADER_SIZE + place->key_len,
+		       segment_seed(seg, off)));
+}
+
 enum kvlog_status
 index_set_at(struct index *index, struct index_place *place, uint64_t loc,
     bool tombstone)
 {
 	bool there, gone, wanted;
 
+	if (LIKELY(!tombstone && !place->looked && is_plain(index, place))) {
+		keydir_replace_at(&place->probe, loc);
+		return KVLOG_OK;
+	}
 	look(index, place);
 	there = place->status == KVLOG_OK;
 	gone = there && place->ref.rec.type == RECORD_DELETE;

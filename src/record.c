@@ -130,11 +130,15 @@ record_parse(const uint8_t *p, uint64_t room, struct record *ret_rec)
 }
 
 bool
+record_head_ok(const uint8_t *p, size_t head_len, uint32_t seed)
+{
+	return sum_from(seed, p + 4, head_len - 4) == get_u32(p);
+}
+
+bool
 record_header_ok(const uint8_t *p, const struct record *rec, uint32_t seed)
 {
-	size_t covered = (size_t)(rec->key - p) + rec->key_len;
-
-	return sum_from(seed, p + 4, covered - 4) == get_u32(p);
+	return record_head_ok(p, (size_t)(rec->key - p) + rec->key_len, seed);
 }
 
 bool

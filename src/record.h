@@ -19,6 +19,9 @@
 #define RECORD_H
 
 #include "base.h"
+#include "bytes.h"
+
+#include <string.h>
 
 #define RECORD_ALIGN 8u
 #define RECORD_HEADER_SIZE 28u
@@ -116,6 +119,30 @@ enum record_state {
  * touched.
  */
 bool record_parse(const uint8_t *p, uint64_t room, struct record *ret_rec);
+
+/*
+ * Without parsing: whether at p, of which room bytes may be looked at, stands
+ * what looks like a put of this key without extensions.  Its header sum is
+ * that of record_head_ok().
+ */
+static inline bool
+record_is_put_of(
+    const uint8_t *p, uint64_t room, const void *key, size_t key_len)
+{
+	/* Type, flags and length of the key in one word. */
+	const uint32_t ignored = (uint32_t)(RECORD_MORE | RECORD_CONT) << 8;
+	const size_t head_len = RECORD_HEADER_SIZE + key_len;
+
+	return room >= head_len &&
+	       (get_u32(p + 8) & ~ignored) ==
+		   (RECORD_PUT | (uint32_t)key_len << 16) &&
+	       get_u32(p + 12) <= room - head_len &&
+	       memcmp(p + RECORD_HEADER_SIZE, key, key_len) == 0;
+}
+
+/* Verify the header sum of a record at p, head_len bytes of which are header,
+ * extensions and key. */
+bool record_head_ok(const uint8_t *p, size_t head_len, uint32_t seed);
 
 /* Verify the header sum of a record parsed at p. */
 bool record_header_ok(

@@ -108,6 +108,7 @@ add_record(struct stage *stage, const struct commit_op *op,
 	};
 	const uint64_t size = record_size(0, op->key_len, op->value_len);
 	uint64_t off;
+	uint32_t seed;
 	uint8_t *p;
 
 	if (UNLIKELY(stage->len > STAGE_LEN - COPY_MAX)) {
@@ -117,18 +118,13 @@ add_record(struct stage *stage, const struct commit_op *op,
 			return rc;
 	}
 	off = stage->off + stage->len;
+	seed = segment_seed(stage->seg, off);
 	p = stage->bytes + stage->len;
-	p += record_encode(p, &rec, segment_seed(stage->seg, off));
 	if (UNLIKELY(size > COPY_MAX)) {
-		stage->len = (size_t)(p - stage->bytes);
+		stage->len += record_encode(p, &rec, seed);
 		return store_large(stage, op, off + size);
 	}
-	if (op->key_len > 0) /* a mark has none */
-		memcpy(p, op->key, op->key_len);
-	p += op->key_len;
-	if (op->value_len > 0)
-		memcpy(p, op->value, op->value_len);
-	memset(p + op->value_len, 0, RECORD_ALIGN); /* more than it takes */
+	record_write(p, &rec, seed);
 	stage->len += size;
 	return 0;
 }

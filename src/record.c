@@ -13,13 +13,15 @@
 #include "bytes.h"
 #include "sum.h"
 
+#include <string.h>
+
 bool
 record_type_known(unsigned type)
 {
 	return type >= RECORD_PUT && type <= RECORD_BUCKET_DROP;
 }
 
-static unsigned
+static inline unsigned
 encode_ext(uint8_t *p, const struct record *rec)
 {
 	uint8_t *start = p;
@@ -69,21 +71,43 @@ put_header_sum(
 	put_u32(buf, ~sum_update(sum, rec->key, rec->key_len));
 }
 
+/* All but the header sum, in the words that it is then computed of: what was
+ * stored in smaller parts, a processor has to wait for. */
+static inline unsigned
+put_fields(uint8_t *buf, const struct record *rec, uint32_t seed)
+{
+	const uint64_t sum = sum_from(seed, rec->value, rec->value_len);
+
+	put_u64(buf + 4, sum | (uint64_t)rec->type << 32 |
+			     (uint64_t)rec->flags << 40 |
+			     (uint64_t)rec->key_len << 48);
+	put_u64(buf + 12, rec->value_len | rec->seq << 32);
+	put_u64(buf + 20, rec->seq >> 32 | (uint64_t)rec->lag << 32);
+	return RECORD_HEADER_SIZE + encode_ext(buf + RECORD_HEADER_SIZE, rec);
+}
+
 unsigned
 record_encode(uint8_t *buf, const struct record *rec, uint32_t seed)
 {
-	unsigned len;
+	unsigned len = put_fields(buf, rec, seed);
 
-	put_u32(buf + 4, sum_from(seed, rec->value, rec->value_len));
-	buf[8] = rec->type;
-	buf[9] = rec->flags;
-	put_u16(buf + 10, rec->key_len);
-	put_u32(buf + 12, rec->value_len);
-	put_u64(buf + 16, rec->seq);
-	put_u32(buf + 24, rec->lag);
-	len = RECORD_HEADER_SIZE + encode_ext(buf + RECORD_HEADER_SIZE, rec);
 	put_header_sum(buf, len, rec, seed);
 	return len;
+}
+
+void
+record_write(uint8_t *buf, const struct record *rec, uint32_t seed)
+{
+	unsigned len = put_fields(buf, rec, seed);
+	uint8_t *p = buf + len;
+
+	if (rec->key_len > 0) /* a mark has none */
+		memcpy(p, rec->key, rec->key_len);
+	p += rec->key_len;
+	put_u32(buf, sum_from(seed, buf + 4, (size_t)(p - buf) - 4));
+	if (rec->value_len > 0)
+		memcpy(p, rec->value, rec->value_len);
+	memset(p + rec->value_len, 0, RECORD_ALIGN);
 }
 
 void

@@ -100,6 +100,10 @@ record_size(unsigned flags, size_t key_len, size_t value_len)
  */
 unsigned record_encode(uint8_t *buf, const struct record *rec, uint32_t seed);
 
+/* The same with key, value and padding: record_size() bytes, and RECORD_ALIGN
+ * more may be touched. */
+void record_write(uint8_t *buf, const struct record *rec, uint32_t seed);
+
 /* Change the sum of the value in an encoded head of len bytes, so that the
  * value fails it: a damaged value stays damaged when it is copied. */
 void record_spoil_value(

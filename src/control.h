@@ -280,8 +280,25 @@ control_stamp(const struct control *control)
 	       control_generation(control) * UINT64_C(0xc2b2ae3d27d4eb4f);
 }
 
+/* The writers' stores: of a word of the page; 0 or an errno value. */
+static inline int
+control_store(struct control *control, enum control_word word, uint64_t value)
+{
+	return os->store_word(&control->map, 8 * (uint64_t)word, value);
+}
+static inline int
+control_set_position(struct control *control, uint64_t position)
+{
+	return control_store(control, CONTROL_POSITION, position);
+}
+static inline int
+control_set_intent(struct control *control, uint64_t end)
+{
+	return control_store(control, CONTROL_INTENT, end);
+}
+
 /*
- * The writers' stores.  control_format() declares the page valid with these
+ * control_format() declares the page valid with these
  * words, when nobody else writes; control_set_*() change one word of it.
  */
 enum kvlog_status control_format(struct control *control,
@@ -290,10 +307,8 @@ enum kvlog_status control_format(struct control *control,
  * number must be copied by the next opening in this boot. */
 enum kvlog_status control_format_poisoned(
     struct control *control, uint64_t durable);
-int control_set_position(struct control *control, uint64_t position);
 int control_set_active_salt(struct control *control, uint64_t salt);
 int control_set_durable(struct control *control, uint64_t seq);
-int control_set_intent(struct control *control, uint64_t end);
 int control_set_poison(struct control *control);
 int control_set_synced(struct control *control, uint64_t position);
 /* Around each sync of the log: a writer that is killed between one that fails

@@ -104,6 +104,29 @@ bool index_remove(struct index *index, uint64_t hash, uint64_t loc);
 enum kvlog_status index_set(struct index *index, uint64_t hash, const void *key,
     size_t key_len, uint64_t loc, bool tombstone);
 
+/*
+ * The same in steps, so that other work is done while the memory answers:
+ * index_seek() begins to look for the place of a key, after index_reserve();
+ * index_look() then has what index_find() finds in place->ref, if that is asked
+ * for; and index_set_at() ends it.  In between, the index is not changed.
+ */
+struct index_place {
+	uint64_t hash;
+	const void *key;
+	size_t key_len;
+	struct keydir_probe probe;
+	uint64_t loc; /* the first candidate, until it is looked at */
+	bool looked;
+	enum kvlog_status status; /* of the keydir alone */
+	struct index_ref ref;
+};
+void index_seek(const struct index *index, uint64_t hash, const void *key,
+    size_t key_len, struct index_place *ret_place);
+enum kvlog_status index_look(
+    struct index *index, struct index_place *place, struct kvlog_error *err);
+enum kvlog_status index_set_at(struct index *index, struct index_place *place,
+    uint64_t loc, bool tombstone);
+
 /* Bring nearer what index_set() of these hashes will look at: the misses of all
  * of them are waited for together. */
 void index_prefetch(

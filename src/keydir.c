@@ -416,7 +416,7 @@ keydir_join(struct keydir *const *parts, unsigned bits, struct epoch *epoch)
 static void
 look_at(struct keydir_probe *probe)
 {
-	const struct bucket *bucket = leaf_bucket(probe->leaf, probe->index);
+	struct bucket *bucket = leaf_bucket(probe->leaf, probe->index);
 	uint64_t tail =
 	    atomic_load_explicit(&bucket->tail, memory_order_relaxed);
 
@@ -460,7 +460,7 @@ uint64_t
 keydir_first(
     const struct keydir *keydir, uint64_t hash, struct keydir_probe *probe)
 {
-	const struct leaf *leaf = leaf_of(keydir, hash);
+	struct leaf *leaf = leaf_of(keydir, hash);
 
 	assert(hash >> KEYDIR_HASH_BITS == 0);
 	probe->leaf = leaf;
@@ -585,18 +585,22 @@ grow(struct keydir *keydir, struct leaf *leaf, uint64_t hash, bool forced)
 	return done;
 }
 
-/*
- * Copy a leaf whose marks are mostly stale, or which is mostly empty, unless
- * it is about to be copied anyway.  Where there is no memory, it stays.
- */
+/* Whether a leaf's marks are mostly stale, or it is mostly empty. */
+static bool
+is_untidy(const struct leaf *leaf)
+{
+	return leaf->stale > 2 * leaf->bucket_count ||
+	       leaf->count + leaf->pending < leaf->low;
+}
+
+/* Copy such a leaf, unless it is about to be copied anyway.  Where there is no
+ * memory, it stays. */
 static void
 tidy(struct keydir *keydir, struct leaf *leaf, uint64_t hash)
 {
 	uint64_t want = leaf->count + leaf->pending;
 	uint64_t roomy = want + want / 8;
 
-	if (LIKELY(leaf->stale <= 2 * leaf->bucket_count && want >= leaf->low))
-		return;
 	if (!has_room(leaf))
 		return;
 	if (want <= leaf_cap_max())
@@ -666,13 +670,20 @@ keydir_reserve(struct keydir *keydir, const uint64_t *hashes, size_t hash_count)
 		struct leaf *leaf = leaf_of(keydir, hashes[0]);
 
 		leaf->pending = 1;
-		tidy(keydir, leaf, hashes[0]);
+		if (UNLIKELY(is_untidy(leaf)))
+			tidy(keydir, leaf, hashes[0]);
+		else if (LIKELY(has_room(leaf)))
+			return 0;
 		return reserve_one(keydir, hashes[0]);
 	}
 
 	count_pending(keydir, hashes, hash_count);
-	for (size_t i = 0; i < hash_count; i++)
-		tidy(keydir, leaf_of(keydir, hashes[i]), hashes[i]);
+	for (size_t i = 0; i < hash_count; i++) {
+		struct leaf *leaf = leaf_of(keydir, hashes[i]);
+
+		if (UNLIKELY(is_untidy(leaf)))
+			tidy(keydir, leaf, hashes[i]);
+	}
 
 	/* A split leaves a guess in either half, so count again after a round
 	 * in which leaves grew.  One in which all that lack room may not be
@@ -727,17 +738,30 @@ find_entry(const struct keydir *keydir, uint64_t hash, uint64_t loc,
 	return found == loc;
 }
 
+void
+keydir_replace_at(const struct keydir_probe *probe, uint64_t new_loc)
+{
+	assert(new_loc <= KEYDIR_LOC_MAX);
+	leaf_set(
+	    probe->bucket, probe->slot, leaf_word_of(probe->hash, new_loc));
+}
+
+void
+keydir_remove_at(struct keydir *keydir, const struct keydir_probe *probe)
+{
+	leaf_remove(probe->leaf, probe->index, probe->slot, probe->hash);
+	set_count(keydir, keydir_count(keydir) - 1);
+}
+
 bool
 keydir_replace(
     struct keydir *keydir, uint64_t hash, uint64_t old_loc, uint64_t new_loc)
 {
 	struct keydir_probe probe;
 
-	assert(new_loc <= KEYDIR_LOC_MAX);
 	if (!find_entry(keydir, hash, old_loc, &probe))
 		return false;
-	leaf_set(leaf_of(keydir, hash), probe.index, probe.slot,
-	    leaf_word_of(hash, new_loc));
+	keydir_replace_at(&probe, new_loc);
 	return true;
 }
 
@@ -748,8 +772,7 @@ keydir_remove(struct keydir *keydir, uint64_t hash, uint64_t loc)
 
 	if (!find_entry(keydir, hash, loc, &probe))
 		return false;
-	leaf_remove(leaf_of(keydir, hash), probe.index, probe.slot, hash);
-	set_count(keydir, keydir_count(keydir) - 1);
+	keydir_remove_at(keydir, &probe);
 	return true;
 }
 

@@ -29,8 +29,8 @@ struct bucket;
 /* Where a find has got to.  No resources; may be dropped at any time.  The
  * fields are keydir.c's. */
 struct keydir_probe {
-	const struct leaf *leaf;
-	const struct bucket *bucket; /* the one that is looked at */
+	struct leaf *leaf;
+	struct bucket *bucket; /* the one that is looked at */
 	uint64_t hash;
 	uint64_t matches; /* its slots that are still to be looked at */
 	uint32_t index;   /* its number in the leaf */
@@ -95,6 +95,11 @@ bool keydir_replace(
 
 /* Remove an entry; false if there is no such entry. */
 bool keydir_remove(struct keydir *keydir, uint64_t hash, uint64_t loc);
+
+/* The same of the entry whose location probe returned last; nothing was
+ * reserved since it began, and the entry is there still. */
+void keydir_replace_at(const struct keydir_probe *probe, uint64_t new_loc);
+void keydir_remove_at(struct keydir *keydir, const struct keydir_probe *probe);
 
 uint64_t keydir_count(const struct keydir *keydir);
 uint64_t keydir_bytes(const struct keydir *keydir); /* RAM in use */

@@ -207,8 +207,14 @@ leaf_lowest_bit(uint64_t v)
 /* Put in an entry; count < cap. */
 void leaf_put(struct leaf *leaf, uint64_t hash, uint64_t word);
 
-/* Change the location of the entry in a slot; remove it. */
-void leaf_set(struct leaf *leaf, uint32_t index, unsigned slot, uint64_t word);
+/* Change the location of the entry in a slot. */
+static inline void
+leaf_set(struct bucket *bucket, unsigned slot, uint64_t word)
+{
+	atomic_store_explicit(&bucket->word[slot], word, memory_order_release);
+}
+
+/* Remove the entry in a slot. */
 void leaf_remove(
     struct leaf *leaf, uint32_t index, unsigned slot, uint64_t hash);
 

@@ -114,6 +114,8 @@ static_assert(ATOMIC_LLONG_LOCK_FREE != 0, "needs atomic 64-bit words");
 #define PAGE_VALID 1u
 #define PAGE_CLOSED 2u /* without a boot id: valid in every boot */
 
+const _Atomic uint64_t control_no_words[CONTROL_RESERVE + 1];
+
 /* Lock bytes lie here; offset by the byte's number. */
 #define LOCK_BASE (UINT64_C(1) << 30)
 

@@ -340,48 +340,34 @@ kvlog_apply(struct kvlog *db, const struct kvlog_op *ops, size_t op_count,
 
 /* Reading */
 
+static inline bool
+may_read(const struct kvlog *db, const void *key, size_t key_len)
+{
+	return LIKELY(db != NULL && key != NULL &&
+		      key_len - 1 < KVLOG_KEY_MAX &&
+		      !store_is_forked(db->store));
+}
+
+/* Why not, if so. */
 static enum kvlog_status
 check_key(const struct kvlog *db, const void *key, size_t key_len)
 {
-	if (db == NULL || key == NULL || key_len == 0 ||
-	    key_len > KVLOG_KEY_MAX)
-		return KVLOG_INVAL;
-	return check_handle(db, NULL);
-}
-
-struct copy_to {
-	void *buf;
-	size_t cap;
-	size_t *ret_len;
-};
-
-static enum kvlog_status
-copy_value(void *arg, const struct index_ref *ref)
-{
-	struct copy_to *to = arg;
-	size_t len = ref->rec.value_len;
-
-	if (to->ret_len != NULL)
-		*to->ret_len = len;
-	if (len > to->cap)
-		return KVLOG_TOOSMALL;
-	if (len > 0)
-		memcpy(to->buf, ref->rec.value, len);
-	return KVLOG_OK;
+	if (may_read(db, key, key_len))
+		return KVLOG_OK;
+	if (db != NULL && store_is_forked(db->store))
+		return KVLOG_FORKED;
+	return KVLOG_INVAL;
 }
 
 enum kvlog_status
 kvlog_get(struct kvlog *db, const void *key, size_t key_len, void *buf,
     size_t buf_cap, size_t *ret_len)
 {
-	struct copy_to to = {buf, buf_cap, ret_len};
-	enum kvlog_status st = check_key(db, key, key_len);
-
-	if (st == KVLOG_OK && buf == NULL && buf_cap > 0)
-		st = KVLOG_INVAL;
-	if (st != KVLOG_OK)
-		return st;
-	return store_read(db->store, key, key_len, true, copy_value, &to, NULL);
+	if (UNLIKELY(!may_read(db, key, key_len)))
+		return check_key(db, key, key_len);
+	if (buf == NULL && buf_cap > 0)
+		return KVLOG_INVAL;
+	return store_read_copy(db->store, key, key_len, buf, buf_cap, ret_len);
 }
 
 struct alloc_to {

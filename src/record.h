@@ -20,8 +20,7 @@
 
 #include "base.h"
 #include "bytes.h"
-
-#include <string.h>
+#include "sum.h"
 
 #define RECORD_ALIGN 8u
 #define RECORD_HEADER_SIZE 28u
@@ -126,8 +125,8 @@ bool record_parse(const uint8_t *p, uint64_t room, struct record *ret_rec);
 
 /*
  * Without parsing: whether at p, of which room bytes may be looked at, stands
- * what looks like a put of this key without extensions.  Its header sum is
- * that of record_head_ok().
+ * what looks like a put of this key without extensions, which nearly all
+ * records are.  Its header sum is that of record_head_ok().
  */
 static inline bool
 record_is_put_of(
@@ -141,12 +140,34 @@ record_is_put_of(
 	       (get_u32(p + 8) & ~ignored) ==
 		   (RECORD_PUT | (uint32_t)key_len << 16) &&
 	       get_u32(p + 12) <= room - head_len &&
-	       memcmp(p + RECORD_HEADER_SIZE, key, key_len) == 0;
+	       bytes_equal(p + RECORD_HEADER_SIZE, key, key_len);
 }
 
 /* Verify the header sum of a record at p, head_len bytes of which are header,
  * extensions and key. */
 bool record_head_ok(const uint8_t *p, size_t head_len, uint32_t seed);
+
+/* The value of a record that record_is_put_of() key, if both of its sums are
+ * right or not to be verified; else NULL. */
+static inline const uint8_t *
+record_plain_value(const uint8_t *p, size_t key_len, bool verify, uint32_t seed,
+    uint32_t *ret_value_len)
+{
+	const size_t head_len = RECORD_HEADER_SIZE + key_len;
+	uint32_t value_len = get_u32(p + 12);
+
+	if (verify && UNLIKELY(!sum_pair_ok(p, head_len, value_len, seed)))
+		return NULL;
+	*ret_value_len = value_len;
+	return p + head_len;
+}
+
+/* The sequence number of such a record, from where its value is. */
+static inline uint64_t
+record_plain_seq(const uint8_t *value, size_t key_len)
+{
+	return get_u64(value - key_len - RECORD_HEADER_SIZE + 16);
+}
 
 /* Verify the header sum of a record parsed at p. */
 bool record_header_ok(

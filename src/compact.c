@@ -339,7 +339,7 @@ seal_active(struct compaction *c, struct kvlog_error *err)
 	enum kvlog_status st;
 	bool reserve = false;
 
-	st = log_take_turn(log, err);
+	st = log_await_turn(log, err);
 	if (st != KVLOG_OK)
 		return st;
 	if (c->online) { /* by the spare: nobody shall wait for long */
@@ -530,7 +530,7 @@ compact_take_options(
 static void
 set_paced(struct compaction *c, bool paced)
 {
-	pthread_mutex_lock(&c->views->lock);
+	views_lock(c->views);
 	c->views->paced = paced;
 	pthread_mutex_unlock(&c->views->lock);
 }

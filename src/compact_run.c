@@ -158,7 +158,7 @@ compact_may_ask_index(const struct compaction *c)
 {
 	bool may;
 
-	pthread_mutex_lock(&c->views->lock);
+	views_lock(c->views);
 	may = c->online && c->view->index.hints == NULL &&
 	      c->view->takeovers == NULL && c->barred_count == 0;
 	pthread_mutex_unlock(&c->views->lock);

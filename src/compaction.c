@@ -21,7 +21,7 @@ compaction_look(struct compaction *c, struct kvlog_error *err)
 {
 	struct segset *set;
 
-	pthread_mutex_lock(&c->views->lock);
+	views_lock(c->views);
 	set = segset_copy(c->view->set);
 	if (set != NULL)
 		c->end = segment_end(set->segments[set->count - 1]);
@@ -49,7 +49,7 @@ compaction_lead_over(struct compaction *c)
 	bool more = true;
 
 	while (more) {
-		pthread_mutex_lock(&c->views->lock);
+		views_lock(c->views);
 		more = view_settle(c->views, c->view, LEAD_RECORDS);
 		pthread_mutex_unlock(&c->views->lock);
 		if (more && c->go_on != NULL)
@@ -176,7 +176,7 @@ compaction_cover(struct compaction *c, size_t first, size_t stop,
 	enum kvlog_status st;
 
 	/* The numbers of segments before the last one stay what they are. */
-	pthread_mutex_lock(&c->views->lock);
+	views_lock(c->views);
 	st = hintset_cover(
 	    c->hints, first, stop, compaction_end(c, stop - 1), cover, err);
 	pthread_mutex_unlock(&c->views->lock);

@@ -556,7 +556,7 @@ exchange(struct output *o, struct takeover *takeover, struct hint **hints,
 static void
 forgo(struct log *log, struct takeover *takeover)
 {
-	pthread_mutex_lock(&log->views->lock);
+	views_lock(log->views);
 	view_forgo(takeover);
 	pthread_mutex_unlock(&log->views->lock);
 }
@@ -569,7 +569,7 @@ take_place(struct output *o, struct takeover *takeover, bool *ret_done,
 	struct log *log = o->log;
 	struct hint **hints = os->calloc(o->part_count, sizeof(*hints));
 	size_t count = hints != NULL ? open_hints(o, hints) : 0;
-	enum kvlog_status st = log_take_turn(log, err);
+	enum kvlog_status st = log_await_turn(log, err);
 
 	if (st == KVLOG_OK) {
 		*ret_done = true;
@@ -611,7 +611,7 @@ output_publish(struct output *o, bool *ret_done, struct kvlog_error *err)
 	if (o->part_count != o->plan.layout->count)
 		return does_not_fit(o, err);
 	/* Whatever may fail comes before the names. */
-	pthread_mutex_lock(&log->views->lock);
+	views_lock(log->views);
 	st = view_prepare_exchange(log->view, o->plan.first, o->plan.count,
 	    o->parts, o->part_count, o->plan.expired, &takeover, err);
 	pthread_mutex_unlock(&log->views->lock);
@@ -704,7 +704,7 @@ output_clean(struct log *log, uint32_t *ret_round, struct kvlog_error *err)
 {
 	struct file_list files = {0};
 	uint32_t last = 0, gap = 0;
-	enum kvlog_status st = log_take_turn(log, err);
+	enum kvlog_status st = log_await_turn(log, err);
 
 	if (st != KVLOG_OK)
 		return st;

@@ -82,7 +82,7 @@ survey(struct reclaim *r, struct log *log)
 	bool more = true, whole = true;
 	size_t count;
 
-	pthread_mutex_lock(&log->views->lock);
+	views_lock(log->views);
 	count = set->count;
 	for (size_t i = 0; i < count; i++) {
 		struct segment *seg = set->segments[i];
@@ -93,13 +93,13 @@ survey(struct reclaim *r, struct log *log)
 	}
 	pthread_mutex_unlock(&log->views->lock);
 	while (more && whole) {
-		pthread_mutex_lock(&log->views->lock);
+		views_lock(log->views);
 		more =
 		    keydir_walk(log->view->index.keydir, &at, note_entry, log);
 		pthread_mutex_unlock(&log->views->lock);
 		whole = r->go_on(r->go_on_arg);
 	}
-	pthread_mutex_lock(&log->views->lock);
+	views_lock(log->views);
 	for (size_t i = 0; i < count && whole; i++)
 		estimate(set->segments[i]);
 	pthread_mutex_unlock(&log->views->lock);
@@ -256,7 +256,7 @@ choose(struct reclaim *r, struct log *log, struct compact_run *ret_run)
 	enum choice choice = CHOICE_NONE;
 	struct look look;
 
-	pthread_mutex_lock(&log->views->lock);
+	views_lock(log->views);
 	look_at_all(set, &look);
 	set_pressure(r, &look);
 	if (!is_due(r, &look)) {
@@ -284,7 +284,7 @@ forget_garbage(struct log *log, const struct compact_run *run)
 {
 	const struct segset *set = log->view->set;
 
-	pthread_mutex_lock(&log->views->lock);
+	views_lock(log->views);
 	for (size_t i = 0; i < set->count; i++)
 		if (set->segments[i]->header.id.first >= run->first &&
 		    set->segments[i]->header.id.last <= run->last)
@@ -326,7 +326,7 @@ do_run(struct reclaim *r, struct log *log, const struct compact_run *run)
 static bool
 seal(struct log *log)
 {
-	enum kvlog_status st = log_take_turn(log, NULL);
+	enum kvlog_status st = log_await_turn(log, NULL);
 
 	if (st != KVLOG_OK)
 		return false;

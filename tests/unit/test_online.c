@@ -255,6 +255,67 @@ START_TEST(no_run_in_any_order_changes_a_key)
 }
 END_TEST
 
+/* What replaces a record of the run may have been written just now: it must not
+ * be lost with the power after that record has gone.  _i: how keys are found.
+ */
+START_TEST(what_is_decided_against_is_durable)
+{
+	struct model model = {0};
+	struct kvlog *db = open_store(KVLOG_OPEN_CREATE,
+	    _i == 0 ? KVLOG_INDEX_MEMORY : KVLOG_INDEX_HINTS);
+
+	put(db, &model, "a", 10);
+	put(db, &model, "b", 10);
+	seal(db);
+	MAKELOG_OK(kvlog_sync(db));
+	put(db, &model, "a", 20);
+	delete (db, &model, "b");
+	ck_assert(compact(db, 1, 1));
+	simos_kill();
+	simos_forget();
+	simos_power_loss(SIMOS_LOSS_NONE, 1);
+	expect_closed(&model, "after a power loss");
+	model_fini(&model);
+}
+END_TEST
+
+/* Space of others in the making, and what was whole but not told, is found by
+ * the next compaction; nothing else goes. */
+START_TEST(what_a_stopped_one_has_left_is_cleared)
+{
+	static const char *const strangers[] = {
+	    "00000001-00000002.r7.1of1.seg.tmp",
+	    "00000001-00000002.r6.2of2.seg"};
+	static const unsigned kinds[] = {0, 1, 2, 0, 1};
+	struct model model = {0};
+	struct kvlog *dbs[HANDLES];
+	struct os_stat st;
+	int fd;
+
+	make_content(&model, kinds, SEGMENTS);
+	open_all(dbs, KVLOG_INDEX_MEMORY);
+	for (size_t i = 0; i < ARRAY_LEN(strangers); i++) {
+		ck_assert_int_eq(os->open(dbs[0]->store->dir.fd, strangers[i],
+				     OS_OPEN_CREATE, 0644, &fd),
+		    0);
+		os->close(fd);
+	}
+	ck_assert(compact(dbs[0], 2, 3));
+	for (size_t i = 0; i < ARRAY_LEN(strangers); i++)
+		ck_assert_int_eq(
+		    os->stat_name(dbs[0]->store->dir.fd, strangers[i], &st),
+		    ENOENT);
+	/* A round that was seen is not used again. */
+	ck_assert_int_eq(os->stat_name(dbs[0]->store->dir.fd,
+			     "00000002-00000003.r7.1of1.seg", &st),
+	    0);
+	expect_all(dbs, &model, "cleared");
+	close_all(dbs);
+	expect_closed(&model, "closed");
+	model_fini(&model);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -264,5 +325,7 @@ main(void)
 	tcase_set_timeout(
 	    tc, getenv("KVLOG_COMPACT_CONTENTS") != NULL ? 36000 : 120);
 	tcase_add_test(tc, no_run_in_any_order_changes_a_key);
+	tcase_add_loop_test(tc, what_is_decided_against_is_durable, 0, 2);
+	tcase_add_test(tc, what_a_stopped_one_has_left_is_cleared);
 	return test_main(suite);
 }

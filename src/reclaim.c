@@ -29,7 +29,7 @@
 
 #define PERCENT 15                /* of all, to begin */
 #define BYTES (UINT64_C(4) << 20) /* likewise */
-#define SLACK 2 /* percent of garbage more, before anybody waits */
+#define SLACK 1 /* percent of garbage more, before anybody waits */
 #define WAIT_MAX_MS 30
 #define WAIT_EVERY (UINT64_C(256) << 10) /* bytes written between waits */
 #define SHARE_MIN 10                     /* percent of what is rewritten */

@@ -117,6 +117,8 @@ worker_options(const struct board *board, const struct worker *worker)
 {
 	struct kvlog_options options = board->plan.options;
 
+	if (board->plan.compact_bytes == 0) /* never, nor by itself */
+		options.flags |= KVLOG_OPEN_NOCOMPACT;
 	if (worker->role == ROLE_WRITER)
 		return options;
 	options.flags = KVLOG_OPEN_READONLY;

@@ -121,6 +121,17 @@ get_stats(void)
 	return stats;
 }
 
+/* All of them were durable. */
+static void
+lose_power_and_nothing_else(uint64_t seed, unsigned count)
+{
+	simos_power_loss(SIMOS_LOSS_NONE, 1);
+	must_open(0);
+	ck_assert_msg(count_numbers(count) == count, "seed %" PRIu64 ": %s",
+	    seed, get_stats().recovery_text);
+	close_store();
+}
+
 static void
 maintain_all(void)
 {
@@ -241,11 +252,7 @@ START_TEST(a_sync_that_failed_in_a_repair_is_not_tried_again)
 		close_store();
 		kill_process();
 
-		simos_power_loss(SIMOS_LOSS_NONE, 1);
-		must_open(0);
-		ck_assert_msg(count_numbers(count) == count,
-		    "seed %" PRIu64 ": %s", seed, get_stats().recovery_text);
-		close_store();
+		lose_power_and_nothing_else(seed, count);
 	}
 }
 END_TEST
@@ -303,12 +310,7 @@ START_TEST(a_writer_killed_behind_a_failed_sync_leaves_a_doubt)
 		MAKELOG_OK(kvlog_sync(db));
 		ck_assert_uint_ge(kvlog_durable_seq(db), failed_sync_puts);
 		kill_process();
-		simos_power_loss(SIMOS_LOSS_NONE, 1);
-		must_open(0);
-		ck_assert_msg(
-		    count_numbers(failed_sync_puts) == failed_sync_puts,
-		    "seed %" PRIu64 ": %s", seed, get_stats().recovery_text);
-		close_store();
+		lose_power_and_nothing_else(seed, failed_sync_puts);
 		simos_state_free(base);
 	}
 }
@@ -426,11 +428,7 @@ START_TEST(a_repair_killed_behind_a_failed_sync_leaves_a_doubt)
 		ck_assert_uint_ge(kvlog_durable_seq(db), count);
 		close_store();
 		kill_process();
-		simos_power_loss(SIMOS_LOSS_NONE, 1);
-		must_open(0);
-		ck_assert_msg(count_numbers(count) == count,
-		    "seed %" PRIu64 ": %s", seed, get_stats().recovery_text);
-		close_store();
+		lose_power_and_nothing_else(seed, count);
 		simos_state_free(base);
 	}
 }

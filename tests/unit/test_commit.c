@@ -925,6 +925,12 @@ is_not_of_the_log(int fd)
 	ck_assert_int_ne(fd, lg->spare->fd);
 }
 
+static void
+never_synced(int fd)
+{
+	ck_abort_msg("descriptor %d", fd);
+}
+
 static void (*on_populate)(void);
 
 static void
@@ -981,11 +987,20 @@ fail_to_use_the_spare(void)
 	ck_assert_ptr_null(lg->spare);
 }
 
+/* Its name is that of another file by then. */
+static void
+replace_the_spare(void)
+{
+	outgrow_the_spare();
+	ck_assert(log_prepare_spare(lg));
+	on_sync = never_synced;
+}
+
 /* _i: what a commit does with the spare meanwhile. */
 START_TEST(a_spare_that_is_being_prepared_may_be_used_or_dropped)
 {
-	static void (*const meanwhile[])(void) = {
-	    outgrow_the_spare, use_the_spare, fail_to_use_the_spare};
+	static void (*const meanwhile[])(void) = {outgrow_the_spare,
+	    use_the_spare, fail_to_use_the_spare, replace_the_spare};
 
 	open_store();
 	(void)fill_to(2);
@@ -1000,6 +1015,56 @@ START_TEST(a_spare_that_is_being_prepared_may_be_used_or_dropped)
 	MAKELOG_OK(put("b", 900));
 	MAKELOG_OK(log_sync(lg, receipt.seq, &err));
 	close_store();
+}
+END_TEST
+
+static void
+outgrow_the_spare_and_fail(int fd)
+{
+	(void)fd;
+	outgrow_the_spare();
+	simos_fail(SIMOS_SYNC, 1, EIO, false);
+}
+
+START_TEST(a_spare_that_cannot_be_written_may_be_gone)
+{
+	open_store();
+	(void)fill_to(2);
+	MAKELOG_OK(log_sync(lg, receipt.seq, &err));
+	ck_assert(log_prepare_spare(lg));
+	hook();
+	on_sync = outgrow_the_spare_and_fail;
+	ck_assert(log_prepare_pages(lg, true));
+	unhook();
+	simos_fail_clear();
+	MAKELOG_OK(put("b", 900));
+	MAKELOG_OK(log_sync(lg, receipt.seq, &err));
+	close_store();
+}
+END_TEST
+
+static void
+fail_and_end_all_turns(int fd)
+{
+	(void)fd;
+	simos_fail(SIMOS_SYNC, 1, EIO, false);
+	simos_fail(SIMOS_MUTEX, 1, ENOTRECOVERABLE, true);
+}
+
+/* It is not known then whether it is in use. */
+START_TEST(a_spare_that_cannot_be_written_is_told_without_a_turn_too)
+{
+	open_store();
+	(void)fill_to(2);
+	MAKELOG_OK(log_sync(lg, receipt.seq, &err));
+	ck_assert(log_prepare_spare(lg));
+	hook();
+	on_sync = fail_and_end_all_turns;
+	ck_assert(log_prepare_pages(lg, true));
+	unhook();
+	simos_fail_clear();
+	ck_assert(control_poisoned(lg->control));
+	ck_assert_int_eq(kvlog_close(db, &err), KVLOG_BROKEN);
 }
 END_TEST
 
@@ -1855,7 +1920,10 @@ main(void)
 	tcase_add_test(
 	    tc, a_sync_of_the_spare_does_not_hide_a_failure_from_the_log);
 	tcase_add_loop_test(
-	    tc, a_spare_that_is_being_prepared_may_be_used_or_dropped, 0, 3);
+	    tc, a_spare_that_is_being_prepared_may_be_used_or_dropped, 0, 4);
+	tcase_add_test(tc, a_spare_that_cannot_be_written_may_be_gone);
+	tcase_add_test(
+	    tc, a_spare_that_cannot_be_written_is_told_without_a_turn_too);
 	tcase_add_test(
 	    tc, a_spare_that_cannot_be_written_may_have_commits_already);
 	tcase_add_loop_test(

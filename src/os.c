@@ -655,7 +655,7 @@ is_locked(int fd, uint64_t byte)
 #if KVLOG_ROBUST_MUTEX
 static_assert(sizeof(pthread_mutex_t) <= OS_MUTEX_SIZE, "needs more room");
 
-static pthread_mutex_t *
+static inline pthread_mutex_t *
 mutex_at(const struct os_map *map, uint64_t off)
 {
 	assert(map->writable && !map->by_pwrite);

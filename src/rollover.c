@@ -195,12 +195,10 @@ log_make_room(struct log *log, uint64_t size, bool may_use_reserve,
 }
 
 enum kvlog_status
-log_reserve_room(
+log_find_room(
     struct log *log, uint64_t size, bool only_deletes, struct kvlog_error *err)
 {
-	if ((control_reserve_used(log->control) ||
-		log->dir->name_reserve_used) &&
-	    !only_deletes) {
+	if (log_lacks_reserve(log) && !only_deletes) {
 		int rc = repair_make_reserve(log->dir, log->segment_size);
 
 		if (rc != 0)

@@ -17,6 +17,17 @@
  * was left not be put in order.
  */
 enum kvlog_status log_take_turn(struct log *log, struct kvlog_error *err);
+
+/* The same in two steps, the first of which keeps other threads out and never
+ * fails; after a failure of the second, nothing is held. */
+static inline void
+log_enter(struct log *log)
+{
+	pthread_mutex_lock(&log->views->lock);
+}
+enum kvlog_status log_take_turn_inside(
+    struct log *log, struct kvlog_error *err);
+
 void log_release_turn(struct log *log);
 
 #endif

@@ -98,10 +98,12 @@ void view_release(struct views *views, struct view *view);
 static inline bool
 view_is_current(const struct views *views, const struct view *view)
 {
+	const _Atomic uint64_t *words = control_words(views->control);
+
 	return atomic_load_explicit(&view->applied, memory_order_acquire) ==
-		   control_position(views->control) &&
+		   control_word(words, CONTROL_POSITION) &&
 	       atomic_load_explicit(&view->stamp, memory_order_relaxed) ==
-		   control_stamp(views->control);
+		   control_stamp_of(words);
 }
 
 /* The number up to which all that the view shows is known to be durable; may

@@ -54,6 +54,21 @@ cli_begin(void)
 		setvbuf(stdout, buffer, _IOFBF, sizeof buffer);
 }
 
+void
+cli_catch_signals(void (*handler)(int number))
+{
+	static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
+	struct sigaction action, old;
+
+	memset(&action, 0, sizeof action);
+	action.sa_handler = handler;
+	sigemptyset(&action.sa_mask);
+	for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
+		if (sigaction(numbers[i], NULL, &old) == 0 &&
+		    old.sa_handler != SIG_IGN)
+			(void)sigaction(numbers[i], &action, NULL);
+}
+
 enum cli_exit
 cli_finish(const struct cli *cli, enum cli_exit status)
 {

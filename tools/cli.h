@@ -131,6 +131,9 @@ struct bytes {
 /* First of all: standard files that are closed, and signals. */
 void cli_begin(void);
 
+/* Those that ask a program to end, unless they are ignored. */
+void cli_catch_signals(void (*handler)(int number));
+
 /* Last of all: close standard output; errors that nobody has reported yet
  * count. */
 enum cli_exit cli_finish(const struct cli *cli, enum cli_exit status);

@@ -672,7 +672,7 @@ END_TEST
 /* _i: how many files of one sector there are besides. */
 START_TEST(subsets_are_all_ways_and_each_another)
 {
-	const unsigned ways = 3 * 2 * 2 << _i;
+	const unsigned ways = 3u * 2 * 2 << _i;
 	struct simos_state *state;
 	uint64_t hashes[SIMOS_SUBSETS_MAX];
 	char name[16];

@@ -422,9 +422,8 @@ rounds(uint64_t usual)
 {
 	const char *text = getenv("KVLOG_VERIFY_ROUNDS");
 
-#if defined __SANITIZE_ADDRESS__ || defined __SANITIZE_THREAD__
-	usual /= 5;
-#endif
+	if (TEST_IS_SANITIZED)
+		usual /= 5;
 	return text != NULL ? strtoull(text, NULL, 10) : usual;
 }
 

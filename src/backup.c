@@ -238,6 +238,19 @@ check_store(const struct backup *b, struct place *place,
 	return st;
 }
 
+/* Whether a directory that a backup needs is its own, as far as can be seen. */
+static enum kvlog_status
+check_ours(struct place *place, struct contents *ret, struct kvlog_error *err)
+{
+	enum kvlog_status st = look_inside(&place->dir, ret, err);
+
+	if (st == KVLOG_OK && (ret->foreign || (ret->count > 0 && !ret->lock)))
+		st = err_set(err, KVLOG_CONFLICT, 0,
+		    "%s is in the way: it is not of a backup; remove it",
+		    place->dir.path);
+	return st;
+}
+
 /* What has the backup's name already. */
 static enum kvlog_status
 open_earlier(struct backup *b, struct kvlog_error *err)
@@ -321,13 +334,9 @@ open_part(struct backup *b, struct kvlog_error *err)
 		return err_sys(err, rc, "create directory %s", b->part_path);
 	st = dir_open(&place->dir, b->part_path, file_mode(b, dir.mode), err);
 	if (st == KVLOG_OK)
-		st = look_inside(&place->dir, &in, err);
+		st = check_ours(place, &in, err);
 	if (st != KVLOG_OK)
 		return st;
-	if (in.foreign || (in.count > 0 && !in.lock))
-		return err_set(err, KVLOG_CONFLICT, 0,
-		    "%s is in the way: it is not of a backup; remove it",
-		    b->part_path);
 	/* Another backup may be at it.  The name comes before all others, or
 	 * what a power loss leaves would not be known for ours. */
 	if (!in.lock)
@@ -758,24 +767,11 @@ name_failed(const struct backup *b, int rc, struct kvlog_error *err)
 	}
 }
 
-/* Where names cannot trade places there is none of that name for a moment; if
- * it ends there, open_earlier() sees to it. */
-static int
-replace_in_two_steps(struct backup *b)
-{
-	int rc = os->rename(b->parent_fd, b->base, b->aside_base);
-
-	if (rc == 0)
-		rc = os->rename(b->parent_fd, b->part_base, b->base);
-	return rc;
-}
-
 /* The lock file goes last: with it the next backup knows what is left for its
  * own.  Errors leave that to it. */
 static void
-remove_earlier(struct backup *b, const char *base)
+remove_place(const struct backup *b, struct dir *dir, const char *base)
 {
-	struct dir *dir = &b->earlier.dir;
 	struct file_list list;
 	int rc = 0;
 
@@ -785,33 +781,82 @@ remove_earlier(struct backup *b, const char *base)
 		if (list.files[i].kind != FILE_LOCK)
 			rc = os->unlink(dir->fd, list.files[i].name);
 	file_list_fini(&list);
-	if (rc == 0 && os->sync_dir(dir->fd) == 0 &&
-	    os->unlink(dir->fd, DIR_LOCK_NAME) == 0)
+	if (rc == 0)
+		rc = os->sync_dir(dir->fd);
+	if (rc == 0)
+		rc = os->unlink(dir->fd, DIR_LOCK_NAME);
+	if (rc == 0 || rc == ENOENT)
 		(void)os->rmdir(b->parent_fd, base);
 }
 
+/* What a backup that was stopped did not get to. */
 static enum kvlog_status
-give_name(struct backup *b, struct kvlog_error *err)
+clear_aside(struct backup *b, struct kvlog_error *err)
 {
-	const char *old = b->part_base;
+	struct place place = {.locked = false};
+	struct contents in = {0};
+	enum kvlog_status st = dir_open(&place.dir, b->aside_path, 0666, err);
+
+	if (st == KVLOG_NOSTORE)
+		return KVLOG_OK;
+	if (st == KVLOG_OK)
+		st = check_ours(&place, &in, err);
+	if (st == KVLOG_OK && in.lock)
+		st = lock_place(b, &place, err);
+	if (st == KVLOG_OK)
+		remove_place(b, &place.dir, b->aside_base);
+	close_place(&place);
+	return st;
+}
+
+/* Where names cannot trade places there is none of that name for a moment; if
+ * it ends there, open_earlier() sees to it. */
+static enum kvlog_status
+replace_in_two_steps(struct backup *b, struct kvlog_error *err)
+{
+	enum kvlog_status st = clear_aside(b, err);
 	int rc;
 
+	if (st != KVLOG_OK)
+		return st;
+	rc = os->rename(b->parent_fd, b->base, b->aside_base);
+	if (rc == 0)
+		rc = os->rename(b->parent_fd, b->part_base, b->base);
+	return rc == 0 ? KVLOG_OK : name_failed(b, rc, err);
+}
+
+static enum kvlog_status
+take_place(struct backup *b, const char **ret_old, struct kvlog_error *err)
+{
+	int rc;
+
+	*ret_old = b->part_base;
 	if (!b->earlier.locked) {
 		rc = os->rename(b->parent_fd, b->part_base, b->base);
 	} else {
 		rc = os->exchange(b->parent_fd, b->part_base, b->base);
 		if (rc == EOPNOTSUPP) {
-			old = b->aside_base;
-			rc = replace_in_two_steps(b);
+			*ret_old = b->aside_base;
+			return replace_in_two_steps(b, err);
 		}
 	}
-	if (rc != 0)
-		return name_failed(b, rc, err);
+	return rc == 0 ? KVLOG_OK : name_failed(b, rc, err);
+}
+
+static enum kvlog_status
+give_name(struct backup *b, struct kvlog_error *err)
+{
+	const char *old;
+	enum kvlog_status st = take_place(b, &old, err);
+	int rc;
+
+	if (st != KVLOG_OK)
+		return st;
 	rc = os->sync_dir(b->parent_fd);
 	if (rc != 0)
 		return err_sys(err, rc, "sync the directory of %s", b->path);
 	if (b->earlier.locked)
-		remove_earlier(b, old);
+		remove_place(b, &b->earlier.dir, old);
 	return KVLOG_OK;
 }
 

@@ -422,6 +422,62 @@ START_TEST(it_can_be_cancelled_and_goes_on)
 }
 END_TEST
 
+static bool compacted;
+
+/* Files that were noted are gone when their turn comes. */
+static bool
+compact_inside(void *arg, uint64_t done, uint64_t total)
+{
+	(void)arg;
+	(void)done;
+	(void)total;
+	if (!compacted)
+		compact(api_store);
+	compacted = true;
+	return true;
+}
+
+START_TEST(files_that_are_replaced_meanwhile_are_no_loss)
+{
+	struct kvlog_backup_options o = KVLOG_BACKUP_OPTIONS_INIT;
+	struct kvlog *db = api_open(api_store, KVLOG_OPEN_CREATE);
+
+	fill(db, 300, 40, "a");
+	api_close(db);
+	db = api_open(api_store, KVLOG_OPEN_READONLY);
+	compacted = false;
+	o.progress = compact_inside;
+	ck_assert_int_eq(kvlog_backup(db, copy_path, &o, NULL, &err), KVLOG_OK);
+	ck_assert(compacted);
+	api_close(db);
+	same_contents(api_store, copy_path);
+	verify(copy_path);
+}
+END_TEST
+
+START_TEST(who_reads_the_earlier_backup_is_told)
+{
+	struct kvlog *db = api_open(api_store, KVLOG_OPEN_CREATE), *copy;
+	char value[8];
+	size_t len;
+
+	(void)api_put(db, "a", "1");
+	must_back_up(db, copy_path, 0);
+	copy = api_open(copy_path, KVLOG_OPEN_READONLY);
+	(void)api_put(db, "a", "2");
+	must_back_up(db, copy_path, 0);
+	api_expect(copy, "a", "1"); /* or BROKEN, but never anything else */
+	(void)usleep(1100000);
+	ck_assert_int_eq(
+	    kvlog_get(copy, "a", 1, value, sizeof value, &len), KVLOG_BROKEN);
+	api_close(copy);
+	copy = api_open(copy_path, KVLOG_OPEN_READONLY);
+	api_expect(copy, "a", "2");
+	api_close(copy);
+	api_close(db);
+}
+END_TEST
+
 START_TEST(wrong_arguments_are_refused)
 {
 	struct kvlog_backup_options o = KVLOG_BACKUP_OPTIONS_INIT;
@@ -722,6 +778,8 @@ make_suite(void)
 	tcase_add_test(tc, a_backup_that_has_gone_its_own_way_is_kept);
 	tcase_add_test(tc, a_backup_that_is_ahead_is_kept);
 	tcase_add_test(tc, it_can_be_cancelled_and_goes_on);
+	tcase_add_test(tc, files_that_are_replaced_meanwhile_are_no_loss);
+	tcase_add_test(tc, who_reads_the_earlier_backup_is_told);
 	tcase_add_test(tc, wrong_arguments_are_refused);
 	tcase_add_test(tc, damage_is_told_and_copied);
 	tcase_add_loop_test(

@@ -22,21 +22,24 @@
 #define STORE "store"
 #define COPY "copy"
 #define PART "copy.part"
+#define ASIDE "copy.part.old"
 #define VALUE_LEN 1500
 
 /* Ways to make a backup. */
 static const struct way {
 	const char *name;
 	unsigned flags;
-	bool readonly; /* the handle */
-	bool earlier;  /* there is a backup of an earlier state */
+	bool readonly;    /* the handle */
+	bool earlier;     /* there is a backup of an earlier state */
+	bool no_exchange; /* of names: the system cannot */
 } ways[] = {
-    {"links", 0, false, false},
-    {"copies", KVLOG_BACKUP_COPY, false, false},
-    {"from a reader", 0, true, false},
-    {"onto another", 0, false, true},
-    {"copies onto another", KVLOG_BACKUP_COPY, false, true},
-    {"from a reader onto another", 0, true, true},
+    {"links", 0, false, false, false},
+    {"copies", KVLOG_BACKUP_COPY, false, false, false},
+    {"from a reader", 0, true, false, false},
+    {"onto another", 0, false, true, false},
+    {"copies onto another", KVLOG_BACKUP_COPY, false, true, false},
+    {"from a reader onto another", 0, true, true, false},
+    {"onto another in two steps", 0, false, true, true},
 };
 #define WAY_COUNT ((int)(sizeof ways / sizeof ways[0]))
 
@@ -103,6 +106,8 @@ back_up(struct kvlog *db, struct kvlog_error *err)
 
 	o.flags = way->flags;
 	o.timeout_ms = 0;
+	if (way->no_exchange)
+		simos_fail(SIMOS_EXCHANGE, 1, EOPNOTSUPP, true);
 	return kvlog_backup(db, COPY, &o, NULL, err);
 }
 
@@ -223,7 +228,8 @@ check_crash(uint64_t step)
 	struct kvlog *db;
 	enum kvlog_status st;
 
-	ck_assert_msg(exists(COPY) || (!way->earlier && !done),
+	ck_assert_msg(exists(COPY) || (!way->earlier && !done) ||
+			  (way->no_exchange && exists(ASIDE)),
 	    "step %" PRIu64 ": the backup is gone", step);
 	if (exists(COPY)) {
 		size_t min = begin_state;
@@ -249,6 +255,7 @@ check_crash(uint64_t step)
 	    (int)st, err.text);
 	ck_assert(state_of(COPY, KVLOG_OPEN_READONLY, state, state) == state);
 	ck_assert_msg(!exists(PART), "%s is left", PART);
+	ck_assert_msg(!exists(ASIDE), "%s is left", ASIDE);
 	ck_assert_uint_eq(simos_leaks(stderr), 0);
 }
 
@@ -300,6 +307,12 @@ START_TEST(stopped_at_any_step_it_is_whole_or_not_there)
 }
 END_TEST
 
+static bool
+is_about_space(enum simos_kind kind)
+{
+	return kind == SIMOS_CREATE || kind == SIMOS_ALLOCATE;
+}
+
 /* Each call of each kind fails once.  The result is not what is tested: some
  * failures are got over. */
 START_TEST(refused_at_any_call_it_changes_nothing)
@@ -337,7 +350,7 @@ START_TEST(refused_at_any_call_it_changes_nothing)
 			begin_state = oracle.count - 1;
 			calls = simos_count(kinds[k]);
 			simos_fail(kinds[k], nth,
-			    kinds[k] == SIMOS_CREATE ? ENOSPC : EIO, false);
+			    is_about_space(kinds[k]) ? ENOSPC : EIO, false);
 			result = back_up(db, &err);
 			struck = simos_count(kinds[k]) - calls >= nth;
 			simos_fail_clear();
@@ -365,6 +378,76 @@ START_TEST(refused_at_any_call_it_changes_nothing)
 }
 END_TEST
 
+static uint64_t own_seq; /* of the backup's own commit that is durable */
+
+static void
+write_to_copy(void *arg)
+{
+	struct kvlog *db = open_store(COPY, 0, false);
+	struct kvlog_write how = KVLOG_WRITE_INIT;
+	struct kvlog_receipt receipt;
+
+	(void)arg;
+	how.durability = KVLOG_DURABILITY_COMMIT;
+	if (kvlog_put(db, "own", 3, "1", 1, &how, &receipt) == KVLOG_OK)
+		own_seq = receipt.seq;
+	(void)kvlog_close(db, NULL);
+}
+
+static void
+check_own(struct kvlog *store)
+{
+	struct kvlog_error err = {0};
+	enum kvlog_status st = back_up(store, &err);
+	struct kvlog *db;
+
+	ck_assert_msg(
+	    st == KVLOG_OK || st == KVLOG_CONFLICT, "%d %s", (int)st, err.text);
+	if (own_seq == 0)
+		return;
+	ck_assert_int_eq(st, KVLOG_CONFLICT);
+	db = open_store(COPY, KVLOG_OPEN_READONLY, false);
+	ck_assert_int_eq(kvlog_exists(db, "own", 3), KVLOG_OK);
+	ck_assert_int_eq(kvlog_close(db, NULL), KVLOG_OK);
+}
+
+/* What somebody was told is durable in a backup, no later backup replaces, even
+ * if the next thing that happened was a power loss. */
+START_TEST(commits_of_a_backup_s_own_are_never_replaced)
+{
+	struct simos_state *base, *crash;
+	bool stopped = true;
+
+	way = &ways[3];
+	make_base();
+	base = simos_save();
+	for (uint64_t step = 1; stopped; step++) {
+		simos_restore(base);
+		own_seq = 0;
+		simos_stop_at(step, 0);
+		stopped = simos_run(write_to_copy, NULL);
+		if (stopped && !simos_step_changes(simos_step_kind(step)))
+			continue;
+		crash = simos_save();
+		for (unsigned i = 0; i < LOSS_COUNT; i++) {
+			struct kvlog *db;
+
+			simos_restore(crash);
+			simos_power_loss(losses[i], step);
+			db = open_store(STORE, KVLOG_OPEN_READONLY, false);
+			check_own(db);
+			ck_assert_int_eq(kvlog_close(db, NULL), KVLOG_OK);
+		}
+		simos_state_free(crash);
+	}
+	ck_assert_uint_gt(own_seq, 0);
+	simos_state_free(base);
+	simos_forget();
+	oracle_fini(&oracle);
+	simos_fini();
+}
+END_TEST
+
 int
 main(void)
 {
@@ -376,6 +459,7 @@ main(void)
 	    tc, stopped_at_any_step_it_is_whole_or_not_there, 0, WAY_COUNT);
 	tcase_add_loop_test(
 	    tc, refused_at_any_call_it_changes_nothing, 0, WAY_COUNT);
+	tcase_add_test(tc, commits_of_a_backup_s_own_are_never_replaced);
 	suite_add_tcase(suite, tc);
 	return test_main(suite);
 }

@@ -27,37 +27,24 @@
 
 #include "capture.h"
 #include "repair.h"
+#include "target.h"
 #include "transfer.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
 
-#define PART ".part"
-#define ASIDE ".part.old" /* of the earlier one, where names cannot trade */
 #define TAIL_NAME "tail.tmp"
 #define NEW_NAME "segment.tmp"
 #define TRIES 100 /* each copies only what was replaced since the last */
-
-/* A directory that nobody else writes to. */
-struct place {
-	struct dir dir;
-	struct control control;
-	bool locked;
-};
 
 struct backup {
 	struct store *store;
 	const struct kvlog_backup_options *options;
 	struct kvlog_backup_report *report;
 
-	char *path, *part_path, *aside_path;       /* owned */
-	const char *base, *part_base, *aside_base; /* their last names */
-	int parent_fd;
-	struct place part;
-	bool looked;
-	struct place earlier; /* once looked: not locked, there is none */
-
+	struct target target;
+	bool looked; /* at the earlier backup */
 	struct capture capture;
 	uint64_t done, total; /* of progress */
 };
@@ -83,273 +70,8 @@ static enum kvlog_status
 cancelled(const struct backup *b, struct kvlog_error *err)
 {
 	return err_set(err, KVLOG_CANCELLED, 0,
-	    "%s was not completed; the next backup goes on with %s", b->path,
-	    b->part_path);
-}
-
-/* Paths */
-
-static char *
-joined(const char *a, size_t a_len, const char *b)
-{
-	size_t b_len = strlen(b);
-	char *text = os->malloc(a_len + b_len + 1);
-
-	if (text != NULL) {
-		memcpy(text, a, a_len);
-		memcpy(text + a_len, b, b_len + 1);
-	}
-	return text;
-}
-
-static enum kvlog_status
-open_parent(struct backup *b, size_t parent_len, struct kvlog_error *err)
-{
-	char *parent = parent_len > 0 ? joined(b->path, parent_len, "")
-				      : joined(".", 1, "");
-	enum kvlog_status st = KVLOG_OK;
-	int rc;
-
-	if (parent == NULL)
-		return err_set(err, KVLOG_NOMEM, 0, "back up");
-	rc = os->open_dir(parent, &b->parent_fd);
-	if (rc != 0) {
-		b->parent_fd = -1;
-		st = err_sys(
-		    err, rc, "open %s, where the backup is to be", parent);
-	}
-	os->free(parent);
-	return st;
-}
-
-static enum kvlog_status
-split_path(struct backup *b, const char *path, struct kvlog_error *err)
-{
-	size_t len = strlen(path), at;
-
-	while (len > 1 && path[len - 1] == '/')
-		len--;
-	for (at = len; at > 0 && path[at - 1] != '/'; at--)
-		;
-	b->path = joined(path, len, "");
-	b->part_path = joined(path, len, PART);
-	b->aside_path = joined(path, len, ASIDE);
-	if (b->path == NULL || b->part_path == NULL || b->aside_path == NULL)
-		return err_set(err, KVLOG_NOMEM, 0, "back up");
-	b->base = b->path + at;
-	b->part_base = b->part_path + at;
-	b->aside_base = b->aside_path + at;
-	if (*b->base == '\0' || strcmp(b->base, ".") == 0 ||
-	    strcmp(b->base, "..") == 0)
-		return err_set(err, KVLOG_INVAL, 0,
-		    "%s has no name of its own; a backup is a new directory, "
-		    "which gets its name when it is whole",
-		    path);
-	return open_parent(b, at, err);
-}
-
-/* Places */
-
-static void
-close_place(struct place *place)
-{
-	if (place->locked)
-		control_close(&place->control);
-	place->locked = false;
-	dir_close(&place->dir);
-}
-
-/* What stands in a directory. */
-struct contents {
-	size_t count;
-	bool lock, foreign;
-	struct file last; /* segment; kind is another if there is none */
-};
-
-static enum kvlog_status
-look_inside(struct dir *dir, struct contents *ret, struct kvlog_error *err)
-{
-	struct file_list list;
-	enum kvlog_status st = dir_list(dir, &list, err);
-
-	if (st != KVLOG_OK)
-		return st;
-	*ret = (struct contents){.count = list.count};
-	ret->last.kind = FILE_FOREIGN;
-	for (size_t i = 0; i < list.count; i++) {
-		const struct file *f = &list.files[i];
-
-		ret->lock = ret->lock || f->kind == FILE_LOCK;
-		ret->foreign = ret->foreign || f->kind == FILE_FOREIGN;
-		if (f->kind == FILE_SEGMENT)
-			ret->last = *f; /* in order of numbers */
-	}
-	file_list_fini(&list);
-	return KVLOG_OK;
-}
-
-/* Nobody writes there, or will before the place is closed; and nobody ever
- * has, since it was made by a backup. */
-static enum kvlog_status
-lock_place(struct backup *b, struct place *place, struct kvlog_error *err)
-{
-	bool sole;
-	enum kvlog_status st =
-	    control_open(&place->control, &place->dir, true, err);
-
-	if (st != KVLOG_OK)
-		return st;
-	place->locked = true;
-	st = control_lock_writer(&place->control, &place->dir, false,
-	    b->options->timeout_ms, &sole, err);
-	if (st == KVLOG_OK && !control_is_blank(&place->control))
-		st = err_set(err, KVLOG_CONFLICT, 0,
-		    "%s was opened for writing and may hold commits of its "
-		    "own; back up into another directory",
-		    place->dir.path);
-	return st;
-}
-
-/* Its last segment is the new one that it got: the link says where it ends. */
-static enum kvlog_status
-check_store(const struct backup *b, struct place *place,
-    const struct contents *in, struct kvlog_error *err)
-{
-	struct segment *seg;
-	enum kvlog_status st = segment_open_header(
-	    &place->dir, in->last.name, &in->last.id, &seg, err);
-
-	if (st != KVLOG_OK)
-		return st;
-	if (memcmp(seg->header.store.uuid, b->capture.store.uuid,
-		sizeof b->capture.store.uuid) != 0)
-		st = err_set(err, KVLOG_CONFLICT, 0,
-		    "%s is of another store (their UUIDs differ)",
-		    place->dir.path);
-	else if (!seg->link_ok ||
-		 !capture_knows(
-		     &b->capture, seg->link.prev_salt, seg->link.prev_last_seq))
-		st = err_set(err, KVLOG_CONFLICT, 0,
-		    "%s goes up to commit %" PRIu64 ", which %s does not know: "
-		    "it is not an earlier state of this store",
-		    place->dir.path, seg->link_ok ? seg->link.prev_last_seq : 0,
-		    b->store->dir.path);
-	segment_close(seg);
-	return st;
-}
-
-/* Whether a directory that a backup needs is its own, as far as can be seen. */
-static enum kvlog_status
-check_ours(struct place *place, struct contents *ret, struct kvlog_error *err)
-{
-	enum kvlog_status st = look_inside(&place->dir, ret, err);
-
-	if (st == KVLOG_OK && (ret->foreign || (ret->count > 0 && !ret->lock)))
-		st = err_set(err, KVLOG_CONFLICT, 0,
-		    "%s is in the way: it is not of a backup; remove it",
-		    place->dir.path);
-	return st;
-}
-
-/* What has the backup's name already. */
-static enum kvlog_status
-open_earlier(struct backup *b, struct kvlog_error *err)
-{
-	struct place *place = &b->earlier;
-	struct contents in = {0};
-	struct os_stat ours, theirs;
-	enum kvlog_status st = dir_open(&place->dir, b->path, 0666, err);
-	int rc;
-
-	if (st == KVLOG_NOSTORE) {
-		/* If the last one was stopped between two renames. */
-		rc = os->rename(b->parent_fd, b->aside_base, b->base);
-		if (rc == ENOENT)
-			return KVLOG_OK;
-		st = rc == 0 ? dir_open(&place->dir, b->path, 0666, err)
-			     : err_sys(err, rc, "rename %s", b->aside_path);
-	}
-	if (st == KVLOG_OK)
-		st = look_inside(&place->dir, &in, err);
-	if (st != KVLOG_OK)
-		return st;
-	if (in.count == 0) {
-		dir_close(&place->dir); /* the rename takes its place */
-		return KVLOG_OK;
-	}
-	rc = os->stat(place->dir.fd, &theirs);
-	if (rc == 0)
-		rc = os->stat(b->store->dir.fd, &ours);
-	if (rc != 0)
-		return err_sys(err, rc, "look at %s", b->path);
-	if (ours.dev == theirs.dev && ours.ino == theirs.ino)
-		return err_set(
-		    err, KVLOG_CONFLICT, 0, "%s is the store itself", b->path);
-	if (wants(b, KVLOG_BACKUP_NEW))
-		return err_set(err, KVLOG_CONFLICT, 0,
-		    "%s is there already, and is not empty", b->path);
-	if (in.foreign || !in.lock || in.last.kind != FILE_SEGMENT)
-		return err_set(err, KVLOG_CONFLICT, 0,
-		    "%s is not empty, and not a backup; choose another "
-		    "directory",
-		    b->path);
-	st = lock_place(b, place, err);
-	return st == KVLOG_OK ? check_store(b, place, &in, err) : st;
-}
-
-/* Who may read a file of the store may read its like in the backup. */
-static unsigned
-file_mode(const struct backup *b, unsigned dir_mode)
-{
-	struct os_stat st;
-
-	if (os->stat_name(b->store->dir.fd, DIR_LOCK_NAME, &st) == 0)
-		return st.mode | 0600u;
-	return (dir_mode & 0666u) | 0600u;
-}
-
-/* Whether the directory that was opened still has its name. */
-static bool
-is_named(const struct backup *b)
-{
-	struct os_stat opened, named;
-
-	return os->stat(b->part.dir.fd, &opened) == 0 &&
-	       os->stat_name(b->parent_fd, b->part_base, &named) == 0 &&
-	       opened.dev == named.dev && opened.ino == named.ino;
-}
-
-static enum kvlog_status
-open_part(struct backup *b, struct kvlog_error *err)
-{
-	struct place *place = &b->part;
-	struct contents in = {0};
-	struct os_stat dir;
-	enum kvlog_status st;
-	int rc = os->stat(b->store->dir.fd, &dir);
-
-	if (rc == 0)
-		rc = os->mkdir(b->part_path, dir.mode | 0700u);
-	if (rc != 0 && rc != EEXIST)
-		return err_sys(err, rc, "create directory %s", b->part_path);
-	st = dir_open(&place->dir, b->part_path, file_mode(b, dir.mode), err);
-	if (st == KVLOG_OK)
-		st = check_ours(place, &in, err);
-	if (st != KVLOG_OK)
-		return st;
-	/* Another backup may be at it.  The name comes before all others, or
-	 * what a power loss leaves would not be known for ours. */
-	if (!in.lock)
-		st = control_create(&place->dir, err);
-	if (st == KVLOG_OK && !in.lock)
-		st = dir_sync(&place->dir, err);
-	if (st == KVLOG_OK || st == KVLOG_CONFLICT)
-		st = lock_place(b, place, err);
-	if (st == KVLOG_OK && !is_named(b))
-		st = err_set(err, KVLOG_BUSY, 0,
-		    "another backup into %s was made meanwhile; try again",
-		    b->path);
-	return st;
+	    "%s was not completed; the next backup goes on with %s",
+	    b->target.path, b->target.part_path);
 }
 
 /* Files */
@@ -401,7 +123,7 @@ is_wanted(struct backup *b, const struct file *f)
 		return true;
 	for (size_t i = 0; i < c->count && f->kind == FILE_SEGMENT; i++)
 		if (strcmp(c->files[i].name, f->name) == 0)
-			return has_file(&b->part.dir, &c->files[i]);
+			return has_file(&b->target.part.dir, &c->files[i]);
 	for (size_t i = 0; i < c->cover.count && f->kind == FILE_HINT; i++) {
 		char name[DIR_NAME_LEN];
 
@@ -410,7 +132,7 @@ is_wanted(struct backup *b, const struct file *f)
 		name_hint(c->cover.hints[i], name);
 		if (strcmp(name, f->name) == 0)
 			return has_hint(
-			    b, &b->part.dir, c->cover.hints[i], name);
+			    b, &b->target.part.dir, c->cover.hints[i], name);
 	}
 	return false;
 }
@@ -419,7 +141,7 @@ is_wanted(struct backup *b, const struct file *f)
 static enum kvlog_status
 remove_unwanted(struct backup *b, struct kvlog_error *err)
 {
-	struct dir *dir = &b->part.dir;
+	struct dir *dir = &b->target.part.dir;
 	struct file_list list;
 	enum kvlog_status st = dir_list(dir, &list, err);
 	int rc = 0;
@@ -446,7 +168,8 @@ is_there(const struct dir *dir, const char *name)
 static bool
 link_earlier(struct backup *b, const char *name)
 {
-	return os->link(b->earlier.dir.fd, name, b->part.dir.fd, name) == 0;
+	return os->link(b->target.earlier.dir.fd, name, b->target.part.dir.fd,
+		   name) == 0;
 }
 
 static enum kvlog_status
@@ -455,7 +178,7 @@ bring(struct backup *b, const char *name, enum transfer_how *ret_how,
 {
 	const struct transfer t = {
 	    .from = &b->store->dir,
-	    .to = &b->part.dir,
+	    .to = &b->target.part.dir,
 	    .copy_only = wants(b, KVLOG_BACKUP_COPY),
 	    .sync_linked = !b->store->writable,
 	    .go_on = go_on,
@@ -473,8 +196,8 @@ bring_file(struct backup *b, const struct captured *f, bool *ret_moved,
 	enum transfer_how how = TRANSFER_LINKED;
 	enum kvlog_status st;
 
-	if (is_there(&b->part.dir, f->name) ||
-	    (b->earlier.locked && has_file(&b->earlier.dir, f) &&
+	if (is_there(&b->target.part.dir, f->name) ||
+	    (b->target.earlier.locked && has_file(&b->target.earlier.dir, f) &&
 		link_earlier(b, f->name))) {
 		r->kept_count++;
 		b->done += f->size;
@@ -483,8 +206,8 @@ bring_file(struct backup *b, const struct captured *f, bool *ret_moved,
 	st = bring(b, f->name, &how, ret_moved, err);
 	if (st != KVLOG_OK || *ret_moved)
 		return st;
-	if (!has_file(&b->part.dir, f)) { /* the name is another one's */
-		(void)os->unlink(b->part.dir.fd, f->name);
+	if (!has_file(&b->target.part.dir, f)) { /* the name is another one's */
+		(void)os->unlink(b->target.part.dir.fd, f->name);
 		*ret_moved = true;
 		return KVLOG_OK;
 	}
@@ -516,15 +239,16 @@ bring_hint(struct backup *b, struct hint *hint, struct kvlog_error *err)
 		return KVLOG_OK;
 	gone = hint->name[0] == '\0';
 	name_hint(hint, name);
-	if (is_there(&b->part.dir, name) ||
-	    (b->earlier.locked && has_hint(b, &b->earlier.dir, hint, name) &&
+	if (is_there(&b->target.part.dir, name) ||
+	    (b->target.earlier.locked &&
+		has_hint(b, &b->target.earlier.dir, hint, name) &&
 		link_earlier(b, name)))
 		return KVLOG_OK;
 	if (!gone)
 		st = bring(b, name, &how, &gone, err);
 	if (st != KVLOG_OK || !gone)
 		return st;
-	return hint_write_as(hint, &b->part.dir, name, err);
+	return hint_write_as(hint, &b->target.part.dir, name, err);
 }
 
 static void
@@ -618,7 +342,7 @@ next_round(const struct capture *c)
 static enum kvlog_status
 copy_tail(struct backup *b, bool *ret_moved, struct kvlog_error *err)
 {
-	struct dir *dir = &b->part.dir;
+	struct dir *dir = &b->target.part.dir;
 	struct segment *output = NULL;
 	struct segset *set;
 	enum kvlog_status st;
@@ -673,7 +397,7 @@ static enum kvlog_status
 add_segment(struct backup *b, struct kvlog_error *err)
 {
 	const struct capture *c = &b->capture;
-	struct dir *dir = &b->part.dir;
+	struct dir *dir = &b->target.part.dir;
 	const struct segment_plan plan = {
 	    .name = NEW_NAME,
 	    .store = &c->store,
@@ -730,9 +454,10 @@ verify_all(struct backup *b, struct kvlog_error *err)
 		uint64_t off;
 		enum kvlog_status st;
 
-		if (!b->earlier.locked || !has_file(&b->earlier.dir, f)) {
-			st = transfer_verify(&b->part.dir, f->name, &f->id,
-			    f->end, &damaged, &off, err);
+		if (!b->target.earlier.locked ||
+		    !has_file(&b->target.earlier.dir, f)) {
+			st = transfer_verify(&b->target.part.dir, f->name,
+			    &f->id, f->end, &damaged, &off, err);
 			if (st != KVLOG_OK)
 				return st;
 			if (damaged)
@@ -742,121 +467,6 @@ verify_all(struct backup *b, struct kvlog_error *err)
 		if (!go_on(b, f->size))
 			return cancelled(b, err);
 	}
-	return KVLOG_OK;
-}
-
-/* The new one in the place of the earlier one */
-
-static enum kvlog_status
-name_failed(const struct backup *b, int rc, struct kvlog_error *err)
-{
-	switch (rc) {
-	case EEXIST:
-	case ENOTEMPTY:
-	case ENOTDIR:
-		return err_set(err, KVLOG_CONFLICT, 0,
-		    "%s is there now; the backup stays in %s", b->path,
-		    b->part_path);
-	case ELOOP:
-		return err_set(err, KVLOG_CONFLICT, 0,
-		    "%s is a symbolic link; name the directory itself",
-		    b->path);
-	default:
-		return err_sys(
-		    err, rc, "rename %s to %s", b->part_path, b->path);
-	}
-}
-
-/* The lock file goes last: with it the next backup knows what is left for its
- * own.  Errors leave that to it. */
-static void
-remove_place(const struct backup *b, struct dir *dir, const char *base)
-{
-	struct file_list list;
-	int rc = 0;
-
-	if (dir_list(dir, &list, NULL) != KVLOG_OK)
-		return;
-	for (size_t i = 0; i < list.count && rc == 0; i++)
-		if (list.files[i].kind != FILE_LOCK)
-			rc = os->unlink(dir->fd, list.files[i].name);
-	file_list_fini(&list);
-	if (rc == 0)
-		rc = os->sync_dir(dir->fd);
-	if (rc == 0)
-		rc = os->unlink(dir->fd, DIR_LOCK_NAME);
-	if (rc == 0 || rc == ENOENT)
-		(void)os->rmdir(b->parent_fd, base);
-}
-
-/* What a backup that was stopped did not get to. */
-static enum kvlog_status
-clear_aside(struct backup *b, struct kvlog_error *err)
-{
-	struct place place = {.locked = false};
-	struct contents in = {0};
-	enum kvlog_status st = dir_open(&place.dir, b->aside_path, 0666, err);
-
-	if (st == KVLOG_NOSTORE)
-		return KVLOG_OK;
-	if (st == KVLOG_OK)
-		st = check_ours(&place, &in, err);
-	if (st == KVLOG_OK && in.lock)
-		st = lock_place(b, &place, err);
-	if (st == KVLOG_OK)
-		remove_place(b, &place.dir, b->aside_base);
-	close_place(&place);
-	return st;
-}
-
-/* Where names cannot trade places there is none of that name for a moment; if
- * it ends there, open_earlier() sees to it. */
-static enum kvlog_status
-replace_in_two_steps(struct backup *b, struct kvlog_error *err)
-{
-	enum kvlog_status st = clear_aside(b, err);
-	int rc;
-
-	if (st != KVLOG_OK)
-		return st;
-	rc = os->rename(b->parent_fd, b->base, b->aside_base);
-	if (rc == 0)
-		rc = os->rename(b->parent_fd, b->part_base, b->base);
-	return rc == 0 ? KVLOG_OK : name_failed(b, rc, err);
-}
-
-static enum kvlog_status
-take_place(struct backup *b, const char **ret_old, struct kvlog_error *err)
-{
-	int rc;
-
-	*ret_old = b->part_base;
-	if (!b->earlier.locked) {
-		rc = os->rename(b->parent_fd, b->part_base, b->base);
-	} else {
-		rc = os->exchange(b->parent_fd, b->part_base, b->base);
-		if (rc == EOPNOTSUPP) {
-			*ret_old = b->aside_base;
-			return replace_in_two_steps(b, err);
-		}
-	}
-	return rc == 0 ? KVLOG_OK : name_failed(b, rc, err);
-}
-
-static enum kvlog_status
-give_name(struct backup *b, struct kvlog_error *err)
-{
-	const char *old;
-	enum kvlog_status st = take_place(b, &old, err);
-	int rc;
-
-	if (st != KVLOG_OK)
-		return st;
-	rc = os->sync_dir(b->parent_fd);
-	if (rc != 0)
-		return err_sys(err, rc, "sync the directory of %s", b->path);
-	if (b->earlier.locked)
-		remove_place(b, &b->earlier.dir, old);
 	return KVLOG_OK;
 }
 
@@ -874,10 +484,10 @@ collect(struct backup *b, struct kvlog_error *err)
 		moved = false;
 		st = capture_make(b->store, &b->capture, &moved, err);
 		if (st == KVLOG_OK && !moved && !b->looked)
-			st = open_earlier(b, err);
+			st = target_open_earlier(&b->target, &b->capture, err);
 		b->looked = b->looked || !moved;
-		if (st == KVLOG_OK && !moved && !b->part.locked)
-			st = open_part(b, err);
+		if (st == KVLOG_OK && !moved && !b->target.part.locked)
+			st = target_open_part(&b->target, err);
 		if (st == KVLOG_OK && !moved)
 			st = bring_all(b, &moved, err);
 		if (st == KVLOG_OK && !moved)
@@ -894,15 +504,8 @@ collect(struct backup *b, struct kvlog_error *err)
 static enum kvlog_status
 make_backup(struct backup *b, const char *path, struct kvlog_error *err)
 {
-	bool inside = false;
-	enum kvlog_status st = split_path(b, path, err);
+	enum kvlog_status st = target_init(&b->target, path, err);
 
-	if (st == KVLOG_OK)
-		st = dir_is_inside(b->store->dir.path, b->path, &inside, err);
-	if (st == KVLOG_OK && inside)
-		st = err_set(err, KVLOG_CONFLICT, 0,
-		    "%s is inside of %s; back up into another place", b->path,
-		    b->store->dir.path);
 	if (st == KVLOG_OK)
 		st = collect(b, err);
 	if (st == KVLOG_OK)
@@ -910,7 +513,7 @@ make_backup(struct backup *b, const char *path, struct kvlog_error *err)
 	if (st == KVLOG_OK)
 		st = verify_all(b, err);
 	if (st == KVLOG_OK)
-		st = give_name(b, err);
+		st = target_give_name(&b->target, err);
 	if (st != KVLOG_OK)
 		return st;
 	b->report->last_seq = b->capture.last_seq;
@@ -922,7 +525,7 @@ make_backup(struct backup *b, const char *path, struct kvlog_error *err)
 	    b->report->damaged_offset,
 	    "%s holds all of %s, but %" PRIu32 " of its segments are damaged, "
 	    "as the store's are; kvlog-verify says more",
-	    b->path, b->store->dir.path, b->report->damaged_segments);
+	    b->target.path, b->store->dir.path, b->report->damaged_segments);
 }
 
 enum kvlog_status
@@ -934,17 +537,13 @@ backup_store(struct store *db, const char *path,
 	    .store = db,
 	    .options = options,
 	    .report = report,
-	    .parent_fd = -1,
+	    .target.source = &db->dir,
+	    .target.timeout_ms = options->timeout_ms,
+	    .target.must_be_new = (options->flags & KVLOG_BACKUP_NEW) != 0,
 	};
 	enum kvlog_status st = make_backup(&b, path, err);
 
-	close_place(&b.part);
-	close_place(&b.earlier);
+	target_fini(&b.target);
 	capture_fini(&b.capture);
-	if (b.parent_fd >= 0)
-		os->close(b.parent_fd);
-	os->free(b.path);
-	os->free(b.part_path);
-	os->free(b.aside_path);
 	return st;
 }

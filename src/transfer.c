@@ -21,7 +21,7 @@
 #include <string.h>
 
 #define COPY_NAME "copy.tmp"
-#define PIECE_LEN (UINT64_C(256) << 10)
+#define PIECE_LEN (UINT64_C(64) << 10)
 
 /* Whether another way may do what this one cannot. */
 static bool

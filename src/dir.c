@@ -111,20 +111,21 @@ is_below(const struct os_stat *store, char *path)
 }
 
 enum kvlog_status
-dir_is_inside(const char *path, const char *new_path, bool *ret_inside,
+dir_is_inside(const struct dir *dir, const char *new_path, bool *ret_inside,
     struct kvlog_error *err)
 {
 	size_t len = strlen(new_path);
 	struct os_stat store = {0}, st;
 	const char *up = "/..";
 	char *parent;
+	int rc;
 
-	*ret_inside = false;
-	if (stat_dir(path, &store) != 0)
-		return KVLOG_OK; /* others tell that better */
+	rc = os->stat(dir->fd, &store);
+	if (rc != 0)
+		return err_sys(err, rc, "look at %s", dir->path);
 	parent = os->malloc(len + 3 * DEPTH_MAX + 5);
 	if (parent == NULL)
-		return err_set(err, KVLOG_NOMEM, 0, "check %s", path);
+		return err_set(err, KVLOG_NOMEM, 0, "look at %s", dir->path);
 	if (stat_dir(new_path, &st) != 0) {
 		/* It is not there: the last name is taken off. */
 		while (len > 1 && new_path[len - 1] == '/')

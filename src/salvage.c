@@ -247,6 +247,26 @@ save_all(struct salvage *s)
 	return st;
 }
 
+/* It would change the damaged one, and be lost with it. */
+static enum kvlog_status
+check_not_inside(
+    const char *path, const char *new_path, struct kvlog_error *err)
+{
+	struct dir dir;
+	bool inside = false;
+	enum kvlog_status st = dir_open(&dir, path, 0666, NULL);
+
+	if (st != KVLOG_OK)
+		return KVLOG_OK; /* verify tells that better */
+	st = dir_is_inside(&dir, new_path, &inside, err);
+	dir_close(&dir);
+	if (st == KVLOG_OK && inside)
+		st = err_set(err, KVLOG_CONFLICT, 0,
+		    "%s is inside of %s; salvage into another place", new_path,
+		    path);
+	return st;
+}
+
 /* Say so before the long look at the old store if there is no place. */
 static enum kvlog_status
 check_new_path(const char *new_path, struct kvlog_error *err)
@@ -333,13 +353,8 @@ salvage_store(const char *path, const char *new_path,
     struct kvlog_verify_report *report, struct kvlog_error *err)
 {
 	struct salvage s = {.new_path = new_path};
-	bool inside = false;
-	enum kvlog_status st = dir_is_inside(path, new_path, &inside, err);
+	enum kvlog_status st = check_not_inside(path, new_path, err);
 
-	if (st == KVLOG_OK && inside)
-		st = err_set(err, KVLOG_CONFLICT, 0,
-		    "%s is inside of %s; salvage into another place", new_path,
-		    path);
 	if (st == KVLOG_OK)
 		st = check_new_path(new_path, err);
 	if (st != KVLOG_OK)

@@ -184,6 +184,23 @@ check_ours(struct place *place, struct contents *ret, struct kvlog_error *err)
 	return st;
 }
 
+/* Where it could not be opened. */
+static enum kvlog_status
+check_file_system(const struct place *place, struct kvlog_error *err)
+{
+	enum os_fs fs = OS_FS_PLAIN;
+	int rc = os->fs_type(place->dir.fd, &fs);
+
+	if (rc != 0)
+		return err_sys(err, rc, "look at %s", place->dir.path);
+	if (fs == OS_FS_NETWORK)
+		return err_set(err, KVLOG_UNSUPPORTED, 0,
+		    "%s is on a network file system, where no store can be "
+		    "opened; back up to a local disk, and copy that",
+		    place->dir.path);
+	return KVLOG_OK;
+}
+
 /* What has the backup's name already. */
 enum kvlog_status
 target_open_earlier(
@@ -267,6 +284,8 @@ target_open_part(struct target *t, struct kvlog_error *err)
 	if (rc != 0 && rc != EEXIST)
 		return err_sys(err, rc, "create directory %s", t->part_path);
 	st = dir_open(&place->dir, t->part_path, file_mode(t, dir.mode), err);
+	if (st == KVLOG_OK)
+		st = check_file_system(place, err);
 	if (st == KVLOG_OK)
 		st = check_ours(place, &in, err);
 	if (st != KVLOG_OK)
@@ -410,7 +429,7 @@ target_init(struct target *t, const char *path, struct kvlog_error *err)
 	t->parent_fd = -1;
 	st = set_path(t, path, err);
 	if (st == KVLOG_OK)
-		st = dir_is_inside(t->source->path, t->path, &inside, err);
+		st = dir_is_inside(t->source, t->path, &inside, err);
 	if (st == KVLOG_OK && inside)
 		st = err_set(err, KVLOG_CONFLICT, 0,
 		    "%s is inside of %s; back up into another place", t->path,

@@ -448,6 +448,28 @@ START_TEST(commits_of_a_backup_s_own_are_never_replaced)
 }
 END_TEST
 
+START_TEST(a_network_file_system_is_refused)
+{
+	struct kvlog_error err = {0};
+	struct kvlog *db;
+
+	way = &ways[0];
+	make_base();
+	db = open_store(STORE, KVLOG_OPEN_READONLY, false);
+	simos_set_fs(OS_FS_NETWORK);
+	ck_assert_int_eq(back_up(db, &err), KVLOG_UNSUPPORTED);
+	ck_assert(!exists(COPY));
+	simos_set_fs(OS_FS_COW);
+	must_back_up(db, "copy on write");
+	ck_assert_int_eq(kvlog_close(db, NULL), KVLOG_OK);
+	(void)state_of(
+	    COPY, KVLOG_OPEN_READONLY, oracle.count - 1, oracle.count - 1);
+	(void)state_of(COPY, 0, oracle.count - 1, oracle.count - 1);
+	oracle_fini(&oracle);
+	simos_fini();
+}
+END_TEST
+
 int
 main(void)
 {
@@ -460,6 +482,7 @@ main(void)
 	tcase_add_loop_test(
 	    tc, refused_at_any_call_it_changes_nothing, 0, WAY_COUNT);
 	tcase_add_test(tc, commits_of_a_backup_s_own_are_never_replaced);
+	tcase_add_test(tc, a_network_file_system_is_refused);
 	suite_add_tcase(suite, tc);
 	return test_main(suite);
 }

@@ -6,19 +6,21 @@
 #
 #	KVLOG_BENCH=./kvlog-bench build-aux/growth.sh [growth | memory]...
 #
-# SIZES, ENGINES, MEMORY (MiB that a run may use: by a control group if we may
-# make one, else what is more is locked) and BENCH_DIR (where the stores are
-# made) can be set.  30 million keys take 16 GB of disk.
+# Can be set: SIZES and ENGINES; READS of each size; SPAN, seconds after which
+# a benchmark ends, whatever it has done; MEMORY, MiB that a run may use: by a
+# control group if we may make one, else what is more is locked; BENCH_DIR,
+# where the stores are made, one at a time.  30 million keys take 10 GB of disk.
 
 set -eu
 
 bench=${KVLOG_BENCH:-kvlog-bench}
 sizes=${SIZES:-1k,10k,100k,1M,3M,10M,30M}
 engines=${ENGINES:-kvlog,lmdb,tkrzw,kyotocabinet}
-memory=${MEMORY:-512}
+reads=${READS:-1M}
+span=${SPAN:-20}
+memory=${MEMORY:-256}
 dir=${BENCH_DIR:-${TMPDIR:-/tmp}}
 works=fillrandom,readrandom,multireadrandom,readmissing,readhot,overwrite
-group=/sys/fs/cgroup/kvlog-bench.$$
 
 # Only engines of this build; kvlog always is.
 known=$("$bench" --help | sed -n '/^Engines:/,$s/^  \([a-z-]*\) .*/\1/p')
@@ -34,30 +36,44 @@ done
 run()
 {
 	"$bench" --engines="$use" --benchmarks=$works --rounds=1 \
-		--seconds=20 --dir="$dir" "$@"
+		--reads="$reads" --seconds="$span" --dir="$dir" "$@"
 }
 
 growth()
 {
-	run --num="$sizes" --reads=1M --report=growth >growth.txt
+	run --num="$sizes" --report=growth >growth.txt
 	echo "growth/index.html, growth.txt"
+}
+
+# A new control group: of the second kind, or of the first.
+make_group()
+{
+	group=/sys/fs/cgroup/kvlog-bench.$$
+	tasks=cgroup.procs
+	if grep -qw memory /sys/fs/cgroup/cgroup.subtree_control \
+		2>/dev/null; then
+		mkdir "$group" 2>/dev/null
+	else
+		group=/sys/fs/cgroup/memory/kvlog-bench.$$
+		[ -f /sys/fs/cgroup/memory/memory.limit_in_bytes ] &&
+			mkdir "$group" 2>/dev/null
+	fi
 }
 
 # A record takes about 150 bytes: half of them fit.
 memory()
 {
 	num=$((memory * 2 * 1048576 / 150))
-	if grep -qw memory /sys/fs/cgroup/cgroup.subtree_control 2>/dev/null &&
-	    mkdir "$group" 2>/dev/null; then
+	if make_group; then
 		trap 'rmdir "$group"' EXIT
-		echo $((memory * 1048576)) >"$group/memory.max"
 		# What is here ends before the group does.
 		(
-			sh -c 'echo $PPID' >"$group/cgroup.procs"
-			run --num=$num --report=growth-memory
+			sh -c 'echo $PPID' >"$group/$tasks"
+			run --num=$num --report=growth-memory --memory="$memory"
 		) >growth-memory.txt
 	else
-		# No control groups of the second kind, or not for us.
+		# No control groups, or not for us.  What does not fit is
+		# loaded in the same memory: the peers take hours.
 		free=$(awk '/^MemAvailable:/ { print int($2 / 1024) }' \
 			/proc/meminfo)
 		run --num=$num --report=growth-memory \

@@ -13,15 +13,24 @@
 #if defined __GNUC__
 #define ATTR_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
 #define ATTR_MUST_CHECK __attribute__((warn_unused_result))
+#define ATTR_NOINLINE __attribute__((noinline))
+#define ATTR_FLATTEN __attribute__((flatten)) /* all calls are inlined */
 #define LIKELY(x) __builtin_expect(!!(x), 1)
 #define UNLIKELY(x) __builtin_expect(!!(x), 0)
 #define PREFETCH(p) __builtin_prefetch(p)
+/* Of a thread's variable: found without a call, in a shared library too.  Takes
+ * of the few bytes that a program has for libraries it loads later. */
+#define ATTR_LOCAL_TLS                                                         \
+	__attribute__((tls_model("initial-exec"), visibility("hidden")))
 #else
 #define ATTR_PRINTF(fmt, args)
 #define ATTR_MUST_CHECK
+#define ATTR_NOINLINE
+#define ATTR_FLATTEN
 #define LIKELY(x) (x)
 #define UNLIKELY(x) (x)
 #define PREFETCH(p) ((void)(p))
+#define ATTR_LOCAL_TLS
 #endif
 
 #define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))

@@ -66,7 +66,7 @@ plan_hint(struct log *log, bool closing, struct hint_plan *plan,
 	memset(plan, 0, sizeof *plan);
 	pthread_mutex_lock(&log->sync_lock);
 	*ret_evidence = evidence = log->evidence_synced;
-	pthread_mutex_lock(&log->views->lock);
+	views_lock(log->views);
 	for (size_t i = 0; i < log->view->set->count; i++) {
 		struct segment *s = log->view->set->segments[i];
 		bool sealed = i + 1 < log->view->set->count ||
@@ -159,7 +159,7 @@ static enum kvlog_status
 write_mark(struct log *log, bool clean, bool *ret_done, struct kvlog_error *err)
 {
 	uint64_t last_seq;
-	enum kvlog_status st = log_take_turn(log, err);
+	enum kvlog_status st = log_await_turn(log, err);
 
 	if (st != KVLOG_OK)
 		return st;

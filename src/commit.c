@@ -4,10 +4,8 @@
  *
  *     take the turn
  *     decide          conditions, against the newest records
- *     reserve         room in the active segment (a rollover if there is too
- *                     little)
- *     encode          the first record, with its sums
- *     reserve         index slots
+ *     reserve         index slots, and room in the active segment (a rollover
+ *                     if there is too little)
  *     intent          the control page says where the commit will end
  *     store           the records, the first word of the first one last
  *     publish         one 64-bit store of the position
@@ -30,9 +28,10 @@
 #include <inttypes.h>
 #include <string.h>
 
-/* Records up to this size are put together on the stack and stored at once;
- * larger ones piece by piece, without another copy. */
-#define STAGE_LEN 1024u
+/* What is put together on the stack, to be stored at once; keys and values of
+ * records larger than this are stored as they are, without another copy. */
+#define STAGE_LEN 4096u
+#define COPY_MAX 1024u
 /* Every so many bytes the background thread looks whether the end of the log
  * is worth a hint. */
 #define LOOK_EVERY (UINT64_C(256) << 10)
@@ -40,63 +39,124 @@
 
 /* Storing */
 
-/* A record's header, and the whole record if it is small, as it will stand at
- * its place. */
-struct stage {
-	unsigned head; /* bytes of header and extensions */
-	bool whole;
-	uint8_t bytes[STAGE_LEN];
+/* What all records of a commit have in common. */
+struct stamp {
+	uint64_t seq;
+	uint32_t lag;
+	unsigned flags;
 };
 
-static void
-encode(struct stage *stage, const struct record *rec, uint32_t seed)
-{
-	uint8_t *p = stage->bytes;
+/* A commit on its way into a segment. */
+struct stage {
+	const struct segment *seg;
+	uint64_t start; /* of the commit */
+	uint64_t off;   /* where bytes[0] will stand */
+	size_t len;     /* bytes that are not stored yet */
+	uint64_t first; /* word of the commit, to be stored last */
+	uint8_t bytes[STAGE_LEN + RECORD_ALIGN];
+};
 
-	stage->head = record_encode(p, rec, seed);
-	stage->whole =
-	    stage->head + (uint64_t)rec->key_len + rec->value_len <= STAGE_LEN;
-	if (!stage->whole)
-		return;
-	p += stage->head;
-	if (rec->key_len > 0) /* a mark has none */
-		memcpy(p, rec->key, rec->key_len);
-	if (rec->value_len > 0)
-		memcpy(p + rec->key_len, rec->value, rec->value_len);
-}
-
-/* Store the record at off, but for its first skip bytes. */
+/* Store what waits, but for the first word. */
 static int
-store_record(const struct segment *seg, uint64_t off, const struct record *rec,
-    const struct stage *stage, size_t skip)
+store_staged(struct stage *stage)
 {
-	size_t head = stage->head;
+	size_t skip = 0;
 	int rc;
 
-	if (stage->whole)
-		return os->store(&seg->map, off + skip, stage->bytes + skip,
-		    head + rec->key_len + rec->value_len - skip);
-	rc = os->store(&seg->map, off + skip, stage->bytes + skip, head - skip);
-	if (rc == 0)
-		rc = os->store(&seg->map, off + head, rec->key, rec->key_len);
-	if (rc == 0 && rec->value_len > 0)
-		rc = os->store(&seg->map, off + head + rec->key_len, rec->value,
-		    rec->value_len);
+	if (stage->len == 0)
+		return 0;
+	if (stage->off == stage->start) {
+		skip = sizeof stage->first;
+		memcpy(&stage->first, stage->bytes, skip);
+	}
+	rc = os->store(&stage->seg->map, stage->off + skip, stage->bytes + skip,
+	    stage->len - skip);
+	stage->off += stage->len;
+	stage->len = 0;
 	return rc;
 }
 
-/*
- * Store the records of a commit from the active segment's end on, the first
- * word of the first one last, and publish them.  The space is there; the first
- * record is encoded.
- */
+/* The rest of a record that ends at end and whose head waits. */
+static int
+store_large(struct stage *stage, const struct commit_op *op, uint64_t end)
+{
+	const struct os_map *map = &stage->seg->map;
+	int rc = store_staged(stage);
+
+	if (rc == 0)
+		rc = os->store(map, stage->off, op->key, op->key_len);
+	if (rc == 0 && op->value_len > 0)
+		rc = os->store(
+		    map, stage->off + op->key_len, op->value, op->value_len);
+	stage->off = end;
+	return rc;
+}
+
+static int
+add_record(struct stage *stage, const struct commit_op *op,
+    const struct stamp *stamp, unsigned flags)
+{
+	const struct record rec = {
+	    .type = op->type,
+	    .flags = (uint8_t)(stamp->flags | flags),
+	    .key_len = op->key_len,
+	    .value_len = op->value_len,
+	    .seq = stamp->seq,
+	    .lag = stamp->lag,
+	    .key = op->key,
+	    .value = op->value,
+	};
+	const uint64_t size = record_size(0, op->key_len, op->value_len);
+	uint64_t off;
+	uint32_t seed;
+	uint8_t *p;
+
+	if (UNLIKELY(stage->len > STAGE_LEN - COPY_MAX)) {
+		int rc = store_staged(stage);
+
+		if (rc != 0)
+			return rc;
+	}
+	off = stage->off + stage->len;
+	seed = segment_seed(stage->seg, off);
+	p = stage->bytes + stage->len;
+	if (UNLIKELY(size > COPY_MAX)) {
+		stage->len += record_encode(p, &rec, seed);
+		return store_large(stage, op, off + size);
+	}
+	record_write(p, &rec, seed);
+	stage->len += size;
+	return 0;
+}
+
+static int
+store_records(struct stage *stage, const struct commit_op *ops, size_t count,
+    const struct stamp *stamp)
+{
+	int rc = 0;
+
+	for (size_t i = 0; i < count && rc == 0; i++)
+		rc = add_record(stage, &ops[i], stamp,
+		    (i > 0 ? RECORD_CONT : 0) |
+			(i + 1 < count ? RECORD_MORE : 0));
+	if (rc == 0)
+		rc = store_staged(stage);
+	if (rc == 0)
+		rc = os->store_word(
+		    &stage->seg->map, stage->start, stage->first);
+	return rc;
+}
+
+/* Store the records of a commit from the active segment's end on, where there
+ * is space, and publish them. */
 static enum kvlog_status
-store_commit(struct log *log, const struct record *recs, size_t count,
-    uint64_t size, const struct stage *first, struct kvlog_error *err)
+store_commit(struct log *log, const struct commit_op *ops, size_t count,
+    uint64_t size, const struct stamp *stamp, struct kvlog_error *err)
 {
 	struct kvlog_error cause;
 	struct segment *seg = log_active(log);
-	uint64_t start = segment_end(seg), off = start;
+	uint64_t start = segment_end(seg);
+	struct stage stage;
 	int rc;
 
 	assert(size <= log_room(seg));
@@ -104,20 +164,13 @@ store_commit(struct log *log, const struct record *recs, size_t count,
 	if (rc != 0) /* nothing is stored yet */
 		return err_sys(
 		    err, rc, "write to %s/%s", log->dir->path, DIR_LOCK_NAME);
-	rc = store_record(seg, off, &recs[0], first, 8);
-	off += recs[0].size;
-	for (size_t i = 1; i < count && rc == 0; i++) {
-		struct stage stage;
-
-		encode(&stage, &recs[i], segment_seed(seg, off));
-		rc = store_record(seg, off, &recs[i], &stage, 0);
-		off += recs[i].size;
-	}
+	stage.seg = seg;
+	stage.start = stage.off = start;
+	stage.len = 0;
+	rc = store_records(&stage, ops, count, stamp);
 	if (rc == 0)
-		rc = os->store(&seg->map, start, first->bytes, 8);
-	if (rc == 0)
-		rc = control_set_position(
-		    log->control, control_pos(segment_number(seg), off));
+		rc = control_set_position(log->control,
+		    control_pos(segment_number(seg), start + size));
 	if (rc != 0) {
 		err_sys(&cause, rc,
 		    "write to %s/%s failed; close the store, see to the disk, "
@@ -125,18 +178,9 @@ store_commit(struct log *log, const struct record *recs, size_t count,
 		    log->dir->path, seg->name);
 		return log_break(log, &cause, err);
 	}
-	assert(off == start + size);
-	atomic_store_explicit(&seg->end, off, memory_order_release);
+	assert(stage.off == start + size);
+	atomic_store_explicit(&seg->end, start + size, memory_order_release);
 	return KVLOG_OK;
-}
-
-static void
-encode_at_end(
-    const struct log *log, struct stage *stage, const struct record *rec)
-{
-	const struct segment *seg = log_active(log);
-
-	encode(stage, rec, segment_seed(seg, segment_end(seg)));
 }
 
 /* All that the view's index knows is published, up to here. */
@@ -152,21 +196,18 @@ log_mark(struct log *log, bool clean, struct kvlog_error *err)
 {
 	struct view *view = log->view;
 	uint64_t durable = log_durable(log);
-	struct record rec = {
-	    .type = RECORD_MARK,
-	    .flags = clean ? RECORD_CLEAN : 0,
+	const struct commit_op mark = {.type = RECORD_MARK};
+	const struct stamp stamp = {
 	    .seq = log_last_seq(log),
 	    .lag = record_lag(log_last_seq(log), durable),
-	    .size = record_size(clean ? RECORD_CLEAN : 0, 0, 0),
+	    .flags = clean ? RECORD_CLEAN : 0,
 	};
-	enum kvlog_status st = log_make_room(log, rec.size, clean, err);
-	struct stage stage;
+	const uint64_t size = record_size(stamp.flags, 0, 0);
+	enum kvlog_status st = log_make_room(log, size, clean, err);
 	int rc;
 
-	if (st != KVLOG_OK)
-		return st;
-	encode_at_end(log, &stage, &rec);
-	st = store_commit(log, &rec, 1, rec.size, &stage, err);
+	if (st == KVLOG_OK)
+		st = store_commit(log, &mark, 1, size, &stamp, err);
 	if (st != KVLOG_OK)
 		return st;
 	show(view, log_active(log));
@@ -197,33 +238,28 @@ holds(const struct commit_op *op, enum kvlog_status found,
 	return false;
 }
 
+/* place: the key's, that is looked for. */
 static enum kvlog_status
 decide(struct log *log, const struct commit_op *op, bool strict,
-    struct kvlog_error *err)
+    struct index_place *place, struct kvlog_error *err)
 {
-	struct index *index = &log->view->index;
-	struct index_ref ref;
-	struct epoch_token token;
+	const struct index_ref *ref = &place->ref;
 	enum kvlog_status found;
-	bool ok;
 
-	if (op->condition == KVLOG_IF_ANY && !strict)
+	if (LIKELY(op->condition == KVLOG_IF_ANY && !strict))
 		return KVLOG_OK;
-	token = epoch_enter(index->epoch);
-	found = index_find(index, op->hash, op->key, op->key_len, &ref, err);
+	found = index_look(&log->view->index, place, err);
 	if (found == KVLOG_CORRUPT)
-		err_set_at(err, KVLOG_CORRUPT, segment_number(ref.seg), ref.off,
+		return err_set_at(err, found, segment_number(ref->seg),
+		    ref->off,
 		    "the present record of this key in segment %" PRIu32
 		    " at offset %" PRIu64 " is damaged",
-		    segment_number(ref.seg), ref.off);
-	else if (found == KVLOG_NOMEM)
-		err_set(err, found, 0, "look up the present record");
-	ok = holds(op, found, &ref);
-	epoch_leave(index->epoch, token);
-
+		    segment_number(ref->seg), ref->off);
+	if (found == KVLOG_NOMEM)
+		return err_set(err, found, 0, "look up the present record");
 	if (found != KVLOG_OK && found != KVLOG_NOTFOUND)
 		return found;
-	if (!ok)
+	if (!holds(op, found, ref))
 		return err_set(err, KVLOG_CONFLICT, 0,
 		    op->condition == KVLOG_IF_ABSENT ? "the key has a value"
 		    : op->condition == KVLOG_IF_SEQ
@@ -235,36 +271,40 @@ decide(struct log *log, const struct commit_op *op, bool strict,
 }
 
 static void
-fill_record(struct record *rec, const struct commit_op *op, uint64_t seq,
-    uint32_t lag, unsigned flags)
+seek(const struct log *log, const struct commit_op *op,
+    struct index_place *ret_place)
 {
-	memset(rec, 0, sizeof *rec);
-	rec->type = op->type;
-	rec->flags = (uint8_t)flags;
-	rec->key_len = op->key_len;
-	rec->value_len = op->value_len;
-	rec->seq = seq;
-	rec->lag = lag;
-	rec->key = op->key;
-	rec->value = op->value;
-	rec->size = record_size(flags, op->key_len, op->value_len);
+	index_seek(
+	    &log->view->index, op->hash, op->key, op->key_len, ret_place);
+}
+
+/* *ret_place is the first key's if there is but one. */
+static enum kvlog_status
+decide_all(struct log *log, const struct commit_op *ops, size_t count,
+    bool strict, struct index_place *ret_place, size_t *ret_failed,
+    struct kvlog_error *err)
+{
+	enum kvlog_status st = KVLOG_OK;
+
+	for (size_t i = 0; i < count && st == KVLOG_OK; i++) {
+		if (count == 1 || ops[i].condition != KVLOG_IF_ANY)
+			seek(log, &ops[i], ret_place);
+		st = decide(log, &ops[i], strict, ret_place, err);
+		if (st != KVLOG_OK)
+			*ret_failed = i;
+	}
+	return st;
 }
 
 static enum kvlog_status
-make_records(struct log *log, const struct commit_op *ops, size_t count,
-    struct record *recs, uint64_t *ret_size, bool *ret_only_deletes,
-    struct kvlog_error *err)
+measure(const struct commit_op *ops, size_t count, uint64_t *ret_size,
+    bool *ret_only_deletes, struct kvlog_error *err)
 {
-	uint64_t seq = log->view->next_seq, size = 0;
-	uint32_t lag = record_lag(seq, log_durable(log));
+	uint64_t size = 0;
 	bool only_deletes = true;
 
 	for (size_t i = 0; i < count; i++) {
-		unsigned flags = (i > 0 ? RECORD_CONT : 0) |
-				 (i + 1 < count ? RECORD_MORE : 0);
-
-		fill_record(&recs[i], &ops[i], seq, lag, flags);
-		size += recs[i].size;
+		size += record_size(0, ops[i].key_len, ops[i].value_len);
 		only_deletes &= ops[i].type == RECORD_DELETE;
 	}
 	*ret_size = size;
@@ -280,18 +320,16 @@ make_records(struct log *log, const struct commit_op *ops, size_t count,
 #define GROUP 16u
 
 static void
-apply(struct log *log, const struct commit_op *ops, const uint64_t *hashes,
-    size_t count, const struct record *recs, uint64_t off)
+apply_batch(struct log *log, const struct commit_op *ops,
+    const uint64_t *hashes, size_t count, uint64_t off)
 {
 	struct index *index = &log->view->index;
-	struct epoch_token token = epoch_enter(index->epoch);
 
-	if (count > 1)
-		index_begin_batch(index);
+	index_begin_batch(index);
 	for (size_t i = 0; i < count; i++) {
 		enum kvlog_status st;
 
-		if (i > 0 && i % GROUP == 0)
+		if (i % GROUP == 0)
 			index_prefetch(index, hashes + i,
 			    (size_t)min_u64(GROUP, count - i));
 		st = index_set(index, hashes[i], ops[i].key, ops[i].key_len,
@@ -299,59 +337,67 @@ apply(struct log *log, const struct commit_op *ops, const uint64_t *hashes,
 		    ops[i].type == RECORD_DELETE);
 		assert(st == KVLOG_OK); /* reserved */
 		(void)st;
-		off += recs[i].size;
+		off += record_size(0, ops[i].key_len, ops[i].value_len);
 	}
-	if (count > 1)
-		index_end_batch(index);
-	epoch_leave(index->epoch, token);
+	index_end_batch(index);
 }
 
+/* place: the one key's. */
+static void
+apply(struct log *log, const struct commit_op *op, struct index_place *place,
+    uint64_t off)
+{
+	enum kvlog_status st = index_set_at(&log->view->index, place,
+	    segset_loc(log_active(log), off), op->type == RECORD_DELETE);
+
+	assert(st == KVLOG_OK); /* reserved */
+	(void)st;
+}
+
+/* Under the turn nobody else changes the index, nor frees what it names: so
+ * there is no need for the epoch. */
 static enum kvlog_status
 commit_turn(struct log *log, const struct commit_op *ops,
-    const uint64_t *hashes, size_t count, struct record *recs, bool strict,
+    const uint64_t *hashes, size_t count, bool strict,
     struct kvlog_receipt *ret_receipt, size_t *ret_failed,
     struct kvlog_error *err)
 {
 	struct view *view = log->view;
-	uint64_t size = 0, start;
-	bool only_deletes = false;
-	struct stage first;
+	struct index_place place;
+	struct stamp stamp;
+	uint64_t size, start;
+	bool only_deletes;
 	enum kvlog_status st;
 
-	/* What is fetched now is needed when other work is done. */
-	keydir_prefetch(view->index.keydir, hashes[0]);
-	for (size_t i = 0; i < count; i++) {
-		st = decide(log, &ops[i], strict, err);
-		if (st != KVLOG_OK) {
-			*ret_failed = i;
-			return st;
-		}
-	}
-	st = make_records(log, ops, count, recs, &size, &only_deletes, err);
+	st = index_reserve(&view->index, hashes, count, err);
+	if (st == KVLOG_OK)
+		st = decide_all(
+		    log, ops, count, strict, &place, ret_failed, err);
+	if (st == KVLOG_OK)
+		st = measure(ops, count, &size, &only_deletes, err);
 	if (st == KVLOG_OK)
 		st = log_reserve_room(log, size, only_deletes, err);
 	if (st != KVLOG_OK)
 		return st;
-	encode_at_end(log, &first, &recs[0]);
-	st = index_reserve(&view->index, hashes, count, err);
-	if (st != KVLOG_OK)
-		return st;
-	index_prefetch(&view->index, hashes, (size_t)min_u64(GROUP, count));
-
 	start = segment_end(log_active(log));
-	st = store_commit(log, recs, count, size, &first, err);
+	stamp.seq = view->next_seq;
+	stamp.lag = record_lag(stamp.seq, log_durable(log));
+	stamp.flags = 0;
+	st = store_commit(log, ops, count, size, &stamp, err);
 	if (st != KVLOG_OK)
 		return st;
-	apply(log, ops, hashes, count, recs, start);
+	if (count == 1)
+		apply(log, ops, &place, start);
+	else
+		apply_batch(log, ops, hashes, count, start);
 	view->evidence =
-	    max_u64(view->evidence, record_attests(recs[0].seq, recs[0].lag));
-	ret_receipt->seq = view->next_seq++;
+	    max_u64(view->evidence, record_attests(stamp.seq, stamp.lag));
+	view->next_seq++;
+	ret_receipt->seq = stamp.seq;
 	ret_receipt->segment = segment_number(log_active(log));
 	ret_receipt->offset = start;
-	atomic_store_explicit(
-	    &view->last_seq, ret_receipt->seq, memory_order_release);
-	atomic_store_explicit(
-	    &log->own_seq, ret_receipt->seq, memory_order_relaxed);
+	atomic_store_explicit(&view->last_seq, stamp.seq, memory_order_release);
+	atomic_store_explicit(&log->own_seq, stamp.seq, memory_order_relaxed);
 	show(view, log_active(log));
 	(void)control_set_intent(log->control, 0);
 	if (start / LOOK_EVERY != (start + size) / LOOK_EVERY &&
@@ -360,35 +406,44 @@ commit_turn(struct log *log, const struct commit_op *ops,
 	return KVLOG_OK;
 }
 
+/* The hashes of a batch, for those who look at nothing else. */
+static uint64_t *
+collect_hashes(const struct commit_op *ops, size_t count)
+{
+	uint64_t *hashes = count <= SIZE_MAX / sizeof *hashes
+			       ? os->malloc(count * sizeof *hashes)
+			       : NULL;
+
+	for (size_t i = 0; i < count && hashes != NULL; i++)
+		hashes[i] = ops[i].hash;
+	return hashes;
+}
+
 enum kvlog_status
 log_commit(struct log *log, const struct commit_op *ops, size_t op_count,
     bool strict, struct kvlog_receipt *ret_receipt, size_t *ret_failed,
     struct kvlog_error *err)
 {
-	struct record one, *recs = &one;
-	uint64_t one_hash, *hashes = &one_hash;
+	uint64_t *batch = NULL;
 	enum kvlog_status st;
 
 	assert(op_count > 0);
 	if (op_count > 1) {
-		recs =
-		    op_count <= SIZE_MAX / sizeof *recs / 2
-			? os->malloc(op_count * (sizeof *recs + sizeof *hashes))
-			: NULL;
-		if (recs == NULL)
+		batch = collect_hashes(ops, op_count);
+		if (batch == NULL)
 			return err_set(err, KVLOG_NOMEM, 0, "write a batch");
-		hashes = (uint64_t *)(void *)(recs + op_count);
 	}
-	for (size_t i = 0; i < op_count; i++)
-		hashes[i] = ops[i].hash;
-	st = log_take_turn(log, err);
+	log_enter(log);
+	/* What is fetched now is needed when other work is done. */
+	keydir_prefetch(log->view->index.keydir, ops->hash);
+	st = log_take_turn_inside(log, err);
 	if (st == KVLOG_OK) {
-		st = commit_turn(log, ops, hashes, op_count, recs, strict,
-		    ret_receipt, ret_failed, err);
+		st = commit_turn(log, ops, batch != NULL ? batch : &ops->hash,
+		    op_count, strict, ret_receipt, ret_failed, err);
 		epoch_reclaim(log->view->index.epoch);
 		log_release_turn(log);
 	}
-	if (recs != &one)
-		os->free(recs);
+	if (batch != NULL)
+		os->free(batch);
 	return st;
 }

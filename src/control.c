@@ -114,14 +114,10 @@ static_assert(ATOMIC_LLONG_LOCK_FREE != 0, "needs atomic 64-bit words");
 #define PAGE_VALID 1u
 #define PAGE_CLOSED 2u /* without a boot id: valid in every boot */
 
+const _Atomic uint64_t control_no_words[CONTROL_RESERVE + 1];
+
 /* Lock bytes lie here; offset by the byte's number. */
 #define LOCK_BASE (UINT64_C(1) << 30)
-
-static int
-store_word(struct control *control, enum control_word w, uint64_t value)
-{
-	return os->store_word(&control->map, 8 * (uint64_t)w, value);
-}
 
 static bool
 has_boot_id(const struct control *control)
@@ -598,7 +594,7 @@ reopen_page(struct control *control)
 		control->trusted = true;
 		valid = PAGE_VALID;
 	}
-	rc = store_word(control, CONTROL_VALID, valid);
+	rc = control_store(control, CONTROL_VALID, valid);
 	return rc == 0 ? os->sync(control->fd) : rc;
 }
 
@@ -637,8 +633,8 @@ begin_alone(
 	if (rc != 0)
 		return err_sys(
 		    err, rc, "write %s/%s", dir->path, DIR_LOCK_NAME);
-	(void)store_word(control, CONTROL_PID, control->pid);
-	(void)store_word(control, CONTROL_START, os->clock_ms());
+	(void)control_store(control, CONTROL_PID, control->pid);
+	(void)control_store(control, CONTROL_START, os->clock_ms());
 	return KVLOG_OK;
 }
 
@@ -783,47 +779,48 @@ static const struct {
     [GATE_SYNC] = {SYNC_MUTEX_OFF, CONTROL_SYNC, try_sync_byte},
 };
 
-static int
+/* 0; EOWNERDEAD: got it, and the last one that had it did not release it;
+ * EAGAIN at the deadline; or another errno. */
+static inline int
 try_gate(struct control *control, enum gate gate, uint64_t until)
 {
-	if (control->turns == CONTROL_BY_MUTEX)
+	if (LIKELY(control->turns == CONTROL_BY_MUTEX))
 		return os->mutex_lock(
 		    &control->map, gates[gate].mutex_off, until);
 	return wait_for(gates[gate].try_byte, control, until, BYTE_PAUSE_NS);
 }
 
-/* 0; EOWNERDEAD: got it, and the last one that had it did not release it;
- * EAGAIN at the deadline; or another errno. */
+/* The same, once that was tried in vain. */
 static int
 wait_at_gate(struct control *control, enum gate gate, uint64_t deadline)
 {
-	int rc = try_gate(control, gate, 0);
+	int rc;
 
-	if (LIKELY(rc != EAGAIN))
-		return rc;
 	do {
 		uint64_t now = os->ticks_ns();
 
 		if (now >= deadline)
 			return EAGAIN;
 		if (gate == GATE_TURN)
-			(void)store_word(
+			(void)control_store(
 			    control, CONTROL_WANTED, control->byte);
 		rc = try_gate(
 		    control, gate, min_u64(deadline, now + WAIT_SLICE_NS));
 	} while (rc == EAGAIN);
 	if (control_load(control, CONTROL_WANTED) == control->byte)
-		(void)store_word(control, CONTROL_WANTED, 0);
+		(void)control_store(control, CONTROL_WANTED, 0);
 	return rc;
 }
 
 static enum kvlog_status
-gate_failed(
-    const struct control *control, enum gate gate, struct kvlog_error *err)
+gate_failed(const struct control *control, enum gate gate, int rc,
+    struct kvlog_error *err)
 {
 	const char *path = control->dir->path;
 	uint64_t pid = last_pid(control);
 
+	if (rc != EAGAIN)
+		return err_sys(err, rc, "lock the control page of %s", path);
 	if (gate == GATE_SYNC)
 		return err_set(err, KVLOG_BUSY, 0,
 		    "another process syncs %s and did not end it in time; what "
@@ -843,7 +840,7 @@ gate_failed(
 
 /* *ret_dead: the last one to come in did not come out.  A handle that writes
  * alone finds every gate open. */
-static enum kvlog_status
+static inline enum kvlog_status
 pass_gate(struct control *control, enum gate gate, uint64_t deadline,
     bool *ret_dead, struct kvlog_error *err)
 {
@@ -853,24 +850,23 @@ pass_gate(struct control *control, enum gate gate, uint64_t deadline,
 	*ret_dead = false;
 	if (control->exclusive)
 		return KVLOG_OK;
-	rc = wait_at_gate(control, gate, deadline);
-	if (rc == EAGAIN)
-		return gate_failed(control, gate, err);
-	if (rc != 0 && rc != EOWNERDEAD)
-		return err_sys(
-		    err, rc, "lock the control page of %s", control->dir->path);
+	rc = try_gate(control, gate, 0);
+	if (UNLIKELY(rc == EAGAIN))
+		rc = wait_at_gate(control, gate, deadline);
+	if (UNLIKELY(rc != 0 && rc != EOWNERDEAD))
+		return gate_failed(control, gate, rc, err);
 	control->passed[gate] = true;
 	*ret_dead = rc == EOWNERDEAD;
 	return KVLOG_OK;
 }
 
-static void
+static inline void
 leave_gate(struct control *control, enum gate gate)
 {
 	if (!control->passed[gate])
 		return;
 	control->passed[gate] = false;
-	if (control->turns == CONTROL_BY_MUTEX)
+	if (LIKELY(control->turns == CONTROL_BY_MUTEX))
 		os->mutex_unlock(&control->map, gates[gate].mutex_off);
 	else
 		unlock_byte(control, gates[gate].byte);
@@ -891,8 +887,7 @@ let_others_go_first(struct control *control, uint64_t deadline)
 {
 	uint64_t now, end;
 
-	if (LIKELY(control_load(control, CONTROL_WANTED) == 0) ||
-	    control->exclusive)
+	if (control->exclusive)
 		return;
 	if (control_load(control, CONTROL_LAST_TURN_OF) != control->byte) {
 		control->row = 0;
@@ -909,7 +904,7 @@ let_others_go_first(struct control *control, uint64_t deadline)
 	while (control_load(control, CONTROL_LAST_TURN_OF) == control->byte) {
 		if (os->ticks_ns() >= end) {
 			/* Those who do wait will say so again. */
-			(void)store_word(control, CONTROL_WANTED, 0);
+			(void)control_store(control, CONTROL_WANTED, 0);
 			break;
 		}
 		os->sleep_ns(10 * 1000);
@@ -942,10 +937,11 @@ note_turn(struct control *control)
 	int rc = 0;
 
 	if (control_load(control, CONTROL_LAST_TURN_OF) != control->byte)
-		rc = store_word(control, CONTROL_LAST_TURN_OF, control->byte);
+		rc =
+		    control_store(control, CONTROL_LAST_TURN_OF, control->byte);
 	if (rc == 0 && control_load(control, CONTROL_PID) != control->pid)
-		rc = store_word(control, CONTROL_PID, control->pid);
-	return rc == 0 ? store_word(control, CONTROL_TURN_OF, control->byte)
+		rc = control_store(control, CONTROL_PID, control->pid);
+	return rc == 0 ? control_store(control, CONTROL_TURN_OF, control->byte)
 		       : rc;
 }
 
@@ -979,7 +975,8 @@ control_take_turn(struct control *control, uint64_t deadline, bool *ret_died,
 	bool dead, left = false;
 	enum kvlog_status st;
 
-	let_others_go_first(control, deadline);
+	if (UNLIKELY(control_load(control, CONTROL_WANTED) != 0))
+		let_others_go_first(control, deadline);
 	st = pass_gate(control, GATE_TURN, deadline, &dead, err);
 	if (st != KVLOG_OK)
 		return st;
@@ -994,7 +991,7 @@ control_take_turn(struct control *control, uint64_t deadline, bool *ret_died,
 void
 control_release_turn(struct control *control)
 {
-	(void)store_word(control, CONTROL_TURN_OF, 0);
+	(void)control_store(control, CONTROL_TURN_OF, 0);
 	leave_gate(control, GATE_TURN);
 }
 
@@ -1108,7 +1105,7 @@ control_format(struct control *control, const struct control_state *state,
 	if (rc == 0)
 		rc = init_mutexes(control);
 	for (size_t i = 0; rc == 0 && i < ARRAY_LEN(stores); i++)
-		rc = store_word(control, stores[i].word, stores[i].value);
+		rc = control_store(control, stores[i].word, stores[i].value);
 	if (rc != 0)
 		return err_sys(err, rc, "write the control page of %s",
 		    control->dir->path);
@@ -1129,58 +1126,46 @@ control_format_poisoned(struct control *control, uint64_t durable)
 }
 
 int
-control_set_position(struct control *control, uint64_t position)
-{
-	return store_word(control, CONTROL_POSITION, position);
-}
-
-int
 control_set_active_salt(struct control *control, uint64_t salt)
 {
-	return store_word(control, CONTROL_ACTIVE_SALT, salt);
+	return control_store(control, CONTROL_ACTIVE_SALT, salt);
 }
 
 int
 control_set_durable(struct control *control, uint64_t seq)
 {
-	return store_word(control, CONTROL_DURABLE, seq);
-}
-
-int
-control_set_intent(struct control *control, uint64_t end)
-{
-	return store_word(control, CONTROL_INTENT, end);
+	return control_store(control, CONTROL_DURABLE, seq);
 }
 
 int
 control_set_poison(struct control *control)
 {
-	return store_word(control, CONTROL_POISON, 1);
+	return control_store(control, CONTROL_POISON, 1);
 }
 
 int
 control_set_synced(struct control *control, uint64_t position)
 {
-	return store_word(control, CONTROL_SYNCED, position);
+	return control_store(control, CONTROL_SYNCED, position);
 }
 
 int
 control_set_syncing(struct control *control, bool syncing)
 {
-	return store_word(
+	return control_store(
 	    control, CONTROL_SYNCING, syncing ? control->byte : 0);
 }
 
 int
 control_set_reserve_used(struct control *control, bool used)
 {
-	return store_word(control, CONTROL_RESERVE, used);
+	return control_store(control, CONTROL_RESERVE, used);
 }
 
 int
 control_next_generation(struct control *control)
 {
-	return store_word(control, CONTROL_GENERATION,
+	return control_store(control, CONTROL_GENERATION,
 	    control_load(control, CONTROL_GENERATION) + 1);
 }
 
@@ -1193,7 +1178,8 @@ control_set_closed(struct control *control)
 	if (has_boot_id(control))
 		return 0;
 	rc = os->sync(control->fd);
-	return rc == 0 ? store_word(control, CONTROL_VALID, PAGE_CLOSED) : rc;
+	return rc == 0 ? control_store(control, CONTROL_VALID, PAGE_CLOSED)
+		       : rc;
 }
 
 bool

@@ -226,18 +226,25 @@ bool control_writer_lives(const struct control *control);
 bool control_read(
     const struct control *control, struct control_state *ret_state);
 
-/* Single words, of a page that has been found valid; 0 without a lock file.
+/* The words of a page that has been found valid; zeros without a lock file.
  * Cheap enough for every operation. */
+extern const _Atomic uint64_t control_no_words[CONTROL_RESERVE + 1];
+static inline const _Atomic uint64_t *
+control_words(const struct control *control)
+{
+	const void *p = control->map.addr;
+
+	return LIKELY(p != NULL) ? p : control_no_words;
+}
+static inline uint64_t
+control_word(const _Atomic uint64_t *words, enum control_word word)
+{
+	return atomic_load_explicit(&words[word], memory_order_acquire);
+}
 static inline uint64_t
 control_load(const struct control *control, enum control_word word)
 {
-	const uint8_t *p = control->map.addr;
-
-	if (UNLIKELY(p == NULL))
-		return 0;
-	return atomic_load_explicit(
-	    (const _Atomic uint64_t *)(const void *)(p + 8 * (size_t)word),
-	    memory_order_acquire);
+	return control_word(control_words(control), word);
 }
 static inline uint64_t
 control_position(const struct control *control)
@@ -276,16 +283,38 @@ control_reserve_used(const struct control *control)
  * replaced, and the judgement is to be made again.
  */
 static inline uint64_t
+control_stamp_of(const _Atomic uint64_t *words)
+{
+	/* The nonce is random; the others count, or have few values. */
+	return control_word(words, CONTROL_NONCE) +
+	       (control_word(words, CONTROL_VALID) << 62) +
+	       (control_word(words, CONTROL_GENERATION) << 20);
+}
+static inline uint64_t
 control_stamp(const struct control *control)
 {
-	return control_load(control, CONTROL_NONCE) +
-	       control_load(control, CONTROL_VALID) *
-		   UINT64_C(0x9e3779b97f4a7c15) +
-	       control_generation(control) * UINT64_C(0xc2b2ae3d27d4eb4f);
+	return control_stamp_of(control_words(control));
+}
+
+/* The writers' stores: of a word of the page; 0 or an errno value. */
+static inline int
+control_store(struct control *control, enum control_word word, uint64_t value)
+{
+	return os->store_word(&control->map, 8 * (uint64_t)word, value);
+}
+static inline int
+control_set_position(struct control *control, uint64_t position)
+{
+	return control_store(control, CONTROL_POSITION, position);
+}
+static inline int
+control_set_intent(struct control *control, uint64_t end)
+{
+	return control_store(control, CONTROL_INTENT, end);
 }
 
 /*
- * The writers' stores.  control_format() declares the page valid with these
+ * control_format() declares the page valid with these
  * words, when nobody else writes; control_set_*() change one word of it.
  */
 enum kvlog_status control_format(struct control *control,
@@ -294,10 +323,8 @@ enum kvlog_status control_format(struct control *control,
  * number must be copied by the next opening in this boot. */
 enum kvlog_status control_format_poisoned(
     struct control *control, uint64_t durable);
-int control_set_position(struct control *control, uint64_t position);
 int control_set_active_salt(struct control *control, uint64_t salt);
 int control_set_durable(struct control *control, uint64_t seq);
-int control_set_intent(struct control *control, uint64_t end);
 int control_set_poison(struct control *control);
 int control_set_synced(struct control *control, uint64_t position);
 /* Around each sync of the log: a writer that is killed between one that fails

@@ -22,8 +22,8 @@
  * before the counter was read.  A late one reads e and goes back; it may
  * delay the step, but never lets one through.
  *
- * The counters are spread over SLOTS cache lines, and each thread keeps to
- * one of them, so that readers on different processors do not meet.  All
+ * The counters are spread over EPOCH_SLOTS cache lines, and each thread keeps
+ * to one of them, so that readers on different processors do not meet.  All
  * order comes from operations on the counters and the number themselves, not
  * from fences, which ThreadSanitizer does not follow.
  */
@@ -36,36 +36,19 @@
 
 #include "os.h"
 
-#define SLOTS 64u
+_Thread_local uint32_t epoch_thread_number ATTR_LOCAL_TLS;
 
-struct slot {
-	_Alignas(CACHE_LINE) _Atomic uint32_t inside[2]; /* by parity */
-};
-
-struct epoch {
-	_Alignas(CACHE_LINE) _Atomic uint64_t now;
-
-	/* What waits, in the order of retiring: epochs do not fall. */
-	_Alignas(CACHE_LINE) struct epoch_node *head;
-	struct epoch_node **tail;
-
-	struct slot slots[SLOTS];
-};
-
-/* Threads get numbers in turn when they first read; a number is a matter of
- * speed alone, so that all epochs of a process share them. */
-static uint32_t
-thread_slot(void)
+uint32_t
+epoch_number_thread(void)
 {
-	static _Atomic uint32_t next;
-	static _Thread_local uint32_t mine; /* 0: none yet */
+	static _Atomic uint32_t last;
 
-	if (UNLIKELY(mine == 0))
-		mine =
-		    atomic_fetch_add_explicit(&next, 1, memory_order_relaxed) %
-			SLOTS +
+	do
+		epoch_thread_number =
+		    atomic_fetch_add_explicit(&last, 1, memory_order_relaxed) +
 		    1;
-	return mine - 1;
+	while (epoch_thread_number == 0); /* after 2^32 threads */
+	return epoch_thread_number;
 }
 
 int
@@ -78,7 +61,7 @@ epoch_create(struct epoch **ret_epoch)
 	atomic_init(&epoch->now, 2);
 	epoch->head = NULL;
 	epoch->tail = &epoch->head;
-	for (unsigned i = 0; i < SLOTS; i++) {
+	for (unsigned i = 0; i < EPOCH_SLOTS; i++) {
 		atomic_init(&epoch->slots[i].inside[0], 0);
 		atomic_init(&epoch->slots[i].inside[1], 0);
 	}
@@ -105,47 +88,12 @@ epoch_destroy(struct epoch *epoch)
 {
 	if (epoch == NULL)
 		return;
-	for (unsigned i = 0; i < SLOTS; i++) {
+	for (unsigned i = 0; i < EPOCH_SLOTS; i++) {
 		assert(atomic_load(&epoch->slots[i].inside[0]) == 0);
 		assert(atomic_load(&epoch->slots[i].inside[1]) == 0);
 	}
 	free_up_to(epoch, UINT64_MAX);
 	os->free(epoch);
-}
-
-struct epoch_token
-epoch_enter(struct epoch *epoch)
-{
-	struct epoch_token token;
-	uint64_t now;
-
-	token.slot = thread_slot();
-	now = atomic_load(&epoch->now);
-	for (;;) {
-		_Atomic uint32_t *inside;
-		uint64_t again;
-
-		token.epoch = (uint32_t)now;
-		inside = &epoch->slots[token.slot].inside[now & 1];
-		atomic_fetch_add(inside, 1);
-		again = atomic_load(&epoch->now);
-		if (LIKELY(again == now))
-			return token; /* EPOCH-1 */
-		atomic_fetch_sub(inside, 1);
-		now = again;
-	}
-}
-
-void
-epoch_leave(struct epoch *epoch, struct epoch_token token)
-{
-	_Atomic uint32_t *inside =
-	    &epoch->slots[token.slot].inside[token.epoch & 1];
-	uint32_t before =
-	    atomic_fetch_sub_explicit(inside, 1, memory_order_release);
-
-	assert(before != 0);
-	(void)before;
 }
 
 void
@@ -166,7 +114,7 @@ advance(struct epoch *epoch)
 {
 	uint64_t now = atomic_load(&epoch->now);
 
-	for (unsigned i = 0; i < SLOTS; i++)
+	for (unsigned i = 0; i < EPOCH_SLOTS; i++)
 		if (atomic_load(&epoch->slots[i].inside[(now - 1) & 1]) != 0)
 			return false;
 	atomic_store(&epoch->now, now + 1);

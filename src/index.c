@@ -225,6 +225,41 @@ prefetch_record(const struct index *index, uint64_t loc, unsigned lines)
 		PREFETCH((const void *)(p + i * CACHE_LINE));
 }
 
+/* If the first candidate is what nearly all are. */
+static bool
+find_sound(const struct index *index, uint64_t loc, struct index_find *f)
+{
+	struct index_ref *ref = &f->ref;
+	const uint8_t *value;
+	uint32_t len;
+
+	f->sound = false;
+	if (loc == KEYDIR_NONE)
+		return false;
+	ref->loc = loc;
+	ref->seg = segset_at(index->segs, loc, &ref->off);
+	f->sound = index_read_plain(index, ref->seg, ref->off, f->key,
+		       f->key_len, &value, &len) == KVLOG_OK;
+	if (!f->sound)
+		return false;
+	f->status = KVLOG_OK;
+	ref->rec.seq = record_plain_seq(value, f->key_len);
+	ref->rec.value = value;
+	ref->rec.value_len = len;
+	return true;
+}
+
+static void
+find_fetched(struct index *index, struct keydir_probe *probe, uint64_t loc,
+    struct index_find *f)
+{
+	enum kvlog_status st =
+	    choose(index, probe, loc, f->key, f->key_len, &f->ref);
+
+	f->status =
+	    find_behind(index, st, f->hash, f->key, f->key_len, &f->ref, NULL);
+}
+
 void
 index_find_many(struct index *index, struct index_find *finds, size_t count)
 {
@@ -240,14 +275,9 @@ index_find_many(struct index *index, struct index_find *finds, size_t count)
 		if (locs[i] != KEYDIR_NONE)
 			prefetch_record(index, locs[i], RECORD_LINES);
 	}
-	for (size_t i = 0; i < count; i++) {
-		struct index_find *f = &finds[i];
-
-		f->status = choose(
-		    index, &probes[i], locs[i], f->key, f->key_len, &f->ref);
-		f->status = find_behind(index, f->status, f->hash, f->key,
-		    f->key_len, &f->ref, NULL);
-	}
+	for (size_t i = 0; i < count; i++)
+		if (!find_sound(index, locs[i], &finds[i]))
+			find_fetched(index, &probes[i], locs[i], &finds[i]);
 }
 
 enum kvlog_status
@@ -274,18 +304,21 @@ index_prefetch(const struct index *index, const uint64_t *hashes, size_t count)
 	}
 }
 
-/* Whether a candidate for key is damaged. */
+/* Whether a candidate for the key of a place, other than the one that was
+ * found, is damaged. */
 static bool
-has_damaged(
-    const struct index *index, uint64_t hash, const void *key, size_t key_len)
+has_damaged(const struct index *index, const struct index_place *place)
 {
 	struct keydir_probe probe;
 	struct index_ref ref;
 
-	for (ref.loc = keydir_first(index->keydir, hash, &probe);
+	for (ref.loc = keydir_first(index->keydir, place->hash, &probe);
 	     ref.loc != KEYDIR_NONE; ref.loc = keydir_next(&probe)) {
+		if (place->status == KVLOG_OK && ref.loc == place->ref.loc)
+			continue;
 		ref.seg = segset_at(index->segs, ref.loc, &ref.off);
-		if (examine(index, key, key_len, &ref) == CANDIDATE_DAMAGED)
+		if (examine(index, place->key, place->key_len, &ref) ==
+		    CANDIDATE_DAMAGED)
 			return true;
 	}
 	return false;
@@ -320,27 +353,92 @@ index_remove(struct index *index, uint64_t hash, uint64_t loc)
 	return true;
 }
 
+void
+index_seek(const struct index *index, uint64_t hash, const void *key,
+    size_t key_len, struct index_place *place)
+{
+	place->hash = hash;
+	place->key = key;
+	place->key_len = key_len;
+	place->looked = false;
+	place->loc = keydir_first(index->keydir, hash, &place->probe);
+	if (place->loc != KEYDIR_NONE)
+		prefetch_record(index, place->loc, 1);
+}
+
+/* What the keydir has at a place. */
+static void
+look(struct index *index, struct index_place *place)
+{
+	if (place->looked)
+		return;
+	place->looked = true;
+	place->status = choose(index, &place->probe, place->loc, place->key,
+	    place->key_len, &place->ref);
+}
+
+enum kvlog_status
+index_look(
+    struct index *index, struct index_place *place, struct kvlog_error *err)
+{
+	look(index, place);
+	return find_behind(index, place->status, place->hash, place->key,
+	    place->key_len, &place->ref, err);
+}
+
+/* Whether the first candidate is a sound put of the key, as an overwrite nearly
+ * always finds it. */
+static bool
+is_plain(const struct index *index, const struct index_place *place)
+{
+	const struct segment *seg;
+	const uint8_t *p;
+	uint64_t off, end;
+
+	if (place->loc == KEYDIR_NONE)
+		return false;
+	seg = segset_at(index->segs, place->loc, &off);
+	end = segment_end(seg);
+	p = seg->map.addr + off;
+	return off < end &&
+	       record_is_put_of(p, end - off, place->key, place->key_len) &&
+	       (!index->verify ||
+		   record_head_ok(p, RECORD_HEADER_SIZE + place->key_len,
+		       segment_seed(seg, off)));
+}
+
+enum kvlog_status
+index_set_at(struct index *index, struct index_place *place, uint64_t loc,
+    bool tombstone)
+{
+	bool there, gone, wanted;
+
+	if (LIKELY(!tombstone && !place->looked && is_plain(index, place))) {
+		keydir_replace_at(&place->probe, loc);
+		return KVLOG_OK;
+	}
+	look(index, place);
+	there = place->status == KVLOG_OK;
+	gone = there && place->ref.rec.type == RECORD_DELETE;
+	/* Where hints are searched too, a tombstone has to hide them. */
+	wanted =
+	    !tombstone || index->hints != NULL || has_damaged(index, place);
+	if (there && wanted)
+		keydir_replace_at(&place->probe, loc);
+	else if (there)
+		keydir_remove_at(index->keydir, &place->probe);
+	else if (wanted && keydir_insert(index->keydir, place->hash, loc) != 0)
+		return KVLOG_NOMEM;
+	count_tombstones(index, gone, tombstone && wanted);
+	return KVLOG_OK;
+}
+
 enum kvlog_status
 index_set(struct index *index, uint64_t hash, const void *key, size_t key_len,
     uint64_t loc, bool tombstone)
 {
-	struct index_ref ref;
-	bool there =
-	    find_in_keydir(index, hash, key, key_len, &ref) == KVLOG_OK;
-	bool gone = there && ref.rec.type == RECORD_DELETE;
-	/* Where hints are searched too, a tombstone has to hide them. */
-	bool wanted = !tombstone || index->hints != NULL ||
-		      has_damaged(index, hash, key, key_len);
-	bool done = true;
+	struct index_place place;
 
-	if (there && wanted)
-		done = keydir_replace(index->keydir, hash, ref.loc, loc);
-	else if (there)
-		done = keydir_remove(index->keydir, hash, ref.loc);
-	else if (wanted && keydir_insert(index->keydir, hash, loc) != 0)
-		return KVLOG_NOMEM;
-	assert(done); /* nobody else changes the index */
-	(void)done;
-	count_tombstones(index, gone, tombstone && wanted);
-	return KVLOG_OK;
+	index_seek(index, hash, key, key_len, &place);
+	return index_set_at(index, &place, loc, tombstone);
 }

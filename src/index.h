@@ -64,6 +64,47 @@ enum kvlog_status index_find(struct index *index, uint64_t hash,
     const void *key, size_t key_len, struct index_ref *ret_ref,
     struct kvlog_error *err);
 
+/* index_find_plain() of the candidate at off. */
+static inline enum kvlog_status
+index_read_plain(const struct index *index, const struct segment *seg,
+    uint64_t off, const void *key, size_t key_len, const uint8_t **ret_value,
+    uint32_t *ret_len)
+{
+	const uint64_t end = segment_end(seg);
+	const uint8_t *p = seg->map.addr + off;
+
+	if (UNLIKELY(off >= end) ||
+	    UNLIKELY(!record_is_put_of(p, end - off, key, key_len)))
+		return KVLOG_CORRUPT;
+	*ret_value = record_plain_value(
+	    p, key_len, index->verify, segment_seed(seg, off), ret_len);
+	return LIKELY(*ret_value != NULL) ? KVLOG_OK : KVLOG_CORRUPT;
+}
+
+/*
+ * index_find() and both checksums in a straight line, for what look-ups nearly
+ * always meet: the first candidate is a sound put of the key, or there is none
+ * and nothing else to search.  A get has two cache misses, each of which takes
+ * as long as 500 instructions; with fewer than that from one to the next, the
+ * processor waits for those of successive gets together.
+ *   KVLOG_OK        the value is *ret_len bytes at *ret_value
+ *   KVLOG_NOTFOUND  there is none
+ *   KVLOG_CORRUPT   something else; index_find() tells what
+ */
+static inline enum kvlog_status
+index_find_plain(const struct index *index, uint64_t hash, const void *key,
+    size_t key_len, const uint8_t **ret_value, uint32_t *ret_len)
+{
+	uint64_t loc = keydir_find(index->keydir, hash), off;
+	const struct segment *seg;
+
+	if (loc == KEYDIR_NONE)
+		return index->hints == NULL ? KVLOG_NOTFOUND : KVLOG_CORRUPT;
+	seg = segset_at(index->segs, loc, &off);
+	return index_read_plain(
+	    index, seg, off, key, key_len, ret_value, ret_len);
+}
+
 /* A key that is looked for together with others: the first line is the
  * caller's, the rest as index_find() has it. */
 struct index_find {
@@ -71,11 +112,12 @@ struct index_find {
 	size_t key_len;
 	uint64_t hash;
 	enum kvlog_status status;
+	bool sound; /* its value is verified, too */
 	struct index_ref ref;
 };
 
 /* Find at most INDEX_TOGETHER keys; the misses of all of them are waited for
- * together. */
+ * together.  If sound, ref.rec has the sequence number and the value alone. */
 #define INDEX_TOGETHER 32u
 void index_find_many(
     struct index *index, struct index_find *finds, size_t count);
@@ -103,6 +145,29 @@ bool index_remove(struct index *index, uint64_t hash, uint64_t loc);
  */
 enum kvlog_status index_set(struct index *index, uint64_t hash, const void *key,
     size_t key_len, uint64_t loc, bool tombstone);
+
+/*
+ * The same in steps, so that other work is done while the memory answers:
+ * index_seek() begins to look for the place of a key, after index_reserve();
+ * index_look() then has what index_find() finds in place->ref, if that is asked
+ * for; and index_set_at() ends it.  In between, the index is not changed.
+ */
+struct index_place {
+	uint64_t hash;
+	const void *key;
+	size_t key_len;
+	struct keydir_probe probe;
+	uint64_t loc; /* the first candidate, until it is looked at */
+	bool looked;
+	enum kvlog_status status; /* of the keydir alone */
+	struct index_ref ref;
+};
+void index_seek(const struct index *index, uint64_t hash, const void *key,
+    size_t key_len, struct index_place *ret_place);
+enum kvlog_status index_look(
+    struct index *index, struct index_place *place, struct kvlog_error *err);
+enum kvlog_status index_set_at(struct index *index, struct index_place *place,
+    uint64_t loc, bool tombstone);
 
 /* Bring nearer what index_set() of these hashes will look at: the misses of all
  * of them are waited for together. */

@@ -51,58 +51,30 @@ static_assert(KEYDIR_HASH_BITS == LEAF_HASH_BITS, "hashes are leaves'");
 static_assert(KEYDIR_LOC_BITS == LEAF_LOC_BITS, "locations are leaves'");
 static_assert(CACHE_LINE << LEAF_UNIT_SHIFT == ARENA_UNIT_BYTES, "one unit");
 
-struct directory {
-	struct keydir *keydir;
-	struct epoch_node node; /* once it is retired */
-	uint32_t depth;
-	_Atomic(struct leaf *) leaf[]; /* 2^depth */
-};
-
-struct keydir {
-	_Atomic(struct directory *) directory;
-	struct epoch *epoch;
-	_Atomic uint64_t count;
-
-	/* The writer's. */
-	struct arena arena;
-	unsigned part_bits; /* of a part: the directory has holes */
-	uint64_t leaf_count;
-	uint64_t retired_count; /* units in leaves that wait for their epoch */
-	struct epoch_node node; /* once it is destroyed */
-};
-
 /* ---- the directory ---- */
 
 static size_t
-index_of(const struct directory *directory, uint64_t hash)
+index_of(const struct keydir_directory *directory, uint64_t hash)
 {
 	return (size_t)(hash >> (KEYDIR_HASH_BITS - directory->depth));
 }
 
-static struct directory *
+static struct keydir_directory *
 directory_of(const struct keydir *keydir)
 {
 	return atomic_load_explicit(&keydir->directory, memory_order_acquire);
 }
 
 static struct leaf *
-leaf_at(const struct directory *directory, size_t index)
+leaf_at(const struct keydir_directory *directory, size_t index)
 {
 	return atomic_load_explicit(
 	    &directory->leaf[index], memory_order_acquire);
 }
 
-static struct leaf *
-leaf_of(const struct keydir *keydir, uint64_t hash)
-{
-	const struct directory *directory = directory_of(keydir);
-
-	return leaf_at(directory, index_of(directory, hash));
-}
-
 /* The number of directory entries that name leaf. */
 static size_t
-span_of(const struct directory *directory, const struct leaf *leaf)
+span_of(const struct keydir_directory *directory, const struct leaf *leaf)
 {
 	return (size_t)1 << (directory->depth - leaf->depth);
 }
@@ -110,14 +82,14 @@ span_of(const struct directory *directory, const struct leaf *leaf)
 static uint64_t
 directory_bytes(uint32_t depth)
 {
-	return sizeof(struct directory) +
+	return sizeof(struct keydir_directory) +
 	       ((uint64_t)sizeof(struct leaf *) << depth);
 }
 
-static struct directory *
+static struct keydir_directory *
 new_directory(struct keydir *keydir, uint32_t depth)
 {
-	struct directory *directory =
+	struct keydir_directory *directory =
 	    arena_get_bytes(&keydir->arena, directory_bytes(depth));
 
 	if (directory == NULL)
@@ -130,7 +102,7 @@ new_directory(struct keydir *keydir, uint32_t depth)
 static void
 free_directory(void *arg)
 {
-	struct directory *directory = arg;
+	struct keydir_directory *directory = arg;
 
 	arena_put_bytes(&directory->keydir->arena, directory,
 	    directory_bytes(directory->depth));
@@ -140,7 +112,7 @@ free_directory(void *arg)
 static void
 publish(struct keydir *keydir, uint64_t hash, struct leaf *leaf)
 {
-	struct directory *directory = directory_of(keydir);
+	struct keydir_directory *directory = directory_of(keydir);
 	size_t span = span_of(directory, leaf);
 	size_t first = index_of(directory, hash) & ~(span - 1);
 
@@ -152,8 +124,9 @@ publish(struct keydir *keydir, uint64_t hash, struct leaf *leaf)
 static bool
 double_directory(struct keydir *keydir)
 {
-	struct directory *old = directory_of(keydir);
-	struct directory *directory = new_directory(keydir, old->depth + 1);
+	struct keydir_directory *old = directory_of(keydir);
+	struct keydir_directory *directory =
+	    new_directory(keydir, old->depth + 1);
 
 	if (directory == NULL)
 		return false;
@@ -248,7 +221,7 @@ static void
 free_keydir(void *arg)
 {
 	struct keydir *keydir = arg;
-	struct directory *directory = directory_of(keydir);
+	struct keydir_directory *directory = directory_of(keydir);
 	size_t span;
 
 	for (size_t i = 0; i < (size_t)1 << directory->depth; i += span) {
@@ -285,7 +258,7 @@ depth_for(uint64_t entries, unsigned bits)
 
 /* Fill the part's entries of the directory with leaves. */
 static bool
-fill_directory(struct keydir *keydir, struct directory *directory,
+fill_directory(struct keydir *keydir, struct keydir_directory *directory,
     unsigned part, uint64_t least)
 {
 	size_t count = (size_t)1 << (directory->depth - keydir->part_bits);
@@ -311,7 +284,7 @@ keydir_create_part(struct keydir **ret_keydir, struct epoch *epoch,
     unsigned bits, unsigned part, uint64_t least, uint64_t most)
 {
 	struct keydir *keydir = os->calloc(1, sizeof *keydir);
-	struct directory *directory;
+	struct keydir_directory *directory;
 
 	if (keydir == NULL)
 		return ENOMEM;
@@ -361,10 +334,10 @@ keydir_bytes(const struct keydir *keydir)
 
 /* Let a part's leaves be whole's, in their places in its directory. */
 static void
-adopt(struct keydir *whole, struct directory *directory, struct keydir *part,
-    unsigned number)
+adopt(struct keydir *whole, struct keydir_directory *directory,
+    struct keydir *part, unsigned number)
 {
-	const struct directory *from = directory_of(part);
+	const struct keydir_directory *from = directory_of(part);
 	unsigned shift = directory->depth - from->depth;
 	size_t count = (size_t)1 << (directory->depth - part->part_bits);
 
@@ -380,7 +353,7 @@ struct keydir *
 keydir_join(struct keydir *const *parts, unsigned bits, struct epoch *epoch)
 {
 	struct keydir *whole = parts[0];
-	struct directory *directory;
+	struct keydir_directory *directory;
 	uint32_t depth = 0;
 
 	for (unsigned p = 0; p < 1u << bits; p++)
@@ -412,71 +385,17 @@ keydir_join(struct keydir *const *parts, unsigned bits, struct epoch *epoch)
 
 /* ---- finds ---- */
 
-/* Read marks and tags of the bucket that is next. */
-static void
-look_at(struct keydir_probe *probe)
-{
-	const struct bucket *bucket = leaf_bucket(probe->leaf, probe->index);
-	uint64_t tail =
-	    atomic_load_explicit(&bucket->tail, memory_order_relaxed);
-
-	probe->bucket = bucket;
-	probe->matches = leaf_matches(bucket, tail, probe->hash);
-	probe->more = (tail & leaf_mark_of(probe->hash)) != 0;
-}
-
 uint64_t
-keydir_next(struct keydir_probe *probe)
+keydir_next_bucket(struct keydir_probe *probe)
 {
-	for (;;) {
-		const struct bucket *bucket = probe->bucket;
-
-		while (probe->matches != 0) {
-			unsigned slot =
-			    leaf_slot_of(leaf_lowest_bit(probe->matches));
-			uint64_t loc = leaf_loc_of(
-			    atomic_load_explicit(
-				&bucket->word[slot], memory_order_acquire),
-			    probe->hash);
-
-			probe->matches &= probe->matches - 1;
-			probe->slot = slot;
-			if (LIKELY(loc != KEYDIR_NONE))
-				return loc;
-		}
-		if (LIKELY(!probe->more))
-			return KEYDIR_NONE;
-		probe->passed++;
-		if (probe->passed == probe->leaf->bucket_count) {
-			probe->more = false; /* all around */
-			return KEYDIR_NONE;
-		}
-		probe->index = leaf_next_index(probe->leaf, probe->index);
-		look_at(probe);
+	probe->passed++;
+	if (probe->passed == probe->leaf->bucket_count) {
+		probe->more = false; /* all around */
+		return KEYDIR_NONE;
 	}
-}
-
-uint64_t
-keydir_first(
-    const struct keydir *keydir, uint64_t hash, struct keydir_probe *probe)
-{
-	const struct leaf *leaf = leaf_of(keydir, hash);
-
-	assert(hash >> KEYDIR_HASH_BITS == 0);
-	probe->leaf = leaf;
-	probe->hash = hash;
-	probe->index = leaf_home(leaf, hash);
-	probe->passed = 0;
-	look_at(probe);
+	probe->index = leaf_next_index(probe->leaf, probe->index);
+	keydir_look_at(probe);
 	return keydir_next(probe);
-}
-
-void
-keydir_prefetch(const struct keydir *keydir, uint64_t hash)
-{
-	const struct leaf *leaf = leaf_of(keydir, hash);
-
-	PREFETCH(leaf_bucket(leaf, leaf_home(leaf, hash)));
 }
 
 /* ---- room ---- */
@@ -585,18 +504,22 @@ grow(struct keydir *keydir, struct leaf *leaf, uint64_t hash, bool forced)
 	return done;
 }
 
-/*
- * Copy a leaf whose marks are mostly stale, or which is mostly empty, unless
- * it is about to be copied anyway.  Where there is no memory, it stays.
- */
+/* Whether a leaf's marks are mostly stale, or it is mostly empty. */
+static bool
+is_untidy(const struct leaf *leaf)
+{
+	return leaf->stale > 2 * leaf->bucket_count ||
+	       leaf->count + leaf->pending < leaf->low;
+}
+
+/* Copy such a leaf, unless it is about to be copied anyway.  Where there is no
+ * memory, it stays. */
 static void
 tidy(struct keydir *keydir, struct leaf *leaf, uint64_t hash)
 {
 	uint64_t want = leaf->count + leaf->pending;
 	uint64_t roomy = want + want / 8;
 
-	if (LIKELY(leaf->stale <= 2 * leaf->bucket_count && want >= leaf->low))
-		return;
 	if (!has_room(leaf))
 		return;
 	if (want <= leaf_cap_max())
@@ -609,13 +532,13 @@ tidy(struct keydir *keydir, struct leaf *leaf, uint64_t hash)
 static int
 reserve_one(struct keydir *keydir, uint64_t hash)
 {
-	struct leaf *leaf = leaf_of(keydir, hash);
+	struct leaf *leaf = keydir_leaf_of(keydir, hash);
 
 	leaf->pending = 1;
 	while (UNLIKELY(!has_room(leaf))) {
 		if (!grow(keydir, leaf, hash, true))
 			return ENOMEM;
-		leaf = leaf_of(keydir, hash);
+		leaf = keydir_leaf_of(keydir, hash);
 		leaf->pending = 1;
 	}
 	return 0;
@@ -626,13 +549,13 @@ static void
 count_pending(struct keydir *keydir, const uint64_t *hashes, size_t hash_count)
 {
 	for (size_t i = 0; i < hash_count; i++) {
-		struct leaf *leaf = leaf_of(keydir, hashes[i]);
+		struct leaf *leaf = keydir_leaf_of(keydir, hashes[i]);
 
 		leaf->pending = 0;
 		PREFETCH(leaf_bucket(leaf, leaf_home(leaf, hashes[i])));
 	}
 	for (size_t i = 0; i < hash_count; i++)
-		leaf_of(keydir, hashes[i])->pending++;
+		keydir_leaf_of(keydir, hashes[i])->pending++;
 }
 
 /* Let each leaf that lacks room grow by a step.  *ret_lacking: some did;
@@ -644,14 +567,14 @@ grow_all(struct keydir *keydir, const uint64_t *hashes, size_t hash_count,
 	*ret_lacking = false;
 	*ret_grown = false;
 	for (size_t i = 0; i < hash_count; i++) {
-		struct leaf *leaf = leaf_of(keydir, hashes[i]);
+		struct leaf *leaf = keydir_leaf_of(keydir, hashes[i]);
 
 		if (LIKELY(has_room(leaf)))
 			continue;
 		*ret_lacking = true;
 		if (!grow(keydir, leaf, hashes[i], forced))
 			return false;
-		if (leaf_of(keydir, hashes[i]) != leaf)
+		if (keydir_leaf_of(keydir, hashes[i]) != leaf)
 			*ret_grown = true;
 	}
 	return true;
@@ -663,16 +586,23 @@ keydir_reserve(struct keydir *keydir, const uint64_t *hashes, size_t hash_count)
 	bool lacking = true, grown = true;
 
 	if (hash_count == 1) {
-		struct leaf *leaf = leaf_of(keydir, hashes[0]);
+		struct leaf *leaf = keydir_leaf_of(keydir, hashes[0]);
 
 		leaf->pending = 1;
-		tidy(keydir, leaf, hashes[0]);
+		if (UNLIKELY(is_untidy(leaf)))
+			tidy(keydir, leaf, hashes[0]);
+		else if (LIKELY(has_room(leaf)))
+			return 0;
 		return reserve_one(keydir, hashes[0]);
 	}
 
 	count_pending(keydir, hashes, hash_count);
-	for (size_t i = 0; i < hash_count; i++)
-		tidy(keydir, leaf_of(keydir, hashes[i]), hashes[i]);
+	for (size_t i = 0; i < hash_count; i++) {
+		struct leaf *leaf = keydir_leaf_of(keydir, hashes[i]);
+
+		if (UNLIKELY(is_untidy(leaf)))
+			tidy(keydir, leaf, hashes[i]);
+	}
 
 	/* A split leaves a guess in either half, so count again after a round
 	 * in which leaves grew.  One in which all that lack room may not be
@@ -698,7 +628,7 @@ set_count(struct keydir *keydir, uint64_t count)
 int
 keydir_insert(struct keydir *keydir, uint64_t hash, uint64_t loc)
 {
-	struct leaf *leaf = leaf_of(keydir, hash);
+	struct leaf *leaf = keydir_leaf_of(keydir, hash);
 
 	assert(hash >> KEYDIR_HASH_BITS == 0);
 	assert(loc <= KEYDIR_LOC_MAX);
@@ -707,7 +637,7 @@ keydir_insert(struct keydir *keydir, uint64_t hash, uint64_t loc)
 
 		if (result != 0)
 			return result;
-		leaf = leaf_of(keydir, hash);
+		leaf = keydir_leaf_of(keydir, hash);
 	}
 	leaf_put(leaf, hash, leaf_word_of(hash, loc));
 	set_count(keydir, keydir_count(keydir) + 1);
@@ -727,17 +657,30 @@ find_entry(const struct keydir *keydir, uint64_t hash, uint64_t loc,
 	return found == loc;
 }
 
+void
+keydir_replace_at(const struct keydir_probe *probe, uint64_t new_loc)
+{
+	assert(new_loc <= KEYDIR_LOC_MAX);
+	leaf_set(
+	    probe->bucket, probe->slot, leaf_word_of(probe->hash, new_loc));
+}
+
+void
+keydir_remove_at(struct keydir *keydir, const struct keydir_probe *probe)
+{
+	leaf_remove(probe->leaf, probe->index, probe->slot, probe->hash);
+	set_count(keydir, keydir_count(keydir) - 1);
+}
+
 bool
 keydir_replace(
     struct keydir *keydir, uint64_t hash, uint64_t old_loc, uint64_t new_loc)
 {
 	struct keydir_probe probe;
 
-	assert(new_loc <= KEYDIR_LOC_MAX);
 	if (!find_entry(keydir, hash, old_loc, &probe))
 		return false;
-	leaf_set(leaf_of(keydir, hash), probe.index, probe.slot,
-	    leaf_word_of(hash, new_loc));
+	keydir_replace_at(&probe, new_loc);
 	return true;
 }
 
@@ -748,8 +691,7 @@ keydir_remove(struct keydir *keydir, uint64_t hash, uint64_t loc)
 
 	if (!find_entry(keydir, hash, loc, &probe))
 		return false;
-	leaf_remove(leaf_of(keydir, hash), probe.index, probe.slot, hash);
-	set_count(keydir, keydir_count(keydir) - 1);
+	keydir_remove_at(keydir, &probe);
 	return true;
 }
 
@@ -758,7 +700,7 @@ keydir_remove(struct keydir *keydir, uint64_t hash, uint64_t loc)
 void
 keydir_check(const struct keydir *keydir)
 {
-	const struct directory *directory = directory_of(keydir);
+	const struct keydir_directory *directory = directory_of(keydir);
 	uint64_t count = 0, leaf_count = 0, units = 0;
 	size_t span;
 

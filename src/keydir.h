@@ -14,23 +14,42 @@
 #ifndef KEYDIR_H
 #define KEYDIR_H
 
+#include "arena.h"
 #include "base.h"
 #include "epoch.h"
+#include "leaf.h"
 
 #define KEYDIR_HASH_BITS 40
 #define KEYDIR_LOC_BITS 40
 #define KEYDIR_LOC_MAX ((UINT64_C(1) << KEYDIR_LOC_BITS) - 2)
 #define KEYDIR_NONE UINT64_MAX /* no location */
 
-struct keydir;
-struct leaf;
-struct bucket;
+struct keydir_directory {
+	struct keydir *keydir;
+	struct epoch_node node; /* once it is retired */
+	uint32_t depth;
+	_Atomic(struct leaf *) leaf[]; /* 2^depth */
+};
+
+/* The fields are keydir.c's, and of what is inline here. */
+struct keydir {
+	_Atomic(struct keydir_directory *) directory;
+	struct epoch *epoch;
+	_Atomic uint64_t count;
+
+	/* The writer's. */
+	struct arena arena;
+	unsigned part_bits; /* of a part: the directory has holes */
+	uint64_t leaf_count;
+	uint64_t retired_count; /* units in leaves that wait for their epoch */
+	struct epoch_node node; /* once it is destroyed */
+};
 
 /* Where a find has got to.  No resources; may be dropped at any time.  The
  * fields are keydir.c's. */
 struct keydir_probe {
-	const struct leaf *leaf;
-	const struct bucket *bucket; /* the one that is looked at */
+	struct leaf *leaf;
+	struct bucket *bucket; /* the one that is looked at */
 	uint64_t hash;
 	uint64_t matches; /* its slots that are still to be looked at */
 	uint32_t index;   /* its number in the leaf */
@@ -62,17 +81,113 @@ struct keydir *keydir_join(
  * something else hold the epoch up, the memory is freed after them. */
 void keydir_destroy(struct keydir *keydir);
 
+static inline struct leaf *
+keydir_leaf_of(const struct keydir *keydir, uint64_t hash)
+{
+	const struct keydir_directory *directory =
+	    atomic_load_explicit(&keydir->directory, memory_order_acquire);
+	size_t index = (size_t)(hash >> (KEYDIR_HASH_BITS - directory->depth));
+
+	return atomic_load_explicit(
+	    &directory->leaf[index], memory_order_acquire);
+}
+
+/* Read marks and tags of the bucket that is next. */
+static inline void
+keydir_look_at(struct keydir_probe *probe)
+{
+	struct bucket *bucket = leaf_bucket(probe->leaf, probe->index);
+	uint64_t tail =
+	    atomic_load_explicit(&bucket->tail, memory_order_relaxed);
+
+	probe->bucket = bucket;
+	probe->matches = leaf_matches(bucket, tail, probe->hash);
+	probe->more = (tail & leaf_mark_of(probe->hash)) != 0;
+}
+
+/* Go on where the bucket that is looked at has nothing more. */
+uint64_t keydir_next_bucket(struct keydir_probe *probe);
+
 /*
  * The locations stored under hash, one per call, in no order; KEYDIR_NONE
  * after the last.  What the caller's own thread inserted before is seen; of
  * what is changed meanwhile either state is seen.
  */
-uint64_t keydir_first(
-    const struct keydir *keydir, uint64_t hash, struct keydir_probe *probe);
-uint64_t keydir_next(struct keydir_probe *probe);
+static inline uint64_t
+keydir_next(struct keydir_probe *probe)
+{
+	while (probe->matches != 0) {
+		unsigned slot = leaf_slot_of(leaf_lowest_bit(probe->matches));
+		uint64_t loc =
+		    leaf_loc_of(atomic_load_explicit(&probe->bucket->word[slot],
+				    memory_order_acquire),
+			probe->hash);
+
+		probe->matches = leaf_next_matches(probe->matches);
+		probe->slot = slot;
+		if (LIKELY(loc != KEYDIR_NONE))
+			return loc;
+	}
+	if (LIKELY(!probe->more))
+		return KEYDIR_NONE;
+	return keydir_next_bucket(probe);
+}
+
+static inline uint64_t
+keydir_first(
+    const struct keydir *keydir, uint64_t hash, struct keydir_probe *probe)
+{
+	struct leaf *leaf = keydir_leaf_of(keydir, hash);
+
+	assert(hash >> KEYDIR_HASH_BITS == 0);
+	probe->leaf = leaf;
+	probe->hash = hash;
+	probe->index = leaf_home(leaf, hash);
+	probe->passed = 0;
+	keydir_look_at(probe);
+	return keydir_next(probe);
+}
+
+/* keydir_first(), where nothing else is wanted of the probe. */
+static inline uint64_t
+keydir_find(const struct keydir *keydir, uint64_t hash)
+{
+	const struct leaf *leaf = keydir_leaf_of(keydir, hash);
+	uint32_t index = leaf_home(leaf, hash);
+
+	uint32_t left = leaf->bucket_count;
+
+	do {
+		const struct bucket *bucket = leaf_bucket(leaf, index);
+		uint64_t tail =
+		    atomic_load_explicit(&bucket->tail, memory_order_relaxed);
+		uint64_t matches = leaf_matches(bucket, tail, hash);
+
+		for (; matches != 0; matches = leaf_next_matches(matches)) {
+			unsigned slot = leaf_slot_of(leaf_lowest_bit(matches));
+			uint64_t loc = leaf_loc_of(
+			    atomic_load_explicit(
+				&bucket->word[slot], memory_order_acquire),
+			    hash);
+
+			if (LIKELY(loc != KEYDIR_NONE))
+				return loc;
+		}
+		if (LIKELY((tail & leaf_mark_of(hash)) == 0))
+			break;
+		index = leaf_next_index(leaf, index);
+	} while (--left > 0);
+	return KEYDIR_NONE;
+}
 
 /* Bring the cache line that keydir_first() will look at nearer. */
-void keydir_prefetch(const struct keydir *keydir, uint64_t hash);
+static inline void
+keydir_prefetch(const struct keydir *keydir, uint64_t hash)
+{
+	const struct leaf *leaf = keydir_leaf_of(keydir, hash);
+
+	PREFETCH(leaf_bucket(leaf, leaf_home(leaf, hash)));
+}
 
 /*
  * Make sure that the next insert of each of these hashes needs no memory, as
@@ -95,6 +210,11 @@ bool keydir_replace(
 
 /* Remove an entry; false if there is no such entry. */
 bool keydir_remove(struct keydir *keydir, uint64_t hash, uint64_t loc);
+
+/* The same of the entry whose location probe returned last; nothing was
+ * reserved since it began, and the entry is there still. */
+void keydir_replace_at(const struct keydir_probe *probe, uint64_t new_loc);
+void keydir_remove_at(struct keydir *keydir, const struct keydir_probe *probe);
 
 uint64_t keydir_count(const struct keydir *keydir);
 uint64_t keydir_bytes(const struct keydir *keydir); /* RAM in use */

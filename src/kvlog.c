@@ -149,26 +149,62 @@ check_handle(const struct kvlog *db, struct kvlog_error *err)
 	return KVLOG_OK;
 }
 
+static const struct kvlog_write write_defaults = KVLOG_WRITE_INIT;
+
 static enum kvlog_status
-check_write(
-    struct kvlog *db, const struct kvlog_write *how, struct kvlog_error *err)
+refuse_write(const struct kvlog *db, const struct kvlog_write *how)
 {
-	enum kvlog_status st = check_handle(db, err);
+	enum kvlog_status st = check_handle(db, how->err);
 
 	if (st != KVLOG_OK)
 		return st;
 	if (!db->store->writable)
-		return err_set(err, KVLOG_READONLY, 0,
+		return err_set(how->err, KVLOG_READONLY, 0,
 		    "%s was opened read-only", db->store->dir.path);
 	if (how->size != sizeof *how)
-		return err_set(err, KVLOG_INVAL, 0,
+		return err_set(how->err, KVLOG_INVAL, 0,
 		    "kvlog_write.size is not sizeof(struct kvlog_write)");
-	if (how->durability != KVLOG_DURABILITY_DEFAULT &&
-	    !is_durability(how->durability))
-		return err_set(err, KVLOG_INVAL, 0,
-		    "kvlog_write.durability is unknown: %d",
-		    (int)how->durability);
-	return KVLOG_OK;
+	return err_set(how->err, KVLOG_INVAL, 0,
+	    "kvlog_write.durability is unknown: %d", (int)how->durability);
+}
+
+static inline enum kvlog_status
+check_write(const struct kvlog *db, const struct kvlog_write *how)
+{
+	if (LIKELY(db != NULL && !store_is_forked(db->store) &&
+		   db->store->writable && how->size == sizeof *how &&
+		   (how->durability == KVLOG_DURABILITY_DEFAULT ||
+		       is_durability(how->durability))))
+		return KVLOG_OK;
+	return refuse_write(db, how);
+}
+
+static enum kvlog_status
+refuse_data(const void *key, size_t key_len, const void *value,
+    size_t value_len, struct kvlog_error *err)
+{
+	if (key == NULL || key_len == 0)
+		return err_set(err, KVLOG_INVAL, 0, "the key is empty");
+	if (key_len > KVLOG_KEY_MAX)
+		return err_set(err, KVLOG_TOOBIG, 0,
+		    "a key of %zu bytes; at most %u are possible", key_len,
+		    KVLOG_KEY_MAX);
+	if (value == NULL)
+		return err_set(err, KVLOG_INVAL, 0, "no value");
+	return err_set(err, KVLOG_TOOBIG, 0,
+	    "a value of %zu bytes; at most %u are possible", value_len,
+	    KVLOG_VALUE_MAX);
+}
+
+static inline enum kvlog_status
+check_data(const void *key, size_t key_len, const void *value, size_t value_len,
+    struct kvlog_error *err)
+{
+	if (LIKELY(key != NULL && key_len > 0 && key_len <= KVLOG_KEY_MAX &&
+		   (value != NULL || value_len == 0) &&
+		   value_len <= KVLOG_VALUE_MAX))
+		return KVLOG_OK;
+	return refuse_data(key, key_len, value, value_len, err);
 }
 
 /* From the public form to the internal one; everything is in range then. */
@@ -176,63 +212,50 @@ static enum kvlog_status
 make_op(struct kvlog *db, const struct kvlog_op *op, struct commit_op *ret,
     struct kvlog_error *err)
 {
-	if (op->type != KVLOG_OP_PUT && op->type != KVLOG_OP_DELETE)
+	bool put = op->type == KVLOG_OP_PUT;
+	enum kvlog_status st;
+
+	if (!put && op->type != KVLOG_OP_DELETE)
 		return err_set(err, KVLOG_INVAL, 0, "unknown type of step: %d",
 		    (int)op->type);
 	if (op->condition > KVLOG_IF_SEQ)
 		return err_set(err, KVLOG_INVAL, 0, "unknown condition: %d",
 		    (int)op->condition);
-	if (op->key == NULL || op->key_len == 0)
-		return err_set(err, KVLOG_INVAL, 0, "the key is empty");
-	if (op->key_len > KVLOG_KEY_MAX)
-		return err_set(err, KVLOG_TOOBIG, 0,
-		    "a key of %zu bytes; at most %u are possible", op->key_len,
-		    KVLOG_KEY_MAX);
-	if (op->value_len > 0 && op->value == NULL)
-		return err_set(err, KVLOG_INVAL, 0, "no value");
-	if (op->value_len > KVLOG_VALUE_MAX)
-		return err_set(err, KVLOG_TOOBIG, 0,
-		    "a value of %zu bytes; at most %u are possible",
-		    op->value_len, KVLOG_VALUE_MAX);
-	memset(ret, 0, sizeof *ret);
-	ret->type = op->type == KVLOG_OP_PUT ? RECORD_PUT : RECORD_DELETE;
-	ret->condition = op->condition;
-	ret->if_seq = op->if_seq;
-	ret->key = op->key;
-	ret->key_len = (uint16_t)op->key_len;
-	if (op->type == KVLOG_OP_PUT) {
-		ret->value = op->value;
-		ret->value_len = (uint32_t)op->value_len;
-	}
-	ret->hash = sum_hash(db->store->views.secret, op->key, op->key_len);
+	st = check_data(op->key, op->key_len, op->value, op->value_len, err);
+	if (st != KVLOG_OK)
+		return st;
+	*ret = (struct commit_op){
+	    .type = put ? RECORD_PUT : RECORD_DELETE,
+	    .condition = op->condition,
+	    .if_seq = op->if_seq,
+	    .key = op->key,
+	    .key_len = (uint16_t)op->key_len,
+	    .value = put ? op->value : NULL,
+	    .value_len = put ? (uint32_t)op->value_len : 0,
+	    .hash = sum_hash(db->store->views.secret, op->key, op->key_len),
+	};
 	return KVLOG_OK;
 }
 
+/* op: all but its condition and hash. */
 static enum kvlog_status
-write_one(struct kvlog *db, struct kvlog_op *op, const struct kvlog_write *how,
+write_one(struct kvlog *db, struct commit_op *op, const struct kvlog_write *how,
     struct kvlog_receipt *ret_receipt)
 {
-	static const struct kvlog_write defaults = KVLOG_WRITE_INIT;
 	struct kvlog_receipt receipt;
 	struct kvlog_error failure;
-	struct commit_op commit;
 	size_t failed;
 	enum kvlog_status st;
 
-	if (how == NULL)
-		how = &defaults;
-	st = check_write(db, how, how->err);
-	if (st != KVLOG_OK)
-		return st;
+	if (UNLIKELY(how->condition > KVLOG_IF_SEQ))
+		return err_set(how->err, KVLOG_INVAL, 0,
+		    "unknown condition: %d", (int)how->condition);
 	op->condition = how->condition;
 	op->if_seq = how->if_seq;
-	st = make_op(db, op, &commit, how->err);
-	if (st != KVLOG_OK)
-		return st;
+	op->hash = sum_hash(db->store->views.secret, op->key, op->key_len);
 	failure.status = KVLOG_OK;
-	st = store_write(db, &commit, 1, op->type == KVLOG_OP_DELETE,
-	    how->durability, &receipt, &failed,
-	    how->err != NULL ? &failure : NULL);
+	st = store_write(db, op, 1, op->type == RECORD_DELETE, how->durability,
+	    &receipt, &failed, how->err != NULL ? &failure : NULL);
 	if (st == KVLOG_OK && ret_receipt != NULL)
 		*ret_receipt = receipt;
 	return tell(st, &failure, how->err);
@@ -243,20 +266,35 @@ kvlog_put(struct kvlog *db, const void *key, size_t key_len, const void *value,
     size_t value_len, const struct kvlog_write *how,
     struct kvlog_receipt *ret_receipt)
 {
-	struct kvlog_op op = {
-	    KVLOG_OP_PUT, KVLOG_IF_ANY, 0, key, key_len, value, value_len};
+	struct commit_op op = {.type = RECORD_PUT,
+	    .key = key,
+	    .key_len = (uint16_t)key_len,
+	    .value = value,
+	    .value_len = (uint32_t)value_len};
+	enum kvlog_status st;
 
-	return write_one(db, &op, how, ret_receipt);
+	if (how == NULL)
+		how = &write_defaults;
+	st = check_write(db, how);
+	if (st == KVLOG_OK)
+		st = check_data(key, key_len, value, value_len, how->err);
+	return st == KVLOG_OK ? write_one(db, &op, how, ret_receipt) : st;
 }
 
 enum kvlog_status
 kvlog_delete(struct kvlog *db, const void *key, size_t key_len,
     const struct kvlog_write *how, struct kvlog_receipt *ret_receipt)
 {
-	struct kvlog_op op = {
-	    KVLOG_OP_DELETE, KVLOG_IF_ANY, 0, key, key_len, NULL, 0};
+	struct commit_op op = {
+	    .type = RECORD_DELETE, .key = key, .key_len = (uint16_t)key_len};
+	enum kvlog_status st;
 
-	return write_one(db, &op, how, ret_receipt);
+	if (how == NULL)
+		how = &write_defaults;
+	st = check_write(db, how);
+	if (st == KVLOG_OK)
+		st = check_data(key, key_len, NULL, 0, how->err);
+	return st == KVLOG_OK ? write_one(db, &op, how, ret_receipt) : st;
 }
 
 enum kvlog_status
@@ -264,7 +302,6 @@ kvlog_apply(struct kvlog *db, const struct kvlog_op *ops, size_t op_count,
     const struct kvlog_write *how, struct kvlog_receipt *ret_receipt,
     size_t *ret_failed)
 {
-	static const struct kvlog_write defaults = KVLOG_WRITE_INIT;
 	struct kvlog_receipt receipt;
 	struct kvlog_error failure;
 	struct commit_op *commits;
@@ -272,8 +309,8 @@ kvlog_apply(struct kvlog *db, const struct kvlog_op *ops, size_t op_count,
 	size_t failed = SIZE_MAX;
 
 	if (how == NULL)
-		how = &defaults;
-	st = check_write(db, how, how->err);
+		how = &write_defaults;
+	st = check_write(db, how);
 	if (st != KVLOG_OK)
 		return st;
 	if (ops == NULL || op_count == 0)
@@ -305,48 +342,34 @@ kvlog_apply(struct kvlog *db, const struct kvlog_op *ops, size_t op_count,
 
 /* Reading */
 
+static inline bool
+may_read(const struct kvlog *db, const void *key, size_t key_len)
+{
+	return LIKELY(db != NULL && key != NULL &&
+		      key_len - 1 < KVLOG_KEY_MAX &&
+		      !store_is_forked(db->store));
+}
+
+/* Why not, if so. */
 static enum kvlog_status
 check_key(const struct kvlog *db, const void *key, size_t key_len)
 {
-	if (db == NULL || key == NULL || key_len == 0 ||
-	    key_len > KVLOG_KEY_MAX)
-		return KVLOG_INVAL;
-	return check_handle(db, NULL);
-}
-
-struct copy_to {
-	void *buf;
-	size_t cap;
-	size_t *ret_len;
-};
-
-static enum kvlog_status
-copy_value(void *arg, const struct index_ref *ref)
-{
-	struct copy_to *to = arg;
-	size_t len = ref->rec.value_len;
-
-	if (to->ret_len != NULL)
-		*to->ret_len = len;
-	if (len > to->cap)
-		return KVLOG_TOOSMALL;
-	if (len > 0)
-		memcpy(to->buf, ref->rec.value, len);
-	return KVLOG_OK;
+	if (may_read(db, key, key_len))
+		return KVLOG_OK;
+	if (db != NULL && store_is_forked(db->store))
+		return KVLOG_FORKED;
+	return KVLOG_INVAL;
 }
 
 enum kvlog_status
 kvlog_get(struct kvlog *db, const void *key, size_t key_len, void *buf,
     size_t buf_cap, size_t *ret_len)
 {
-	struct copy_to to = {buf, buf_cap, ret_len};
-	enum kvlog_status st = check_key(db, key, key_len);
-
-	if (st == KVLOG_OK && buf == NULL && buf_cap > 0)
-		st = KVLOG_INVAL;
-	if (st != KVLOG_OK)
-		return st;
-	return store_read(db->store, key, key_len, true, copy_value, &to, NULL);
+	if (UNLIKELY(!may_read(db, key, key_len)))
+		return check_key(db, key, key_len);
+	if (buf == NULL && buf_cap > 0)
+		return KVLOG_INVAL;
+	return store_read_copy(db->store, key, key_len, buf, buf_cap, ret_len);
 }
 
 struct alloc_to {

@@ -136,7 +136,7 @@ fill_slot(struct bucket *bucket, uint64_t tail, unsigned slot, uint64_t tag,
 	else
 		tail = (tail & others) | tag << shift;
 	poke(&bucket->tail, tail);
-	atomic_store_explicit(&bucket->word[slot], word, memory_order_release);
+	leaf_set(bucket, slot, word);
 }
 
 void
@@ -163,19 +163,12 @@ leaf_put(struct leaf *leaf, uint64_t hash, uint64_t word)
 }
 
 void
-leaf_set(struct leaf *leaf, uint32_t index, unsigned slot, uint64_t word)
-{
-	atomic_store_explicit(
-	    &leaf_bucket(leaf, index)->word[slot], word, memory_order_release);
-}
-
-void
 leaf_remove(struct leaf *leaf, uint32_t index, unsigned slot, uint64_t hash)
 {
 	struct bucket *bucket = leaf_bucket(leaf, index);
 	uint64_t used = UINT64_C(1) << (USED_SHIFT + slot);
 
-	leaf_set(leaf, index, slot, 0);
+	leaf_set(bucket, slot, 0);
 	poke(&bucket->tail, peek(&bucket->tail) & ~used);
 	if (index != leaf_home(leaf, hash))
 		leaf->stale++;

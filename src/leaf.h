@@ -48,6 +48,13 @@
 #include "epoch.h"
 #include <stdatomic.h>
 
+#ifdef __SSE2__
+#include <emmintrin.h>
+#define LEAF_HAVE_SSE2 1
+#else
+#define LEAF_HAVE_SSE2 0
+#endif
+
 #define LEAF_SLOTS 6u /* entries per bucket */
 #define LEAF_HASH_BITS 40
 #define LEAF_LOC_BITS 40
@@ -146,9 +153,9 @@ static inline struct bucket *
 leaf_bucket(const struct leaf *leaf, uint32_t index)
 {
 	uint32_t line = index + LEAF_HEAD_LINES;
+	uint32_t unit = line >> leaf->unit_shift;
 
-	return &leaf->unit[line >> leaf->unit_shift]
-			  [line & ((1u << leaf->unit_shift) - 1)];
+	return &leaf->unit[unit][line - (unit << leaf->unit_shift)];
 }
 
 static inline uint32_t
@@ -157,6 +164,37 @@ leaf_next_index(const struct leaf *leaf, uint32_t index)
 	return index + 1 < leaf->bucket_count ? index + 1 : 0;
 }
 
+/*
+ * leaf_matches(): the slots whose tags match, as a set of bits.  Of the lowest
+ * bit, leaf_slot_of() tells the slot; leaf_next_matches() are the others.
+ */
+#if LEAF_HAVE_SSE2
+/* Two bits for each slot, from the lowest on. */
+static inline uint64_t
+leaf_matches(const struct bucket *bucket, uint64_t tail, uint64_t hash)
+{
+	uint64_t tags =
+	    atomic_load_explicit(&bucket->tags, memory_order_relaxed);
+	__m128i lanes = _mm_set_epi64x((long long)tail, (long long)tags);
+	__m128i equal = _mm_cmpeq_epi16(lanes, _mm_set1_epi16((short)hash));
+
+	return (uint64_t)_mm_movemask_epi8(equal) &
+	       ((1u << 2 * LEAF_SLOTS) - 1);
+}
+
+static inline unsigned
+leaf_slot_of(unsigned bit)
+{
+	return bit >> 1;
+}
+
+static inline uint64_t
+leaf_next_matches(uint64_t matches)
+{
+	matches &= matches - 1;
+	return matches & (matches - 1);
+}
+#else
 /* The top bit of every 16 bits of v that equal tag. */
 static inline uint64_t
 leaf_equal_lanes(uint64_t v, uint64_t tag)
@@ -168,8 +206,7 @@ leaf_equal_lanes(uint64_t v, uint64_t tag)
 	return ~(((x & low) + low) | x | low);
 }
 
-/* The slots whose tags match, as a set of bits: slots 0 to 3 at bits 15, 31,
- * 47 and 63, slots 4 and 5 at bits 14 and 30. */
+/* Slots 0 to 3 at bits 15, 31, 47 and 63, slots 4 and 5 at bits 14 and 30. */
 static inline uint64_t
 leaf_matches(const struct bucket *bucket, uint64_t tail, uint64_t hash)
 {
@@ -181,12 +218,18 @@ leaf_matches(const struct bucket *bucket, uint64_t tail, uint64_t hash)
 	       (leaf_equal_lanes(tail, tag) & UINT32_MAX) >> 1;
 }
 
-/* The slot that a bit of leaf_matches() stands for. */
 static inline unsigned
 leaf_slot_of(unsigned bit)
 {
 	return (bit >> 4) + 4 * (~bit & 1);
 }
+
+static inline uint64_t
+leaf_next_matches(uint64_t matches)
+{
+	return matches & (matches - 1);
+}
+#endif
 
 static inline unsigned
 leaf_lowest_bit(uint64_t v)
@@ -207,8 +250,14 @@ leaf_lowest_bit(uint64_t v)
 /* Put in an entry; count < cap. */
 void leaf_put(struct leaf *leaf, uint64_t hash, uint64_t word);
 
-/* Change the location of the entry in a slot; remove it. */
-void leaf_set(struct leaf *leaf, uint32_t index, unsigned slot, uint64_t word);
+/* Change the location of the entry in a slot. */
+static inline void
+leaf_set(struct bucket *bucket, unsigned slot, uint64_t word)
+{
+	atomic_store_explicit(&bucket->word[slot], word, memory_order_release);
+}
+
+/* Remove the entry in a slot. */
 void leaf_remove(
     struct leaf *leaf, uint32_t index, unsigned slot, uint64_t hash);
 

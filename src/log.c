@@ -199,16 +199,13 @@ log_sync_failed(struct log *log, int rc, struct kvlog_error *err)
 	return log_break(log, &cause, err);
 }
 
-/* Whether another one found a sync to fail. */
 enum kvlog_status
-log_check_health(struct log *log, struct kvlog_error *err)
+log_tell_health(struct log *log, struct kvlog_error *err)
 {
 	struct kvlog_error cause;
 
 	if (atomic_load_explicit(&log->broken, memory_order_relaxed))
 		return log_broken(log, err);
-	if (!log->control->shared || !control_poisoned(log->control))
-		return KVLOG_OK;
 	err_set(&cause, KVLOG_BROKEN, 0,
 	    "a sync of %s failed in another process; commits after number "
 	    "%" PRIu64 " may not survive a crash.  Close the store in all "

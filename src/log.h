@@ -6,7 +6,8 @@
  * The turn is what a commit holds: of all processes that write to the store,
  * and of all threads of this one.  Syncs hold another lock of both kinds, so
  * that commits go on beside them.  Lock order: sync_lock, the processes' sync
- * lock, turn_lock, the processes' turn, the views' lock, wait_lock.
+ * lock, turn_lock, the processes' turn, the views' lock, wait_lock.  Who has
+ * the views' lock may try to get the turn, but not wait for it.
  */
 #ifndef LOG_H
 #define LOG_H
@@ -33,10 +34,15 @@ struct log {
 	void (*wake)(void *arg);
 	void *wake_arg;
 
-	pthread_mutex_t turn_lock; /* who takes the turn, of all threads */
+	/* Which of all threads takes the turn: the one that has the views'
+	 * lock, if nobody is queued; else the one that has this lock. */
+	pthread_mutex_t turn_lock;
+	unsigned queued; /* under the views' lock; who has the turn included */
 	/* Under the turn: */
+	bool by_queue;
 	struct segment *spare; /* ready to be the next one, or NULL */
 	bool spare_wanted;
+	uint64_t last_need; /* bytes of the commit that rolled over last */
 	/* What one thread prepares, and whether to close it when that is done,
 	 * as the rest of the log has no use for it (prepare.c). */
 	struct segment *preparing;
@@ -106,7 +112,15 @@ enum kvlog_status log_sync_failed(
 enum kvlog_status log_broken(struct log *log, struct kvlog_error *err);
 
 /* KVLOG_BROKEN if a sync has failed, here or in another process. */
-enum kvlog_status log_check_health(struct log *log, struct kvlog_error *err);
+enum kvlog_status log_tell_health(struct log *log, struct kvlog_error *err);
+static inline enum kvlog_status
+log_check_health(struct log *log, struct kvlog_error *err)
+{
+	if (LIKELY(!atomic_load_explicit(&log->broken, memory_order_relaxed) &&
+		   (!log->control->shared || !control_poisoned(log->control))))
+		return KVLOG_OK;
+	return log_tell_health(log, err);
+}
 
 /* Wake those who wait in log_wait(). */
 void log_wake_waiters(struct log *log);

@@ -521,6 +521,9 @@ real_advise(
 		if (map->writable && !map->by_pwrite)
 			os_sys_populate(addr, size);
 		break;
+	case OS_ADVICE_HUGE:
+		os_sys_huge(addr, size);
+		break;
 	case OS_ADVICE_FORGET:
 		os_sys_forget(addr, size);
 		break;
@@ -679,7 +682,7 @@ is_locked(int fd, uint64_t byte)
 #if KVLOG_ROBUST_MUTEX
 static_assert(sizeof(pthread_mutex_t) <= OS_MUTEX_SIZE, "needs more room");
 
-static pthread_mutex_t *
+static inline pthread_mutex_t *
 mutex_at(const struct os_map *map, uint64_t off)
 {
 	assert(map->writable && !map->by_pwrite);

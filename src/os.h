@@ -54,6 +54,8 @@ enum os_lock { OS_LOCK_NONE, OS_LOCK_SHARED, OS_LOCK_EXCLUSIVE };
 
 enum os_advice {
 	OS_ADVICE_POPULATE,   /* fault pages in for writing */
+	OS_ADVICE_HUGE,       /* to be written from end to end: in huge pages,
+				 if the file system can have them */
 	OS_ADVICE_FORGET,     /* many pages are to be synced: unmap them all at
 				 once; what was stored stays in the cache */
 	OS_ADVICE_WILLNEED,   /* read ahead */
@@ -216,6 +218,7 @@ int os_sys_sync(int fd);
 int os_sys_exchange(int dirfd, const char *a, const char *b);
 int os_sys_clone(int from_fd, int to_fd);
 void os_sys_populate(void *addr, size_t len); /* whole pages from addr */
+void os_sys_huge(void *addr, size_t len);
 void os_sys_forget(void *addr, size_t len);
 void *os_sys_pages(size_t size);
 void os_sys_free_pages(void *p, size_t size);

@@ -125,6 +125,13 @@ os_sys_free_pages(void *p, size_t size)
 }
 
 void
+os_sys_huge(void *addr, size_t len)
+{
+	(void)addr;
+	(void)len;
+}
+
+void
 os_sys_forget(void *addr, size_t len)
 {
 	(void)addr;

@@ -51,23 +51,25 @@ log_prepare_spare(struct log *log)
 	struct segment_plan plan;
 	bool wanted;
 
-	pthread_mutex_lock(&log->views->lock);
+	views_lock(log->views);
 	wanted = log->spare_wanted && !atomic_load(&log->broken);
 	log_check_spare(log);
 	wanted = wanted && log->spare == NULL;
 	log->spare_wanted = false;
-	plan = log_plan_next(log, "next.tmp");
+	if (!wanted) {
+		pthread_mutex_unlock(&log->views->lock);
+		return false;
+	}
+	plan = log_plan_next(log, "next.tmp"); /* looks at each segment */
 	store = *plan.store; /* what follows is done without the turn */
 	plan.store = &store;
 	pthread_mutex_unlock(&log->views->lock);
-	if (!wanted)
-		return false;
 
 	/* Made under a name of its own, so that a commit that cannot wait
 	 * makes one beside it. */
 	if (repair_new_segment(log->dir, &plan, &seg, NULL, NULL) != KVLOG_OK)
 		return false;
-	if (log_take_turn(log, NULL) == KVLOG_OK) {
+	if (log_await_turn(log, NULL) == KVLOG_OK) {
 		if (log->spare == NULL &&
 		    plan.number == segment_number(log_active(log)) + 1 &&
 		    os->rename(log->dir->fd, plan.name, DIR_SPARE_NAME) == 0) {
@@ -127,7 +129,7 @@ begin_piece(struct log *log, bool maintainer, struct piece *piece)
 	uint64_t end;
 	bool found;
 
-	pthread_mutex_lock(&log->views->lock);
+	views_lock(log->views);
 	active = log_active(log);
 	end = segment_end(active);
 	spare = maintainer && !atomic_load(&log->broken) ? log->spare : NULL;
@@ -185,7 +187,7 @@ is_in_use(const struct log *log, const struct segment *spare)
 static void
 tell_of_failure(struct log *log, const struct piece *piece, int rc)
 {
-	if (log_take_turn(log, NULL) != KVLOG_OK) {
+	if (log_await_turn(log, NULL) != KVLOG_OK) {
 		(void)log_sync_failed(log, rc, NULL);
 		return;
 	}
@@ -200,7 +202,7 @@ tell_of_failure(struct log *log, const struct piece *piece, int rc)
 static void
 end_piece(struct log *log, const struct piece *piece)
 {
-	pthread_mutex_lock(&log->views->lock);
+	views_lock(log->views);
 	log->preparing = NULL;
 	if (log->forsaken)
 		segment_close(piece->seg);

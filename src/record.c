@@ -13,28 +13,7 @@
 #include "bytes.h"
 #include "sum.h"
 
-#define BUCKET_LEN 12u
-#define EXPIRY_LEN 8u
-#define CODEC_LEN 8u
-
-static_assert(RECORD_EXT_MAX == BUCKET_LEN + EXPIRY_LEN + CODEC_LEN,
-    "room for all extensions");
-
-unsigned
-record_ext_len(unsigned flags)
-{
-	return (flags & RECORD_BUCKET ? BUCKET_LEN : 0) +
-	       (flags & RECORD_EXPIRY ? EXPIRY_LEN : 0) +
-	       (flags & RECORD_CODEC ? CODEC_LEN : 0);
-}
-
-uint64_t
-record_size(unsigned flags, size_t key_len, size_t value_len)
-{
-	return round_up((uint64_t)RECORD_HEADER_SIZE + record_ext_len(flags) +
-			    key_len + value_len,
-	    RECORD_ALIGN);
-}
+#include <string.h>
 
 bool
 record_type_known(unsigned type)
@@ -42,7 +21,7 @@ record_type_known(unsigned type)
 	return type >= RECORD_PUT && type <= RECORD_BUCKET_DROP;
 }
 
-static unsigned
+static inline unsigned
 encode_ext(uint8_t *p, const struct record *rec)
 {
 	uint8_t *start = p;
@@ -50,16 +29,16 @@ encode_ext(uint8_t *p, const struct record *rec)
 	if (rec->flags & RECORD_BUCKET) {
 		put_u64(p, rec->bucket_seq);
 		put_u32(p + 8, rec->bucket_ordinal);
-		p += BUCKET_LEN;
+		p += RECORD_BUCKET_LEN;
 	}
 	if (rec->flags & RECORD_EXPIRY) {
 		put_u64(p, rec->expiry_ms);
-		p += EXPIRY_LEN;
+		p += RECORD_EXPIRY_LEN;
 	}
 	if (rec->flags & RECORD_CODEC) {
 		put_u32(p, rec->codec);
 		put_u32(p + 4, rec->plain_len);
-		p += CODEC_LEN;
+		p += RECORD_CODEC_LEN;
 	}
 	return (unsigned)(p - start);
 }
@@ -70,11 +49,11 @@ decode_ext(const uint8_t *p, struct record *rec)
 	if (rec->flags & RECORD_BUCKET) {
 		rec->bucket_seq = get_u64(p);
 		rec->bucket_ordinal = get_u32(p + 8);
-		p += BUCKET_LEN;
+		p += RECORD_BUCKET_LEN;
 	}
 	if (rec->flags & RECORD_EXPIRY) {
 		rec->expiry_ms = get_u64(p);
-		p += EXPIRY_LEN;
+		p += RECORD_EXPIRY_LEN;
 	}
 	if (rec->flags & RECORD_CODEC) {
 		rec->codec = get_u32(p);
@@ -92,21 +71,43 @@ put_header_sum(
 	put_u32(buf, ~sum_update(sum, rec->key, rec->key_len));
 }
 
+/* All but the header sum, in the words that it is then computed of: what was
+ * stored in smaller parts, a processor has to wait for. */
+static inline unsigned
+put_fields(uint8_t *buf, const struct record *rec, uint32_t seed)
+{
+	const uint64_t sum = sum_from(seed, rec->value, rec->value_len);
+
+	put_u64(buf + 4, sum | (uint64_t)rec->type << 32 |
+			     (uint64_t)rec->flags << 40 |
+			     (uint64_t)rec->key_len << 48);
+	put_u64(buf + 12, rec->value_len | rec->seq << 32);
+	put_u64(buf + 20, rec->seq >> 32 | (uint64_t)rec->lag << 32);
+	return RECORD_HEADER_SIZE + encode_ext(buf + RECORD_HEADER_SIZE, rec);
+}
+
 unsigned
 record_encode(uint8_t *buf, const struct record *rec, uint32_t seed)
 {
-	unsigned len;
+	unsigned len = put_fields(buf, rec, seed);
 
-	put_u32(buf + 4, sum_from(seed, rec->value, rec->value_len));
-	buf[8] = rec->type;
-	buf[9] = rec->flags;
-	put_u16(buf + 10, rec->key_len);
-	put_u32(buf + 12, rec->value_len);
-	put_u64(buf + 16, rec->seq);
-	put_u32(buf + 24, rec->lag);
-	len = RECORD_HEADER_SIZE + encode_ext(buf + RECORD_HEADER_SIZE, rec);
 	put_header_sum(buf, len, rec, seed);
 	return len;
+}
+
+void
+record_write(uint8_t *buf, const struct record *rec, uint32_t seed)
+{
+	unsigned len = put_fields(buf, rec, seed);
+	uint8_t *p = buf + len;
+
+	if (rec->key_len > 0) /* a mark has none */
+		memcpy(p, rec->key, rec->key_len);
+	p += rec->key_len;
+	put_u32(buf, sum_from(seed, buf + 4, (size_t)(p - buf) - 4));
+	if (rec->value_len > 0)
+		memcpy(p, rec->value, rec->value_len);
+	memset(p + rec->value_len, 0, RECORD_ALIGN);
 }
 
 void
@@ -153,11 +154,15 @@ record_parse(const uint8_t *p, uint64_t room, struct record *ret_rec)
 }
 
 bool
+record_head_ok(const uint8_t *p, size_t head_len, uint32_t seed)
+{
+	return sum_from(seed, p + 4, head_len - 4) == get_u32(p);
+}
+
+bool
 record_header_ok(const uint8_t *p, const struct record *rec, uint32_t seed)
 {
-	size_t covered = (size_t)(rec->key - p) + rec->key_len;
-
-	return sum_from(seed, p + 4, covered - 4) == get_u32(p);
+	return record_head_ok(p, (size_t)(rec->key - p) + rec->key_len, seed);
 }
 
 bool

@@ -19,6 +19,8 @@
 #define RECORD_H
 
 #include "base.h"
+#include "bytes.h"
+#include "sum.h"
 
 #define RECORD_ALIGN 8u
 #define RECORD_HEADER_SIZE 28u
@@ -67,10 +69,28 @@ struct record {
 };
 
 /* Bytes of the extensions that flags call for. */
-unsigned record_ext_len(unsigned flags);
+#define RECORD_BUCKET_LEN 12u
+#define RECORD_EXPIRY_LEN 8u
+#define RECORD_CODEC_LEN 8u
+static_assert(
+    RECORD_EXT_MAX == RECORD_BUCKET_LEN + RECORD_EXPIRY_LEN + RECORD_CODEC_LEN,
+    "room for all extensions");
+static inline unsigned
+record_ext_len(unsigned flags)
+{
+	return (flags & RECORD_BUCKET ? RECORD_BUCKET_LEN : 0) +
+	       (flags & RECORD_EXPIRY ? RECORD_EXPIRY_LEN : 0) +
+	       (flags & RECORD_CODEC ? RECORD_CODEC_LEN : 0);
+}
 
 /* Size in the file of a record with these fields. */
-uint64_t record_size(unsigned flags, size_t key_len, size_t value_len);
+static inline uint64_t
+record_size(unsigned flags, size_t key_len, size_t value_len)
+{
+	return round_up((uint64_t)RECORD_HEADER_SIZE + record_ext_len(flags) +
+			    key_len + value_len,
+	    RECORD_ALIGN);
+}
 
 /*
  * Write header, extensions and sums of *rec into buf (at least
@@ -78,6 +98,10 @@ uint64_t record_size(unsigned flags, size_t key_len, size_t value_len);
  * value are read for their sums, not copied.  seed: see sum_seed().
  */
 unsigned record_encode(uint8_t *buf, const struct record *rec, uint32_t seed);
+
+/* The same with key, value and padding: record_size() bytes, and RECORD_ALIGN
+ * more may be touched. */
+void record_write(uint8_t *buf, const struct record *rec, uint32_t seed);
 
 /* Change the sum of the value in an encoded head of len bytes, so that the
  * value fails it: a damaged value stays damaged when it is copied. */
@@ -98,6 +122,52 @@ enum record_state {
  * touched.
  */
 bool record_parse(const uint8_t *p, uint64_t room, struct record *ret_rec);
+
+/*
+ * Without parsing: whether at p, of which room bytes may be looked at, stands
+ * what looks like a put of this key without extensions, which nearly all
+ * records are.  Its header sum is that of record_head_ok().
+ */
+static inline bool
+record_is_put_of(
+    const uint8_t *p, uint64_t room, const void *key, size_t key_len)
+{
+	/* Type, flags and length of the key in one word. */
+	const uint32_t ignored = (uint32_t)(RECORD_MORE | RECORD_CONT) << 8;
+	const size_t head_len = RECORD_HEADER_SIZE + key_len;
+
+	return room >= head_len &&
+	       (get_u32(p + 8) & ~ignored) ==
+		   (RECORD_PUT | (uint32_t)key_len << 16) &&
+	       get_u32(p + 12) <= room - head_len &&
+	       bytes_equal(p + RECORD_HEADER_SIZE, key, key_len);
+}
+
+/* Verify the header sum of a record at p, head_len bytes of which are header,
+ * extensions and key. */
+bool record_head_ok(const uint8_t *p, size_t head_len, uint32_t seed);
+
+/* The value of a record that record_is_put_of() key, if both of its sums are
+ * right or not to be verified; else NULL. */
+static inline const uint8_t *
+record_plain_value(const uint8_t *p, size_t key_len, bool verify, uint32_t seed,
+    uint32_t *ret_value_len)
+{
+	const size_t head_len = RECORD_HEADER_SIZE + key_len;
+	uint32_t value_len = get_u32(p + 12);
+
+	if (verify && UNLIKELY(!sum_pair_ok(p, head_len, value_len, seed)))
+		return NULL;
+	*ret_value_len = value_len;
+	return p + head_len;
+}
+
+/* The sequence number of such a record, from where its value is. */
+static inline uint64_t
+record_plain_seq(const uint8_t *value, size_t key_len)
+{
+	return get_u64(value - key_len - RECORD_HEADER_SIZE + 16);
+}
 
 /* Verify the header sum of a record parsed at p. */
 bool record_header_ok(

@@ -156,6 +156,11 @@ repair_new_segment(struct dir *dir, const struct segment_plan *plan,
 		    "new one",
 		    dir->path);
 	st = segment_create(dir, plan->name, &header, false, ret_segment, err);
+	if (st == KVLOG_OK && plan->huge) {
+		(*ret_segment)->huge = true;
+		os->advise(
+		    &(*ret_segment)->map, 0, header.size, OS_ADVICE_HUGE);
+	}
 	if (!plan->may_use_reserve)
 		return st;
 	if (st == KVLOG_NOSPACE)

@@ -28,6 +28,7 @@ struct segment_plan {
 	uint64_t max_size; /* upper bound in force, in bytes */
 	uint64_t size;     /* wanted, in bytes */
 	uint64_t need;     /* there must be room for these bytes of records */
+	bool huge;         /* in huge pages, if that can be had */
 	bool may_use_reserve; /* if the disk is full */
 	bool opening;         /* may use also what is kept for openings */
 };

@@ -21,6 +21,25 @@
  * whole for as long as it has its name. */
 #define NEW_NAME "segment.tmp"
 
+/* A new segment costs some milliseconds: it has room for some commits like the
+ * last one, if it is large ... */
+#define COMMITS_MIN 16
+#define COMMITS_LEN (UINT64_C(16) << 20) /* but for no more than this */
+/* ... which are stored in huge pages from this size on.  Where each commit is
+ * synced, all of a huge page would be written with it. */
+#define HUGE_NEED (UINT64_C(256) << 10)
+
+static uint64_t
+next_size(const struct log *log)
+{
+	uint64_t need = log->last_need;
+
+	need = SEGMENT_DATA_OFF +
+	       min_u64(COMMITS_MIN * need, max_u64(need, COMMITS_LEN));
+	return max_u64(repair_segment_size(log->view->set, log->segment_size),
+	    round_up(min_u64(need, log->segment_size), BLOCK_SIZE));
+}
+
 /* The active segment's successor as it should be now. */
 struct segment_plan
 log_plan_next(const struct log *log, const char *name)
@@ -32,7 +51,8 @@ log_plan_next(const struct log *log, const char *name)
 	    .store = &active->header.store,
 	    .number = segment_number(active) + 1,
 	    .max_size = log->segment_size,
-	    .size = repair_segment_size(log->view->set, log->segment_size),
+	    .size = next_size(log),
+	    .huge = log->last_need >= HUGE_NEED && !log->synced_closely,
 	};
 }
 
@@ -147,6 +167,7 @@ log_roll_over(struct log *log, uint64_t need, bool may_use_reserve,
 	enum kvlog_status st;
 	int rc;
 
+	log->last_need = need;
 	if (link.first_seq > RECORD_SEQ_MAX)
 		return err_set(err, KVLOG_TOOBIG, 0,
 		    "%s: no sequence numbers are left; dump the store into a "
@@ -197,12 +218,10 @@ log_make_room(struct log *log, uint64_t size, bool may_use_reserve,
 }
 
 enum kvlog_status
-log_reserve_room(
+log_find_room(
     struct log *log, uint64_t size, bool only_deletes, struct kvlog_error *err)
 {
-	if ((control_reserve_used(log->control) ||
-		log->dir->name_reserve_used) &&
-	    !only_deletes) {
+	if (log_lacks_reserve(log) && !only_deletes) {
 		int rc = repair_make_reserve(log->dir, log->segment_size);
 
 		if (rc != 0)

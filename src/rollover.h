@@ -28,8 +28,26 @@ enum kvlog_status log_make_room(struct log *log, uint64_t size,
 
 /* The same; unless only deletes are to be stored, the reserve must be whole,
  * too. */
-enum kvlog_status log_reserve_room(
+enum kvlog_status log_find_room(
     struct log *log, uint64_t size, bool only_deletes, struct kvlog_error *err);
+static inline bool
+log_lacks_reserve(const struct log *log)
+{
+	return control_reserve_used(log->control) ||
+	       log->dir->name_reserve_used;
+}
+static inline enum kvlog_status
+log_reserve_room(
+    struct log *log, uint64_t size, bool only_deletes, struct kvlog_error *err)
+{
+	const struct segment *seg = log_active(log);
+
+	if (LIKELY(size <= log_room(seg) &&
+		   segment_end(seg) + size <= seg->allocated &&
+		   !log_lacks_reserve(log)))
+		return KVLOG_OK;
+	return log_find_room(log, size, only_deletes, err);
+}
 
 /* At close: give space behind the end back if it is worth it. */
 void log_give_slack_back(struct log *log);

@@ -77,6 +77,7 @@ struct segment {
 	struct os_map map;
 	_Atomic(enum segment_mapped) mapped;
 	struct dir *dir;    /* that it was opened in; not owned */
+	bool huge;          /* mapped in huge pages: for large records */
 	uint64_t allocated; /* of the active one: up to here there is space */
 	uint64_t prepared;  /* likewise: pages up to here (prepare.c) */
 	uint64_t dev, ino;  /* identity of the file, if it was opened */

@@ -222,6 +222,9 @@ create_first_segment(struct store *db, struct kvlog_error *err)
 	    &seg, NULL, err);
 	if (st != KVLOG_OK)
 		return st;
+	/* Its blocks are written by the sync of its link then. */
+	if (db->options.durability == KVLOG_DURABILITY_COMMIT)
+		os->advise(&seg->map, 0, seg->header.size, OS_ADVICE_POPULATE);
 	rc = repair_publish(&db->dir, seg, &link);
 	if (rc != 0) {
 		st = err_sys(
@@ -338,7 +341,7 @@ become_maintainer(struct store *db)
 	if (!control_try_maintainer(&db->control))
 		return false;
 	if (!was && db->control.shared) {
-		pthread_mutex_lock(&db->views.lock);
+		views_lock(&db->views);
 		hintset_adopt(&atomic_load(&db->views.view)->hints, &db->dir);
 		pthread_mutex_unlock(&db->views.lock);
 	}
@@ -367,7 +370,8 @@ store_maintain_step(struct store *db)
 	did = sync_by_interval(db);
 	if (!did) {
 		maintainer = become_maintainer(db);
-		did = log_is_behind(&db->log) && follow_log(db, maintainer);
+		did = maintainer && log_prepare_spare(&db->log);
+		did |= log_is_behind(&db->log) && follow_log(db, maintainer);
 		did |= prepare(db, maintainer);
 	}
 	if (!did)
@@ -986,10 +990,12 @@ store_find_many(struct view *view, struct index_find *finds, size_t count)
 		struct index_find *f = &finds[i];
 
 		/* Beside a writer of batches, one by one is soon done. */
-		if (UNLIKELY(!whole))
+		if (UNLIKELY(!whole)) {
 			f->status = find_committed(
 			    index, f->hash, f->key, f->key_len, &f->ref);
-		if (f->status == KVLOG_OK)
+			f->sound = false;
+		}
+		if (f->status == KVLOG_OK && !f->sound)
 			f->status = judge(view, &f->ref, true);
 	}
 }
@@ -1021,6 +1027,79 @@ store_read(struct store *db, const void *key, size_t key_len, bool with_value,
 		again = UNLIKELY(store_may_try_again(db, st, view));
 		epoch_leave(db->views.epoch, token);
 	} while (again);
+	return st;
+}
+
+static inline enum kvlog_status
+copy(void *buf, size_t cap, const uint8_t *value, size_t len)
+{
+	if (len > cap)
+		return KVLOG_TOOSMALL;
+	if (len > 0)
+		memcpy(buf, value, len);
+	return KVLOG_OK;
+}
+
+/* In the epoch, in a view that shows all that is published; KVLOG_CORRUPT if it
+ * is not so plain. */
+static inline enum kvlog_status
+copy_plain(const struct view *view, uint64_t hash, const void *key,
+    size_t key_len, void *buf, size_t cap, size_t *ret_len)
+{
+	const struct index *index = &view->index;
+	uint32_t batches = index_batches(index);
+	const uint8_t *value;
+	uint32_t len;
+	enum kvlog_status st =
+	    index_find_plain(index, hash, key, key_len, &value, &len);
+
+	/* As in find_committed(). */
+	if (UNLIKELY((batches & 1) != 0 || index_batches(index) != batches))
+		return KVLOG_CORRUPT;
+	if (UNLIKELY(st != KVLOG_OK))
+		return st;
+	if (ret_len != NULL)
+		*ret_len = len;
+	return copy(buf, cap, value, len);
+}
+
+struct copy_to {
+	void *buf;
+	size_t cap;
+	size_t *ret_len;
+};
+
+static enum kvlog_status
+copy_value(void *arg, const struct index_ref *ref)
+{
+	const struct copy_to *to = arg;
+	size_t len = ref->rec.value_len;
+
+	if (to->ret_len != NULL)
+		*to->ret_len = len;
+	return copy(to->buf, to->cap, ref->rec.value, len);
+}
+
+enum kvlog_status
+store_read_copy(struct store *db, const void *key, size_t key_len, void *buf,
+    size_t cap, size_t *ret_len)
+{
+	struct views *views = &db->views;
+	uint64_t hash = sum_hash(views->secret, key, key_len);
+	struct epoch_token token = epoch_enter(views->epoch);
+	const struct view *view =
+	    atomic_load_explicit(&views->view, memory_order_acquire);
+	enum kvlog_status st = KVLOG_CORRUPT;
+
+	if (LIKELY((db->writable || !is_look_due(views)) &&
+		   view_is_current(views, view)))
+		st = copy_plain(view, hash, key, key_len, buf, cap, ret_len);
+	epoch_leave(views->epoch, token);
+	if (UNLIKELY(st == KVLOG_CORRUPT)) {
+		struct copy_to to = {buf, cap, ret_len};
+
+		st = store_read(db, key, key_len, true, copy_value, &to, NULL);
+	}
 	return st;
 }
 

@@ -79,6 +79,14 @@ typedef enum kvlog_status store_read_fn(void *arg, const struct index_ref *ref);
 enum kvlog_status store_read(struct store *db, const void *key, size_t key_len,
     bool with_value, store_read_fn *fn, void *arg, struct kvlog_info *ret_info);
 
+/*
+ * store_read() of the value, copied into buf of cap bytes: the usual case in a
+ * straight line.  ret_len may be NULL; on KVLOG_TOOSMALL it says how many bytes
+ * are needed.
+ */
+enum kvlog_status store_read_copy(struct store *db, const void *key,
+    size_t key_len, void *buf, size_t cap, size_t *ret_len);
+
 /* Enter the epoch with a view that shows all that is published. */
 enum kvlog_status store_enter(
     struct store *db, struct epoch_token *ret_token, struct view **ret_view);

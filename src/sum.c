@@ -104,20 +104,40 @@ sum_update_table(uint32_t reg, const void *p, size_t len)
 
 #if HAVE_CRC_INSTRUCTION
 
-__attribute__((target("sse4.2"))) static uint32_t
+/* x86: the byte order is the format's own. */
+static inline uint64_t
+native_u64(const uint8_t *bytes)
+{
+	uint64_t v;
+
+	memcpy(&v, bytes, 8);
+	return v;
+}
+
+__attribute__((target("sse4.2"))) static inline uint32_t
 update_instruction(uint32_t reg, const void *p, size_t len)
 {
 	const uint8_t *bytes = p;
 	uint64_t wide = reg;
 
-	/* x86: the byte order is the format's own. */
-	for (; len >= 8; bytes += 8, len -= 8) {
-		uint64_t v;
-
-		memcpy(&v, bytes, 8);
-		wide = __builtin_ia32_crc32di(wide, v);
+	for (size_t n = len / 32; n > 0; n--, bytes += 32) {
+		wide = __builtin_ia32_crc32di(wide, native_u64(bytes));
+		wide = __builtin_ia32_crc32di(wide, native_u64(bytes + 8));
+		wide = __builtin_ia32_crc32di(wide, native_u64(bytes + 16));
+		wide = __builtin_ia32_crc32di(wide, native_u64(bytes + 24));
+	}
+	if (len & 16) {
+		wide = __builtin_ia32_crc32di(wide, native_u64(bytes));
+		wide = __builtin_ia32_crc32di(wide, native_u64(bytes + 8));
+		bytes += 16;
+	}
+	if (len & 8) {
+		wide = __builtin_ia32_crc32di(wide, native_u64(bytes));
+		bytes += 8;
 	}
 	reg = (uint32_t)wide;
+	if ((len & 7) == 0)
+		return reg;
 	if (len & 4) {
 		reg = __builtin_ia32_crc32si(reg, get_u32(bytes));
 		bytes += 4;
@@ -129,6 +149,17 @@ update_instruction(uint32_t reg, const void *p, size_t len)
 	if (len & 1)
 		reg = __builtin_ia32_crc32qi(reg, *bytes);
 	return reg;
+}
+
+__attribute__((target("sse4.2"))) static bool
+pair_ok_instruction(
+    const uint8_t *p, size_t head_len, size_t value_len, uint32_t seed)
+{
+	uint32_t head = update_instruction(seed, p + 4, head_len - 4);
+	uint32_t value = update_instruction(seed, p + head_len, value_len);
+
+	return (head ^ get_u32(p)) == UINT32_MAX &&
+	       (value ^ get_u32(p + 4)) == UINT32_MAX;
 }
 
 #if HAVE_CPU_FEATURES
@@ -169,6 +200,14 @@ update_instruction(uint32_t reg, const void *p, size_t len)
 }
 
 static bool
+pair_ok_instruction(
+    const uint8_t *p, size_t head_len, size_t value_len, uint32_t seed)
+{
+	return sum_from(seed, p + 4, head_len - 4) == get_u32(p) &&
+	       sum_from(seed, p + head_len, value_len) == get_u32(p + 4);
+}
+
+static bool
 has_instruction(void)
 {
 	return false;
@@ -202,7 +241,7 @@ update_long(uint32_t reg, const void *p, size_t len)
  *     libisal      17.1  17.2  26.3  28.2  37.2  20.0  22.2  59.7
  *     instruction   5.2   6.1  10.9  13.1  18.6  24.4  46.9  90.4
  */
-#define SHORT_LEN 256
+#define SHORT_LEN 256 /* a power of two */
 
 uint32_t
 sum_update(uint32_t reg, const void *p, size_t len)
@@ -222,6 +261,21 @@ uint32_t
 sum_from(uint32_t seed, const void *p, size_t len)
 {
 	return ~sum_update(seed, p, len);
+}
+
+ATTR_NOINLINE static bool
+pair_ok_long(const uint8_t *p, size_t head_len, size_t value_len, uint32_t seed)
+{
+	return sum_from(seed, p + 4, head_len - 4) == get_u32(p) &&
+	       sum_from(seed, p + head_len, value_len) == get_u32(p + 4);
+}
+
+bool
+sum_pair_ok(const uint8_t *p, size_t head_len, size_t value_len, uint32_t seed)
+{
+	if (LIKELY((head_len | value_len) < SHORT_LEN && has_instruction()))
+		return pair_ok_instruction(p, head_len, value_len, seed);
+	return pair_ok_long(p, head_len, value_len, seed);
 }
 
 /*
@@ -303,17 +357,22 @@ sum_salt(uint64_t salt)
 	return sum_crc(bytes, sizeof bytes);
 }
 
-uint32_t
-sum_seed(uint32_t salt_sum, uint64_t off)
+/* Apart from short keys, which then need none of its registers. */
+ATTR_NOINLINE static uint64_t
+hash_long(const uint8_t *secret, const void *key, size_t len)
 {
-	return salt_sum ^ (uint32_t)(off / 8);
+	return XXH3_64bits_withSecret(key, len, secret, SUM_SECRET_LEN);
 }
 
-uint64_t
+ATTR_FLATTEN uint64_t
 sum_hash(const uint8_t secret[SUM_SECRET_LEN], const void *key, size_t len)
 {
-	static_assert(SUM_SECRET_LEN >= XXH3_SECRET_SIZE_MIN, "short secret");
+	uint64_t hash;
 
-	return XXH3_64bits_withSecret(key, len, secret, SUM_SECRET_LEN) >>
-	       (64 - SUM_HASH_BITS);
+	static_assert(SUM_SECRET_LEN >= XXH3_SECRET_SIZE_MIN, "short secret");
+	if (len <= 16)
+		hash = XXH3_64bits_withSecret(key, len, secret, SUM_SECRET_LEN);
+	else
+		hash = hash_long(secret, key, len);
+	return hash >> (64 - SUM_HASH_BITS);
 }

@@ -20,10 +20,22 @@ uint32_t sum_crc(const void *p, size_t len);
 /* CRC-32C that starts from seed instead of from all ones. */
 uint32_t sum_from(uint32_t seed, const void *p, size_t len);
 
+/*
+ * Verify two runs that stand one behind the other, as a head and a value do:
+ * at p, the sum of the head, that is of what follows up to head_len; and in the
+ * 4 bytes behind it, that of the value_len bytes behind the head.
+ */
+bool sum_pair_ok(
+    const uint8_t *p, size_t head_len, size_t value_len, uint32_t seed);
+
 /* The sum of a segment's salt, and from it the seed of what lies at offset
  * off of that segment: bytes moved elsewhere do not pass. */
 uint32_t sum_salt(uint64_t salt);
-uint32_t sum_seed(uint32_t salt_sum, uint64_t off);
+static inline uint32_t
+sum_seed(uint32_t salt_sum, uint64_t off)
+{
+	return salt_sum ^ (uint32_t)(off / 8);
+}
 
 /*
  * Sums of many parts of the same bytes, each in about the same time whatever

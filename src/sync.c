@@ -63,7 +63,7 @@ first_unsynced(struct log *log, uint64_t synced)
 
 /* Sealed segments that may wait for their sync, each with a descriptor, while
  * something is prepared for those to come. */
-#define BEHIND_MAX 4
+#define BEHIND_MAX 16
 
 bool
 log_is_behind(struct log *log)
@@ -72,7 +72,7 @@ log_is_behind(struct log *log)
 	const struct segset *set;
 	size_t i;
 
-	pthread_mutex_lock(&log->views->lock);
+	views_lock(log->views);
 	set = log->view->set;
 	for (i = set->count - 1; i > 0; i--)
 		if (recovery_end_pos(set->segments[i - 1]) <= synced ||
@@ -91,7 +91,7 @@ log_close_synced(struct log *log)
 {
 	if (pthread_mutex_trylock(&log->sync_lock) != 0)
 		return;
-	pthread_mutex_lock(&log->views->lock);
+	views_lock(log->views);
 	if (log->view->set->count > log->closed + CLOSE_EVERY)
 		(void)first_unsynced(log, control_synced(log->control));
 	pthread_mutex_unlock(&log->views->lock);
@@ -108,7 +108,7 @@ plan_sync(struct log *log, struct sync_plan *plan, size_t max_sealed,
 	bool stale;
 
 	memset(plan, 0, sizeof *plan);
-	pthread_mutex_lock(&log->views->lock);
+	views_lock(log->views);
 	/* What others have published is synced along, if it can be seen. */
 	if (log->control->shared)
 		(void)view_follow(log->views, log->view, &stale, NULL);

@@ -202,35 +202,54 @@ note_death(struct log *log, struct kvlog_error *err)
 		       : err_sys(err, rc, "write to %s", log->dir->path);
 }
 
-/* To look at the clock costs as much as the turn, so it is left for when there
- * is somebody to wait for. */
+/* Behind all others of this process that wait for others.  Nobody has the
+ * views' lock meanwhile, which readers need. */
+static enum kvlog_status
+queue_for_turn(struct log *log, bool *ret_died, struct kvlog_error *err)
+{
+	enum kvlog_status st;
+
+	log->queued++;
+	pthread_mutex_unlock(&log->views->lock);
+	pthread_mutex_lock(&log->turn_lock);
+	st = control_take_turn(log->control, log_deadline(log), ret_died, err);
+	if (st != KVLOG_OK)
+		pthread_mutex_unlock(&log->turn_lock);
+	pthread_mutex_lock(&log->views->lock);
+	if (st == KVLOG_OK)
+		log->by_queue = true;
+	else
+		log->queued--;
+	return st;
+}
+
+/* The views' lock keeps other threads away.  To look at the clock costs as much
+ * as the turn, so it is left for when there is somebody to wait for. */
 static enum kvlog_status
 pass(struct log *log, bool *ret_died, struct kvlog_error *err)
 {
 	struct control *control = log->control;
 	enum kvlog_status st = KVLOG_BUSY;
 
-	if (LIKELY(control_load(control, CONTROL_WANTED) == 0))
+	if (LIKELY(
+		log->queued == 0 && control_load(control, CONTROL_WANTED) == 0))
 		st = control_take_turn(control, 0, ret_died, err);
 	if (LIKELY(st != KVLOG_BUSY))
 		return st;
-	return control_take_turn(control, log_deadline(log), ret_died, err);
+	return queue_for_turn(log, ret_died, err);
 }
 
 enum kvlog_status
-log_take_turn(struct log *log, struct kvlog_error *err)
+log_take_turn_inside(struct log *log, struct kvlog_error *err)
 {
 	struct control *control = log->control;
 	bool died = false;
-	enum kvlog_status st;
+	enum kvlog_status st = pass(log, &died, err);
 
-	pthread_mutex_lock(&log->turn_lock);
-	st = pass(log, &died, err);
 	if (UNLIKELY(st != KVLOG_OK)) {
-		pthread_mutex_unlock(&log->turn_lock);
+		pthread_mutex_unlock(&log->views->lock);
 		return st;
 	}
-	pthread_mutex_lock(&log->views->lock);
 	if (UNLIKELY(died))
 		st = note_death(log, err);
 	if (st == KVLOG_OK)
@@ -246,10 +265,31 @@ log_take_turn(struct log *log, struct kvlog_error *err)
 	return st;
 }
 
+enum kvlog_status
+log_take_turn(struct log *log, struct kvlog_error *err)
+{
+	log_enter(log);
+	return log_take_turn_inside(log, err);
+}
+
+enum kvlog_status
+log_await_turn(struct log *log, struct kvlog_error *err)
+{
+	views_lock(log->views);
+	return log_take_turn_inside(log, err);
+}
+
 void
 log_release_turn(struct log *log)
 {
-	pthread_mutex_unlock(&log->views->lock);
+	bool by_queue = log->by_queue;
+
 	control_release_turn(log->control);
-	pthread_mutex_unlock(&log->turn_lock);
+	if (UNLIKELY(by_queue)) {
+		log->by_queue = false;
+		log->queued--;
+	}
+	pthread_mutex_unlock(&log->views->lock);
+	if (UNLIKELY(by_queue))
+		pthread_mutex_unlock(&log->turn_lock);
 }

@@ -17,6 +17,21 @@
  * was left not be put in order.
  */
 enum kvlog_status log_take_turn(struct log *log, struct kvlog_error *err);
+/* The same for the maintenance thread, which would never get it from those who
+ * commit without a pause: they let it pass. */
+enum kvlog_status log_await_turn(struct log *log, struct kvlog_error *err);
+
+/* The same in two steps, the first of which keeps other threads out and never
+ * fails; after a failure of the second, nothing is held. */
+static inline void
+log_enter(struct log *log)
+{
+	views_give_way(log->views);
+	pthread_mutex_lock(&log->views->lock);
+}
+enum kvlog_status log_take_turn_inside(
+    struct log *log, struct kvlog_error *err);
+
 void log_release_turn(struct log *log);
 
 #endif

@@ -16,6 +16,7 @@
 #include "load.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <string.h>
 
 #define RENEW_TRIES 100 /* while segments are replaced all the time */
@@ -34,6 +35,7 @@ views_init(struct views *views)
 	if (epoch_create(&views->epoch) != 0)
 		return ENOMEM;
 	pthread_mutex_init(&views->lock, NULL);
+	pthread_mutex_init(&views->gate, NULL);
 	return 0;
 }
 
@@ -45,7 +47,38 @@ views_fini(struct views *views)
 	view_unref(atomic_load(&views->view));
 	epoch_destroy(views->epoch);
 	pthread_mutex_destroy(&views->lock);
+	pthread_mutex_destroy(&views->gate);
 	views->epoch = NULL;
+}
+
+void
+views_queue(struct views *views)
+{
+	atomic_fetch_add(&views->waiting, 1);
+	pthread_mutex_lock(&views->gate);
+}
+
+void
+views_unqueue(struct views *views)
+{
+	pthread_mutex_unlock(&views->gate);
+	atomic_fetch_sub(&views->waiting, 1);
+}
+
+/* Most commits are over before a thread sleeps and is woken. */
+#define LOCK_TRIES 32
+
+void
+views_lock(struct views *views)
+{
+	for (unsigned i = 0; i < LOCK_TRIES; i++) {
+		if (pthread_mutex_trylock(&views->lock) == 0)
+			return;
+		sched_yield();
+	}
+	views_queue(views);
+	pthread_mutex_lock(&views->lock);
+	views_unqueue(views);
 }
 
 /* Making */
@@ -329,6 +362,10 @@ view_seal(
 	seg->evidence = view->evidence;
 	if (seg->map.writable) /* INV-1 */
 		(void)os->protect(&seg->map);
+	/* Of a store that does not fit into memory a look-up wants a page, and
+	 * not thirty-two; of large records it wants all. */
+	if (atomic_load(&seg->mapped) == SEGMENT_MAPPED && !seg->huge)
+		os->advise(&seg->map, 0, seg->map.len, OS_ADVICE_RANDOM);
 	if (link->durable)
 		view->evidence = max_u64(view->evidence, link->first_seq - 1);
 	view->next_seq = max_u64(view->next_seq, link->first_seq);

@@ -60,6 +60,9 @@ struct views {
 	void *go_on_arg;
 
 	pthread_mutex_t lock;
+	/* For those who have to sleep until they get it; see views_lock(). */
+	pthread_mutex_t gate;
+	_Atomic unsigned waiting;
 	struct view *_Atomic view;  /* the one in use; NULL before the first */
 	uint64_t load_ns;           /* it took to fill the last one's index */
 	_Atomic uint64_t looked_ns; /* when the lock file was looked at last */
@@ -69,6 +72,25 @@ struct views {
 
 int views_init(struct views *views);  /* 0 or ENOMEM */
 void views_fini(struct views *views); /* all zeros is fine */
+
+/*
+ * Take the lock, as the maintenance thread does it: a mutex goes to whoever is
+ * awake, which is one who commits again at once, and never a thread that has
+ * to be woken first.  So this one queues: between views_queue() and
+ * views_unqueue() nobody passes by views_give_way().
+ */
+void views_lock(struct views *views);
+void views_queue(struct views *views);
+void views_unqueue(struct views *views);
+static inline void
+views_give_way(struct views *views)
+{
+	if (LIKELY(atomic_load_explicit(
+		       &views->waiting, memory_order_relaxed) == 0))
+		return;
+	pthread_mutex_lock(&views->gate);
+	pthread_mutex_unlock(&views->gate);
+}
 
 /*
  * Making one: view_create() an empty one, recover_find() into its hints and
@@ -98,10 +120,12 @@ void view_release(struct views *views, struct view *view);
 static inline bool
 view_is_current(const struct views *views, const struct view *view)
 {
+	const _Atomic uint64_t *words = control_words(views->control);
+
 	return atomic_load_explicit(&view->applied, memory_order_acquire) ==
-		   control_position(views->control) &&
+		   control_word(words, CONTROL_POSITION) &&
 	       atomic_load_explicit(&view->stamp, memory_order_relaxed) ==
-		   control_stamp(views->control);
+		   control_stamp_of(words);
 }
 
 /* The number up to which all that the view shows is known to be durable; may

@@ -704,6 +704,64 @@ START_TEST(nobody_waits_for_longer_than_told)
 }
 END_TEST
 
+#define WAITING 3u
+
+static void *
+put_patiently(void *arg)
+{
+	struct kvlog *db = arg;
+	static _Atomic unsigned count;
+	char key[8];
+
+	for (unsigned i = 0; i < 20; i++) {
+		(void)snprintf(
+		    key, sizeof key, "t%u", atomic_fetch_add(&count, 1));
+		api_put(db, key, "1");
+	}
+	return NULL;
+}
+
+/* Threads of one process wait one behind the other, and others of it go on
+ * reading: also what needs the lock that commits need. */
+START_TEST(threads_that_wait_keep_nobody_from_reading)
+{
+	struct kvlog_options o = api_options(0);
+	struct kvlog_error err = {0};
+	struct kvlog_iter *iter;
+	pthread_t threads[WAITING];
+	struct kvlog *db;
+	struct helper h;
+	double began;
+
+	make_store();
+	h = start(commit_slowly);
+	ck_assert_int_eq(hear(h.fd), 'm');
+	db = api_open(api_store, 0);
+	ck_assert_int_eq(stop_in_turn(&h, db, &err), KVLOG_BUSY);
+	api_close(db);
+
+	o.timeout_ms = LONG_MS;
+	db = api_open_with(api_store, &o);
+	for (unsigned i = 0; i < WAITING; i++)
+		ck_assert_int_eq(
+		    pthread_create(&threads[i], NULL, put_patiently, db), 0);
+	(void)usleep(50000);
+	began = seconds();
+	ck_assert_int_eq(kvlog_iter_create(db, "a", 1, &iter), KVLOG_OK);
+	ck_assert_int_eq(kvlog_iter_next(iter), KVLOG_OK);
+	kvlog_iter_destroy(iter);
+	ck_assert(seconds() - began < 5);
+
+	ck_assert_int_eq(kill(h.pid, SIGCONT), 0);
+	for (unsigned i = 0; i < WAITING; i++)
+		ck_assert_int_eq(pthread_join(threads[i], NULL), 0);
+	finish(&h);
+	api_expect(db, "t0", "1");
+	api_expect(db, "t59", "1");
+	api_close(db);
+}
+END_TEST
+
 /* Killed there instead, he is not waited for at all. */
 START_TEST(nobody_waits_for_the_dead)
 {
@@ -1100,6 +1158,7 @@ make_suite(void)
 	tcase_add_test(trace, a_store_on_a_read_only_medium_opens);
 	tcase_add_test(trace, readers_repair_nothing);
 	tcase_add_test(wait, nobody_waits_for_longer_than_told);
+	tcase_add_test(wait, threads_that_wait_keep_nobody_from_reading);
 	tcase_add_test(wait, nobody_waits_for_the_dead);
 	tcase_add_loop_test(wait, compaction_waits_for_all_writers, 0, 2);
 	tcase_add_test(process, a_handle_that_is_closed_takes_no_lock_along);

@@ -12,9 +12,11 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <time.h>
+#include <unistd.h>
 
 #define ONE "00000001.seg"
 #define TWO "00000002.seg"
@@ -323,14 +325,14 @@ unhook(void)
 /*
  * INV-9: from the first store on, only stores into allocated, mapped space
  * are left, none of which can fail.  The first word of the first record comes
- * last, then the position.
+ * last, then the position.  What is small is stored together.
  */
 static void
-expect_only_stores(const char *text, unsigned records)
+expect_only_stores(const char *text, unsigned pieces)
 {
 	const char *line = calls_find(text, "store ");
 	unsigned stores = 0, words = 0;
-	char last[200] = "";
+	bool first = false;
 
 	ck_assert_ptr_nonnull(line);
 	while (*line != '\0') {
@@ -338,10 +340,12 @@ expect_only_stores(const char *text, unsigned records)
 
 		line += strspn(line, " 0123456789");
 		if (strncmp(line, "store ", 6) == 0) {
-			ck_assert_uint_eq(words, 0); /* not published yet */
+			ck_assert(!first); /* it comes last */
 			stores++;
-			snprintf(
-			    last, sizeof last, "%.*s", (int)(end - line), line);
+		} else if (strncmp(line, "store_word 0", 12) == 0) {
+			ck_assert(!first);
+			ck_assert_uint_eq(words, 0); /* not published yet */
+			first = true;
 		} else if (strncmp(line, "mutex ", 6) == 0) {
 			ck_assert_uint_eq(words, 3); /* the turn is over */
 			ck_assert_str_eq(strchr(line, ':'), ": unlock\n");
@@ -349,13 +353,13 @@ expect_only_stores(const char *text, unsigned records)
 			ck_assert_msg(
 			    strncmp(line, "store_word kvlog.lock", 21) == 0,
 			    "%.60s", line);
+			ck_assert(first);
 			words++;
 		}
 		line = end + 1;
 	}
-	ck_assert_uint_eq(stores, records + 1);
+	ck_assert_uint_eq(stores, pieces);
 	ck_assert_uint_eq(words, 3); /* position, intent, end of the turn */
-	ck_assert_msg(strstr(last, ", 8 bytes") != NULL, "%s", last);
 }
 
 START_TEST(nothing_can_fail_behind_the_first_store)
@@ -376,15 +380,25 @@ START_TEST(nothing_can_fail_behind_the_first_store)
 	calls_begin(&calls);
 	MAKELOG_OK(commit(ops, 3, false));
 	calls_end(&calls);
-	expect_only_stores(calls.text, 3);
+	expect_only_stores(calls.text, 1);
 	calls_fini(&calls);
 
-	/* One that is too big to be put together first. */
+	/* A value that is too big to be copied twice; many that are not. */
 	(void)fill_to(2);
 	calls_begin(&calls);
 	MAKELOG_OK(put("a", 2000));
 	calls_end(&calls);
 	expect_only_stores(calls.text, 3);
+	calls_fini(&calls);
+
+	ops[0] = op_of(RECORD_PUT, "b", 300);
+	ops[1] = op_of(RECORD_PUT, "c", 1100);
+	ops[2] = op_of(RECORD_PUT, "d", 300);
+	(void)fill_to(3);
+	calls_begin(&calls);
+	MAKELOG_OK(commit(ops, 3, false));
+	calls_end(&calls);
+	expect_only_stores(calls.text, 4);
 	calls_fini(&calls);
 	close_store();
 }
@@ -404,8 +418,7 @@ turn_is_held(const struct os_map *map, uint64_t off)
 	if (!lg->control->passed[0] && !lg->control->exclusive)
 		ck_abort_msg("a store into the active segment without the "
 			     "turn of the processes");
-	if (pthread_mutex_trylock(&lg->turn_lock) == 0 ||
-	    pthread_mutex_trylock(&lg->views->lock) == 0)
+	if (pthread_mutex_trylock(&lg->views->lock) == 0)
 		ck_abort_msg("... without that of the threads");
 }
 
@@ -586,8 +599,7 @@ START_TEST(a_batch_may_have_more_steps_than_bytes_to_count_them)
 	open_store();
 	op = op_of(RECORD_PUT, "key", 3);
 	ck_assert_int_eq(
-	    commit(&op, SIZE_MAX / sizeof(struct record) + 2, false),
-	    KVLOG_NOMEM);
+	    commit(&op, SIZE_MAX / sizeof(uint64_t) + 2, false), KVLOG_NOMEM);
 	ck_assert_int_eq(err.status, KVLOG_NOMEM);
 	close_store();
 }
@@ -879,6 +891,29 @@ START_TEST(blocks_of_the_spare_are_written_ahead_of_durable_commits)
 }
 END_TEST
 
+START_TEST(blocks_of_the_first_segment_are_written_for_durable_commits)
+{
+	for (int d = KVLOG_DURABILITY_COMMIT; d <= KVLOG_DURABILITY_NONE; d++) {
+		struct kvlog_options o = KVLOG_OPTIONS_INIT;
+		struct calls calls;
+		char path[40];
+
+		snprintf(path, sizeof path, MAKELOG_STORE "%d", d);
+		o.flags = KVLOG_OPEN_CREATE | KVLOG_OPEN_NOTHREAD;
+		o.segment_size = MAKELOG_SIZE;
+		o.durability = (enum kvlog_durability)d;
+		calls_begin(&calls);
+		MAKELOG_OK(kvlog_open(path, &o, &db, &err));
+		calls_end(&calls);
+		ck_assert_uint_eq(advised(&calls, "first.tmp", 0, MAKELOG_SIZE,
+				      OS_ADVICE_POPULATE),
+		    d == KVLOG_DURABILITY_COMMIT);
+		calls_fini(&calls);
+		close_store();
+	}
+}
+END_TEST
+
 START_TEST(pages_are_populated_ahead_of_other_commits)
 {
 	struct calls calls;
@@ -904,6 +939,94 @@ START_TEST(pages_are_populated_ahead_of_other_commits)
 	ck_assert_uint_eq(calls_count(&calls, "advise 00000003.seg"), 1);
 	ck_assert_uint_eq(calls_count(&calls, "advise spare"), 0);
 	calls_fini(&calls);
+	close_store();
+}
+END_TEST
+
+static struct commit_op
+large_op(void)
+{
+	static uint8_t value[256 << 10];
+	struct commit_op op = op_of(RECORD_PUT, "large", 0);
+
+	op.value = value;
+	op.value_len = sizeof value;
+	return op;
+}
+
+/* A segment that commits of this size roll over to, and its advice. */
+static uint64_t
+size_after(const struct commit_op *op, unsigned huge, bool synced)
+{
+	uint32_t number = segment_number(log_active(lg)) + 1;
+	struct calls calls;
+
+	while (segment_number(log_active(lg)) < number) {
+		MAKELOG_OK(commit(op, 1, false));
+		if (synced)
+			MAKELOG_OK(log_sync(lg, receipt.seq, &err));
+		(void)log_prepare_pages(lg, true);
+	}
+	calls_begin(&calls);
+	ck_assert(log_prepare_spare(lg));
+	calls_end(&calls);
+	ck_assert_uint_eq(advised(&calls, "next.tmp", 0, lg->spare->header.size,
+			      OS_ADVICE_HUGE),
+	    huge);
+	calls_fini(&calls);
+	return lg->spare->header.size;
+}
+
+/* How often the active segment is said to be read at random when the next one
+ * follows it, filled by such commits. */
+static unsigned
+random_when_sealed(const struct commit_op *op)
+{
+	const struct segment *seg = log_active(lg);
+	struct calls calls;
+	unsigned times;
+
+	calls_begin(&calls);
+	while (log_active(lg) == seg)
+		MAKELOG_OK(commit(op, 1, false));
+	calls_end(&calls);
+	times =
+	    advised(&calls, seg->name, 0, seg->header.size, OS_ADVICE_RANDOM);
+	calls_fini(&calls);
+	return times;
+}
+
+START_TEST(a_look_up_in_a_sealed_segment_reads_a_page)
+{
+	struct commit_op large, small;
+
+	ck_assert_int_eq(open_at(MAKELOG_STORE, 8 << 20), KVLOG_OK);
+	large = large_op();
+	small = op_of(RECORD_PUT, "small", 1000);
+	ck_assert_uint_eq(random_when_sealed(&small), 1);
+	ck_assert_uint_eq(random_when_sealed(&large), 1);
+	/* But if it was made for large ones: */
+	ck_assert_uint_eq(random_when_sealed(&large), 0);
+	close_store();
+}
+END_TEST
+
+START_TEST(segments_have_room_for_some_large_commits)
+{
+	struct commit_op large, small;
+	const uint64_t some = 16 * 256 << 10;
+
+	ck_assert_int_eq(open_at(MAKELOG_STORE, 8 << 20), KVLOG_OK);
+	large = large_op();
+	small = op_of(RECORD_PUT, "small", 1000);
+	ck_assert_uint_gt(size_after(&large, 1, false), some);
+	ck_assert_uint_eq(size_after(&small, 0, false), 1 << 20);
+	/* A huge page is not written for each of them. */
+	(void)size_after(&large, 0, true);
+	ck_assert_uint_gt(size_after(&large, 0, true), some);
+	/* No more than were asked for. */
+	lg->segment_size = some / 2;
+	ck_assert_uint_eq(size_after(&large, 1, false), some / 2);
 	close_store();
 }
 END_TEST
@@ -1735,11 +1858,61 @@ expect_no_lock_held(const char *after)
 	ck_assert_msg(is_free(&lg->sync_lock), "%s", after);
 	ck_assert_msg(is_free(&lg->turn_lock), "%s", after);
 	ck_assert_msg(is_free(&lg->views->lock), "%s", after);
+	ck_assert_msg(is_free(&lg->views->gate), "%s", after);
 	ck_assert_msg(!lg->control->passed[0], "turn: %s", after);
 	ck_assert_msg(!lg->control->passed[1], "sync: %s", after);
 	ck_assert_msg(is_free(&lg->wait_lock), "%s", after);
 	ck_assert_msg(is_free(&lg->view->hints.lock), "%s", after);
 }
+
+static void *
+lock_views(void *arg)
+{
+	atomic_int *turns = arg;
+
+	views_lock(lg->views);
+	atomic_fetch_add(turns, 1);
+	pthread_mutex_unlock(&lg->views->lock);
+	return NULL;
+}
+
+static void *
+await_turn(void *arg)
+{
+	atomic_int *turns = arg;
+
+	if (log_await_turn(lg, NULL) == KVLOG_OK) {
+		atomic_fetch_add(turns, 1);
+		log_release_turn(lg);
+	}
+	return NULL;
+}
+
+/* A thread that sleeps meanwhile is let pass by the next commit. */
+START_TEST(who_commits_again_and_again_lets_maintenance_pass)
+{
+	void *(*const fns[])(void *) = {lock_views, await_turn};
+	atomic_int turns = 0;
+
+	open_store();
+	for (int i = 0; i < 50; i++) {
+		pthread_t thread;
+
+		MAKELOG_OK(log_take_turn(lg, &err));
+		ck_assert_int_eq(
+		    pthread_create(&thread, NULL, fns[i % 2], &turns), 0);
+		while (atomic_load(&lg->views->waiting) == 0)
+			sched_yield();
+		usleep(1000);
+		log_release_turn(lg);
+		MAKELOG_OK(log_take_turn(lg, &err));
+		ck_assert_int_eq(atomic_load(&turns), i + 1);
+		log_release_turn(lg);
+		pthread_join(thread, NULL);
+	}
+	close_store();
+}
+END_TEST
 
 START_TEST(a_refusal_keeps_no_lock)
 {
@@ -1862,7 +2035,11 @@ main(void)
 	tcase_add_test(tc, a_spare_is_ready_when_it_is_wanted);
 	tcase_add_test(
 	    tc, blocks_of_the_spare_are_written_ahead_of_durable_commits);
+	tcase_add_test(
+	    tc, blocks_of_the_first_segment_are_written_for_durable_commits);
 	tcase_add_test(tc, pages_are_populated_ahead_of_other_commits);
+	tcase_add_test(tc, segments_have_room_for_some_large_commits);
+	tcase_add_test(tc, a_look_up_in_a_sealed_segment_reads_a_page);
 	tcase_add_test(tc, a_spare_whose_blocks_cannot_be_written_is_dropped);
 	tcase_add_test(
 	    tc, a_sync_of_the_spare_does_not_hide_a_failure_from_the_log);
@@ -1909,6 +2086,7 @@ main(void)
 	suite_add_tcase(suite, tc);
 
 	tc = makelog_case(suite, "errors");
+	tcase_add_test(tc, who_commits_again_and_again_lets_maintenance_pass);
 	tcase_add_test(tc, a_refusal_keeps_no_lock);
 	tcase_add_test(tc, a_full_disk_keeps_no_lock);
 	tcase_add_test(tc, a_mark_that_cannot_be_stored_keeps_no_lock);

@@ -135,11 +135,13 @@ static unsigned
 count_under(uint64_t hash)
 {
 	struct keydir_probe probe;
+	uint64_t first = keydir_first(keydir, hash, &probe);
 	unsigned count = 0;
 
-	for (uint64_t at = keydir_first(keydir, hash, &probe);
-	     at != KEYDIR_NONE; at = keydir_next(&probe))
+	for (uint64_t at = first; at != KEYDIR_NONE; at = keydir_next(&probe))
 		count++;
+	if (keydir_find(keydir, hash) != first)
+		ck_abort_msg("find differs from first");
 	return count;
 }
 

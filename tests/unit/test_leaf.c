@@ -62,7 +62,7 @@ times_found(const struct leaf *leaf, uint64_t hash, uint64_t loc)
 		uint64_t tail = atomic_load(&bucket->tail);
 		uint64_t matches = leaf_matches(bucket, tail, hash);
 
-		for (; matches != 0; matches &= matches - 1) {
+		for (; matches != 0; matches = leaf_next_matches(matches)) {
 			unsigned slot = leaf_slot_of(leaf_lowest_bit(matches));
 			uint64_t word = atomic_load(&bucket->word[slot]);
 

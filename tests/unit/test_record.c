@@ -435,6 +435,43 @@ START_TEST(a_spoiled_value_fails_its_sum_and_no_other)
 }
 END_TEST
 
+/* What needs no parsing is what parsing would find: of every flag and type, and
+ * with every length of room. */
+START_TEST(a_put_of_a_key_is_told_without_parsing)
+{
+	for (unsigned flags = 0; flags <= RECORD_FLAGS_REFUSE; flags++)
+		for (unsigned type = RECORD_PUT; type <= RECORD_DELETE;
+		     type++) {
+			struct record rec = make(type, flags, 16, 20), got;
+			bool plain =
+			    type == RECORD_PUT &&
+			    (flags & ~(RECORD_MORE | RECORD_CONT)) == 0;
+			size_t size;
+			uint8_t *p = encode(&rec, SEED, &size);
+
+			ck_assert(record_is_put_of(p, size, key, 16) == plain);
+			ck_assert(!record_is_put_of(p, size, key, 15));
+			ck_assert(!record_is_put_of(p, size, key, 17));
+			ck_assert(!record_is_put_of(p, size, key + 1, 16));
+			for (size_t room = 0; room < size; room++)
+				if (record_is_put_of(p, room, key, 16))
+					ck_assert(plain &&
+						  record_parse(p, size, &got) &&
+						  got.value + got.value_len <=
+						      p + room);
+			if (plain) {
+				size_t len = RECORD_HEADER_SIZE + 16;
+
+				ck_assert(record_head_ok(p, len, SEED));
+				p[len - 1] ^= 1;
+				ck_assert(!record_head_ok(p, len, SEED));
+				ck_assert(!record_is_put_of(p, size, key, 16));
+			}
+			free(p);
+		}
+}
+END_TEST
+
 int
 main(void)
 {
@@ -456,6 +493,7 @@ main(void)
 	tcase_add_test(tc, unknown_types_say_themselves_what_to_do);
 	tcase_add_test(tc, lag_attests_what_was_durable);
 	tcase_add_test(tc, a_spoiled_value_fails_its_sum_and_no_other);
+	tcase_add_test(tc, a_put_of_a_key_is_told_without_parsing);
 	suite_add_tcase(suite, tc);
 	return test_main(suite);
 }

@@ -5,6 +5,7 @@
 
 #include <string.h>
 
+#include "bytes.h"
 #include "rng.h"
 #include "test.h"
 
@@ -111,6 +112,34 @@ START_TEST(spans_agree_with_the_definition)
 	sum_spans_set(&spans, many + 1, 65);
 	ck_assert_uint_eq(
 	    sum_span(&spans, 1, 63, 2), ~update_slowly(1, many + 64, 2));
+}
+END_TEST
+
+START_TEST(a_pair_is_right_if_both_sums_are)
+{
+	const uint32_t seed = 0x2468ace1;
+	static uint8_t pair[1024];
+
+	for (size_t head = 8; head < 400; head += head < 80 ? 1 : 53) {
+		for (size_t value = 0; value < 400; value++) {
+			uint8_t *at = pair + (head + value) % 8;
+
+			memcpy(at, bytes, head + value);
+			put_u32(at + 4, ~update_slowly(seed, at + head, value));
+			put_u32(at, ~update_slowly(seed, at + 4, head - 4));
+			if (!sum_pair_ok(at, head, value, seed))
+				ck_abort_msg("%zu + %zu: not ok", head, value);
+			for (size_t i = 0; i < head + value; i += 1 + i / 8) {
+				at[i] ^= 0x10;
+				if (sum_pair_ok(at, head, value, seed))
+					ck_abort_msg("%zu + %zu: %zu changed",
+					    head, value, i);
+				at[i] ^= 0x10;
+			}
+			if (sum_pair_ok(at, head, value, seed + 1))
+				ck_abort_msg("%zu + %zu: seed", head, value);
+		}
+	}
 }
 END_TEST
 
@@ -238,6 +267,7 @@ main(void)
 	tcase_add_test(tc, crc_agrees_with_rfc_3720);
 	tcase_add_test(tc, update_agrees_with_the_definition_at_every_length);
 	tcase_add_test(tc, spans_agree_with_the_definition);
+	tcase_add_test(tc, a_pair_is_right_if_both_sums_are);
 	tcase_add_test(tc, update_goes_on_where_it_stopped);
 	tcase_add_test(tc, table_and_machine_agree_on_long_runs);
 	tcase_add_test(tc, from_starts_at_the_seed);

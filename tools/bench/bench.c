@@ -72,7 +72,7 @@ static const char usage_text[] =
     "                   [--value-size=SIZES] [--compressible=PERCENT]\n"
     "                   [--distribution=uniform|zipfian] [--theta=NUMBER]\n"
     "                   [--seconds=N] [--rounds=N] [--seed=N] [--dir=DIR]\n"
-    "                   [--ballast=MIB]\n"
+    "                   [--ballast=MIB] [--memory=MIB]\n"
     "                   [--json | --csv | --markdown] [--report=DIR]\n"
     "       kvlog-bench --help | --version\n";
 
@@ -124,6 +124,9 @@ print_help(void)
 	       "directory that is removed;\n"
 	       "                     default: $TMPDIR or /tmp\n"
 	       "  --ballast=MIB      lock so much memory away during the run\n"
+	       "  --memory=MIB       limit of the control group that this runs "
+	       "in while it\n"
+	       "                     measures; stores are loaded without\n"
 	       "  --json, --csv      all figures, for programs\n"
 	       "  --markdown         all figures, as a document\n"
 	       "  --report=DIR       write a page with plots into DIR as well; "
@@ -323,6 +326,7 @@ enum option_code {
 	OPT_SEED,
 	OPT_DIR,
 	OPT_BALLAST,
+	OPT_MEMORY,
 	OPT_JSON,
 	OPT_CSV,
 	OPT_MARKDOWN,
@@ -353,6 +357,7 @@ static const struct option long_options[] = {
     {"seed", required_argument, NULL, OPT_SEED},
     {"dir", required_argument, NULL, OPT_DIR},
     {"ballast", required_argument, NULL, OPT_BALLAST},
+    {"memory", required_argument, NULL, OPT_MEMORY},
     {"json", no_argument, NULL, OPT_JSON},
     {"csv", no_argument, NULL, OPT_CSV},
     {"markdown", no_argument, NULL, OPT_MARKDOWN},
@@ -457,6 +462,11 @@ parse_option(struct options *options, int code, const char *name, char *arg)
 		if (!parse_number(name, arg, 1, UINT64_C(1) << 30, &n))
 			return false;
 		options->ballast = n << 20;
+		return true;
+	case OPT_MEMORY:
+		if (!parse_number(name, arg, 1, UINT64_C(1) << 30, &n))
+			return false;
+		options->memory = n << 20;
 		return true;
 	case OPT_JSON:
 		options->format = FORMAT_JSON;
@@ -873,6 +883,21 @@ bench_lock_ballast(struct bench *bench)
 	return false;
 }
 
+/* Whether --memory can be had, which is used for each benchmark then. */
+static bool
+bench_check_memory(const struct bench *bench)
+{
+	uint64_t memory = bench->options.memory;
+
+	if (memory == 0 || (group_limit(memory) && group_limit(0)))
+		return true;
+	fprintf(stderr,
+	    "kvlog-bench: --memory: the control group's limit cannot be set "
+	    "(%s): start it as root in a group of its own\n",
+	    strerror(errno));
+	return false;
+}
+
 /* Whether there is room for the largest store, and versions of its values. */
 static bool
 bench_check_room(struct bench *bench)
@@ -935,12 +960,15 @@ main(int argc, char **argv)
 	signals_handle(on_signal);
 	status = BENCH_EXIT_USAGE;
 	if (bench_make_dirs(&bench)) {
-		if (bench_check_room(&bench) && bench_lock_ballast(&bench)) {
+		if (bench_check_room(&bench) && bench_check_memory(&bench) &&
+		    bench_lock_ballast(&bench)) {
 			machine_describe(bench.work_dir, &bench.machine);
 			status = bench_share_memory(&bench) ? run_all(&bench)
 							    : BENCH_EXIT_FAILED;
 		}
 	}
+	if (bench.options.memory > 0)
+		(void)group_limit(0);
 	bench_remove_dirs(&bench);
 
 	if (stop_signal != 0) {

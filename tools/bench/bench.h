@@ -68,6 +68,7 @@ struct options {
 	const char *dir; /* where the working directory is made */
 	enum { FORMAT_TABLE, FORMAT_JSON, FORMAT_CSV, FORMAT_MARKDOWN } format;
 	uint64_t ballast;       /* bytes of memory to lock */
+	uint64_t memory;        /* that measured work may use; 0: any */
 	const char *report_dir; /* of a page with plots; or NULL */
 	char command[1024];     /* as it was given */
 };
@@ -201,6 +202,15 @@ void clock_init(void);
 
 /* machine_describe - fill in what can be found out; the rest reads "?". */
 void machine_describe(const char *dir, struct machine *machine);
+
+/*
+ * group_available - bytes that the process's control group may still use;
+ * UINT64_MAX if there is no group, or no limit.
+ */
+uint64_t group_available(void);
+
+/* group_limit - let it use so much from now on; 0: any.  False with errno. */
+bool group_limit(uint64_t bytes);
 
 /*
  * machine_warm - use and free want bytes of memory (less if there is not so

@@ -147,49 +147,11 @@ pages_to_bytes(int name)
 		   : 0;
 }
 
-/* The number that the file begins with; false if there is none. */
-static bool
-read_number(const char *path, uint64_t *ret_number)
-{
-	FILE *file = fopen(path, "r");
-	bool ok = file != NULL && fscanf(file, "%" SCNu64, ret_number) == 1;
-
-	if (file != NULL)
-		fclose(file);
-	return ok;
-}
-
-/* Bytes that the process's control group may still use, if it has a limit. */
-static uint64_t
-cgroup_available(void)
-{
-	char line[512], path[600];
-	uint64_t limit = UINT64_MAX, used;
-	FILE *file = fopen("/proc/self/cgroup", "r");
-
-	while (file != NULL && fgets(line, sizeof line, file) != NULL) {
-		if (strncmp(line, "0::", 3) != 0)
-			continue;
-		line[strcspn(line, "\n")] = '\0';
-		snprintf(
-		    path, sizeof path, "/sys/fs/cgroup%s/memory.max", line + 3);
-		if (!read_number(path, &limit))
-			break;
-		snprintf(path, sizeof path, "/sys/fs/cgroup%s/memory.current",
-		    line + 3);
-		if (read_number(path, &used))
-			limit = limit > used ? limit - used : 0;
-	}
-	if (file != NULL)
-		fclose(file);
-	return limit;
-}
-
 /* Memory that can be had, by dropping clean pages of files too. */
 static uint64_t
 memory_available(void)
 {
-	uint64_t kib, group = cgroup_available();
+	uint64_t kib, group = group_available();
 	uint64_t available = pages_to_bytes(_SC_AVPHYS_PAGES);
 	char line[256];
 	FILE *file;

@@ -493,6 +493,16 @@ measure_oneshots(struct session *session, const struct workload *workload,
 	return session->error == BENCH_EXIT_DONE;
 }
 
+/* From now on it takes so many seconds at most. */
+static void
+start_clock(struct session *session)
+{
+	session->deadline = UINT64_MAX;
+	if (session->options->seconds > 0)
+		session->deadline = clock_ticks_after(
+		    session->options->seconds * UINT64_C(1000000000));
+}
+
 /* What measure_crowd() tells its processes. */
 struct crowd_task {
 	struct session *session;
@@ -533,12 +543,12 @@ static bool
 crowd_read(struct session *session, uint64_t reads, struct crowd_part *part)
 {
 	struct measure measure = {.ops = 0};
-	uint64_t i = part->number * reads;
+	uint64_t first = part->number * reads, i = first;
 
 	if (!run_steps(
 		session, step_get, &i, i + reads, LATENCY_STRIDE, &measure))
 		return false;
-	part->ops = reads;
+	part->ops = i - first;
 	part->latency = measure.latency;
 	return true;
 }
@@ -551,6 +561,7 @@ crowd_do(void *arg, struct crowd_part *part, struct crowd *crowd)
 	uint64_t start_ns = clock_ns();
 	bool ok;
 
+	start_clock(session); /* to open it took a while */
 	ok = part->writes ? crowd_write(session, part, crowd)
 			  : crowd_read(session, task->reads, part);
 	part->ns = clock_ns() - start_ns;
@@ -584,6 +595,8 @@ measure_crowd(struct session *session, const struct workload *workload,
 
 	session->changes |= writers > 0;
 	session->error = crowd_run(&work, readers, writers, measure);
+	if (measure->ops < task.reads * readers)
+		measure->notes |= NOTE_CUT;
 	return session->error == BENCH_EXIT_DONE;
 }
 
@@ -591,10 +604,7 @@ static bool
 measure_workload(struct session *session, const struct workload *workload,
     struct measure *measure)
 {
-	session->deadline = UINT64_MAX;
-	if (session->options->seconds > 0)
-		session->deadline = clock_ticks_after(
-		    session->options->seconds * UINT64_C(1000000000));
+	start_clock(session);
 	if (workload_is_oneshot(workload))
 		return measure_oneshots(session, workload, measure);
 	if (workload_readers(workload, session->options) > 0)
@@ -626,6 +636,17 @@ omission_of(const struct session *session, const struct workload *workload)
 	return OMIT_NOTHING;
 }
 
+/* Stores are loaded with all the memory there is. */
+static bool
+limit_memory(struct session *session, uint64_t memory)
+{
+	if (session->options->memory == 0 || group_limit(memory))
+		return true;
+	perror("kvlog-bench: --memory");
+	session->error = BENCH_EXIT_FAILED;
+	return false;
+}
+
 enum bench_exit
 session_run(struct session *session, const struct workload *workload,
     struct measure *measure)
@@ -640,7 +661,9 @@ session_run(struct session *session, const struct workload *workload,
 		session->engine->get_many == NULL))
 		measure->notes |= NOTE_SINGLE;
 	if (!session_prepare(session, workload) ||
-	    !measure_workload(session, workload, measure))
+	    !limit_memory(session, session->options->memory) ||
+	    !measure_workload(session, workload, measure) ||
+	    !limit_memory(session, 0))
 		return session->error;
 	measure->done = true;
 	return BENCH_EXIT_DONE;

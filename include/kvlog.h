@@ -122,6 +122,10 @@ enum kvlog_durability {
 	0x20u /* nobody else may write meanwhile; of no                        \
 		 meaning to a reader */
 
+#define KVLOG_OPEN_NOCOMPACT                                                   \
+	0x40u /* no automatic compaction by this handle                        \
+	       */
+
 /* How keys are found. */
 enum kvlog_index_mode {
 	KVLOG_INDEX_DEFAULT = 0, /* memory */
@@ -156,15 +160,23 @@ struct kvlog_options {
 	uint32_t mode;         /* permission bits of new files; 0 = 0666
 				  less the umask */
 	enum kvlog_index_mode index_mode; /* default: memory */
-	uint32_t load_threads; /* that fill the index at opening, at most;
-				  0: as the machine has processors, up
-				  to 8 */
+	/* Automatic compaction by the background thread, or kvlog_maintain(),
+	 * of a store with its index in memory.  It begins where all of these
+	 * hold, and rewrites what has the most garbage; 0: the default. */
+	uint32_t compact_percent; /* of the records' bytes are garbage;
+				     default 15 */
+	uint64_t compact_bytes;   /* are garbage; default 4 MiB */
+	uint64_t compact_rate;    /* to write in a second at most; default: as
+				     many as can be */
+	uint32_t load_threads;    /* that fill the index at opening, at most;
+				     0: as the machine has processors, up
+				     to 8 */
 };
 
 #define KVLOG_OPTIONS_INIT                                                     \
 	{                                                                      \
 		sizeof(struct kvlog_options), 0, KVLOG_DURABILITY_COMMIT, 100, \
-		    5000, 0, 0, KVLOG_INDEX_DEFAULT, 0                         \
+		    5000, 0, 0, KVLOG_INDEX_DEFAULT, 0, 0, 0, 0                \
 	}
 
 struct kvlog;      /* an open store */
@@ -371,7 +383,7 @@ KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_apply(struct kvlog *db,
  * Threads: any, at the same time as writes.
  * Cost: one index probe and one read of the record; no allocation.  The first
  * read after commits of other processes enters these into the index; where
- * segments were replaced (a compaction) a reader fills its index anew.
+ * segments were replaced (a compaction), entries are led over to new places.
  */
 KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_get(struct kvlog *db,
     const void *key, size_t key_len, void *buf, size_t buf_cap,
@@ -430,9 +442,9 @@ KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_lookup(struct kvlog *db,
  * return KVLOG_FORKED.
  * Cost: holds no lock, and keeps nobody waiting.  But what has been looked at
  * through a pin cannot be given back while it lasts: the disk space of segments
- * that a compaction replaces meanwhile, and in a reader the index that went
- * with them.  So a pin is for a request or a while, not for the life of a
- * program.  To create and to destroy one takes some 50 ns.
+ * that a compaction replaces meanwhile, and where the index of a reader is
+ * filled anew the old one.  So a pin is for a request or a while, not for the
+ * life of a program.  To create and to destroy one takes some 50 ns.
  * Results: KVLOG_OK, _INVAL, _NOMEM, _FORKED.
  */
 KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_pin_create(
@@ -719,7 +731,11 @@ struct kvlog_stats {
 	uint32_t recovery;       /* KVLOG_RECOVERY_* */
 	uint64_t recovery_ns;    /* time that opening took, nanoseconds */
 	uint64_t load_ns;        /* of that, filling the index */
-	uint64_t damaged_bytes;  /* found so far */
+	uint64_t compact_runs;   /* runs that handles of this process have
+				    compacted since they were opened */
+	uint64_t compact_bytes_written;
+	uint64_t compact_bytes_freed; /* of files */
+	uint64_t damaged_bytes;       /* found so far */
 	uint64_t damaged_ranges;
 	char recovery_text[160]; /* one line for people */
 	uint8_t uuid[16];        /* of the store */
@@ -921,6 +937,15 @@ struct kvlog_compact_options {
 	unsigned flags;      /* KVLOG_COMPACT_* */
 	uint32_t timeout_ms; /* longest wait for another writer, 0 = do not
 				wait; default 5000 */
+	uint32_t threshold;  /* rewrite where so many percent or more would
+				go; 0: 25 */
+	uint32_t max_ms;     /* begin nothing after so many milliseconds;
+				0: no limit */
+	uint64_t rate;       /* bytes to write in a second, at most; 0: any */
+	uint64_t run_bytes;  /* to write in one run, about, and so the disk
+				space needed for a while; 0: 8 segments of
+				full size, or a sixteenth of the store if
+				that is more */
 	kvlog_progress_fn *progress; /* of what is rewritten; NULL: nobody
 					wants to know.  All is 0 while that
 					is not known yet */
@@ -929,7 +954,8 @@ struct kvlog_compact_options {
 
 #define KVLOG_COMPACT_OPTIONS_INIT                                             \
 	{                                                                      \
-		sizeof(struct kvlog_compact_options), 0, 5000, NULL, NULL      \
+		sizeof(struct kvlog_compact_options), 0, 5000, 0, 0, 0, 0,     \
+		    NULL, NULL                                                 \
 	}
 
 /* What a compaction did or, in a dry run, would do. */
@@ -1106,6 +1132,37 @@ typedef bool kvlog_segment_fn(void *arg, const struct kvlog_segment *segment);
  */
 KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_segments(
     struct kvlog *db, kvlog_segment_fn *fn, void *arg, struct kvlog_error *err);
+
+/*
+ * kvlog_compact - give space back in a store that is open, beside all who read
+ * and write it, in any process.
+ *
+ * db           A handle for writing; for a dry run any.
+ * options      As for kvlog_compact_offline(); timeout_ms is the longest wait
+ *              for another process that maintains the store.
+ * ret_report   Filled whatever the result, with what was done up to then; may
+ *              be NULL.
+ *
+ * It works in the calling thread, as kvlog_compact_offline() does, and does
+ * what the background thread would meanwhile; progress is called in between,
+ * and may do anything but close the handle, compact or call kvlog_maintain().
+ * Others wait for it as for a commit, for the moment in which an output takes
+ * the place of its inputs.  The index is led over in small steps; other
+ * processes do so at their next call, and then let go of what was replaced.
+ * Pins and iterators keep what they show.
+ *
+ * Results: KVLOG_OK, _CANCELLED (by progress; what was done stays), _BUSY
+ * (another process compacts), _READONLY, _NOSPACE, _NOMEM, _BROKEN (a sync
+ * failed), _TOOBIG, _INVAL, _IO.  Whatever it is, no commit is lost and no key
+ * changes its value.
+ *
+ * Cost: the runs are read twice, and what is left of them is written and
+ * synced.  Of memory, some megabytes; beside an index in the hints more, for
+ * what no hint covers meanwhile.
+ */
+KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_compact(struct kvlog *db,
+    const struct kvlog_compact_options *options,
+    struct kvlog_compact_report *ret_report, struct kvlog_error *err);
 
 /* kvlog_status_text - a status in words; never NULL. */
 KVLOG_API const char *kvlog_status_text(enum kvlog_status status);

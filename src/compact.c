@@ -13,6 +13,7 @@
 
 #include "compact_run.h"
 #include "merge.h"
+#include "output.h"
 #include "repair.h"
 #include "rollover.h"
 #include "sync.h"
@@ -22,7 +23,7 @@
 
 #define RUN_PARTS 8      /* a run becomes at most so many whole segments ... */
 #define RUN_SHARE 16     /* ... or such a share of all, if that is more */
-#define WORTH_PLANNED 4  /* one part in so many of a run must be garbage */
+#define WORTH 25         /* percent of a run that must be garbage */
 #define ACTIVE_MIN 65536 /* bytes of a new active segment, at least */
 
 /* Behind the last part of the set of parts that begins at i. */
@@ -167,7 +168,7 @@ bytes_left(uint64_t live, size_t unit_count)
 static bool
 is_worth(const struct compaction *c, uint64_t bytes, uint64_t left)
 {
-	return c->all || left <= bytes - bytes / WORTH_PLANNED;
+	return c->all || left <= bytes - bytes * c->threshold / 100;
 }
 
 /* Whether the set of parts that begins at i may be an input. */
@@ -281,14 +282,13 @@ choose_runs(struct compaction *c, const uint64_t *live)
 
 /* Bytes of records in it that stand for keys. */
 static uint64_t
-keyed_bytes(const struct segment *seg)
+keyed_bytes(const struct segment *seg, uint64_t end)
 {
 	uint64_t off = SEGMENT_DATA_OFF, bytes = 0;
 	struct record rec;
 	bool bad;
 
-	for (; segment_walk(seg, &off, segment_end(seg), &rec, &bad);
-	     off += rec.size)
+	for (; segment_walk(seg, &off, end, &rec, &bad); off += rec.size)
 		if (rec.type != RECORD_MARK)
 			bytes += rec.size;
 	return bytes;
@@ -309,12 +309,12 @@ wants_sealing(const struct compaction *c, const uint64_t *live)
 {
 	size_t last = c->set->count - 1;
 	const struct segment *active = c->set->segments[last];
-	uint64_t bytes = keyed_bytes(active), dead;
+	uint64_t bytes = keyed_bytes(active, c->end), dead;
 
 	if (active->barred || bytes == 0)
 		return false;
 	dead = bytes > live[last] ? bytes - live[last] : 0;
-	return c->all || (dead >= bytes / WORTH_PLANNED &&
+	return c->all || (dead >= bytes * c->threshold / 100 &&
 			     dead > active_size(c) + KVLOG_SEGMENT_SIZE_MIN);
 }
 
@@ -327,10 +327,11 @@ static enum kvlog_status
 seal_active(struct compaction *c, struct kvlog_error *err)
 {
 	struct log *log = c->log;
+	const struct segment *active = c->set->segments[c->set->count - 1];
 	struct segment_plan plan = {
 	    .name = DIR_SPARE_NAME,
-	    .store = &log_active(log)->header.store,
-	    .number = segment_number(log_active(log)) + 1,
+	    .store = &active->header.store,
+	    .number = segment_number(active) + 1,
 	    .max_size = log->segment_size,
 	    .size = active_size(c),
 	    .may_use_reserve = true,
@@ -338,9 +339,15 @@ seal_active(struct compaction *c, struct kvlog_error *err)
 	enum kvlog_status st;
 	bool reserve = false;
 
-	st = log_take_turn(log, err);
+	st = log_await_turn(log, err);
 	if (st != KVLOG_OK)
 		return st;
+	if (c->online) { /* by the spare: nobody shall wait for long */
+		if (log_active(log) == c->set->segments[c->set->count - 1])
+			st = log_roll_over(log, 0, true, false, err);
+		log_release_turn(log);
+		return st;
+	}
 	log_drop_spare(log);
 	st = repair_new_segment(log->dir, &plan, &log->spare, &reserve, err);
 	if (reserve)
@@ -348,7 +355,7 @@ seal_active(struct compaction *c, struct kvlog_error *err)
 	if (st == KVLOG_OK)
 		st = log_roll_over(log, 0, false, false, err);
 	log_release_turn(log);
-	return st == KVLOG_OK ? log_sync_mark(log, err) : st;
+	return st;
 }
 
 /* Disk space of a segment; free space of the active one does not count. */
@@ -358,7 +365,7 @@ space_of(const struct compaction *c, size_t i)
 	const struct segment *seg = c->set->segments[i];
 
 	return i + 1 < c->set->count ? seg->file_len
-				     : round_up(segment_end(seg), BLOCK_SIZE);
+				     : round_up(c->end, BLOCK_SIZE);
 }
 
 static void
@@ -388,6 +395,8 @@ settle_active(struct compaction *c, const uint64_t *live, bool *ret_settled,
 	seal = wants_sealing(c, live);
 	if (seal && c->log != NULL)
 		st = seal_active(c, &c->refusal);
+	if (seal && c->log != NULL && st == KVLOG_OK)
+		st = compaction_settle(c, &c->refusal);
 	if (st == KVLOG_NOSPACE) {
 		c->refused_count++;
 		return KVLOG_OK; /* perhaps later */
@@ -417,7 +426,7 @@ plan(struct compaction *c, bool *active_settled, struct kvlog_error *err)
 	if (live == NULL)
 		return err_set(err, KVLOG_NOMEM, 0, "compact segments");
 	st = bar_named(c, err);
-	if (st == KVLOG_OK)
+	if (st == KVLOG_OK && c->only.last == 0)
 		st = tally_all(c, live, err);
 	if (st == KVLOG_OK && c->only.last == 0 && !*active_settled)
 		st = settle_active(c, live, active_settled, err);
@@ -425,6 +434,12 @@ plan(struct compaction *c, bool *active_settled, struct kvlog_error *err)
 		st = err_set(err, KVLOG_NOMEM, 0, "compact segments");
 	os->free(live);
 	return st;
+}
+
+static bool
+is_late(const struct compaction *c)
+{
+	return c->deadline_ns != 0 && os->ticks_ns() >= c->deadline_ns;
 }
 
 static enum kvlog_status
@@ -436,6 +451,13 @@ do_runs(struct compaction *c, struct kvlog_error *err)
 		struct kvlog_error failure = {0};
 		enum kvlog_status st = compaction_ask(c, &failure);
 
+		if (is_late(c))
+			return KVLOG_OK;
+		/* What was written meanwhile is decided against, too. */
+		if (st == KVLOG_OK && c->online)
+			st = compact_may_ask_index(c)
+				 ? compaction_look(c, &failure)
+				 : compaction_settle(c, &failure);
 		if (st == KVLOG_OK)
 			st = compact_rewrite(c, run, &failure);
 		if (st == KVLOG_NOSPACE && !run->rewritten) {
@@ -473,22 +495,92 @@ try_again(struct compaction *c, bool made_room)
 	return true;
 }
 
-enum kvlog_status
-compact_store(struct compaction *c, struct kvlog_error *err)
+void
+compact_init(struct compaction *c, struct views *views, struct view *view,
+    struct log *log, uint64_t max_size)
+{
+	memset(c, 0, sizeof *c);
+	c->report.size = sizeof c->report;
+	c->dir = views->dir;
+	c->views = views;
+	c->view = view;
+	c->hints = &c->view->hints;
+	c->log = log;
+	c->round = c->view->recovery.max_round;
+	c->max_size = max_size;
+	c->threshold = WORTH;
+}
+
+void
+compact_take_options(
+    struct compaction *c, const struct kvlog_compact_options *options)
+{
+	c->all = (options->flags & KVLOG_COMPACT_ALL) != 0;
+	if (options->threshold > 0)
+		c->threshold = options->threshold;
+	if (options->max_ms > 0)
+		c->deadline_ns =
+		    os->ticks_ns() + options->max_ms * UINT64_C(1000000);
+	c->rate = options->rate;
+	c->run_limit = options->run_bytes;
+	c->progress = options->progress;
+	c->arg = options->arg;
+}
+
+static void
+set_paced(struct compaction *c, bool paced)
+{
+	views_lock(c->views);
+	c->views->paced = paced;
+	pthread_mutex_unlock(&c->views->lock);
+}
+
+/* What one that was stopped at any point has left, if it was beside writers
+ * that went on: else the next opening has seen to it. */
+static enum kvlog_status
+begin(struct compaction *c, struct kvlog_error *err)
 {
 	enum kvlog_status st = KVLOG_OK;
-	bool active_settled = false, again;
 
+	if (c->online)
+		st = output_clean(c->log, &c->round, err);
+	/* What is decided against must be durable before any output is, and
+	 * what attests it before hints are written. */
+	if (st == KVLOG_OK) /* each run is, too */
+		st = c->online && c->only.last != 0 ? compaction_look(c, err)
+						    : compaction_settle(c, err);
+	if (st != KVLOG_OK)
+		return st;
+	set_paced(c, true);
+	for (size_t i = 0; i < c->set->count; i++)
+		c->set->segments[i]->barred = false;
 	c->now_ms = max_u64(os->clock_ms(), c->set->now_ms);
 	c->stop = c->set->count - 1;
 	measure(c);
 	bar_damaged(c);
-	/* What is decided against must be durable before any output is, and
-	 * what attests it before hints are written. */
-	if (c->log != NULL)
-		st = log_sync_mark(c->log, err);
-	if (st != KVLOG_OK)
+	return KVLOG_OK;
+}
+
+static void
+end(struct compaction *c)
+{
+	set_paced(c, false);
+	segset_destroy(c->set);
+	c->set = NULL;
+	os->free(c->runs);
+	c->runs = NULL;
+}
+
+enum kvlog_status
+compact_store(struct compaction *c, struct kvlog_error *err)
+{
+	enum kvlog_status st = begin(c, err);
+	bool active_settled = false, again;
+
+	if (st != KVLOG_OK) {
+		end(c);
 		return st;
+	}
 	do {
 		unsigned barred = c->barred_count;
 		uint32_t runs = c->report.run_count;
@@ -506,7 +598,6 @@ compact_store(struct compaction *c, struct kvlog_error *err)
 		if (err != NULL)
 			*err = c->refusal;
 	}
-	os->free(c->runs);
-	c->runs = NULL;
+	end(c);
 	return st;
 }

@@ -12,8 +12,18 @@
 
 #include "compaction.h"
 
+/* All zeros, but for what every compaction of a view needs.  log: NULL to look
+ * and change nothing. */
+void compact_init(struct compaction *c, struct views *views, struct view *view,
+    struct log *log, uint64_t max_size);
+
+void compact_take_options(
+    struct compaction *c, const struct kvlog_compact_options *options);
+
 /*
- * Compact, in the calling thread, whose store nobody else writes to.
+ * Compact, in the calling thread.  Nobody else changes the live set meanwhile
+ * but by adding to its end: whoever writes beside it (c->online), it is the one
+ * maintainer of the store.
  * On failure, and when progress has ended it, the runs that were finished stay.
  *
  * KVLOG_OK, _CANCELLED, _NOSPACE, _NOMEM, _IO, _BROKEN (a sync failed), _TOOBIG

@@ -13,6 +13,11 @@
  * newest, so that a tombstone's key has gone from earlier ones before its turn
  * comes; those need not be asked again.
  *
+ * Where an index in memory is at hand, it is asked instead: a record that it
+ * leads to counts, and to look at one run costs no more than the run.  What
+ * hides the others may have been written just now, and is made durable before
+ * the output gets its names.
+ *
  * A run is looked at twice, since files are made at their exact size: once to
  * add up what survives, which is also the forecast, once to copy it.
  */
@@ -22,11 +27,13 @@
 
 #include "merge.h"
 #include "output.h"
+#include "sync.h"
 
 #include <inttypes.h>
 #include <string.h>
 
-#define WORTH_WEIGHED 8 /* one part in so many must go at last */
+/* Of what must be garbage by estimate, such a part must go at last. */
+#define WORTH_WEIGHED 2
 
 struct job {
 	struct compaction *c;
@@ -36,6 +43,12 @@ struct job {
 	bool older_unknown;
 	struct hint_cover *older;
 	size_t older_count;
+
+	/* By the index: one bit for each entry of the run, whether it counts.
+	 */
+	bool by_index;
+	uint8_t *counts;
+	uint64_t entry_count; /* looked at so far */
 
 	uint64_t input_count; /* records of the inputs, without marks */
 	struct output_layout layout;
@@ -140,6 +153,39 @@ survives(
 	return true;
 }
 
+bool
+compact_may_ask_index(const struct compaction *c)
+{
+	bool may;
+
+	views_lock(c->views);
+	may = c->online && c->view->index.hints == NULL &&
+	      c->view->takeovers == NULL && c->barred_count == 0;
+	pthread_mutex_unlock(&c->views->lock);
+	return may;
+}
+
+/* Whether no newer record of its key is known. */
+static bool
+is_newest(const struct job *j, const struct merge_entry *e)
+{
+	struct index *index = &j->c->view->index;
+	struct epoch_token token = epoch_enter(index->epoch);
+	struct index_ref ref;
+	bool newest;
+
+	/* A tombstone has no entry, but nothing has its key either. */
+	if (e->rec.type == RECORD_DELETE && (e->rec.flags & RECORD_BUCKET) == 0)
+		newest = index_find(index, e->hash, e->rec.key, e->rec.key_len,
+			     &ref, NULL) != KVLOG_OK;
+	else
+		newest = (e->rec.flags & RECORD_BUCKET) != 0 ||
+			 keydir_has(index->keydir, e->hash,
+			     segset_loc(e->seg, e->off));
+	epoch_leave(index->epoch, token);
+	return newest;
+}
+
 /* The first look: what will the output be? */
 static enum kvlog_status
 weigh_entry(void *arg, const struct merge_entry *e, struct kvlog_error *err)
@@ -150,6 +196,13 @@ weigh_entry(void *arg, const struct merge_entry *e, struct kvlog_error *err)
 
 	if (!is_in_run(j, e->seg))
 		return KVLOG_OK;
+	if (j->by_index) {
+		uint64_t n = j->entry_count++;
+
+		if (!is_newest(j, e))
+			return KVLOG_OK;
+		j->counts[n / 8] |= (uint8_t)(1u << n % 8);
+	}
 	if (compaction_expired(j->c, &e->rec))
 		j->latest_ms = max_u64(j->latest_ms, e->rec.expiry_ms);
 	if (!survives(j, e, &rec)) {
@@ -172,8 +225,17 @@ copy_entry(void *arg, const struct merge_entry *e, struct kvlog_error *err)
 {
 	struct job *j = arg;
 	struct record rec;
+	enum kvlog_status st;
 
-	if (!is_in_run(j, e->seg) || !survives(j, e, &rec))
+	if (!is_in_run(j, e->seg))
+		return KVLOG_OK;
+	if (j->by_index) {
+		uint64_t n = j->entry_count++;
+
+		if ((j->counts[n / 8] & 1u << n % 8) == 0)
+			return KVLOG_OK;
+	}
+	if (!survives(j, e, &rec))
 		return KVLOG_OK;
 	if (!record_value_ok(&e->rec, segment_seed(e->seg, e->off)))
 		return compaction_damage(j->c, e->seg, e->off);
@@ -182,7 +244,8 @@ copy_entry(void *arg, const struct merge_entry *e, struct kvlog_error *err)
 	    j->bytes_before +
 	    (uint64_t)((double)j->run->bytes * (double)j->copied /
 		       (double)j->layout.record_count);
-	return output_add(j->output, &rec, e->hash, err);
+	st = output_add(j->output, &rec, e->hash, err);
+	return st == KVLOG_OK ? compaction_pace(j->c, rec.size, err) : st;
 }
 
 /*
@@ -236,49 +299,15 @@ is_worth_it(const struct job *j)
 	const struct segment *seg = j->c->set->segments[j->first];
 	uint64_t bytes = output_layout_bytes(&j->layout);
 
-	if (j->c->only.last != 0)
+	if (j->c->only.last != 0 && !j->c->if_worth)
 		return true;
 	if (j->c->all)
 		return seg->header.kind != SEGMENT_OUTPUT ||
 		       j->count > seg->header.id.parts || j->changed > 0 ||
 		       j->layout.record_count < j->input_count;
 	return bytes < j->run->bytes &&
-	       j->run->bytes - bytes >= j->run->bytes / WORTH_WEIGHED;
-}
-
-static enum kvlog_status
-write_output(
-    struct job *j, size_t stop, bool *ret_done, struct kvlog_error *err)
-{
-	struct compaction *c = j->c;
-	struct output_plan plan = {
-	    .first = j->first,
-	    .count = j->count,
-	    .round = c->round + 1,
-	    .max_size = c->max_size,
-	    .layout = &j->layout,
-	};
-	enum kvlog_status st;
-
-	if (plan.round > DIR_SEGMENT_MAX)
-		return err_set(err, KVLOG_TOOBIG, 0,
-		    "%s: no round is left for a compaction; dump the store "
-		    "into a new one",
-		    c->dir->path);
-	c->round++;
-	/* What has been judged by time stays judged. */
-	for (size_t i = j->first; i < j->first + j->count; i++)
-		plan.now_ms =
-		    max_u64(plan.now_ms, c->set->segments[i]->header.now_ms);
-	if (j->latest_ms > 0)
-		plan.now_ms = c->now_ms;
-	st = output_create(&j->output, c->log, &plan, err);
-	if (st == KVLOG_OK)
-		st = compaction_walk(c, j->first, stop, copy_entry, j, err);
-	if (st == KVLOG_OK)
-		st = output_publish(j->output, c->hints, ret_done, err);
-	output_destroy(j->output);
-	return st;
+	       j->run->bytes - bytes >=
+		   j->run->bytes * j->c->threshold / 100 / WORTH_WEIGHED;
 }
 
 static void
@@ -307,6 +336,56 @@ count_run(const struct job *j)
 	r->bytes_after -= j->run->bytes;
 }
 
+static enum kvlog_status
+write_output(
+    struct job *j, size_t stop, bool *ret_done, struct kvlog_error *err)
+{
+	struct compaction *c = j->c;
+	struct output_plan plan = {
+	    .set = c->set,
+	    .expired = j->latest_ms > 0,
+	    .online = c->online,
+	    .first = j->first,
+	    .count = j->count,
+	    .round = c->round + 1,
+	    .max_size = c->max_size,
+	    .layout = &j->layout,
+	};
+	enum kvlog_status st, look_st;
+
+	if (plan.round > DIR_SEGMENT_MAX)
+		return err_set(err, KVLOG_TOOBIG, 0,
+		    "%s: no round is left for a compaction; dump the store "
+		    "into a new one",
+		    c->dir->path);
+	c->round++;
+	/* What has been judged by time stays judged. */
+	for (size_t i = j->first; i < j->first + j->count; i++)
+		plan.now_ms =
+		    max_u64(plan.now_ms, c->set->segments[i]->header.now_ms);
+	if (j->latest_ms > 0)
+		plan.now_ms = c->now_ms;
+	st = output_create(&j->output, c->log, &plan, err);
+	j->entry_count = 0;
+	if (st == KVLOG_OK)
+		st = compaction_walk(c, j->first, stop, copy_entry, j, err);
+	if (st == KVLOG_OK && j->by_index)
+		st = log_sync_mark(c->log, err);
+	/* From here on it cannot be ended. */
+	if (st == KVLOG_OK)
+		st = compaction_ask(c, err);
+	if (st == KVLOG_OK)
+		st = output_publish(j->output, ret_done, err);
+	output_destroy(j->output);
+	if (!*ret_done)
+		return st;
+	compaction_lead_over(c);
+	look_st = compaction_look(c, st == KVLOG_OK ? err : NULL);
+	if (look_st == KVLOG_OK)
+		count_run(j);
+	return st == KVLOG_OK ? look_st : st;
+}
+
 /* Disk space for an output and its hints, the latter about. */
 static uint64_t
 space_needed(const struct output_layout *l)
@@ -323,6 +402,11 @@ weigh(struct job *j, size_t stop, struct kvlog_error *err)
 
 	if (st == KVLOG_OK)
 		st = find_older(j, err);
+	if (st == KVLOG_OK && j->by_index) {
+		j->counts = os->calloc((size_t)(j->input_count / 8 + 1), 1);
+		if (j->counts == NULL)
+			st = err_set(err, KVLOG_NOMEM, 0, "compact segments");
+	}
 	if (st == KVLOG_OK)
 		st = compaction_walk(c, j->first, stop, weigh_entry, j, err);
 	if (st == KVLOG_OK && output_layout_end(&j->layout) != KVLOG_OK)
@@ -342,7 +426,8 @@ compact_rewrite(
 	while (j.first + j.count < c->stop &&
 	       is_in_run(&j, c->set->segments[j.first + j.count]))
 		j.count++;
-	stop = compaction_stretch(c, j.first);
+	j.by_index = compact_may_ask_index(c);
+	stop = j.by_index ? j.first + j.count : compaction_stretch(c, j.first);
 	st = weigh(&j, stop, err);
 	if (st == KVLOG_OK && is_worth_it(&j)) {
 		c->report.temporary_bytes =
@@ -351,14 +436,14 @@ compact_rewrite(
 		if (c->log != NULL)
 			st = write_output(&j, stop, &run->rewritten, err);
 	}
-	if (run->rewritten) {
+	if (run->rewritten && c->log == NULL)
 		count_run(&j);
-		if (c->log != NULL)
-			c->stop += j.layout.count - j.count;
-	}
+	else if (run->rewritten)
+		c->stop += j.layout.count - j.count;
 	for (size_t i = 0; i < j.older_count; i++)
 		hint_cover_fini(&j.older[i]);
 	os->free(j.older);
+	os->free(j.counts);
 	output_layout_fini(&j.layout);
 	return st;
 }

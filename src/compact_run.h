@@ -14,4 +14,9 @@
 enum kvlog_status compact_rewrite(
     struct compaction *c, struct compact_run *run, struct kvlog_error *err);
 
+/* Whether there is an index that is whole, and leads to nothing that is lost:
+ * then what counts in a run is what it leads to, and the run sees to it itself
+ * that what it was decided against is durable. */
+bool compact_may_ask_index(const struct compaction *c);
+
 #endif

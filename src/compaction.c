@@ -7,6 +7,63 @@
 
 #include "compaction.h"
 
+#include "sync.h"
+
+/* Waiting is done in pieces of this length. */
+#define PAUSE_NS UINT64_C(2000000)
+/* Entries of the index that are led over while others wait: 50 us or so. */
+#define LEAD_RECORDS 256
+/* What may be written at once, in parts of a second's. */
+#define BURST 50
+
+enum kvlog_status
+compaction_look(struct compaction *c, struct kvlog_error *err)
+{
+	struct segset *set;
+
+	views_lock(c->views);
+	set = segset_copy(c->view->set);
+	if (set != NULL)
+		c->end = segment_end(set->segments[set->count - 1]);
+	pthread_mutex_unlock(&c->views->lock);
+	if (set == NULL)
+		return err_set(err, KVLOG_NOMEM, 0, "compact segments");
+	segset_destroy(c->set);
+	c->set = set;
+	return KVLOG_OK;
+}
+
+enum kvlog_status
+compaction_settle(struct compaction *c, struct kvlog_error *err)
+{
+	enum kvlog_status st = compaction_look(c, err);
+
+	if (st == KVLOG_OK && c->log != NULL)
+		st = log_sync_mark(c->log, err);
+	return st;
+}
+
+void
+compaction_lead_over(struct compaction *c)
+{
+	bool more = true;
+
+	while (more) {
+		views_lock(c->views);
+		more = view_settle(c->views, c->view, LEAD_RECORDS);
+		pthread_mutex_unlock(&c->views->lock);
+		if (more && c->go_on != NULL)
+			(void)c->go_on(c->go_on_arg);
+	}
+}
+
+uint64_t
+compaction_end(const struct compaction *c, size_t i)
+{
+	return i + 1 < c->set->count ? segment_end(c->set->segments[i])
+				     : c->end;
+}
+
 /* Where a file stands in the tiling, as a number. */
 static uint64_t
 order_of(const struct segment *seg)
@@ -76,11 +133,38 @@ compaction_stretch(const struct compaction *c, size_t i)
 enum kvlog_status
 compaction_ask(struct compaction *c, struct kvlog_error *err)
 {
-	if (c->progress == NULL ||
-	    c->progress(c->arg, c->done_bytes, c->total_bytes))
+	if ((c->go_on == NULL || c->go_on(c->go_on_arg)) &&
+	    (c->progress == NULL ||
+		c->progress(c->arg, c->done_bytes, c->total_bytes)))
 		return KVLOG_OK;
 	return err_set(err, KVLOG_CANCELLED, 0,
 	    "compaction of %s was ended; what was done stays", c->dir->path);
+}
+
+enum kvlog_status
+compaction_pace(struct compaction *c, uint64_t bytes, struct kvlog_error *err)
+{
+	enum kvlog_status st = KVLOG_OK;
+
+	if (c->rate == 0)
+		return KVLOG_OK;
+	c->paced_bytes += bytes;
+	if (c->paced_ns == 0)
+		c->paced_ns = os->ticks_ns();
+	while (st == KVLOG_OK && c->paced_bytes > c->rate / BURST) {
+		uint64_t now = os->ticks_ns(), since = now - c->paced_ns;
+		/* In floating point, as no product must overflow. */
+		uint64_t paid =
+		    (uint64_t)((double)since * (double)c->rate / 1e9);
+
+		c->paced_bytes -= min_u64(paid, c->paced_bytes);
+		c->paced_ns = now;
+		if (c->paced_bytes > c->rate / BURST) {
+			os->sleep_ns(PAUSE_NS);
+			st = compaction_ask(c, err);
+		}
+	}
+	return st;
 }
 
 /* Hints that cover set->segments[first .. stop) and nothing else. */
@@ -89,9 +173,13 @@ compaction_cover(struct compaction *c, size_t first, size_t stop,
     struct hint_cover *cover, struct kvlog_error *err)
 {
 	struct kvlog_error failure = {0};
-	enum kvlog_status st = hintset_cover(c->hints, first, stop,
-	    segment_end(c->set->segments[stop - 1]), cover, err);
+	enum kvlog_status st;
 
+	/* The numbers of segments before the last one stay what they are. */
+	views_lock(c->views);
+	st = hintset_cover(
+	    c->hints, first, stop, compaction_end(c, stop - 1), cover, err);
+	pthread_mutex_unlock(&c->views->lock);
 	if (st != KVLOG_OK)
 		return st;
 	st = hint_cover_build(cover, &failure);

@@ -27,24 +27,42 @@ struct compact_run {
 };
 
 struct compaction {
-	/* Set by the caller, the rest being zero. */
+	/* Set by compact_init(), the rest being zero. */
 	struct dir *dir;
-	struct segset *set;
+	struct views *views;
+	struct view *view;
 	struct hintset *hints;
 	struct log *log;   /* NULL: look, but change nothing */
 	uint32_t round;    /* greatest one seen */
 	uint64_t max_size; /* upper bound of a segment, in bytes */
-	bool all;          /* whatever it is worth */
+
+	/* Set by the caller. */
+	bool online;        /* others write meanwhile, here or elsewhere */
+	bool all;           /* whatever it is worth */
+	unsigned threshold; /* percent of a run that must be garbage */
 	/* If only.last is not 0: this run and no other, whatever it is worth;
 	 * its bytes need not be set. */
 	struct compact_run only;
+	bool if_worth;               /* but only if it turns out to be */
 	kvlog_progress_fn *progress; /* or NULL */
 	void *arg;
+	uint64_t rate; /* bytes written in a second, at most; 0: any */
+	/* Called every some milliseconds, to do what cannot wait; false: give
+	 * up.  May be NULL. */
+	bool (*go_on)(void *arg);
+	void *go_on_arg;
+	uint64_t deadline_ns; /* of os->ticks_ns(): no run is begun behind it;
+				 0: none */
 
 	/* Filled in; complete also after a failure. */
 	struct kvlog_compact_report report;
 
 	/* In between. */
+	/* The live set when it was last looked at, and where the records of
+	 * the last one ended: all decisions are of that moment. */
+	struct segset *set;
+	uint64_t end;
+	uint64_t paced_bytes, paced_ns; /* written since then */
 	uint64_t now_ms;
 	uint64_t live_bytes;      /* of all records that count */
 	size_t stop;              /* segments from here on are not inputs */
@@ -58,6 +76,21 @@ struct compaction {
 	struct kvlog_error refusal;
 	uint64_t total_bytes, done_bytes; /* of progress */
 };
+
+/* Look at the live set anew.  KVLOG_NOMEM. */
+enum kvlog_status compaction_look(
+    struct compaction *c, struct kvlog_error *err);
+
+/* The same, and let all that is seen be durable. */
+enum kvlog_status compaction_settle(
+    struct compaction *c, struct kvlog_error *err);
+
+/* Lead the index over to what was put in the place of segments, in steps beside
+ * which others go on. */
+void compaction_lead_over(struct compaction *c);
+
+/* Where records that are decided on end in set->segments[i]. */
+uint64_t compaction_end(const struct compaction *c, size_t i);
 
 /* The number in the set of the first file whose range does not begin before
  * this one, and part. */
@@ -75,6 +108,10 @@ size_t compaction_stretch(const struct compaction *c, size_t i);
 
 /* Whether the caller wants more: KVLOG_OK, or KVLOG_CANCELLED. */
 enum kvlog_status compaction_ask(struct compaction *c, struct kvlog_error *err);
+
+/* So many bytes were written: wait if that was too fast.  As above. */
+enum kvlog_status compaction_pace(
+    struct compaction *c, uint64_t bytes, struct kvlog_error *err);
 
 /* Hints that cover set->segments[first .. stop) and nothing else; free with
  * hint_cover_fini().  KVLOG_CORRUPT: damage was met, and noted. */

@@ -121,6 +121,12 @@ advance(struct epoch *epoch)
 	return true;
 }
 
+bool
+epoch_is_empty(const struct epoch *epoch)
+{
+	return epoch->head == NULL;
+}
+
 void
 epoch_reclaim(struct epoch *epoch)
 {

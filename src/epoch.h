@@ -100,6 +100,9 @@ struct epoch_node {
 void epoch_retire(struct epoch *epoch, struct epoch_node *node,
     void (*fn)(void *arg), void *arg);
 
+/* Whether nothing waits.  Callers as above. */
+bool epoch_is_empty(const struct epoch *epoch);
+
 /* Free what can be freed now; cheap when there is nothing.  Callers exclude
  * each other and epoch_retire(). */
 void epoch_reclaim(struct epoch *epoch);

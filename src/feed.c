@@ -27,7 +27,7 @@
 
 /* A segment while it is walked through. */
 struct place {
-	const struct segment *seg;
+	struct segment *seg;
 	uint64_t off; /* of the next look */
 	uint64_t to;  /* behind its last record */
 	/* Of the last durable commit, as far as it is here or before. */
@@ -92,7 +92,7 @@ find_place(struct kvlog_feed *feed, struct view *view, uint64_t last_seq,
 {
 	struct segment *const *segs = view->set->segments;
 	size_t low = 0, high = view->set->count - 1;
-	const struct segment *seg;
+	struct segment *seg;
 
 	while (low < high) {
 		size_t mid = low + (high - low) / 2;
@@ -369,15 +369,18 @@ look(struct kvlog_feed *feed, struct view *view, struct kvlog_change *change,
 
 		pthread_mutex_lock(&views->lock);
 		find_place(feed, view, durable, &p);
+		(void)segment_ref(p.seg); /* it may be replaced meanwhile */
 		if (p.seg->header.kind == SEGMENT_OUTPUT)
 			exact = exact_from(view);
 		pthread_mutex_unlock(&views->lock);
 		if (p.seg->header.kind == SEGMENT_OUTPUT)
-			return tell_too_old(feed, exact, change, err);
-		st = segment_map(p.seg, err);
+			st = tell_too_old(feed, exact, change, err);
+		else
+			st = segment_map(p.seg, err);
 		if (st == KVLOG_OK)
 			st = walk_place(feed, &p, change, err);
 		segment_search_fini(&p.search);
+		segment_close(p.seg);
 	}
 	return st;
 }
@@ -388,6 +391,7 @@ look_at_store(struct kvlog_feed *feed, struct kvlog_change *change,
 {
 	struct store *db = feed->store;
 	struct view *view;
+	uint64_t stamp;
 	enum kvlog_status st;
 	bool again;
 
@@ -396,8 +400,9 @@ look_at_store(struct kvlog_feed *feed, struct kvlog_change *change,
 		if (st != KVLOG_OK)
 			return err_set(err, st, 0,
 			    "the log of %s cannot be followed", db->dir.path);
+		stamp = view_stamp(view);
 		st = look(feed, view, change, err);
-		again = store_may_try_again(db, st, view);
+		again = store_may_try_again(db, st, view, stamp);
 		view_release(&db->views, view);
 	} while (again);
 	return st;

@@ -234,6 +234,13 @@ hint_open(struct dir *dir, const char *name, const struct segment_store *store)
 	return hint;
 }
 
+/* What hint_bind() has kept. */
+static struct segment *
+own(const struct segment *seg)
+{
+	return (struct segment *)(uintptr_t)seg;
+}
+
 bool
 hint_bind(struct hint *hint, size_t n, const struct segment *seg)
 {
@@ -242,7 +249,10 @@ hint_bind(struct hint *hint, size_t n, const struct segment *seg)
 	if (!file_id_equal(&s->id, &seg->header.id) ||
 	    s->salt != seg->header.salt || s->to > segment_end(seg))
 		return false;
-	s->seg = seg;
+	if (s->seg != seg) {
+		segment_close(own(s->seg));
+		s->seg = segment_ref(seg);
+	}
 	return true;
 }
 
@@ -259,6 +269,8 @@ hint_unref(struct hint *hint)
 	if (hint == NULL || atomic_fetch_sub_explicit(
 				&hint->refs, 1, memory_order_acq_rel) != 1)
 		return;
+	for (size_t i = 0; hint->sources != NULL && i < hint->source_count; i++)
+		segment_close(own(hint->sources[i].seg));
 	os->unmap(&hint->map);
 	os->free(hint->memory);
 	os->free((void *)hint->verdicts);

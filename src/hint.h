@@ -142,8 +142,9 @@ int hint_try_open(struct dir *dir, const char *name,
     const struct segment_store *store, struct hint **ret_hint);
 
 /*
- * Let source number n be seg; false if it is not, or seg holds less.  Entries
- * may be read only when all sources are bound.
+ * Let source number n be seg, which is kept for as long as the hint; false if
+ * it is not, or seg holds less.  Entries may be read only when all sources are
+ * bound.
  */
 bool hint_bind(struct hint *hint, size_t n, const struct segment *seg);
 

@@ -172,6 +172,7 @@ hintset_fini(struct hintset *hints)
 	if (hints->epoch == NULL)
 		return;
 	hint_list_put(present(hints));
+	segment_close(own(hints->hurt.seg));
 	epoch_destroy(hints->epoch);
 	pthread_mutex_destroy(&hints->lock);
 	hints->epoch = NULL;
@@ -449,6 +450,25 @@ is_listed(const struct hintset *hints, const char *name)
 	return false;
 }
 
+struct hint *
+hintset_open(struct hintset *hints, struct dir *dir, const char *name)
+{
+	const struct segset *set = hints->set;
+	struct hint *hint = NULL;
+	bool listed;
+
+	pthread_mutex_lock(&hints->lock);
+	listed = is_listed(hints, name);
+	pthread_mutex_unlock(&hints->lock);
+	if (!listed)
+		hint = hint_open(dir, name, &set->segments[0]->header.store);
+	if (hint != NULL && bind_all(set, hint) &&
+	    (!hints->verify || hint_verify(hint)))
+		return hint;
+	hint_unref(hint);
+	return NULL;
+}
+
 void
 hintset_adopt(struct hintset *hints, struct dir *dir)
 {
@@ -473,6 +493,107 @@ hintset_adopt(struct hintset *hints, struct dir *dir)
 	file_list_fini(&files);
 }
 
+/* What was replaced */
+
+static bool
+is_alive(const struct hint *hint)
+{
+	for (size_t i = 0; i < hint->source_count; i++)
+		if (hint->sources[i].seg->replaced)
+			return false;
+	return true;
+}
+
+/* Append to the list images of what is not covered of the set, but was (up to
+ * before[]), or is new. */
+static enum kvlog_status
+cover_gaps(const struct segset *set, const uint64_t *before,
+    struct hint_list *list, struct kvlog_error *err)
+{
+	for (size_t i = 0; i < set->count; i++) {
+		const struct segment *seg = set->segments[i];
+		struct hint_source gap = {
+		    .seg = seg, .from = covered_to(seg), .to = before[i]};
+		struct hint *image;
+		enum kvlog_status st;
+
+		if (gap.from >= gap.to)
+			continue;
+		st = hint_build(&gap, 1, UINT64_MAX, &image, err);
+		if (st != KVLOG_OK)
+			return st;
+		note_covered(image);
+		list->hints[list->count++] = image;
+	}
+	if (list->count > 1)
+		qsort(list->hints, list->count, sizeof(struct hint *),
+		    compare_hints);
+	return KVLOG_OK;
+}
+
+/* Up to where each segment is to be covered afterwards; nothing is covered
+ * now. */
+static void
+uncover(const struct segset *set, uint64_t *before)
+{
+	for (size_t i = 0; i < set->count; i++) {
+		struct segment *seg = set->segments[i];
+		bool is_new = seg->header.kind == SEGMENT_OUTPUT &&
+			      atomic_load(&seg->hinted_to) == 0;
+
+		before[i] = is_new ? segment_end(seg) : covered_to(seg);
+		atomic_store(&seg->hinted_to, 0);
+		seg->hinted_seq = 0;
+	}
+}
+
+static void
+cover_again(const struct segset *set, const struct hint_list *list)
+{
+	for (size_t i = 0; i < set->count; i++)
+		atomic_store(&set->segments[i]->hinted_to, 0);
+	for (size_t i = 0; i < list->count; i++)
+		note_covered(list->hints[i]);
+}
+
+enum kvlog_status
+hintset_exchange(struct hintset *hints, struct hint *const *more, size_t count,
+    bool whole, struct kvlog_error *err)
+{
+	struct segset *set = hints->set;
+	enum kvlog_status st = KVLOG_OK;
+	struct hint_list *list;
+	uint64_t *before = os->calloc(set->count, sizeof *before);
+
+	pthread_mutex_lock(&hints->lock);
+	list = new_list(present(hints)->count + count + set->count);
+	if (list == NULL || before == NULL) {
+		st = err_set(err, KVLOG_NOMEM, 0, "read hints");
+		goto out;
+	}
+	for (size_t i = 0; i < present(hints)->count; i++)
+		if (is_alive(present(hints)->hints[i]))
+			list->hints[list->count++] =
+			    hint_ref(present(hints)->hints[i]);
+	for (size_t i = 0; i < count; i++)
+		list->hints[list->count++] = hint_ref(more[i]);
+	uncover(set, before);
+	choose(list, false);
+	if (whole)
+		st = cover_gaps(set, before, list, err);
+	if (st == KVLOG_OK) {
+		publish(hints, list);
+		list = NULL;
+	} else {
+		cover_again(set, present(hints));
+	}
+out:
+	pthread_mutex_unlock(&hints->lock);
+	hint_list_put(list);
+	os->free(before);
+	return st;
+}
+
 /* With the lock held.  No hint file may hide it. */
 static void
 note_hurt(struct hintset *hints, const struct hint_damage *damage)
@@ -480,8 +601,10 @@ note_hurt(struct hintset *hints, const struct hint_damage *damage)
 	if (damage->seg == NULL)
 		return;
 	own(damage->seg)->hint_failed = true;
-	if (hints->hurt.seg == NULL)
+	if (hints->hurt.seg == NULL) {
 		hints->hurt = *damage;
+		(void)segment_ref(damage->seg);
+	}
 }
 
 void
@@ -817,8 +940,8 @@ add_gap(
     struct hint_cover *c, const struct segment *seg, uint64_t from, uint64_t to)
 {
 	if (from < to)
-		c->gaps[c->count++] =
-		    (struct hint_source){.seg = seg, .from = from, .to = to};
+		c->gaps[c->count++] = (struct hint_source){
+		    .seg = segment_ref(seg), .from = from, .to = to};
 }
 
 enum kvlog_status
@@ -882,8 +1005,10 @@ hint_cover_build(struct hint_cover *c, struct kvlog_error *err)
 void
 hint_cover_fini(struct hint_cover *c)
 {
-	for (size_t i = 0; i < c->count; i++)
+	for (size_t i = 0; i < c->count; i++) {
 		hint_unref(c->hints[i]);
+		segment_close(own(c->gaps[i].seg));
+	}
 	os->free(c->hints);
 	os->free(c->gaps);
 	memset(c, 0, sizeof *c);

@@ -88,6 +88,22 @@ enum kvlog_status hintset_add(struct hintset *hints, struct hint *hint);
  */
 void hintset_adopt(struct hintset *hints, struct dir *dir);
 
+/* Open a hint file that is not in the list, if it is sound, as far as that is
+ * looked at, and of segments of the set; NULL: it is of no use. */
+struct hint *hintset_open(
+    struct hintset *hints, struct dir *dir, const char *name);
+
+/*
+ * Segments of the set were replaced: do without the hints that speak of those,
+ * and take in others, if they fit; all of these are sound and bound.  Keeps
+ * their references.  whole: what was covered, and what is new, is covered
+ * afterwards, by images in memory if need be.  On failure (KVLOG_NOMEM,
+ * _CORRUPT) the hints are as before.  The set must stand still.
+ */
+enum kvlog_status hintset_exchange(struct hintset *hints,
+    struct hint *const *more, size_t count, bool whole,
+    struct kvlog_error *err);
+
 /*
  * Write to a file an image that stands in the list, if there is one all of
  * whose commits are attested durable up to this number; false if not.

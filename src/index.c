@@ -337,6 +337,28 @@ count_tombstones(struct index *index, bool gone, bool come)
 		    &index->tombstones, 1, memory_order_relaxed);
 }
 
+static void
+note_dead(const struct segment *seg, uint64_t size)
+{
+	struct segment *own = (struct segment *)(uintptr_t)seg;
+
+	/* One thread at a time changes the index. */
+	atomic_store_explicit(&own->dead,
+	    atomic_load_explicit(&own->dead, memory_order_relaxed) + size,
+	    memory_order_relaxed);
+}
+
+static void
+note_dead_at(const struct index *index, uint64_t loc)
+{
+	uint64_t off;
+	const struct segment *seg = segset_at(index->segs, loc, &off);
+	struct record rec;
+
+	if (segment_parse(seg, off, &rec))
+		note_dead(seg, rec.size);
+}
+
 bool
 index_remove(struct index *index, uint64_t hash, uint64_t loc)
 {
@@ -414,6 +436,7 @@ index_set_at(struct index *index, struct index_place *place, uint64_t loc,
 	bool there, gone, wanted;
 
 	if (LIKELY(!tombstone && !place->looked && is_plain(index, place))) {
+		note_dead_at(index, place->loc);
 		keydir_replace_at(&place->probe, loc);
 		return KVLOG_OK;
 	}
@@ -423,6 +446,8 @@ index_set_at(struct index *index, struct index_place *place, uint64_t loc,
 	/* Where hints are searched too, a tombstone has to hide them. */
 	wanted =
 	    !tombstone || index->hints != NULL || has_damaged(index, place);
+	if (there)
+		note_dead(place->ref.seg, place->ref.rec.size);
 	if (there && wanted)
 		keydir_replace_at(&place->probe, loc);
 	else if (there)
@@ -441,4 +466,33 @@ index_set(struct index *index, uint64_t hash, const void *key, size_t key_len,
 
 	index_seek(index, hash, key, key_len, &place);
 	return index_set_at(index, &place, loc, tombstone);
+}
+
+enum index_moved
+index_move(
+    struct index *index, uint64_t hash, const struct record *rec, uint64_t loc)
+{
+	struct keydir_probe probe;
+	struct index_ref ref;
+	enum index_moved moved = INDEX_ELSEWHERE;
+
+	for (ref.loc = keydir_first(index->keydir, hash, &probe);
+	     ref.loc != KEYDIR_NONE; ref.loc = keydir_next(&probe)) {
+		ref.seg = segset_at(index->segs, ref.loc, &ref.off);
+		if (!ref.seg->replaced)
+			continue;
+		switch (examine(index, rec->key, rec->key_len, &ref)) {
+		case CANDIDATE_MATCH:
+			keydir_replace_at(&probe, loc);
+			count_tombstones(index, ref.rec.type == RECORD_DELETE,
+			    rec->type == RECORD_DELETE);
+			return INDEX_MOVED;
+		case CANDIDATE_OTHER:
+			break;
+		case CANDIDATE_DAMAGED:
+			moved = INDEX_DAMAGED;
+			break;
+		}
+	}
+	return moved;
 }

@@ -140,6 +140,19 @@ index_count(const struct index *index)
 bool index_remove(struct index *index, uint64_t hash, uint64_t loc);
 
 /*
+ * If the newest record of rec's key lies in a segment that was replaced, let
+ * loc, where rec is, take its place: it says the same, or that the key has
+ * expired.  Needs no memory.
+ */
+enum index_moved {
+	INDEX_MOVED,
+	INDEX_ELSEWHERE, /* it does not lie in such a one */
+	INDEX_DAMAGED    /* a record there may be the key's; it stays */
+};
+enum index_moved index_move(
+    struct index *index, uint64_t hash, const struct record *rec, uint64_t loc);
+
+/*
  * Let loc be key's newest record: a put, or a tombstone.  Never fails after
  * index_reserve().
  */

@@ -673,6 +673,38 @@ keydir_remove_at(struct keydir *keydir, const struct keydir_probe *probe)
 }
 
 bool
+keydir_has(const struct keydir *keydir, uint64_t hash, uint64_t loc)
+{
+	struct keydir_probe probe;
+
+	return find_entry(keydir, hash, loc, &probe);
+}
+
+/* *at is a prefix of hashes, in the upper bits. */
+bool
+keydir_walk(const struct keydir *keydir, uint64_t *at,
+    void (*fn)(void *arg, uint64_t loc), void *arg)
+{
+	const struct leaf *leaf;
+
+	if (*at >> KEYDIR_HASH_BITS != 0)
+		return false;
+	leaf = keydir_leaf_of(keydir, *at);
+	for (uint32_t b = 0; b < leaf->bucket_count; b++)
+		for (unsigned slot = 0; slot < LEAF_SLOTS; slot++) {
+			uint64_t word = atomic_load_explicit(
+			    &leaf_bucket(leaf, b)->word[slot],
+			    memory_order_relaxed);
+
+			if ((word & LEAF_LOC_MASK) != 0)
+				fn(arg, (word & LEAF_LOC_MASK) - 1);
+		}
+	*at = ((*at >> (KEYDIR_HASH_BITS - leaf->depth)) + 1)
+	      << (KEYDIR_HASH_BITS - leaf->depth);
+	return true;
+}
+
+bool
 keydir_replace(
     struct keydir *keydir, uint64_t hash, uint64_t old_loc, uint64_t new_loc)
 {

@@ -216,6 +216,18 @@ bool keydir_remove(struct keydir *keydir, uint64_t hash, uint64_t loc);
 void keydir_replace_at(const struct keydir_probe *probe, uint64_t new_loc);
 void keydir_remove_at(struct keydir *keydir, const struct keydir_probe *probe);
 
+/* Whether there is such an entry.  Inside the epoch. */
+bool keydir_has(const struct keydir *keydir, uint64_t hash, uint64_t loc);
+
+/*
+ * Call fn with the locations of some neighbouring entries, from *at on, which
+ * begins at 0 and is moved behind them; false at the end.  By the thread that
+ * changes the table.  Where the table grows between two calls, some come twice
+ * or not at all.
+ */
+bool keydir_walk(const struct keydir *keydir, uint64_t *at,
+    void (*fn)(void *arg, uint64_t loc), void *arg);
+
 uint64_t keydir_count(const struct keydir *keydir);
 uint64_t keydir_bytes(const struct keydir *keydir); /* RAM in use */
 

@@ -10,6 +10,7 @@
 #include "backup.h"
 #include "feed.h"
 #include "offline.h"
+#include "online.h"
 #include "pin.h"
 #include "rehint.h"
 #include "salvage.h"
@@ -23,9 +24,12 @@
 #define VERSION_TEXT(major, minor, patch)                                      \
 	STRING(major) "." STRING(minor) "." STRING(patch)
 
+#define PERCENT_MAX 99
+
 #define OPEN_FLAGS                                                             \
 	(KVLOG_OPEN_READONLY | KVLOG_OPEN_CREATE | KVLOG_OPEN_EXCLUSIVE |      \
-	    KVLOG_OPEN_NOTHREAD | KVLOG_OPEN_NOVERIFY | KVLOG_OPEN_UNSHARED)
+	    KVLOG_OPEN_NOTHREAD | KVLOG_OPEN_NOVERIFY | KVLOG_OPEN_UNSHARED |  \
+	    KVLOG_OPEN_NOCOMPACT)
 
 /* A detail is the caller's only if the call has failed: a step that was got
  * over may have filled it, too. */
@@ -83,6 +87,10 @@ check_options(const struct kvlog_options *o, struct kvlog_error *err)
 	if (o->durability == KVLOG_DURABILITY_INTERVAL && o->interval_ms == 0)
 		return err_set(err, KVLOG_INVAL, 0,
 		    "options.interval_ms must be at least 1");
+	if (o->compact_percent > PERCENT_MAX)
+		return err_set(err, KVLOG_INVAL, 0,
+		    "options.compact_percent is %u; at most %u make sense",
+		    (unsigned)o->compact_percent, PERCENT_MAX);
 	if ((unsigned)o->index_mode > KVLOG_INDEX_HINTS)
 		return err_set(err, KVLOG_INVAL, 0,
 		    "options.index_mode is unknown: %d", (int)o->index_mode);
@@ -846,6 +854,47 @@ kvlog_salvage(const char *path, const char *new_path,
 
 #define COMPACT_FLAGS (KVLOG_COMPACT_ALL | KVLOG_COMPACT_DRY_RUN)
 
+static enum kvlog_status
+check_compaction(const struct kvlog_compact_options *options,
+    const struct kvlog_compact_report *report, struct kvlog_error *err)
+{
+	if (options->size != sizeof *options || report->size != sizeof *report)
+		return err_set(err, KVLOG_INVAL, 0,
+		    "the size of options or report is not that of its struct");
+	if ((options->flags & ~COMPACT_FLAGS) != 0)
+		return err_set(err, KVLOG_INVAL, 0,
+		    "unknown bits in options.flags: 0x%x",
+		    options->flags & ~COMPACT_FLAGS);
+	if (options->threshold > PERCENT_MAX)
+		return err_set(err, KVLOG_INVAL, 0,
+		    "options.threshold is %u percent; at most %u make sense",
+		    (unsigned)options->threshold, PERCENT_MAX);
+	return KVLOG_OK;
+}
+
+enum kvlog_status
+kvlog_compact(struct kvlog *db, const struct kvlog_compact_options *options,
+    struct kvlog_compact_report *ret_report, struct kvlog_error *err)
+{
+	static const struct kvlog_compact_options defaults =
+	    KVLOG_COMPACT_OPTIONS_INIT;
+	struct kvlog_compact_report report = {.size = sizeof report};
+	struct kvlog_error failure = {0};
+	enum kvlog_status st = check_handle(db, err);
+
+	if (st != KVLOG_OK)
+		return st;
+	if (options == NULL)
+		options = &defaults;
+	if (ret_report == NULL)
+		ret_report = &report;
+	st = check_compaction(options, ret_report, err);
+	if (st != KVLOG_OK)
+		return st;
+	st = online_compact(db->store, options, ret_report, &failure);
+	return tell(st, &failure, err);
+}
+
 enum kvlog_status
 kvlog_compact_offline(const char *path,
     const struct kvlog_compact_options *options,
@@ -853,27 +902,20 @@ kvlog_compact_offline(const char *path,
 {
 	static const struct kvlog_compact_options defaults =
 	    KVLOG_COMPACT_OPTIONS_INIT;
-	struct kvlog_compact_report report;
+	struct kvlog_compact_report report = {.size = sizeof report};
 	struct kvlog_error failure = {0};
 	enum kvlog_status st;
 
 	if (options == NULL)
 		options = &defaults;
-	if (ret_report == NULL) {
-		report.size = sizeof report;
+	if (ret_report == NULL)
 		ret_report = &report;
-	}
 	if (path == NULL || path[0] == '\0')
 		return err_set(
 		    err, KVLOG_INVAL, 0, "kvlog_compact_offline needs a path");
-	if (options->size != sizeof *options ||
-	    ret_report->size != sizeof *ret_report)
-		return err_set(err, KVLOG_INVAL, 0,
-		    "the size of options or report is not that of its struct");
-	if ((options->flags & ~COMPACT_FLAGS) != 0)
-		return err_set(err, KVLOG_INVAL, 0,
-		    "unknown bits in options.flags: 0x%x",
-		    options->flags & ~COMPACT_FLAGS);
+	st = check_compaction(options, ret_report, err);
+	if (st != KVLOG_OK)
+		return st;
 	st = offline_compact(path, options, ret_report, &failure);
 	return tell(st, &failure, err);
 }

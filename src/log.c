@@ -78,7 +78,7 @@ log_init(struct log *log, struct dir *dir, struct control *control,
 	} else {
 		st = format_page(log, recovery, err);
 		atomic_store(&log->view->applied, control_position(control));
-		atomic_store(&log->view->stamp, control_stamp(control));
+		view_note_page(views, log->view);
 		log->view->follows = true;
 	}
 	log->start_pos = atomic_load(&log->view->applied);

@@ -69,7 +69,6 @@ struct log {
 	struct kvlog_error cause; /* of broken: the first one */
 	pthread_cond_t synced;    /* durable moved, or broken */
 	uint64_t evidence_synced; /* under sync_lock: durable evidence */
-	size_t closed; /* likewise: so many segments need no descriptor */
 };
 
 /*

@@ -19,30 +19,20 @@ offline_compact(const char *path, const struct kvlog_compact_options *options,
 	struct kvlog_options o = KVLOG_OPTIONS_INIT;
 	bool dry = (options->flags & KVLOG_COMPACT_DRY_RUN) != 0;
 	struct kvlog *db;
-	struct store *store;
-	struct view *view;
-	struct compaction c = {
-	    .all = (options->flags & KVLOG_COMPACT_ALL) != 0,
-	    .progress = options->progress,
-	    .arg = options->arg,
-	};
+	struct compaction c = {.report = {.size = sizeof c.report}};
 	enum kvlog_status st, close_st;
 
-	c.report.size = sizeof c.report;
 	o.flags = dry ? KVLOG_OPEN_READONLY
 		      : KVLOG_OPEN_NOTHREAD | KVLOG_OPEN_UNSHARED;
 	o.timeout_ms = options->timeout_ms;
 	o.index_mode = KVLOG_INDEX_HINTS;
 	st = store_open(path, &o, &db, err);
 	if (st == KVLOG_OK) {
-		store = db->store;
-		view = atomic_load(&store->views.view);
-		c.dir = &store->dir;
-		c.set = view->set;
-		c.hints = &view->hints;
-		c.log = dry ? NULL : &store->log;
-		c.round = view->recovery.max_round;
-		c.max_size = store->options.segment_size;
+		compact_init(&c, &db->store->views,
+		    atomic_load(&db->store->views.view),
+		    dry ? NULL : &db->store->log,
+		    db->store->options.segment_size);
+		compact_take_options(&c, options);
 		st = compact_store(&c, err);
 		close_st = store_close(db, st == KVLOG_OK ? err : NULL);
 		if (st == KVLOG_OK)

@@ -19,7 +19,10 @@
 
 #include "output.h"
 
+#include "hint.h"
+#include "recover.h"
 #include "repair.h"
+#include "turn.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -118,7 +121,7 @@ struct output {
 static struct segment *const *
 inputs_of(const struct output *o)
 {
-	return o->log->view->set->segments + o->plan.first;
+	return o->plan.set->segments + o->plan.first;
 }
 
 /* What an output hands on of its last input. */
@@ -457,9 +460,10 @@ name_parts(struct output *o, struct kvlog_error *err)
 
 /* Unlink the inputs, and the hint files that serve no more. */
 static int
-remove_inputs(struct output *o, struct hintset *hints,
-    struct segment *const *inputs, const struct file_list *files)
+remove_inputs(struct output *o, const struct file_list *files)
 {
+	struct segment *const *inputs = inputs_of(o);
+	struct hintset *hints = &o->log->view->hints;
 	struct dir *dir = o->log->dir;
 	int first_rc = 0, rc;
 
@@ -475,25 +479,20 @@ remove_inputs(struct output *o, struct hintset *hints,
 	return first_rc;
 }
 
-/* The parts are in the set: the inputs go. */
+/*
+ * They are those of another set now.  What this fails at is left to the next
+ * compaction, or opening.
+ */
 static enum kvlog_status
-retire_inputs(struct output *o, struct hintset *hints, struct segment **inputs,
-    struct kvlog_error *err)
+retire_inputs(struct output *o, struct kvlog_error *err)
 {
 	struct log *log = o->log;
 	struct file_list files = {0};
-	struct kvlog_error cause;
-	enum kvlog_status st = dir_list(log->dir, &files, &cause);
+	enum kvlog_status st = dir_list(log->dir, &files, err);
 	int rc;
 
-	if (st == KVLOG_OK)
-		st = hintset_collect(hints, log->dir, &files, NULL, &cause);
-	if (st != KVLOG_OK) {
-		/* Nothing is in doubt on disk, but hints of segments that are
-		 * gone must not be used. */
-		st = log_refuse(log, &cause, err);
-	} else {
-		rc = remove_inputs(o, hints, inputs, &files);
+	if (st == KVLOG_OK) {
+		rc = remove_inputs(o, &files);
 		if (rc != 0)
 			st = err_sys(err, rc, "remove compacted segments of %s",
 			    log->dir->path);
@@ -505,16 +504,102 @@ retire_inputs(struct output *o, struct hintset *hints, struct segment **inputs,
 	return st;
 }
 
-enum kvlog_status
-output_publish(struct output *o, struct hintset *hints, bool *ret_done,
+/* The hints that were written with the parts, as far as they can be opened;
+ * returns how many. */
+static size_t
+open_hints(const struct output *o, struct hint **hints)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < o->part_count; i++) {
+		const struct segment *part = o->parts[i];
+		struct hint *hint = NULL;
+
+		if (o->hint_names[i][0] != '\0')
+			hint = hint_open(
+			    o->log->dir, o->hint_names[i], &part->header.store);
+		if (hint != NULL && hint->source_count == 1 &&
+		    hint_bind(hint, 0, part))
+			hints[count++] = hint;
+		else
+			hint_unref(hint);
+	}
+	return count;
+}
+
+/* With the turn. */
+static enum kvlog_status
+exchange(struct output *o, struct takeover *takeover, struct hint **hints,
+    size_t hint_count, struct kvlog_error *err)
+{
+	struct log *log = o->log;
+	struct view *view = log->view;
+	struct kvlog_error cause;
+	int rc = control_next_generation(log->control);
+
+	view_exchange(view, takeover);
+	/* A hint is a cache; what look-ups need of the old ones stays. */
+	(void)hintset_exchange(&view->hints, hints, hint_count,
+	    o->plan.online && view->index.hints != NULL, NULL);
+	view_note_page(log->views, view);
+	if (rc == 0)
+		return KVLOG_OK;
+	/* The inputs stay for those who do not know of the parts; the next
+	 * opening removes them. */
+	err_sys(&cause, rc,
+	    "write the control page of %s failed; close the store, see to the "
+	    "disk, and open it again",
+	    log->dir->path);
+	return log_break(log, &cause, err);
+}
+
+static void
+forgo(struct log *log, struct takeover *takeover)
+{
+	views_lock(log->views);
+	view_forgo(takeover);
+	pthread_mutex_unlock(&log->views->lock);
+}
+
+/* The parts have their names; without a turn nobody is told of them. */
+static enum kvlog_status
+take_place(struct output *o, struct takeover *takeover, bool *ret_done,
     struct kvlog_error *err)
 {
 	struct log *log = o->log;
-	struct segment **inputs;
-	struct kvlog_error cause;
+	struct hint **hints = os->calloc(o->part_count, sizeof(*hints));
+	size_t count = hints != NULL ? open_hints(o, hints) : 0;
+	enum kvlog_status st = log_await_turn(log, err);
+
+	if (st == KVLOG_OK) {
+		*ret_done = true;
+		st = exchange(o, takeover, hints, count, err);
+		log_release_turn(log);
+	} else {
+		forgo(log, takeover);
+		for (size_t i = 0; i < o->part_count; i++)
+			segment_close(o->parts[i]);
+	}
+	o->part_count = 0; /* the set's now, or nobody's */
+	for (size_t i = 0; i < count; i++)
+		hint_unref(hints[i]);
+	os->free(hints);
+	if (st != KVLOG_OK)
+		return st;
+	/* An output attests what it stands for. */
+	pthread_mutex_lock(&log->sync_lock);
+	log->evidence_synced =
+	    max_u64(log->evidence_synced, o->header.last_seq);
+	pthread_mutex_unlock(&log->sync_lock);
+	return retire_inputs(o, err);
+}
+
+enum kvlog_status
+output_publish(struct output *o, bool *ret_done, struct kvlog_error *err)
+{
+	struct log *log = o->log;
+	struct takeover *takeover;
 	enum kvlog_status st = KVLOG_OK;
-	size_t input_count = o->plan.count;
-	int rc;
 
 	*ret_done = false;
 	if (o->seg == NULL && o->part_count == 0)
@@ -525,45 +610,112 @@ output_publish(struct output *o, struct hintset *hints, bool *ret_done,
 		return st;
 	if (o->part_count != o->plan.layout->count)
 		return does_not_fit(o, err);
-	inputs = os->calloc(input_count, sizeof(*inputs));
-	if (inputs == NULL)
-		return err_set(err, KVLOG_NOMEM, 0, "compact segments");
-	memcpy(inputs, inputs_of(o), input_count * sizeof(*inputs));
-	st = segset_place(log->view->set, o->parts, o->part_count, err);
-	if (st == KVLOG_OK)
-		st = name_parts(o, err);
-	if (st != KVLOG_OK) {
-		os->free(inputs);
-		return st;
-	}
-
-	*ret_done = true;
-	rc = control_next_generation(log->control);
-	if (rc != 0) {
-		/* The inputs stay for those who do not know of the parts; the
-		 * next opening removes them. */
-		err_sys(&cause, rc,
-		    "write the control page of %s failed; close the store, see "
-		    "to "
-		    "the disk, and open it again",
-		    log->dir->path);
-		st = log_break(log, &cause, err);
-	}
-	pthread_mutex_lock(&log->sync_lock);
-	pthread_mutex_lock(&log->views->lock);
-	segset_replace(log->view->set, o->plan.first, input_count, o->parts,
-	    o->part_count);
-	/* An output attests what it stands for. */
-	log->evidence_synced =
-	    max_u64(log->evidence_synced, o->header.last_seq);
+	/* Whatever may fail comes before the names. */
+	views_lock(log->views);
+	st = view_prepare_exchange(log->view, o->plan.first, o->plan.count,
+	    o->parts, o->part_count, o->plan.expired, &takeover, err);
 	pthread_mutex_unlock(&log->views->lock);
-	pthread_mutex_unlock(&log->sync_lock);
-	o->part_count = 0; /* the set's now */
+	if (st != KVLOG_OK)
+		return st;
+	st = name_parts(o, err);
 	if (st == KVLOG_OK)
-		st = retire_inputs(o, hints, inputs, err);
-	for (size_t i = 0; i < input_count; i++)
-		segment_close(inputs[i]);
-	os->free(inputs);
+		return take_place(o, takeover, ret_done, err);
+	forgo(log, takeover);
+	return st;
+}
+
+/* What others have left */
+
+static bool
+is_in_set(const struct segset *set, const struct file_id *id)
+{
+	for (size_t i = 0; i < set->count; i++)
+		if (file_id_equal(&set->segments[i]->header.id, id))
+			return true;
+	return false;
+}
+
+/* With the turn: an output that is whole, but which nobody was told of. */
+static enum kvlog_status
+adopt_outputs(
+    struct log *log, const struct file_list *files, struct kvlog_error *err)
+{
+	bool found = false, stale = false;
+	enum kvlog_status st;
+	int rc;
+
+	for (size_t i = 0; i < files->count; i++)
+		found |= files->files[i].live && files->files[i].id.round > 0 &&
+			 !is_in_set(log->view->set, &files->files[i].id);
+	if (!found)
+		return KVLOG_OK;
+	/* Its name may not be durable yet. */
+	rc = os->sync_dir(log->dir->fd);
+	if (rc != 0)
+		return sync_failed(log, rc, err);
+	rc = control_next_generation(log->control);
+	if (rc != 0)
+		return err_sys(
+		    err, rc, "write the control page of %s", log->dir->path);
+	st = view_catch_up(log->views, log->view, &stale, err);
+	if (st == KVLOG_OK && stale)
+		st = err_set(err, KVLOG_CORRUPT, 0,
+		    "compacted segments of %s cannot be read; close the store "
+		    "in all processes and run kvlog-verify",
+		    log->dir->path);
+	return st;
+}
+
+/* What is covered by an output, part of none that is whole, or unfinished. */
+static bool
+is_leftover(const struct file *f, uint32_t last)
+{
+	size_t len = strlen(f->name);
+
+	if (f->kind == FILE_TMP)
+		return len > 8 && strcmp(f->name + len - 8, ".seg.tmp") == 0;
+	return f->kind == FILE_SEGMENT && !f->live && f->id.last <= last;
+}
+
+static enum kvlog_status
+remove_leftovers(struct log *log, const struct file_list *files, uint32_t last,
+    struct kvlog_error *err)
+{
+	bool any = false;
+	int rc = 0;
+
+	for (size_t i = 0; i < files->count && rc == 0; i++) {
+		if (!is_leftover(&files->files[i], last))
+			continue;
+		any = true;
+		rc = os->unlink(log->dir->fd, files->files[i].name);
+		if (rc == ENOENT)
+			rc = 0;
+	}
+	if (rc != 0)
+		return err_sys(
+		    err, rc, "remove leftovers in %s", log->dir->path);
+	rc = any ? os->sync_dir(log->dir->fd) : 0;
+	return rc == 0 ? KVLOG_OK : sync_failed(log, rc, err);
+}
+
+enum kvlog_status
+output_clean(struct log *log, uint32_t *ret_round, struct kvlog_error *err)
+{
+	struct file_list files = {0};
+	uint32_t last = 0, gap = 0;
+	enum kvlog_status st = log_await_turn(log, err);
+
+	if (st != KVLOG_OK)
+		return st;
+	st = recover_list(log->dir, &files, &last, &gap, ret_round, err);
+	if (st == KVLOG_OK)
+		st = adopt_outputs(log, &files, err);
+	last = (uint32_t)min_u64(last, segment_number(log_active(log)));
+	log_release_turn(log);
+	if (st == KVLOG_OK && gap == 0)
+		st = remove_leftovers(log, &files, last, err);
+	file_list_fini(&files);
 	return st;
 }
 

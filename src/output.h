@@ -29,8 +29,12 @@ uint64_t output_layout_bytes(const struct output_layout *layout);
 
 /* What is to be made. */
 struct output_plan {
-	/* The inputs: set->segments[first .. first + count), whole sets. */
+	/* The inputs: set->segments[first .. first + count), whole sets, which
+	 * have these numbers in the live set too. */
+	const struct segset *set;
 	size_t first, count;
+	bool expired;   /* records were dropped that have expired */
+	bool online;    /* others go on meanwhile */
 	uint32_t round; /* greater than any seen */
 	uint64_t now_ms;
 	uint64_t max_size; /* upper bound of later segments, in bytes */
@@ -53,13 +57,22 @@ enum kvlog_status output_add(struct output *output, const struct record *rec,
 
 /*
  * When all records of the layout were added: let the parts take the place of
- * the inputs, on disk, in the set and among the hints.
+ * the inputs, on disk, in the set and among the hints; of the index
+ * view_settle() is left to do.
  *
  * On failure either all is as it was, or the parts are in place and *ret_done
- * is set; KVLOG_BROKEN if a sync failed.
+ * is set; KVLOG_BROKEN if a sync failed.  If the turn cannot be had, only the
+ * directory has them, which says the same, until output_clean().
  */
-enum kvlog_status output_publish(struct output *output, struct hintset *hints,
-    bool *ret_done, struct kvlog_error *err);
+enum kvlog_status output_publish(
+    struct output *output, bool *ret_done, struct kvlog_error *err);
+
+/*
+ * As the maintainer: finish or remove what one that was stopped has left;
+ * *ret_round becomes the greatest round there is.
+ */
+enum kvlog_status output_clean(
+    struct log *log, uint32_t *ret_round, struct kvlog_error *err);
 
 /* Also removes what was not published; NULL is fine. */
 void output_destroy(struct output *output);

@@ -3,9 +3,11 @@
  * pin.c - look-ups that hand out values in place.
  *
  * A value lies in a mapping of its segment.  Mappings are made once, never
- * moved, and last as long as the view whose segments they are of; records are
- * never changed (INV-1).  So holding the view is all it takes, and hinders
- * nobody: the epoch is left after each group of keys.
+ * moved, and last as long as the view whose segments they are of, or until the
+ * segment is replaced; records are never changed (INV-1).  So holding the view,
+ * and being inside the epoch of pins, which replaced segments wait for, is all
+ * it takes, and hinders nobody: that of look-ups is left after each group of
+ * keys.
  */
 #include "config.h"
 
@@ -16,8 +18,10 @@ pin_create(struct store *store)
 {
 	struct kvlog_pin *pin = os->calloc(1, sizeof *pin);
 
-	if (pin != NULL)
-		pin->store = store;
+	if (pin == NULL)
+		return NULL;
+	pin->store = store;
+	pin->token = epoch_enter(store->views.pins);
 	return pin;
 }
 
@@ -28,6 +32,8 @@ pin_destroy(struct kvlog_pin *pin)
 
 	/* In a forked child, a thread that is not there may hold a lock. */
 	if (!store_is_forked(pin->store)) {
+		epoch_leave(views->pins, pin->token);
+		views_reclaim(views);
 		for (size_t i = 0; i < pin->older_count; i++)
 			view_release(views, pin->older[i]);
 		if (pin->view != NULL)
@@ -65,16 +71,19 @@ find_group(struct kvlog_pin *pin, struct index_find *finds, size_t count,
 	struct store *db = pin->store;
 	struct epoch_token token;
 	struct view *view;
+	uint64_t stamp;
 	enum kvlog_status st = store_enter(db, &token, &view);
 
 	if (st != KVLOG_OK)
 		return st;
 	*ret_again = false;
+	stamp = view_stamp(view);
 	st = keep(pin, view);
 	if (st == KVLOG_OK)
 		store_find_many(view, finds, count);
 	for (size_t i = 0; i < count && st == KVLOG_OK; i++)
-		if (UNLIKELY(store_may_try_again(db, finds[i].status, view)))
+		if (UNLIKELY(
+			store_may_try_again(db, finds[i].status, view, stamp)))
 			*ret_again = true;
 	epoch_leave(db->views.epoch, token);
 	return st;

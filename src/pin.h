@@ -13,6 +13,7 @@
  * more each time when segments were replaced. */
 struct kvlog_pin {
 	struct store *store;
+	struct epoch_token token; /* inside views.pins */
 	struct view *view;   /* the newest; NULL before the first look-up */
 	struct view **older; /* owned */
 	size_t older_count;

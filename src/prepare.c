@@ -113,7 +113,7 @@ take_piece(struct log *log, struct segment *seg, uint64_t from, uint64_t goal,
 	from = max_u64(from, seg->prepared);
 	if (from >= goal || seg->map.by_pwrite)
 		return false;
-	piece->seg = log->preparing = seg;
+	piece->seg = log->preparing = segment_ref(seg);
 	piece->map = seg->map;
 	piece->sync = log->synced_closely;
 	piece->off = from;
@@ -208,6 +208,7 @@ end_piece(struct log *log, const struct piece *piece)
 	if (log->forsaken)
 		segment_close(piece->seg);
 	log->forsaken = false;
+	segment_close(piece->seg);
 	pthread_mutex_unlock(&log->views->lock);
 }
 

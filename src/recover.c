@@ -81,10 +81,9 @@ struct recoverer {
 /* An unreadable part makes its set incomplete; one that cannot be opened now
  * says nothing. */
 static enum kvlog_status
-fill_set_ids(struct recoverer *rec)
+fill_set_ids(struct dir *dir, struct file_list *files, uint32_t *ret_round,
+    struct kvlog_error *err)
 {
-	struct file_list *files = &rec->r->files;
-
 	for (size_t i = 0; i < files->count; i++) {
 		struct file *f = &files->files[i];
 		struct segment *seg;
@@ -92,13 +91,12 @@ fill_set_ids(struct recoverer *rec)
 
 		if (f->kind != FILE_SEGMENT)
 			continue;
-		if (f->id.round > rec->r->max_round)
-			rec->r->max_round = f->id.round;
+		if (f->id.round > *ret_round)
+			*ret_round = f->id.round;
 		if (f->id.parts == 1)
 			continue;
 		f->set_id = i;
-		st = segment_open_header(
-		    rec->dir, f->name, &f->id, &seg, rec->err);
+		st = segment_open_header(dir, f->name, &f->id, &seg, err);
 		if (st == KVLOG_OK) {
 			f->set_id = seg->header.set_id;
 			segment_close(seg);
@@ -107,6 +105,19 @@ fill_set_ids(struct recoverer *rec)
 		}
 	}
 	return KVLOG_OK;
+}
+
+enum kvlog_status
+recover_list(struct dir *dir, struct file_list *files, uint32_t *ret_last,
+    uint32_t *ret_gap, uint32_t *ret_round, struct kvlog_error *err)
+{
+	enum kvlog_status st = dir_list(dir, files, err);
+
+	if (st == KVLOG_OK)
+		st = fill_set_ids(dir, files, ret_round, err);
+	if (st == KVLOG_OK)
+		dir_tile(files, ret_last, ret_gap);
+	return st;
 }
 
 static enum kvlog_status
@@ -152,12 +163,8 @@ open_files(struct recoverer *rec)
 	bool any = false;
 	enum kvlog_status st;
 
-	st = dir_list(rec->dir, files, rec->err);
-	if (st == KVLOG_OK)
-		st = fill_set_ids(rec);
-	if (st != KVLOG_OK)
-		return st;
-	dir_tile(files, &rec->last, &rec->gap);
+	st = recover_list(rec->dir, files, &rec->last, &rec->gap,
+	    &rec->r->max_round, rec->err);
 	for (size_t i = 0; i < files->count && st == KVLOG_OK; i++) {
 		any |= files->files[i].kind == FILE_SEGMENT;
 		if (files->files[i].live)

@@ -56,6 +56,15 @@ struct recovery {
 enum kvlog_status recover_find(struct dir *dir, const struct control *control,
     struct hintset *hints, struct recovery *ret, struct kvlog_error *err);
 
+/*
+ * List the directory and mark what is live; *ret_last and *ret_gap as
+ * dir_tile(), *ret_round the greatest one seen.  Free with file_list_fini(), in
+ * any case.
+ */
+enum kvlog_status recover_list(struct dir *dir, struct file_list *ret_files,
+    uint32_t *ret_last, uint32_t *ret_gap, uint32_t *ret_round,
+    struct kvlog_error *err);
+
 /* The position where a segment's records end. */
 static inline uint64_t
 recovery_end_pos(const struct segment *seg)

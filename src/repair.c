@@ -34,7 +34,7 @@
 uint64_t
 repair_segment_size(const struct segset *set, uint64_t max_size)
 {
-	uint64_t size = max_u64(SEGMENT_SIZE_START, segset_bytes(set) / 8);
+	uint64_t size = max_u64(SEGMENT_SIZE_START, segset_bytes(set) / 16);
 
 	return round_up(min_u64(size, max_size), BLOCK_SIZE);
 }

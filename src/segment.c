@@ -173,10 +173,20 @@ segment_new(const char *name)
 	return seg;
 }
 
+struct segment *
+segment_ref(const struct segment *seg)
+{
+	struct segment *own = (struct segment *)(uintptr_t)seg;
+
+	atomic_fetch_add_explicit(&own->refs, 1, memory_order_relaxed);
+	return own;
+}
+
 void
 segment_close(struct segment *seg)
 {
-	if (seg == NULL)
+	if (seg == NULL ||
+	    atomic_fetch_sub_explicit(&seg->refs, 1, memory_order_acq_rel) > 0)
 		return;
 	os->unmap(&seg->map);
 	if (seg->fd >= 0)

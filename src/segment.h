@@ -67,6 +67,7 @@ struct segment_range {
 enum segment_mapped { SEGMENT_UNMAPPED, SEGMENT_MAPPING, SEGMENT_MAPPED };
 
 struct segment {
+	_Atomic uint32_t refs; /* but for the first */
 	struct segment_header header;
 	struct segment_link link;
 	bool link_ok;         /* link is valid */
@@ -97,6 +98,7 @@ struct segment {
 	bool damaged;     /* values fail their sums: no hint may hide that */
 	bool hurt;        /* opening found damage in it, of any kind */
 	bool barred;      /* compaction has to leave it alone */
+	bool replaced;    /* by an output; the index may lead here still */
 	bool hint_failed; /* making or merging its hint was tried in vain */
 	/* Invalid bytes below end that are known, in order; owned. */
 	struct segment_range *bad;
@@ -105,6 +107,11 @@ struct segment {
 	 * number.  Kept by hintset. */
 	_Atomic uint64_t hinted_to;
 	uint64_t hinted_seq;
+	/* Bytes of records that were replaced or deleted, as far as is known:
+	 * it changes all the time, far from what look-ups need.  The rest is
+	 * reclaim.c's. */
+	_Atomic uint64_t dead;
+	uint64_t dead_before, entries, sampled, sampled_bytes;
 };
 
 /*
@@ -174,7 +181,10 @@ void segment_close_fd(struct segment *seg);
  * file's by now.  *ret_opened: close it after use. */
 int segment_open_fd(struct segment *seg, struct dir *dir, bool *ret_opened);
 
-/* Unmap and close; NULL is fine. */
+/* Keep it, however long the live set does; segment_close() gives it back. */
+struct segment *segment_ref(const struct segment *seg);
+
+/* Unmap and close, unless others keep it; NULL is fine. */
 void segment_close(struct segment *seg);
 
 /* Seed of the sums of a record at off. */

@@ -30,7 +30,10 @@ struct segset_table {
 struct segset {
 	struct segment **segments; /* in order of the tiling; owned */
 	size_t count, cap;
-	uint64_t next_chunk;
+	size_t promised;      /* room for those that have places only */
+	size_t closed;        /* so many need no descriptor; kept by sync.c */
+	uint64_t next_chunk;  /* where to look for free ones */
+	uint64_t chunk_count; /* all there are */
 	/* Latest time against which any of them was judged. */
 	_Atomic uint64_t now_ms;
 	struct segset_table *_Atomic tables[SEGSET_TABLES];
@@ -54,13 +57,25 @@ enum kvlog_status segset_add(
 enum kvlog_status segset_place(struct segset *set, struct segment *const *segs,
     size_t count, struct kvlog_error *err);
 
+/* Take the places back from segments that are to replace nothing after all. */
+void segset_unplace(
+    struct segset *set, struct segment *const *segs, size_t count);
+
 /*
- * Put segs, which were given their places last, into the place of
+ * Put segs, which were given their places, into the place of
  * set->segments[first .. first + old_count).  Those are the caller's then, and
- * are kept for as long as anybody has a location of theirs.
+ * keep their locations until segset_forget().
  */
 void segset_replace(struct segset *set, size_t first, size_t old_count,
     struct segment *const *segs, size_t count);
+
+/* Nobody has a location of this segment any more, which is no part of the set:
+ * others may be given them. */
+void segset_forget(struct segset *set, const struct segment *seg);
+
+/* The list as it is now, whose segments are kept until segset_destroy(); no
+ * locations.  NULL: out of memory. */
+struct segset *segset_copy(const struct segset *set);
 
 /* Take the last one out again (and close it, or leave that to the caller). */
 void segset_drop_last(struct segset *set);

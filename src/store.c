@@ -289,8 +289,8 @@ prepare(struct store *db, bool maintainer)
 }
 
 /* While hints are merged, with maintain_lock held. */
-static bool
-may_go_on(void *arg)
+bool
+store_go_on(void *arg)
 {
 	struct store *db = arg;
 	bool stop, more;
@@ -322,6 +322,22 @@ attest_when_idle(struct store *db)
 	return now - db->idle_since_ns >= IDLE_NS && log_attest(&db->log);
 }
 
+#define MERGE_LEAST 65536
+#define MERGE_PART 16
+
+/* A hint serves until one of its segments is replaced.  Where this happens all
+ * the time, hints over many segments would be made in vain. */
+static uint64_t
+merge_limit(const struct store *db)
+{
+	const struct view *view = atomic_load(&db->views.view);
+
+	if (db->reclaim.policy.off || view->index.hints != NULL)
+		return UINT64_MAX;
+	return max_u64(
+	    MERGE_LEAST, keydir_count(view->index.keydir) / MERGE_PART);
+}
+
 /* With maintain_lock held: what one process does for all. */
 static bool
 maintain_files(struct store *db)
@@ -329,12 +345,12 @@ maintain_files(struct store *db)
 	struct view *view = atomic_load(&db->views.view);
 
 	return log_write_hint(&db->log, false) ||
-	       hintset_merge_step(&view->hints, &db->dir, UINT64_MAX);
+	       hintset_merge_step(&view->hints, &db->dir, merge_limit(db));
 }
 
 /* One process does it for all; what the one before has done is known first. */
-static bool
-become_maintainer(struct store *db)
+bool
+store_become_maintainer(struct store *db)
 {
 	bool was = db->control.maintainer;
 
@@ -364,18 +380,23 @@ follow_log(struct store *db, bool maintainer)
 bool
 store_maintain_step(struct store *db)
 {
-	bool did, maintainer = false;
+	bool did, wants, maintainer = false;
 
 	pthread_mutex_lock(&db->maintain_lock);
 	did = sync_by_interval(db);
 	if (!did) {
-		maintainer = become_maintainer(db);
+		maintainer = store_become_maintainer(db);
 		did = maintainer && log_prepare_spare(&db->log);
 		did |= log_is_behind(&db->log) && follow_log(db, maintainer);
 		did |= prepare(db, maintainer);
 	}
-	if (!did)
-		did = follow_log(db, maintainer);
+	/* A fast writer always wants something prepared: compaction does not
+	 * wait for that to end, nor do the hints that it needs. */
+	wants = maintainer && reclaim_wants(&db->reclaim, &db->log);
+	if (!did || wants)
+		did |= follow_log(db, maintainer);
+	if (wants)
+		did |= reclaim_step(&db->reclaim, &db->log);
 	if (!did)
 		did = attest_when_idle(db);
 	/* Those who go on writing see to it meanwhile. */
@@ -695,6 +716,14 @@ allocate(const struct kvlog_options *options)
 		db->options.index_mode = KVLOG_INDEX_MEMORY;
 	db->thread_unwanted = wants(db, KVLOG_OPEN_NOTHREAD);
 	db->interval_ms = options->interval_ms;
+	db->reclaim.policy = (struct reclaim_policy){
+	    .off = wants(db, KVLOG_OPEN_NOCOMPACT),
+	    .percent = options->compact_percent,
+	    .bytes = options->compact_bytes,
+	    .rate = options->compact_rate,
+	};
+	db->reclaim.go_on = store_go_on;
+	db->reclaim.go_on_arg = db;
 	db->dir.fd = -1;
 	db->control.fd = -1;
 	db->writable = !wants(db, KVLOG_OPEN_READONLY);
@@ -709,7 +738,7 @@ allocate(const struct kvlog_options *options)
 	db->views.index_mode = db->options.index_mode;
 	db->views.verify = !wants(db, KVLOG_OPEN_NOVERIFY);
 	db->views.load_threads = db->options.load_threads;
-	db->views.go_on = may_go_on;
+	db->views.go_on = store_go_on;
 	db->views.go_on_arg = db;
 	if (views_init(&db->views) == 0)
 		return db;
@@ -826,6 +855,9 @@ store_write(struct kvlog *handle, const struct commit_op *ops, size_t op_count,
 	    &db->log, ops, op_count, strict, ret_receipt, ret_failed, err);
 	if (st != KVLOG_OK)
 		return st;
+	for (size_t i = 0; i < op_count; i++)
+		reclaim_pay(
+		    &db->reclaim, (uint64_t)ops[i].key_len + ops[i].value_len);
 	if (durability == KVLOG_DURABILITY_COMMIT)
 		return log_sync(&db->log, ret_receipt->seq, err);
 	if (durability == KVLOG_DURABILITY_INTERVAL) {
@@ -1001,11 +1033,11 @@ store_find_many(struct view *view, struct index_find *finds, size_t count)
 }
 
 bool
-store_may_try_again(
-    const struct store *db, enum kvlog_status st, const struct view *view)
+store_may_try_again(const struct store *db, enum kvlog_status st,
+    const struct view *view, uint64_t stamp)
 {
-	return st == KVLOG_IO && !db->writable &&
-	       !view_is_current(&db->views, view);
+	return st == KVLOG_IO && (atomic_load(&view->stamp) != stamp ||
+				     control_stamp(&db->control) != stamp);
 }
 
 enum kvlog_status
@@ -1015,6 +1047,7 @@ store_read(struct store *db, const void *key, size_t key_len, bool with_value,
 	uint64_t hash = sum_hash(db->views.secret, key, key_len);
 	struct epoch_token token;
 	struct view *view;
+	uint64_t stamp;
 	enum kvlog_status st;
 	bool again;
 
@@ -1022,9 +1055,10 @@ store_read(struct store *db, const void *key, size_t key_len, bool with_value,
 		st = store_enter(db, &token, &view);
 		if (st != KVLOG_OK)
 			return st;
+		stamp = view_stamp(view);
 		st = read_in_view(
 		    view, hash, key, key_len, with_value, fn, arg, ret_info);
-		again = UNLIKELY(store_may_try_again(db, st, view));
+		again = UNLIKELY(store_may_try_again(db, st, view, stamp));
 		epoch_leave(db->views.epoch, token);
 	} while (again);
 	return st;
@@ -1144,6 +1178,7 @@ store_cursor(struct store *db, const void *prefix, size_t prefix_len,
     bool keys_only, struct view **ret_view, struct cursor **ret_cursor)
 {
 	struct view *view;
+	uint64_t stamp;
 	enum kvlog_status st;
 	bool again;
 
@@ -1151,9 +1186,10 @@ store_cursor(struct store *db, const void *prefix, size_t prefix_len,
 		st = store_keep_view(db, &view);
 		if (st != KVLOG_OK)
 			return st;
+		stamp = view_stamp(view);
 		st = walk_view(
 		    db, view, prefix, prefix_len, keys_only, ret_cursor);
-		again = store_may_try_again(db, st, view);
+		again = store_may_try_again(db, st, view, stamp);
 		if (st == KVLOG_OK)
 			*ret_view = view;
 		else
@@ -1357,6 +1393,9 @@ store_stats(struct store *db, struct kvlog_stats *s)
 	pthread_mutex_unlock(&db->views.lock);
 	if (!quick && records > s->live_bytes)
 		s->dead_bytes = records - s->live_bytes;
+	s->compact_runs = atomic_load(&db->reclaim.runs);
+	s->compact_bytes_written = atomic_load(&db->reclaim.bytes_written);
+	s->compact_bytes_freed = atomic_load(&db->reclaim.bytes_freed);
 	s->segment_size = db->options.segment_size;
 	s->last_seq = store_last_seq(db);
 	s->durable_seq = store_durable_seq(db);

@@ -14,6 +14,7 @@
 #include "cursor.h"
 #include "dir.h"
 #include "prepare.h"
+#include "reclaim.h"
 #include "sync.h"
 #include "turn.h"
 #include "view.h"
@@ -42,6 +43,7 @@ struct store {
 	_Atomic uint32_t interval_ms; /* the shortest of all handles */
 	/* The newest commit that must be durable within the interval. */
 	_Atomic uint64_t interval_seq;
+	struct reclaim reclaim;
 	uint64_t last_tick_ns;  /* under maintain_lock, as what follows */
 	uint64_t idle_seq;      /* no commit has followed this one ... */
 	uint64_t idle_since_ns; /* ... from then on */
@@ -97,10 +99,10 @@ void store_find_many(struct view *view, struct index_find *finds, size_t count);
 /* A view that shows all that is published, until view_release(). */
 enum kvlog_status store_keep_view(struct store *db, struct view **ret_view);
 
-/* Whether a file may have been missed because segments were replaced, so that
- * another view is to be taken. */
-bool store_may_try_again(
-    const struct store *db, enum kvlog_status st, const struct view *view);
+/* Whether a file may have been missed because segments were replaced since the
+ * view had this stamp, so that it is to be tried again. */
+bool store_may_try_again(const struct store *db, enum kvlog_status st,
+    const struct view *view, uint64_t stamp);
 
 /* A walk over what the store holds now.  *ret_view is what the cursor is of, to
  * be released after it is destroyed. */
@@ -126,6 +128,14 @@ enum kvlog_status store_wait_durable(
     struct store *db, uint64_t seq, uint32_t timeout_ms);
 
 enum kvlog_status store_stats(struct store *db, struct kvlog_stats *stats);
+
+/* With maintain_lock held: be the one process that maintains the store for all;
+ * false if another one is. */
+bool store_become_maintainer(struct store *db);
+
+/* With maintain_lock held, every few milliseconds of what takes long: do what
+ * cannot wait.  arg is the store; false: it is being closed. */
+bool store_go_on(void *arg);
 
 /* One step of background work; false if nothing was due. */
 bool store_maintain_step(struct store *db);

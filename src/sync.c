@@ -32,7 +32,7 @@
 #define GATHER_NS UINT64_C(30000)
 #define GATHER_TURNS 100
 
-/* What one sync has to cover. */
+/* What one sync has to cover; its segments are kept until drop_plan(). */
 struct sync_plan {
 	struct segment *sealed[64]; /* oldest first */
 	size_t sealed_count;
@@ -50,14 +50,14 @@ struct sync_plan {
 static size_t
 first_unsynced(struct log *log, uint64_t synced)
 {
-	const struct segset *set = log->view->set;
+	struct segset *set = log->view->set;
 	size_t first = set->count - 1;
 
 	while (first > 0 && recovery_end_pos(set->segments[first - 1]) > synced)
 		first--;
-	for (size_t i = min_u64(log->closed, first); i < first; i++)
+	for (size_t i = min_u64(set->closed, first); i < first; i++)
 		segment_close_fd(set->segments[i]);
-	log->closed = first;
+	set->closed = first;
 	return first;
 }
 
@@ -92,7 +92,7 @@ log_close_synced(struct log *log)
 	if (pthread_mutex_trylock(&log->sync_lock) != 0)
 		return;
 	views_lock(log->views);
-	if (log->view->set->count > log->closed + CLOSE_EVERY)
+	if (log->view->set->count > log->view->set->closed + CLOSE_EVERY)
 		(void)first_unsynced(log, control_synced(log->control));
 	pthread_mutex_unlock(&log->views->lock);
 	pthread_mutex_unlock(&log->sync_lock);
@@ -116,13 +116,15 @@ plan_sync(struct log *log, struct sync_plan *plan, size_t max_sealed,
 	for (size_t i = first; i + 1 < set->count; i++) {
 		if (plan->sealed_count == max_sealed)
 			break;
-		plan->sealed[plan->sealed_count++] = set->segments[i];
+		plan->sealed[plan->sealed_count++] =
+		    segment_ref(set->segments[i]);
 		plan->seq = set->segments[i]->last_seq;
 		plan->evidence = set->segments[i]->evidence;
 		plan->position = recovery_end_pos(set->segments[i]);
 	}
-	if (with_active && first + plan->sealed_count + 1 == set->count) {
-		plan->active = log_active(log);
+	if (with_active && first + plan->sealed_count + 1 == set->count &&
+	    set->segments[set->count - 1]->header.kind == SEGMENT_PLAIN) {
+		plan->active = segment_ref(log_active(log));
 		plan->seq = log->view->next_seq - 1;
 		plan->evidence = log->view->evidence;
 		plan->position = recovery_end_pos(plan->active);
@@ -137,6 +139,15 @@ plan_sync(struct log *log, struct sync_plan *plan, size_t max_sealed,
 		plan->map = plan->active->map;
 	}
 	pthread_mutex_unlock(&log->views->lock);
+}
+
+/* Those that have been replaced meanwhile go now. */
+static void
+drop_plan(struct sync_plan *plan)
+{
+	for (size_t i = 0; i < plan->sealed_count; i++)
+		segment_close(plan->sealed[i]);
+	segment_close(plan->active);
 }
 
 /* Fewer bytes than this are not worth a call. */
@@ -260,6 +271,23 @@ run_sync(struct log *log, const struct sync_plan *plan, bool *doubtful,
 	return KVLOG_OK;
 }
 
+/* What was published last is not known here, for want of memory: nothing can be
+ * synced now. */
+static bool
+is_blind(const struct sync_plan *plan)
+{
+	return plan->active == NULL && plan->sealed_count == 0;
+}
+
+static enum kvlog_status
+fail_blind(const struct log *log, struct kvlog_error *err)
+{
+	return err_set(err, KVLOG_TIMEOUT, 0,
+	    "what other processes wrote to %s cannot be seen now, and so not "
+	    "be synced; try again",
+	    log->dir->path);
+}
+
 /* Both locks; KVLOG_TIMEOUT if another process has been syncing for too long.
  * *ret_doubtful: see control_take_sync(). */
 static enum kvlog_status
@@ -330,9 +358,14 @@ sync_up_to(struct log *log, uint64_t seq, struct kvlog_error *err)
 		if (st != KVLOG_OK)
 			break;
 		plan_sync(log, &plan, ARRAY_LEN(plan.sealed), true);
+		if (is_blind(&plan)) {
+			st = fail_blind(log, err);
+			break;
+		}
 		from = control_synced(log->control);
 		alone = plan.seq == log_durable(log) + 1;
 		st = run_sync(log, &plan, &doubtful, err);
+		drop_plan(&plan);
 		to = control_position(log->control);
 		alone = alone && to == plan.position;
 		log->span = log->control->shared && !alone ? to - from : 0;
@@ -493,6 +526,7 @@ log_sync_sealed(struct log *log, bool *ret_more, struct kvlog_error *err)
 			st = run_sync(log, &plan, &doubtful, err);
 			*ret_more = st == KVLOG_OK;
 		}
+		drop_plan(&plan);
 	}
 	end_syncs(log);
 	return st;
@@ -538,18 +572,24 @@ enum kvlog_status
 log_sync_mark(struct log *log, struct kvlog_error *err)
 {
 	struct sync_plan plan;
-	bool doubtful = false;
+	bool doubtful = false, whole = false;
 	enum kvlog_status st = begin_syncs(log, &doubtful, err);
 
 	if (st != KVLOG_OK)
 		return st;
-	do {
+	while (st == KVLOG_OK && !whole) {
 		st = log_check_health(log, err);
 		if (st != KVLOG_OK)
 			break;
 		plan_sync(log, &plan, ARRAY_LEN(plan.sealed), true);
+		whole = plan.active != NULL;
+		if (is_blind(&plan)) {
+			st = fail_blind(log, err);
+			break;
+		}
 		st = run_sync(log, &plan, &doubtful, err);
-	} while (st == KVLOG_OK && plan.active == NULL);
+		drop_plan(&plan);
+	}
 	end_syncs(log);
 	return st;
 }

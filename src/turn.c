@@ -35,7 +35,8 @@ follow(struct log *log, struct kvlog_error *err)
 {
 	struct kvlog_error cause;
 	bool stale;
-	enum kvlog_status st = view_follow(log->views, log->view, &stale, err);
+	enum kvlog_status st =
+	    view_catch_up(log->views, log->view, &stale, err);
 
 	if (st != KVLOG_OK || !stale)
 		return st;
@@ -239,13 +240,34 @@ pass(struct log *log, bool *ret_died, struct kvlog_error *err)
 	return queue_for_turn(log, ret_died, err);
 }
 
+/* Whether segments were replaced by another process. */
+static bool
+is_outdated(const struct log *log)
+{
+	return log->view->generation != control_generation(log->control);
+}
+
+static bool
+is_behind(const struct log *log)
+{
+	return atomic_load(&log->view->applied) !=
+		   control_position(log->control) ||
+	       is_outdated(log);
+}
+
 enum kvlog_status
 log_take_turn_inside(struct log *log, struct kvlog_error *err)
 {
 	struct control *control = log->control;
-	bool died = false;
-	enum kvlog_status st = pass(log, &died, err);
+	bool died = false, stale;
+	enum kvlog_status st;
 
+	/* To take in what a compaction has made takes longer than a commit:
+	 * most of it is done before others have to wait.  What fails here
+	 * fails in the turn. */
+	if (UNLIKELY(is_outdated(log)))
+		(void)view_catch_up(log->views, log->view, &stale, NULL);
+	st = pass(log, &died, err);
 	if (UNLIKELY(st != KVLOG_OK)) {
 		pthread_mutex_unlock(&log->views->lock);
 		return st;
@@ -254,8 +276,7 @@ log_take_turn_inside(struct log *log, struct kvlog_error *err)
 		st = note_death(log, err);
 	if (st == KVLOG_OK)
 		st = log_check_health(log, err);
-	if (st == KVLOG_OK && UNLIKELY(atomic_load(&log->view->applied) !=
-				       control_position(control)))
+	if (st == KVLOG_OK && UNLIKELY(is_behind(log)))
 		st = follow(log, err);
 	if (st == KVLOG_OK &&
 	    UNLIKELY(control_load(control, CONTROL_INTENT) != 0))

@@ -13,6 +13,7 @@
 
 #include "view.h"
 
+#include "exchange.h"
 #include "load.h"
 
 #include <errno.h>
@@ -34,6 +35,11 @@ views_init(struct views *views)
 {
 	if (epoch_create(&views->epoch) != 0)
 		return ENOMEM;
+	if (epoch_create(&views->pins) != 0) {
+		epoch_destroy(views->epoch);
+		views->epoch = NULL;
+		return ENOMEM;
+	}
 	pthread_mutex_init(&views->lock, NULL);
 	pthread_mutex_init(&views->gate, NULL);
 	return 0;
@@ -44,8 +50,10 @@ views_fini(struct views *views)
 {
 	if (views->epoch == NULL)
 		return;
+	epoch_reclaim(views->epoch); /* what leaves a view, before it */
 	view_unref(atomic_load(&views->view));
 	epoch_destroy(views->epoch);
+	epoch_destroy(views->pins);
 	pthread_mutex_destroy(&views->lock);
 	pthread_mutex_destroy(&views->gate);
 	views->epoch = NULL;
@@ -93,6 +101,7 @@ view_create(struct views *views)
 	atomic_init(&view->refs, 1);
 	atomic_init(&view->stamp, control_stamp(views->control));
 	view->generation = control_generation(views->control);
+	view->nonce = control_load(views->control, CONTROL_NONCE);
 	view->set = segset_create();
 	if (view->set == NULL ||
 	    hintset_init(&view->hints, view->set, NULL) != KVLOG_OK) {
@@ -105,6 +114,33 @@ view_create(struct views *views)
 	return view;
 }
 
+/* An exchange under way, or one that damage keeps from its end. */
+struct takeover {
+	struct takeover *next;
+	struct exchange *exchange;
+	bool unapplied; /* what the output adds to the end of the log */
+	bool ended;     /* as far as can be */
+};
+
+void
+view_forgo(struct takeover *t)
+{
+	exchange_destroy(t->exchange);
+	os->free(t);
+}
+
+/* The set has what came, and what has gone goes with them. */
+static void
+drop_takeovers(struct view *view)
+{
+	while (view->takeovers != NULL) {
+		struct takeover *t = view->takeovers;
+
+		view->takeovers = t->next;
+		view_forgo(t);
+	}
+}
+
 void
 view_unref(struct view *view)
 {
@@ -113,6 +149,7 @@ view_unref(struct view *view)
 		return;
 	index_fini(&view->index);
 	hintset_fini(&view->hints);
+	drop_takeovers(view);
 	segset_destroy(view->set);
 	recovery_fini(&view->recovery);
 	os->free(view);
@@ -166,6 +203,20 @@ view_use(struct views *views, struct view *view)
 	epoch_reclaim(views->epoch);
 }
 
+void
+views_reclaim(struct views *views)
+{
+	if (LIKELY(
+		!atomic_load_explicit(&views->leaving, memory_order_relaxed)))
+		return;
+	pthread_mutex_lock(&views->lock);
+	epoch_reclaim(views->epoch);
+	epoch_reclaim(views->pins);
+	if (epoch_is_empty(views->epoch) && epoch_is_empty(views->pins))
+		atomic_store(&views->leaving, false);
+	pthread_mutex_unlock(&views->lock);
+}
+
 struct view *
 view_hold(struct views *views)
 {
@@ -209,13 +260,21 @@ last_segment(const struct view *view)
 	return view->set->segments[view->set->count - 1];
 }
 
+/* Whether a file that was listed is there no more: a compaction, or what one
+ * has left is removed. */
+static bool
+is_gone(const struct kvlog_error *failure)
+{
+	return failure->sys_errno == ENOENT || failure->sys_errno == ESTALE;
+}
+
 /* Whether a segment that cannot be opened is not the one that was published.
  * Want of memory, descriptors or permission says nothing about the files. */
 static bool
 is_another(const struct kvlog_error *failure)
 {
 	return failure->status == KVLOG_CORRUPT ||
-	       failure->status == KVLOG_VERSION || failure->sys_errno == ENOENT;
+	       failure->status == KVLOG_VERSION || is_gone(failure);
 }
 
 /* Open the segment behind the last one, if it is what it should be. */
@@ -408,6 +467,17 @@ follow_over(struct views *views, struct view *view, bool is_last,
 	return st;
 }
 
+/* An output that could not be applied for want of memory. */
+static struct takeover *
+find_unapplied(const struct view *view)
+{
+	struct takeover *t = view->takeovers;
+
+	while (t != NULL && !t->unapplied)
+		t = t->next;
+	return t;
+}
+
 enum kvlog_status
 view_follow(struct views *views, struct view *view, bool *ret_stale,
     struct kvlog_error *err)
@@ -415,7 +485,7 @@ view_follow(struct views *views, struct view *view, bool *ret_stale,
 	uint64_t to = control_position(views->control);
 	enum kvlog_status st = KVLOG_OK;
 
-	*ret_stale = false;
+	*ret_stale = find_unapplied(view) != NULL;
 	while (st == KVLOG_OK && !*ret_stale &&
 	       atomic_load(&view->applied) != to) {
 		uint32_t number = segment_number(last_segment(view));
@@ -486,21 +556,367 @@ settle(const struct control *control)
 	return control_read(control, &state);
 }
 
+/* Taking in what compactions have made */
+
+enum kvlog_status
+view_prepare_exchange(struct view *view, size_t first, size_t old_count,
+    struct segment *const *segs, size_t count, bool expired,
+    struct takeover **ret_takeover, struct kvlog_error *err)
+{
+	struct takeover *t = os->calloc(1, sizeof *t);
+	enum kvlog_status st;
+
+	if (t == NULL)
+		return err_set(err, KVLOG_NOMEM, 0, "take segments in");
+	st = exchange_create(&t->exchange, view->set, first, old_count, segs,
+	    count, expired, err);
+	if (st == KVLOG_OK)
+		*ret_takeover = t;
+	else
+		os->free(t);
+	return st;
+}
+
+/* They are led over one after the other. */
+void
+view_exchange(struct view *view, struct takeover *t)
+{
+	struct takeover **end = &view->takeovers;
+
+	exchange_swap(t->exchange);
+	while (*end != NULL)
+		end = &(*end)->next;
+	*end = t;
+}
+
+bool
+view_settle(struct views *views, struct view *view, size_t records)
+{
+	struct takeover **at = &view->takeovers;
+
+	while (*at != NULL && (*at)->ended)
+		at = &(*at)->next;
+	if (*at == NULL)
+		return false;
+	if (exchange_move((*at)->exchange, &view->index, records) ||
+	    exchange_sweep((*at)->exchange, &view->index, records))
+		return true;
+	if (exchange_end((*at)->exchange, views->epoch, views->pins)) {
+		struct takeover *done = *at;
+
+		atomic_store(&views->leaving, true);
+		*at = done->next;
+		os->free(done);
+	} else {
+		(*at)->ended = true;
+	}
+	return true;
+}
+
+void
+view_note_page(struct views *views, struct view *view)
+{
+	view->generation = control_generation(views->control);
+	view->nonce = control_load(views->control, CONTROL_NONCE);
+	atomic_store(&view->stamp, control_stamp(views->control));
+}
+
+/* A stretch of the view's set and the files in its place. */
+struct stretch {
+	size_t first, old_count;
+	const struct file *files;
+	size_t count;
+	bool is_end; /* nothing of the view lies behind it */
+};
+
+static enum kvlog_status
+open_parts(struct views *views, const struct view *view,
+    const struct stretch *s, struct segment **parts, bool *ret_stale,
+    struct kvlog_error *err)
+{
+	const struct segment_store *store =
+	    &view->set->segments[0]->header.store;
+
+	for (size_t i = 0; i < s->count; i++) {
+		struct kvlog_error failure = {0};
+		enum kvlog_status st = segment_open_header(views->dir,
+		    s->files[i].name, &s->files[i].id, &parts[i], &failure);
+
+		if (st == KVLOG_OK)
+			st = segment_map(parts[i], &failure);
+		if (st == KVLOG_OK) {
+			segment_close_fd(parts[i]);
+			parts[i]->last_seq = parts[i]->header.last_seq;
+			parts[i]->evidence = parts[i]->header.last_seq;
+			*ret_stale |= memcmp(&parts[i]->header.store, store,
+					  sizeof *store) != 0 ||
+				      parts[i]->header.kind != SEGMENT_OUTPUT;
+			continue;
+		}
+		*ret_stale |= is_another(&failure);
+		if (*ret_stale)
+			return KVLOG_OK;
+		if (err != NULL)
+			*err = failure;
+		return st;
+	}
+	return KVLOG_OK;
+}
+
+/* The view ends with the output that was taken in last. */
+static enum kvlog_status
+apply_output(struct view *view, struct takeover *t, bool *ret_stale,
+    struct kvlog_error *err)
+{
+	const struct segment *last = last_segment(view);
+	enum kvlog_status st =
+	    exchange_apply(t->exchange, &view->index, ret_stale, err);
+
+	if (st != KVLOG_OK || *ret_stale)
+		return st;
+	t->unapplied = false;
+	view->next_seq = max_u64(view->next_seq, last->last_seq + 1);
+	view->evidence = max_u64(view->evidence, last->last_seq);
+	if (last->last_seq > atomic_load(&view->last_seq))
+		atomic_store_explicit(
+		    &view->last_seq, last->last_seq, memory_order_release);
+	atomic_store_explicit(
+	    &view->applied, recovery_end_pos(last), memory_order_release);
+	return KVLOG_OK;
+}
+
+/* The output begins behind the view's last segment: what is left of that comes
+ * first. */
+static enum kvlog_status
+end_last(struct view *view, const struct segment *output, bool *ret_stale,
+    struct kvlog_error *err)
+{
+	struct segment *last = last_segment(view);
+	enum kvlog_status st = KVLOG_OK;
+
+	*ret_stale = !output->link_ok ||
+		     output->link.prev_salt != segment_last_salt(last);
+	if (!*ret_stale && last->header.kind == SEGMENT_PLAIN)
+		st = apply_records(view, output->link.prev_end, ret_stale, err);
+	if (st == KVLOG_OK && !*ret_stale)
+		view_seal(view, last, &output->link);
+	return st;
+}
+
+static enum kvlog_status
+take_in(struct views *views, struct view *view, const struct stretch *s,
+    bool *ret_stale, struct kvlog_error *err)
+{
+	struct segment **parts = os->calloc(s->count, sizeof(*parts));
+	struct takeover *t;
+	enum kvlog_status st;
+
+	if (parts == NULL)
+		return err_set(err, KVLOG_NOMEM, 0, "take segments in");
+	st = open_parts(views, view, s, parts, ret_stale, err);
+	if (st == KVLOG_OK && !*ret_stale && s->old_count == 0)
+		st = end_last(view, parts[0], ret_stale, err);
+	if (st == KVLOG_OK && !*ret_stale)
+		st = view_prepare_exchange(view, s->first, s->old_count, parts,
+		    s->count, true, &t, err);
+	if (st != KVLOG_OK || *ret_stale) {
+		for (size_t i = 0; i < s->count; i++)
+			segment_close(parts[i]);
+		os->free(parts);
+		return st;
+	}
+	view_exchange(view, t);
+	if (s->is_end) {
+		t->unapplied = true;
+		st = apply_output(view, t, ret_stale, err);
+	} else {
+		while (exchange_move(t->exchange, &view->index, SIZE_MAX))
+			;
+	}
+	os->free(parts);
+	return st;
+}
+
+/*
+ * The first stretch in which the live files, from files[*at] on, are not those
+ * of the set from number *i on; both are moved behind it.  False if there are
+ * no more.
+ */
+static bool
+next_stretch(const struct view *view, const struct file_list *list, size_t *at,
+    size_t *i, struct stretch *s, bool *ret_stale)
+{
+	const struct segset *set = view->set;
+
+	for (; *at < list->count && list->files[*at].kind == FILE_SEGMENT;
+	     ++*at) {
+		const struct file *f = &list->files[*at];
+
+		if (!f->live)
+			continue;
+		if (*i < set->count &&
+		    file_id_equal(&f->id, &set->segments[*i]->header.id)) {
+			++*i;
+			continue;
+		}
+		if (*i == set->count && f->id.round == 0)
+			return false; /* the log goes on */
+		*s = (struct stretch){
+		    .first = *i, .files = f, .count = f->id.parts};
+		while (*i < set->count &&
+		       set->segments[*i]->header.id.last <= f->id.last)
+			++*i;
+		s->old_count = *i - s->first;
+		s->is_end = *i == set->count;
+		*ret_stale =
+		    f->id.round == 0 ||
+		    (s->first < set->count
+			    ? set->segments[s->first]->header.id.first !=
+				      f->id.first ||
+				  set->segments[s->first]->header.id.part != 1
+			    : segment_number(last_segment(view)) + 1 !=
+				  f->id.first);
+		*at += s->count;
+		return !*ret_stale;
+	}
+	*ret_stale = *i < set->count;
+	return false;
+}
+
+/* Hint files that the view does not have, sound and bound; *ret_hints is to be
+ * freed with them. */
+static size_t
+open_hints(struct views *views, struct view *view,
+    const struct file_list *files, struct hint **hints)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < files->count; i++) {
+		struct hint *hint;
+
+		if (files->files[i].kind != FILE_HINT)
+			continue;
+		hint = hintset_open(
+		    &view->hints, views->dir, files->files[i].name);
+		if (hint != NULL)
+			hints[count++] = hint;
+	}
+	return count;
+}
+
+/* The set is another one now.  A hint is a cache: failing harms nobody, but
+ * what look-ups need stays. */
+static void
+take_in_hints(
+    struct views *views, struct view *view, const struct file_list *files)
+{
+	struct hint **hints = os->calloc(files->count, sizeof(*hints));
+	size_t count;
+
+	if (hints == NULL)
+		return;
+	count = open_hints(views, view, files, hints);
+	(void)hintset_exchange(
+	    &view->hints, hints, count, view->index.hints != NULL, NULL);
+	for (size_t i = 0; i < count; i++)
+		hint_unref(hints[i]);
+	os->free(hints);
+}
+
+/* Take in what a listing has that the set has not; *ret_again: it was not of
+ * one moment. */
+static enum kvlog_status
+take_in_files(struct views *views, struct view *view, bool *ret_stale,
+    bool *ret_again, struct kvlog_error *err)
+{
+	uint64_t generation = control_generation(views->control);
+	uint32_t last = 0, gap = 0, round = 0;
+	struct file_list files = {0};
+	struct stretch s;
+	size_t at = 0, i = 0;
+	bool changed = false;
+	struct kvlog_error failure = {0};
+	enum kvlog_status st =
+	    recover_list(views->dir, &files, &last, &gap, &round, &failure);
+
+	*ret_again = is_gone(&failure) ||
+		     generation != control_generation(views->control);
+	if (*ret_again)
+		st = KVLOG_OK;
+	else if (st != KVLOG_OK && err != NULL)
+		*err = failure;
+	while (st == KVLOG_OK && !*ret_again && !*ret_stale &&
+	       next_stretch(view, &files, &at, &i, &s, ret_stale)) {
+		size_t count = view->set->count;
+
+		st = take_in(views, view, &s, ret_stale, err);
+		/* What was replaced is fewer files now, or more. */
+		i = i + view->set->count - count;
+		changed = true;
+	}
+	if (changed)
+		take_in_hints(views, view, &files);
+	if (st == KVLOG_OK && !*ret_again && !*ret_stale)
+		view->generation = generation;
+	file_list_fini(&files);
+	return st;
+}
+
+/* Whether what has changed is the work of a compaction, and to take it in is
+ * worth more than a new view. */
+static bool
+may_take_in(const struct views *views, const struct view *view)
+{
+	return view->nonce == control_load(views->control, CONTROL_NONCE) &&
+	       (views->writable || view->index.hints == NULL);
+}
+
+static enum kvlog_status
+take_in_all(struct views *views, struct view *view, bool *ret_stale,
+    struct kvlog_error *err)
+{
+	struct takeover *late = find_unapplied(view);
+	enum kvlog_status st = KVLOG_OK;
+	bool again = true;
+
+	if (late != NULL)
+		st = apply_output(view, late, ret_stale, err);
+	for (unsigned n = 0; st == KVLOG_OK && again; n++) {
+		uint64_t generation = control_generation(views->control);
+
+		if (n == RENEW_TRIES)
+			return err_set(err, KVLOG_IO, 0,
+			    "segments of %s are replaced all the time",
+			    views->dir->path);
+		*ret_stale = again = false;
+		if (view->generation != generation)
+			st = take_in_files(views, view, ret_stale, &again, err);
+		if (st == KVLOG_OK && !*ret_stale && !again)
+			st = view_follow(views, view, ret_stale, err);
+		/* What comes next may have been replaced meanwhile. */
+		again |= generation != control_generation(views->control);
+	}
+	return st;
+}
+
 /* Apply what is new.  A writer that closed or opened the store changes the
  * page, and nothing that is shown here. */
-static enum kvlog_status
-catch_up(struct views *views, struct view *view, bool *ret_stale,
+enum kvlog_status
+view_catch_up(struct views *views, struct view *view, bool *ret_stale,
     struct kvlog_error *err)
 {
 	uint64_t stamp = control_stamp(views->control);
 	enum kvlog_status st;
 
+	*ret_stale = false;
 	if (stamp != atomic_load(&view->stamp)) {
 		*ret_stale = !view->follows || !settle(views->control);
 		stamp = control_stamp(views->control);
 		/* Behind the stamp, which is to be of this one. */
-		*ret_stale = *ret_stale || control_generation(views->control) !=
-					       view->generation;
+		*ret_stale =
+		    *ret_stale ||
+		    (control_generation(views->control) != view->generation &&
+			!may_take_in(views, view));
 		if (*ret_stale)
 			return KVLOG_OK;
 	}
@@ -509,9 +925,13 @@ catch_up(struct views *views, struct view *view, bool *ret_stale,
 			     control_position(views->control);
 		return KVLOG_OK;
 	}
-	st = view_follow(views, view, ret_stale, err);
-	if (st == KVLOG_OK && !*ret_stale)
+	st = take_in_all(views, view, ret_stale, err);
+	if (st == KVLOG_OK && !*ret_stale) {
+		while (!views->paced && view_settle(views, view, SIZE_MAX))
+			;
+		view->nonce = control_load(views->control, CONTROL_NONCE);
 		atomic_store(&view->stamp, stamp);
+	}
 	return st;
 }
 
@@ -554,7 +974,8 @@ renew(struct views *views, struct kvlog_error *err)
 			view_use(views, view);
 			return KVLOG_OK;
 		}
-		moved = view->stamp != control_stamp(views->control);
+		moved = view->stamp != control_stamp(views->control) ||
+			is_gone(&failure);
 		view_unref(view);
 		if (!moved || i == RENEW_TRIES) {
 			if (err != NULL)
@@ -587,7 +1008,7 @@ views_refresh(struct views *views, struct kvlog_error *err)
 		if (!stale && view_is_current(views, view))
 			break;
 		if (!stale)
-			st = catch_up(views, view, &stale, err);
+			st = view_catch_up(views, view, &stale, err);
 		if (st == KVLOG_OK && !stale)
 			stale = is_outgrown(views, view);
 		if (st != KVLOG_OK || !stale)

@@ -25,6 +25,8 @@
 
 #include <pthread.h>
 
+struct takeover; /* of view.c */
+
 struct view {
 	_Atomic uint32_t refs;
 	struct epoch_node node;
@@ -33,9 +35,12 @@ struct view {
 	struct index index;
 	struct recovery recovery; /* what making it found; no file list */
 
+	struct takeover *takeovers; /* exchanges that are not at their end */
 	bool follows; /* the page is valid, and speaks of what is shown */
-	_Atomic uint64_t stamp;    /* control_stamp(), when that was judged */
-	uint64_t generation;       /* likewise, when the view was made */
+	_Atomic uint64_t stamp; /* control_stamp(), when that was judged */
+	/* Likewise; while only the generation moves, a compaction has replaced
+	 * segments, and the view can take in what stands in their place. */
+	uint64_t nonce, generation;
 	_Atomic uint64_t applied;  /* the position it shows; if the page is
 				      stale, what stands there */
 	_Atomic uint64_t last_seq; /* of the last commit in it */
@@ -51,6 +56,7 @@ struct views {
 	struct dir *dir;
 	struct control *control;
 	struct epoch *epoch; /* owned */
+	struct epoch *pins; /* owned: pins are inside for as long as they are */
 	enum kvlog_index_mode index_mode;
 	bool verify;   /* checksums, on look-ups */
 	bool writable; /* the active segment is mapped for writing */
@@ -63,6 +69,8 @@ struct views {
 	/* For those who have to sleep until they get it; see views_lock(). */
 	pthread_mutex_t gate;
 	_Atomic unsigned waiting;
+	_Atomic bool leaving; /* something may wait for look-ups or pins */
+	bool paced; /* a compaction here leads the index over, in small steps */
 	struct view *_Atomic view;  /* the one in use; NULL before the first */
 	uint64_t load_ns;           /* it took to fill the last one's index */
 	_Atomic uint64_t looked_ns; /* when the lock file was looked at last */
@@ -113,6 +121,9 @@ view_ref(struct view *view)
 /* With the lock held, unless nobody else knows of the views; NULL is fine. */
 void view_unref(struct view *view);
 
+/* Let go what waited for look-ups and pins that have ended. */
+void views_reclaim(struct views *views);
+
 /* The view in use, kept until view_release(). */
 struct view *view_hold(struct views *views);
 void view_release(struct views *views, struct view *view);
@@ -126,6 +137,12 @@ view_is_current(const struct views *views, const struct view *view)
 		   control_word(words, CONTROL_POSITION) &&
 	       atomic_load_explicit(&view->stamp, memory_order_relaxed) ==
 		   control_stamp_of(words);
+}
+
+static inline uint64_t
+view_stamp(const struct view *view)
+{
+	return atomic_load_explicit(&view->stamp, memory_order_acquire);
 }
 
 /* The number up to which all that the view shows is known to be durable; may
@@ -150,9 +167,35 @@ void view_seal(
 void view_adopt_hints(struct views *views, struct view *view);
 
 /*
- * With the lock held: apply what was published since.  On success *ret_stale
- * says whether that is impossible, so that a new view is needed.
+ * With the lock held: make ready that segs, which are opened, mapped and
+ * durable, take the place of set->segments[first .. first + old_count).
+ * expired: see exchange_create().  Then either view_exchange() lets them, in
+ * the set, and step by step in the index; or view_forgo() leaves all as it is,
+ * and the segments to the caller.
  */
+enum kvlog_status view_prepare_exchange(struct view *view, size_t first,
+    size_t old_count, struct segment *const *segs, size_t count, bool expired,
+    struct takeover **ret_takeover, struct kvlog_error *err);
+void view_exchange(struct view *view, struct takeover *takeover);
+void view_forgo(struct takeover *takeover);
+
+/* With the lock held, in a view that is up to date: another step, of about so
+ * many records, of leading the index over and letting what was replaced go;
+ * false if nothing is left to do. */
+bool view_settle(struct views *views, struct view *view, size_t records);
+
+/* With the lock held: note what the page says, now that the view shows it. */
+void view_note_page(struct views *views, struct view *view);
+
+/*
+ * With the lock held: apply what was published since, and take in what
+ * compactions have put in the place of segments.  On success *ret_stale says
+ * whether that is impossible, so that a new view is needed.
+ */
+enum kvlog_status view_catch_up(struct views *views, struct view *view,
+    bool *ret_stale, struct kvlog_error *err);
+
+/* The same, but for compactions. */
 enum kvlog_status view_follow(struct views *views, struct view *view,
     bool *ret_stale, struct kvlog_error *err);
 

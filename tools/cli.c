@@ -478,7 +478,7 @@ cli_try_open(struct cli *cli, unsigned flags, uint64_t segment_size,
 	struct kvlog_options options = KVLOG_OPTIONS_INIT;
 	enum kvlog_status st;
 
-	options.flags = flags;
+	options.flags = flags | KVLOG_OPEN_NOCOMPACT;
 	if (cli->exclusive && (flags & KVLOG_OPEN_READONLY) == 0)
 		options.flags |= KVLOG_OPEN_UNSHARED;
 	options.timeout_ms = cli->timeout_ms;

@@ -18,7 +18,8 @@
 #define WAIT_STEP_MS 200 /* between two looks at the signals */
 
 static const char usage_text[] =
-    "usage: kvlog-compact [--all] [-n] [--wait[=TIME]] [--json] [-q] STORE\n"
+    "usage: kvlog-compact [--all] [-n] [--threshold=PERCENT] [--rate=BYTES] "
+    "[--max-time=TIME] [--wait[=TIME]] [--json] [-q] STORE\n"
     "       kvlog-compact --help | --version\n";
 
 static const char help_text[] =
@@ -29,6 +30,12 @@ static const char help_text[] =
     "\n"
     "  --all          rewrite all segments, not only those that are worth it\n"
     "  -n, --dry-run  change nothing, and say what would be done\n"
+    "  --threshold=PERCENT\n"
+    "                 rewrite where so much is garbage; 25 if not given\n"
+    "  --rate=BYTES   write at most so many bytes in a second; K, M, G follow\n"
+    "  --max-time=TIME\n"
+    "                 begin nothing after so many milliseconds, or seconds as "
+    "in 10s\n"
     "  --wait[=TIME]  wait for another writer: for ever, or milliseconds, or\n"
     "                 seconds as in 10s\n"
     "  --json         answer in JSON\n"
@@ -41,12 +48,18 @@ static const char help_text[] =
 
 enum {
 	OPT_ALL = OPT_END,
+	OPT_THRESHOLD,
+	OPT_RATE,
+	OPT_MAX_TIME,
 	OPT_WAIT,
 };
 
 static const struct option options[] = {
     {"all", no_argument, NULL, OPT_ALL},
     {"dry-run", no_argument, NULL, 'n'},
+    {"threshold", required_argument, NULL, OPT_THRESHOLD},
+    {"rate", required_argument, NULL, OPT_RATE},
+    {"max-time", required_argument, NULL, OPT_MAX_TIME},
     {"wait", optional_argument, NULL, OPT_WAIT},
     {"json", no_argument, NULL, OPT_JSON},
     {"quiet", no_argument, NULL, 'q'},
@@ -232,6 +245,19 @@ run(struct request *r)
 /* Arguments */
 
 static enum cli_exit
+take_threshold(struct request *r)
+{
+	uint64_t percent;
+
+	if (!text_parse_number(optarg, &percent) || percent < 1 || percent > 99)
+		return cli_usage(&r->cli,
+		    "'%s' is no threshold; write a percentage from 1 to 99",
+		    optarg);
+	r->how.threshold = (uint32_t)percent;
+	return CLI_DONE;
+}
+
+static enum cli_exit
 take_option(struct request *r, int value, char *const *argv)
 {
 	switch (value) {
@@ -240,6 +266,23 @@ take_option(struct request *r, int value, char *const *argv)
 		return CLI_DONE;
 	case 'n':
 		r->how.flags |= KVLOG_COMPACT_DRY_RUN;
+		return CLI_DONE;
+	case OPT_THRESHOLD:
+		return take_threshold(r);
+	case OPT_RATE:
+		if (!text_parse_size(optarg, &r->how.rate) || r->how.rate == 0)
+			return cli_usage(&r->cli,
+			    "'%s' is no rate; write bytes in a second, or as "
+			    "in 20M",
+			    optarg);
+		return CLI_DONE;
+	case OPT_MAX_TIME:
+		if (!text_parse_time(optarg, &r->how.max_ms) ||
+		    r->how.max_ms == 0)
+			return cli_usage(&r->cli,
+			    "'%s' is no time; write milliseconds, or seconds "
+			    "as in 10s",
+			    optarg);
 		return CLI_DONE;
 	case OPT_WAIT:
 		r->wait = true;

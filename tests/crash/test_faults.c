@@ -363,7 +363,7 @@ script_slack(void *arg)
 
 	v->segment_size = 4u << 20;
 	(void)victim_open(v, KVLOG_OPEN_CREATE);
-	for (unsigned i = 0; i < 3; i++)
+	for (unsigned i = 0; i < 6; i++)
 		(void)victim_put(v, "a", (4u << 20) + i, KVLOG_DURABILITY_NONE);
 	(void)victim_put(v, "b", 5000, KVLOG_DURABILITY_NONE);
 	(void)victim_close(v);

@@ -664,6 +664,40 @@ opens_and_closes(struct run *run)
 }
 
 static void
+compact(struct run *run, unsigned flags)
+{
+	struct kvlog_compact_options o = KVLOG_COMPACT_OPTIONS_INIT;
+	struct kvlog_error err = {0};
+	enum kvlog_status st;
+
+	if (run->states != NULL)
+		return;
+	o.flags = flags;
+	st = kvlog_compact(run->db, &o, NULL, &err);
+	if (st != KVLOG_OK)
+		give_up(run->report->failure, "compact: %s (%s)",
+		    kvlog_status_text(st), err.text);
+}
+
+/* Once what others have written as well, then what is worth it. */
+static void
+compactions(struct run *run)
+{
+	const struct part both[] = {{2, 2500}, {1, GONE}};
+
+	for (unsigned i = 0; i < 5; i++)
+		put(run, i % 2, 2500);
+	commit(run, both, 2);
+	compact(run, KVLOG_COMPACT_ALL);
+	put(run, 3, 10);
+	gone(run, 0);
+	put(run, 2, 2400);
+	put(run, 3, 2300);
+	compact(run, 0);
+	put(run, 4, 10);
+}
+
+static void
 nothing(struct run *run)
 {
 	(void)run;
@@ -720,6 +754,20 @@ static const struct script scripts[] = {
 	.durability = INTERVAL,
 	.segment_size = SMALL,
 	.thread = true},
+    {.name = "compacts",
+	.fn = compactions,
+	.durability = NONE,
+	.segment_size = SMALL},
+    {.name = "compacts-busy",
+	.fn = compactions,
+	.durability = NONE,
+	.segment_size = SMALL,
+	.busy = true},
+    {.name = "compacts-fail",
+	.fn = compactions,
+	.durability = NONE,
+	.segment_size = SMALL,
+	.fails = true},
     {.name = "joins",
 	.fn = opens_and_closes,
 	.durability = NONE,
@@ -1200,6 +1248,7 @@ note_finding(void *arg, const struct kvlog_finding *finding)
 	/* What is kept for later, on purpose. */
 	if (finding->kind == KVLOG_FINDING_SPARE ||
 	    (finding->kind == KVLOG_FINDING_LEFTOVER && f->may_be_left) ||
+	    (finding->kind == KVLOG_FINDING_STALE_HINT && f->may_be_left) ||
 	    f->first[0] != '\0')
 		return;
 	(void)snprintf(

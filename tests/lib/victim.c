@@ -442,6 +442,47 @@ victim_sync(struct victim *v)
 	return victim_judge(v, "sync", st, NULL);
 }
 
+/* Of an open store, with a put at every moment at which a caller is asked. */
+static bool
+write_beside(void *arg, uint64_t done, uint64_t total)
+{
+	struct victim *v = arg;
+
+	(void)done;
+	(void)total;
+	(void)victim_put(v, "beside", 200, KVLOG_DURABILITY_NONE);
+	begin(v, VICTIM_IN_COMPACT);
+	return true;
+}
+
+static bool
+compact_online(struct victim *v, unsigned flags)
+{
+	struct kvlog_compact_options o = KVLOG_COMPACT_OPTIONS_INIT;
+	struct kvlog_compact_report report = {.size = sizeof report};
+	struct kvlog_error err = {0};
+	enum kvlog_status st;
+
+	if (v->readonly)
+		return false;
+	o.flags = flags;
+	o.timeout_ms = 0;
+	o.progress = write_beside;
+	o.arg = v;
+	begin(v, VICTIM_IN_COMPACT);
+	st = kvlog_compact(v->db, &o, &report, &err);
+	v->broken |= st == KVLOG_BROKEN;
+	note_durable(v);
+	if (report.damaged_segments > 0 && !v->read_faults)
+		v->fail("compaction takes something for damage");
+	/* A lock that fails is taken for one that another process has. */
+	if (v->faults && st == KVLOG_BUSY) {
+		v->failed++;
+		return false;
+	}
+	return victim_judge(v, "compact", st, &err);
+}
+
 bool
 victim_compact(struct victim *v, unsigned flags)
 {
@@ -451,7 +492,7 @@ victim_compact(struct victim *v, unsigned flags)
 	enum kvlog_status st;
 
 	if (v->db != NULL)
-		return false;
+		return compact_online(v, flags);
 	o.flags = flags;
 	o.timeout_ms = 0;
 	begin(v, VICTIM_IN_COMPACT);
@@ -733,6 +774,34 @@ script_compact(void *arg)
 	(void)victim_close(v);
 }
 
+/* The same of an open store, beside its writer, twice. */
+static void
+script_online(void *arg)
+{
+	static const struct victim_step steps[] = {
+	    {"c", VICTIM_DELETE}, {"d", 700}, {"a", 300}};
+	struct victim *v = arg;
+
+	(void)victim_open(v, KVLOG_OPEN_CREATE);
+	(void)victim_put(v, "a", 1500, NONE);
+	(void)victim_put(v, "b", 1500, NONE);
+	(void)victim_put(v, "c", 800, NONE);
+	(void)victim_put(v, "a", 1600, NONE);
+	(void)victim_delete(v, "b", NONE);
+	(void)victim_batch(v, steps, 3, NONE);
+	(void)victim_compact(v, KVLOG_COMPACT_ALL);
+	victim_check(v);
+	(void)victim_put(v, "e", 2000, COMMIT);
+	(void)victim_put(v, "a", 1000, NONE);
+	(void)victim_delete(v, "d", NONE);
+	(void)victim_put(v, "b", 2000, NONE);
+	(void)victim_compact(v, 0);
+	victim_check(v);
+	(void)victim_compact(v, KVLOG_COMPACT_ALL);
+	(void)victim_put(v, "b", 7, NONE);
+	(void)victim_close(v);
+}
+
 /* What was compacted is compacted again, with what came since, after a
  * process that did not close the store. */
 static void
@@ -978,6 +1047,7 @@ const struct script scripts[] = {
     {"read", script_read, NULL},
     {"compact", script_compact, NULL},
     {"recompact", script_recompact, NULL},
+    {"online", script_online, NULL},
     {"hints", script_hints, NULL},
     {"tails", script_tails, NULL},
     {"longtail", script_long_tail, NULL},

@@ -97,7 +97,7 @@ bool victim_put_if(struct victim *v, const char *key, size_t value_len,
 bool victim_delete(
     struct victim *v, const char *key, enum kvlog_durability durability);
 bool victim_sync(struct victim *v);
-/* Of a store that is not open; KVLOG_COMPACT_*. */
+/* KVLOG_COMPACT_*; of an open store, beside its writer. */
 bool victim_compact(struct victim *v, unsigned flags);
 bool victim_maintain(struct victim *v); /* all that is due */
 

@@ -1697,7 +1697,7 @@ last_hint(void)
  * a large segment, up to some commit's beginning. */
 START_TEST(hints_of_a_large_segment_are_made_in_steps)
 {
-	const uint32_t much = 40000000; /* of which an eighth is a segment */
+	const uint32_t much = 80000000; /* of which a sixteenth is a segment */
 	struct commit_op ops[3];
 	char keys[3][16];
 	struct record rec;

@@ -10,6 +10,7 @@
 #include "compact.h"
 #include "makelog.h"
 #include "model.h"
+#include "pieces.h"
 #include "rng.h"
 #include "rollover.h"
 #include "store.h"
@@ -70,15 +71,11 @@ static bool
 compact_run(uint32_t first, uint32_t last)
 {
 	struct kvlog *db = open_store(KVLOG_OPEN_UNSHARED, KVLOG_INDEX_HINTS);
-	struct view *view = atomic_load(&db->store->views.view);
-	struct compaction c = {.dir = &db->store->dir,
-	    .set = view->set,
-	    .hints = &view->hints,
-	    .log = &db->store->log,
-	    .round = view->recovery.max_round,
-	    .max_size = db->store->options.segment_size,
-	    .only = {.first = first, .last = last}};
+	struct compaction c;
 
+	compact_init(&c, &db->store->views, atomic_load(&db->store->views.view),
+	    &db->store->log, db->store->options.segment_size);
+	c.only = (struct compact_run){.first = first, .last = last};
 	if (compact_store(&c, &err) != KVLOG_OK)
 		ck_abort_msg("compact %u to %u: %s", first, last, err.text);
 	close_store(db);
@@ -126,76 +123,6 @@ file_size(const char *name)
 	uint64_t size = 0;
 
 	return simos_peek(makelog_path(name), &bytes, &size) ? size : 0;
-}
-
-/* Contents: what the engine writes, one segment for each piece */
-
-static void
-put(struct kvlog *db, struct model *model, const char *key, size_t value_len)
-{
-	static uint8_t value[4000];
-	struct kvlog_receipt receipt;
-
-	memset(value, (int)(kvlog_last_seq(db) % 250 + 1), value_len);
-	MAKELOG_OK(
-	    kvlog_put(db, key, strlen(key), value, value_len, NULL, &receipt));
-	model_put(model, key, strlen(key), value, value_len, receipt.seq);
-}
-
-static void delete (struct kvlog *db, struct model *model, const char *key)
-{
-	if (kvlog_delete(db, key, strlen(key), NULL, NULL) == KVLOG_OK)
-		ck_assert(model_delete(model, key, strlen(key)));
-}
-
-static void
-exchange(struct kvlog *db, struct model *model)
-{
-	struct kvlog_op ops[] = {
-	    {KVLOG_OP_DELETE, KVLOG_IF_ANY, 0, "b", 1, NULL, 0},
-	    {KVLOG_OP_PUT, KVLOG_IF_ANY, 0, "a", 1, "lost", 4},
-	    {KVLOG_OP_PUT, KVLOG_IF_ANY, 0, "a", 1, "batch", 5},
-	};
-	struct kvlog_receipt receipt;
-
-	MAKELOG_OK(kvlog_apply(db, ops, 3, NULL, &receipt, NULL));
-	(void)model_delete(model, "b", 1);
-	model_put(model, "a", 1, "batch", 5, receipt.seq);
-}
-
-static void
-seal(struct kvlog *db)
-{
-	struct log *log = &db->store->log;
-
-	MAKELOG_OK(log_take_turn(log, NULL));
-	MAKELOG_OK(log_roll_over(log, 0, false, false, NULL));
-	log_release_turn(log);
-}
-
-#define PIECES 5 /* kinds of them */
-
-static void
-write_piece(struct kvlog *db, struct model *model, unsigned kind)
-{
-	switch (kind) {
-	case 0:
-		put(db, model, "a", 30);
-		break;
-	case 1:
-		put(db, model, "b", 40);
-		put(db, model, "b", 10);
-		break;
-	case 2:
-		delete (db, model, "a");
-		break;
-	case 3:
-		exchange(db, model);
-		break;
-	default: /* nothing */
-		break;
-	}
-	seal(db);
 }
 
 /* A store of so many segments, and an empty active one. */
@@ -341,15 +268,11 @@ static void
 tombstones_after(uint32_t first, uint32_t last, uint64_t dropped)
 {
 	struct kvlog *db = open_store(KVLOG_OPEN_UNSHARED, KVLOG_INDEX_HINTS);
-	struct view *view = atomic_load(&db->store->views.view);
-	struct compaction c = {.dir = &db->store->dir,
-	    .set = view->set,
-	    .hints = &view->hints,
-	    .log = &db->store->log,
-	    .round = view->recovery.max_round,
-	    .max_size = SIZE,
-	    .only = {.first = first, .last = last}};
+	struct compaction c;
 
+	compact_init(&c, &db->store->views, atomic_load(&db->store->views.view),
+	    &db->store->log, SIZE);
+	c.only = (struct compact_run){.first = first, .last = last};
 	MAKELOG_OK(compact_store(&c, &err));
 	ck_assert_uint_eq(c.report.run_count, 1);
 	ck_assert_uint_eq(c.report.tombstones_dropped, dropped);
@@ -824,14 +747,11 @@ START_TEST(want_of_space_keeps_no_lock)
 	struct model model = {0};
 	struct kvlog *db = open_store(KVLOG_OPEN_CREATE, KVLOG_INDEX_HINTS);
 	struct log *log = &db->store->log;
-	struct view *view = atomic_load(&db->store->views.view);
-	struct compaction c = {.dir = &db->store->dir,
-	    .set = view->set,
-	    .hints = &view->hints,
-	    .log = log,
-	    .max_size = db->store->options.segment_size,
-	    .all = true};
+	struct compaction c;
 
+	compact_init(&c, &db->store->views, atomic_load(&db->store->views.view),
+	    &db->store->log, db->store->options.segment_size);
+	c.all = true;
 	put(db, &model, "a", 10);
 	(void)os->unlink(db->store->dir.fd, DIR_COMPACT_RESERVE_NAME);
 	(void)os->unlink(db->store->dir.fd, DIR_OPEN_RESERVE_NAME);

@@ -737,13 +737,13 @@ START_TEST(segments_grow_with_the_store)
 	ck_assert_uint_eq(repair_segment_size(set, 8192), 8192);
 	ck_assert_uint_eq(repair_segment_size(set, 10000), 12288);
 	/* By what is in it: or each opening after a crash would make them
-	 * grow by an eighth. */
+	 * grow by a part. */
 	atomic_init(&seg.end, UINT64_C(5) << 20);
 	ck_assert_uint_eq(
 	    repair_segment_size(&fake, UINT64_C(1) << 30), 1 << 20);
 	atomic_init(&seg.end, UINT64_C(100) << 20);
 	ck_assert_uint_eq(repair_segment_size(&fake, UINT64_C(1) << 30),
-	    (UINT64_C(100) << 20) / 8);
+	    (UINT64_C(100) << 20) / 16);
 	ck_assert_uint_eq(
 	    repair_segment_size(&fake, UINT64_C(4) << 20), 4 << 20);
 	segset_destroy(set);

@@ -133,7 +133,8 @@ START_TEST(eight_tebibytes_are_the_limit)
 	struct segment *a, *b = segment_of(2 * MIB);
 	struct kvlog_error err;
 
-	set->next_chunk = CHUNKS - 2; /* as if the others were there */
+	ck_assert_uint_eq(set->chunk_count, CHUNKS);
+	set->chunk_count = 2; /* as if the others were in use */
 	a = add(MIB);
 	ck_assert_int_eq(segset_add(set, b, &err), KVLOG_TOOBIG);
 	ck_assert_ptr_nonnull(strstr(err.text, "8 TiB"));
@@ -142,11 +143,54 @@ START_TEST(eight_tebibytes_are_the_limit)
 	ck_assert_int_eq(segset_add(set, b, &err), KVLOG_OK);
 	expect_at(a, MIB - 8);
 	expect_at(b, MIB - 8);
-	ck_assert_uint_eq(
-	    segset_loc(b, MIB - 8), (UINT64_C(1) << SEGSET_LOC_BITS) - 1);
 	b = segment_of(8192);
 	ck_assert_int_eq(segset_add(set, b, &err), KVLOG_TOOBIG);
 	segment_close(b);
+}
+END_TEST
+
+/* The last ones there are, and then those of segments that are gone: the first
+ * that have room. */
+START_TEST(locations_are_given_again)
+{
+	struct segment *a = add(2 * MIB), *b = add(MIB), *c, *d, *e;
+
+	set->next_chunk = CHUNKS - 1;
+	c = add(MIB);
+	ck_assert_uint_eq(
+	    segset_loc(c, MIB - 8), (UINT64_C(1) << SEGSET_LOC_BITS) - 1);
+	d = segment_of(MIB);
+	ck_assert_int_eq(segset_place(set, &d, 1, NULL), KVLOG_OK);
+	ck_assert_uint_eq(segset_loc(d, 0), 3 * MIB / 8);
+	segset_replace(set, 0, 1, &d, 1);
+	expect_at(a, 4608);
+	segset_forget(set, a);
+	segment_close(a);
+	set->next_chunk = CHUNKS;
+	e = add(MIB);
+	ck_assert_uint_eq(segset_loc(e, 0), 0);
+	expect_at(b, 4608);
+	expect_at(c, 4608);
+	expect_at(d, 4608);
+	expect_at(e, 4608);
+}
+END_TEST
+
+/* A list that lasts, whatever becomes of the set. */
+START_TEST(a_copy_keeps_its_segments)
+{
+	struct segment *a = add(8192), *b = add(8192);
+	struct segset *copy = segset_copy(set);
+
+	ck_assert_uint_eq(copy->count, 2);
+	segset_drop_last(set);
+	ck_assert_ptr_eq(copy->segments[0], a);
+	ck_assert_ptr_eq(copy->segments[1], b);
+	ck_assert_uint_eq(b->header.size, 8192);
+	ck_assert_uint_eq(atomic_load(&a->refs), 1);
+	ck_assert_uint_eq(atomic_load(&b->refs), 0);
+	segset_destroy(copy);
+	ck_assert_uint_eq(atomic_load(&a->refs), 0);
 }
 END_TEST
 
@@ -229,9 +273,10 @@ START_TEST(want_of_places_changes_nothing)
 	simos_fail_clear();
 	ck_assert_uint_eq(set->next_chunk, 0);
 	ck_assert_uint_eq(set->count, 0);
-	set->next_chunk = CHUNKS - 2;
+	set->chunk_count = 2;
 	ck_assert_int_eq(segset_place(set, segs, 2, &err), KVLOG_TOOBIG);
-	ck_assert_uint_eq(set->next_chunk, CHUNKS - 2);
+	ck_assert_uint_eq(set->next_chunk, 0);
+	set->chunk_count = CHUNKS;
 	ck_assert_uint_eq(set->count, 0);
 	segment_close(segs[0]);
 	segment_close(segs[1]);
@@ -259,6 +304,8 @@ main(void)
 	tcase_add_test(tc, the_set_grows);
 	tcase_add_test(tc, the_last_one_can_be_taken_out);
 	tcase_add_test(tc, eight_tebibytes_are_the_limit);
+	tcase_add_test(tc, locations_are_given_again);
+	tcase_add_test(tc, a_copy_keeps_its_segments);
 	tcase_add_loop_test(tc, want_of_memory_changes_nothing, 1, 4);
 	tcase_add_loop_test(tc, some_take_the_place_of_others, 0, 4);
 	tcase_add_test(tc, the_latest_time_of_all_is_kept);

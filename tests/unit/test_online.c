@@ -1,0 +1,331 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * test_online.c - compaction of a store that is in use: whatever is rewritten,
+ * by whichever handle, no handle ever shows anything but what was written.
+ *
+ * KVLOG_COMPACT_CONTENTS=n   contents tried exhaustively (default 150)
+ */
+#include "config.h"
+
+#include "compact.h"
+#include "pieces.h"
+#include "rng.h"
+
+#include <errno.h>
+
+#define STORE MAKELOG_STORE
+#define SIZE MAKELOG_SIZE
+#define SEGMENTS 5
+
+static struct kvlog_error err;
+
+static struct kvlog *
+open_store(unsigned flags, enum kvlog_index_mode mode)
+{
+	struct kvlog_options o = KVLOG_OPTIONS_INIT;
+	struct kvlog *db = NULL;
+
+	o.flags = flags | KVLOG_OPEN_NOTHREAD;
+	o.durability = KVLOG_DURABILITY_NONE;
+	o.index_mode = mode;
+	o.timeout_ms = 0;
+	if ((flags & KVLOG_OPEN_CREATE) != 0)
+		o.segment_size = SIZE;
+	if (kvlog_open(STORE, &o, &db, &err) != KVLOG_OK)
+		ck_abort_msg("open: %s", err.text);
+	return db;
+}
+
+static void
+close_store(struct kvlog *db)
+{
+	if (kvlog_close(db, &err) != KVLOG_OK)
+		ck_abort_msg("close: %s", err.text);
+}
+
+/* As kvlog_compact() does it, but for the choice of runs: one, or with last 0
+ * whatever is worth it. */
+static bool
+compact(struct kvlog *db, uint32_t first, uint32_t last)
+{
+	struct store *store = db->store;
+	struct compaction c;
+
+	compact_init(&c, &store->views, atomic_load(&store->views.view),
+	    &store->log, store->options.segment_size);
+	c.online = true;
+	c.only = (struct compact_run){.first = first, .last = last};
+	ck_assert(store_become_maintainer(store));
+	if (compact_store(&c, &err) != KVLOG_OK)
+		ck_abort_msg("compact %u to %u: %s", first, last, err.text);
+	keydir_check(c.view->index.keydir);
+	return c.report.run_count > 0;
+}
+
+static void
+expect_in(struct kvlog *db, const struct model *wanted, const char *when)
+{
+	struct kvlog_stats stats = {.size = sizeof stats};
+	struct model found = {0};
+	char why[MODEL_WHY_LEN];
+
+	if (!model_read(&found, db, why))
+		ck_abort_msg("%s: %s", when, why);
+	if (!model_equal(wanted, &found)) {
+		model_explain(wanted, &found, why);
+		ck_abort_msg("%s: %s", when, why);
+	}
+	MAKELOG_OK(kvlog_stats_get(db, &stats));
+	ck_assert_msg((stats.recovery & KVLOG_RECOVERY_DAMAGE) == 0, "%s: %s",
+	    when, stats.recovery_text);
+	model_fini(&found);
+}
+
+/* The handles of a store in use: the first one writes. */
+#define HANDLES 3
+static const char *const names[HANDLES] = {
+    "writer", "reader in memory", "reader in hints"};
+
+static void
+open_all(struct kvlog *dbs[HANDLES], enum kvlog_index_mode mode)
+{
+	dbs[0] = open_store(0, mode);
+	dbs[1] = open_store(KVLOG_OPEN_READONLY, KVLOG_INDEX_MEMORY);
+	dbs[2] = open_store(KVLOG_OPEN_READONLY, KVLOG_INDEX_HINTS);
+}
+
+static void
+expect_one(struct kvlog *dbs[HANDLES], size_t i, const struct model *wanted,
+    const char *when)
+{
+	char text[400];
+
+	snprintf(text, sizeof text, "%s, %s", names[i], when);
+	expect_in(dbs[i], wanted, text);
+}
+
+static void
+expect_all(
+    struct kvlog *dbs[HANDLES], const struct model *wanted, const char *when)
+{
+	for (size_t i = 0; i < HANDLES; i++)
+		expect_one(dbs, i, wanted, when);
+}
+
+static void
+close_all(struct kvlog *dbs[HANDLES])
+{
+	for (size_t i = HANDLES; i > 0; i--)
+		close_store(dbs[i - 1]);
+}
+
+/* After all: what the next opening finds. */
+static void
+expect_closed(const struct model *wanted, const char *when)
+{
+	struct kvlog *dbs[HANDLES];
+
+	open_all(dbs, KVLOG_INDEX_MEMORY);
+	expect_all(dbs, wanted, when);
+	close_all(dbs);
+}
+
+static void
+make_content(struct model *model, const unsigned *kinds, size_t count)
+{
+	struct kvlog *db = open_store(KVLOG_OPEN_CREATE, KVLOG_INDEX_MEMORY);
+
+	for (size_t i = 0; i < count; i++)
+		write_piece(db, model, kinds[i]);
+	close_store(db);
+}
+
+/* One run in each mode, then another piece, and all that is worth it.  Readers
+ * look now or only at the end. */
+static void
+try_run(const struct simos_state *base, const struct model *model,
+    uint32_t first, uint32_t last, unsigned kind, const char *content)
+{
+	static const enum kvlog_index_mode modes[] = {
+	    KVLOG_INDEX_MEMORY, KVLOG_INDEX_HINTS};
+	char when[120];
+
+	for (unsigned n = 0; n < 4; n++) {
+		struct kvlog *dbs[HANDLES];
+		struct model now = {0};
+
+		snprintf(when, sizeof when,
+		    "content %s, mode %u, run %u to %u, piece %u", content,
+		    n % 2, first, last, kind);
+		simos_restore(base);
+		model_copy(&now, model);
+		open_all(dbs, modes[n % 2]);
+		ck_assert_msg(compact(dbs[0], first, last), "%s", when);
+		if (n < 2)
+			expect_all(dbs, &now, when);
+		else
+			expect_in(dbs[0], &now, when);
+		write_piece(dbs[0], &now, kind);
+		if (n < 2)
+			expect_all(dbs, &now, when);
+		(void)compact(dbs[0], 0, 0);
+		expect_all(dbs, &now, when);
+		close_all(dbs);
+		expect_closed(&now, when);
+		model_fini(&now);
+	}
+}
+
+/* Runs in some order, with new pieces before, between and after. */
+static void
+try_orders(const struct simos_state *base, const struct model *model,
+    const char *content, struct rng *rng)
+{
+	char when[300];
+
+	for (unsigned order = 0; order < 4; order++) {
+		struct kvlog *dbs[HANDLES];
+		struct model now = {0};
+		size_t at;
+
+		simos_restore(base);
+		model_copy(&now, model);
+		open_all(dbs,
+		    order % 2 == 0 ? KVLOG_INDEX_MEMORY : KVLOG_INDEX_HINTS);
+		at = (size_t)snprintf(
+		    when, sizeof when, "content %s, runs", content);
+		for (unsigned i = 0; i < 12; i++) {
+			uint32_t first = 1 + (uint32_t)rng_below(rng, 8);
+			uint32_t last = first + (uint32_t)rng_below(rng, 4);
+			unsigned kind = (unsigned)rng_below(rng, PIECES);
+
+			if (compact(dbs[0], first, last))
+				at += (size_t)snprintf(when + at,
+				    sizeof when - at, " %u-%u", first, last);
+			if (rng_below(rng, 2) == 0) {
+				write_piece(dbs[0], &now, kind);
+				at += (size_t)snprintf(
+				    when + at, sizeof when - at, " +%u", kind);
+			}
+			expect_one(dbs, rng_below(rng, HANDLES), &now, when);
+		}
+		expect_all(dbs, &now, when);
+		close_all(dbs);
+		expect_closed(&now, when);
+		model_fini(&now);
+	}
+}
+
+START_TEST(no_run_in_any_order_changes_a_key)
+{
+	const char *wanted = getenv("KVLOG_COMPACT_CONTENTS");
+	unsigned contents = 1, tries, step = 1;
+	struct rng rng;
+
+	rng_init(&rng, rng_seed_from_env());
+	for (unsigned i = 0; i < SEGMENTS; i++)
+		contents *= PIECES;
+	tries = wanted != NULL ? (unsigned)strtoul(wanted, NULL, 0) : 150;
+	if (tries < contents)
+		step = contents / tries;
+	for (unsigned n = (unsigned)rng_below(&rng, step); n < contents;
+	     n += step) {
+		struct model model = {0};
+		struct simos_state *base;
+		unsigned kinds[SEGMENTS];
+		char text[SEGMENTS + 1] = "";
+
+		for (unsigned i = 0, rest = n; i < SEGMENTS; i++) {
+			kinds[i] = rest % PIECES;
+			text[i] = (char)('0' + kinds[i]);
+			rest /= PIECES;
+		}
+		simos_fini();
+		makelog_setup();
+		make_content(&model, kinds, SEGMENTS);
+		base = simos_save();
+		for (uint32_t first = 1; first <= SEGMENTS; first++)
+			for (uint32_t last = first; last <= SEGMENTS; last++)
+				try_run(base, &model, first, last,
+				    (unsigned)rng_below(&rng, PIECES), text);
+		try_orders(base, &model, text, &rng);
+		simos_state_free(base);
+		model_fini(&model);
+	}
+}
+END_TEST
+
+/* What replaces a record of the run may have been written just now: it must not
+ * be lost with the power after that record has gone.  _i: how keys are found.
+ */
+START_TEST(what_is_decided_against_is_durable)
+{
+	struct model model = {0};
+	struct kvlog *db = open_store(KVLOG_OPEN_CREATE,
+	    _i == 0 ? KVLOG_INDEX_MEMORY : KVLOG_INDEX_HINTS);
+
+	put(db, &model, "a", 10);
+	put(db, &model, "b", 10);
+	seal(db);
+	MAKELOG_OK(kvlog_sync(db));
+	put(db, &model, "a", 20);
+	delete (db, &model, "b");
+	ck_assert(compact(db, 1, 1));
+	simos_kill();
+	simos_forget();
+	simos_power_loss(SIMOS_LOSS_NONE, 1);
+	expect_closed(&model, "after a power loss");
+	model_fini(&model);
+}
+END_TEST
+
+/* Space of others in the making, and what was whole but not told, is found by
+ * the next compaction; nothing else goes. */
+START_TEST(what_a_stopped_one_has_left_is_cleared)
+{
+	static const char *const strangers[] = {
+	    "00000001-00000002.r7.1of1.seg.tmp",
+	    "00000001-00000002.r6.2of2.seg"};
+	static const unsigned kinds[] = {0, 1, 2, 0, 1};
+	struct model model = {0};
+	struct kvlog *dbs[HANDLES];
+	struct os_stat st;
+	int fd;
+
+	make_content(&model, kinds, SEGMENTS);
+	open_all(dbs, KVLOG_INDEX_MEMORY);
+	for (size_t i = 0; i < ARRAY_LEN(strangers); i++) {
+		ck_assert_int_eq(os->open(dbs[0]->store->dir.fd, strangers[i],
+				     OS_OPEN_CREATE, 0644, &fd),
+		    0);
+		os->close(fd);
+	}
+	ck_assert(compact(dbs[0], 2, 3));
+	for (size_t i = 0; i < ARRAY_LEN(strangers); i++)
+		ck_assert_int_eq(
+		    os->stat_name(dbs[0]->store->dir.fd, strangers[i], &st),
+		    ENOENT);
+	/* A round that was seen is not used again. */
+	ck_assert_int_eq(os->stat_name(dbs[0]->store->dir.fd,
+			     "00000002-00000003.r7.1of1.seg", &st),
+	    0);
+	expect_all(dbs, &model, "cleared");
+	close_all(dbs);
+	expect_closed(&model, "closed");
+	model_fini(&model);
+}
+END_TEST
+
+int
+main(void)
+{
+	Suite *suite = suite_create("online");
+	TCase *tc = makelog_case(suite, "safety");
+
+	tcase_set_timeout(
+	    tc, getenv("KVLOG_COMPACT_CONTENTS") != NULL ? 36000 : 120);
+	tcase_add_test(tc, no_run_in_any_order_changes_a_key);
+	tcase_add_loop_test(tc, what_is_decided_against_is_durable, 0, 2);
+	tcase_add_test(tc, what_a_stopped_one_has_left_is_cleared);
+	return test_main(suite);
+}

@@ -1014,6 +1014,125 @@ KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_compact_offline(
     const char *path, const struct kvlog_compact_options *options,
     struct kvlog_compact_report *ret_report, struct kvlog_error *err);
 
+/* Bits of kvlog_backup_options.flags. */
+#define KVLOG_BACKUP_COPY                                                      \
+	0x1u /* copies only, which share nothing with the store's disk space   \
+	      */
+#define KVLOG_BACKUP_NOVERIFY                                                  \
+	0x2u /* do not read what was linked or cloned, and of what was copied  \
+		only whether it is the same */
+#define KVLOG_BACKUP_NEW                                                       \
+	0x4u /* nothing may be at path but an empty directory */
+
+/* NULL in place of the struct stands for KVLOG_BACKUP_OPTIONS_INIT. */
+struct kvlog_backup_options {
+	size_t size; /* sizeof(struct kvlog_backup_options) */
+	unsigned flags;
+	uint32_t timeout_ms;         /* longest wait for others at path */
+	kvlog_progress_fn *progress; /* bytes brought and verified; NULL: nobody
+					wants to know */
+	void *arg;                   /* for progress */
+};
+
+#define KVLOG_BACKUP_OPTIONS_INIT                                              \
+	{                                                                      \
+		sizeof(struct kvlog_backup_options), 0, 5000, NULL, NULL       \
+	}
+
+struct kvlog_backup_report {
+	size_t size;            /* set by the caller: sizeof(*report) */
+	uint64_t last_seq;      /* of the last commit in the backup */
+	uint64_t segment_count; /* files in it; one of them is new and empty */
+	uint64_t kept_count;    /* of them: in the earlier backup, or brought by
+				   a try that was not completed */
+	uint64_t linked_count;  /* of the store, under a second name */
+	uint64_t cloned_count; /* share their disk space until one is written */
+	uint64_t copied_count;
+	uint64_t copied_bytes;
+	uint64_t verified_bytes;
+	uint32_t damaged_segments; /* as they are in the store */
+	uint32_t damaged_segment;  /* number of the first one ... */
+	uint64_t damaged_offset;   /* ... and where, in bytes */
+};
+
+/*
+ * kvlog_backup - make directory path a store that holds what db holds now.
+ *
+ * db           Any handle.  One that writes ends the active segment, and makes
+ *              all commits durable; one that reads copies those segments that
+ *              are not sealed, or not durable yet.
+ * path         Nothing, an empty directory, or an earlier backup of this store,
+ *              outside of the store's own directory.  It needs a name of its
+ *              own, and a directory above it that can be written: the backup is
+ *              made in path.part, and gets its name when it is whole.
+ * ret_report   Filled on KVLOG_OK and KVLOG_CORRUPT; may be NULL.
+ *
+ * The backup holds the state after one commit, made between the begin of the
+ * call and its end; nobody who writes waits for it.  Files are hard links or
+ * clones where the file system allows it, copies elsewhere: a link protects
+ * from what is done to the store, but not from a disk that fails.  What an
+ * earlier backup has is taken from there.  New files are verified when they
+ * have come.
+ *
+ * A backup is a store: it can be read, written to, compacted and backed up.
+ * No process ever stores into a file that a backup shares.  Once it was opened
+ * for writing it is a store of its own, onto which no later backup goes.  It
+ * has the UUID of the store, and gives numbers to its commits that the store
+ * may give to others: what is kept by number belongs to one of the two.
+ *
+ * Stopped anywhere, there is the earlier backup at path (or nothing) or the
+ * new one, whole; and the next call goes on with what is in path.part.  Whoever
+ * reads the earlier backup meanwhile gets KVLOG_BROKEN from then on, and opens
+ * it again.
+ *
+ * Results:
+ *   KVLOG_OK        the backup is complete, and durable
+ *   KVLOG_CORRUPT   so it is, but segments are damaged, as they are in the
+ *                   store; or, without a backup (ret_report is untouched),
+ *                   what is not sealed is damaged
+ *   KVLOG_CONFLICT  something else is at path: not empty, another store, the
+ *                   store itself, a backup that was written to or goes up to
+ *                   commits that this store does not have; or path is inside
+ *   KVLOG_CANCELLED by options->progress
+ *   KVLOG_BUSY      another backup into path is under way; somebody writes to
+ *                   what is there, or to the store for too long
+ *   KVLOG_NOSPACE, _IO, _INVAL, _NOMEM, _FORKED, _BROKEN, _TOOBIG,
+ *   _UNSUPPORTED (path is on a network file system)
+ *
+ * Threads: any.  Cost: a look at each segment file, and what has to be copied;
+ * unless _NOVERIFY is set, new files are read once.
+ */
+KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_backup(struct kvlog *db,
+    const char *path, const struct kvlog_backup_options *options,
+    struct kvlog_backup_report *ret_report, struct kvlog_error *err);
+
+/* A segment file.  Valid during the call that gets it. */
+struct kvlog_segment {
+	size_t size;          /* sizeof(struct kvlog_segment) */
+	const char *file;     /* name in the store's directory */
+	uint32_t first, last; /* numbers that it stands for */
+	bool active;          /* commits are written there */
+	bool damaged;         /* as far as is known */
+	uint64_t file_bytes;  /* its length; what follows are parts of it */
+	uint64_t live_bytes;  /* of records that count */
+	uint64_t dead_bytes;  /* of records that do not: superseded, tombstones,
+				 damaged */
+	uint64_t free_bytes;  /* behind the records */
+};
+
+/* False: that is enough. */
+typedef bool kvlog_segment_fn(void *arg, const struct kvlog_segment *segment);
+
+/*
+ * kvlog_segments - call fn with each segment file of the store, the oldest
+ * first.
+ * Results: KVLOG_OK, _INVAL, _NOMEM, _IO, _CORRUPT, _BROKEN, _FORKED; with any
+ * but the first fn was not called.
+ * Cost: a walk over all keys.
+ */
+KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_segments(
+    struct kvlog *db, kvlog_segment_fn *fn, void *arg, struct kvlog_error *err);
+
 /*
  * kvlog_compact - give space back in a store that is open, beside all who read
  * and write it, in any process.

@@ -199,6 +199,9 @@ map_lock_file(struct control *control)
 		return rc;
 	if (!st.is_regular)
 		return EISDIR;
+	/* Two directories would share one page, and each other's turns. */
+	if (control->writable && st.link_count > 1)
+		return EMLINK;
 	control->dev = st.dev;
 	control->ino = st.ino;
 	rc = registry_join(st.dev, st.ino, control->fd, &control->registered);
@@ -231,6 +234,11 @@ open_failed(const struct dir *dir, int rc, struct kvlog_error *err)
 		return err_set(err, KVLOG_NOTSTORE, 0,
 		    "%s/%s is not a file; move it out of the directory, and "
 		    "the next writer makes a new one",
+		    dir->path, DIR_LOCK_NAME);
+	case EMLINK:
+		return err_set(err, KVLOG_NOTSTORE, 0,
+		    "%s/%s is a hard link, perhaps another store's; remove it "
+		    "here, and the next writer makes a new one",
 		    dir->path, DIR_LOCK_NAME);
 	case EACCES:
 	case EPERM:
@@ -379,6 +387,16 @@ control_is_blank(const struct control *control)
 		    control->map.addr[i] != 0)
 			return false;
 	return true;
+}
+
+enum kvlog_status
+control_sync(const struct control *control, struct kvlog_error *err)
+{
+	int rc = os->sync(control->fd);
+
+	return rc == 0 ? KVLOG_OK
+		       : err_sys(err, rc, "sync %s/%s", control->dir->path,
+			     DIR_LOCK_NAME);
 }
 
 /*

@@ -148,6 +148,10 @@ void control_close(struct control *control);
 /* True if no store has ever been opened with this lock file. */
 bool control_is_blank(const struct control *control);
 
+/* Make what the page says durable: that it is not blank any more. */
+enum kvlog_status control_sync(
+    const struct control *control, struct kvlog_error *err);
+
 /*
  * Become a writer, waiting at most timeout_ms (0: not at all).
  *

@@ -23,6 +23,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define DEPTH_MAX 1000u /* directories above the new store */
+
 enum kvlog_status
 dir_open(struct dir *ret_dir, const char *path, unsigned mode,
     struct kvlog_error *err)
@@ -71,6 +73,71 @@ dir_sync(struct dir *dir, struct kvlog_error *err)
 
 	if (rc != 0)
 		return err_sys(err, rc, "sync directory %s", dir->path);
+	return KVLOG_OK;
+}
+
+static int
+stat_dir(const char *path, struct os_stat *ret)
+{
+	int fd, rc = os->open_dir(path, &fd);
+
+	if (rc != 0)
+		return rc;
+	rc = os->stat(fd, ret);
+	os->close(fd);
+	return rc;
+}
+
+/* Whether a directory, or one above it, is that of the store; path has room
+ * for more.  What cannot be opened is not, as far as can be known. */
+static bool
+is_below(const struct os_stat *store, char *path)
+{
+	struct os_stat st = {0}, below = {0};
+	size_t len = strlen(path);
+
+	for (unsigned i = 0; i < DEPTH_MAX; i++) {
+		if (stat_dir(path, &st) != 0)
+			return false;
+		if (st.dev == store->dev && st.ino == store->ino)
+			return true;
+		if (i > 0 && st.dev == below.dev && st.ino == below.ino)
+			return false; /* the root is above itself */
+		below = st;
+		memcpy(path + len, "/..", 4);
+		len += 3;
+	}
+	return false;
+}
+
+enum kvlog_status
+dir_is_inside(const struct dir *dir, const char *new_path, bool *ret_inside,
+    struct kvlog_error *err)
+{
+	size_t len = strlen(new_path);
+	struct os_stat store = {0}, st;
+	const char *up = "/..";
+	char *parent;
+	int rc;
+
+	rc = os->stat(dir->fd, &store);
+	if (rc != 0)
+		return err_sys(err, rc, "look at %s", dir->path);
+	parent = os->malloc(len + 3 * DEPTH_MAX + 5);
+	if (parent == NULL)
+		return err_set(err, KVLOG_NOMEM, 0, "look at %s", dir->path);
+	if (stat_dir(new_path, &st) != 0) {
+		/* It is not there: the last name is taken off. */
+		while (len > 1 && new_path[len - 1] == '/')
+			len--;
+		while (len > 0 && new_path[len - 1] != '/')
+			len--;
+		up = len > 0 ? "" : ".";
+	}
+	memcpy(parent, new_path, len);
+	memcpy(parent + len, up, strlen(up) + 1);
+	*ret_inside = is_below(&store, parent);
+	os->free(parent);
 	return KVLOG_OK;
 }
 

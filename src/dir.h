@@ -70,6 +70,14 @@ enum kvlog_status dir_open(struct dir *ret_dir, const char *path, unsigned mode,
     struct kvlog_error *err);
 void dir_close(struct dir *dir);
 
+/*
+ * Whether new_path, which need not be there, is below an open directory: a
+ * store inside of another one would change what must not be, and be lost with
+ * it.  KVLOG_NOMEM, _IO.
+ */
+enum kvlog_status dir_is_inside(const struct dir *dir, const char *new_path,
+    bool *ret_inside, struct kvlog_error *err);
+
 /* Make names, or the absence of names, durable. */
 enum kvlog_status dir_sync(struct dir *dir, struct kvlog_error *err);
 

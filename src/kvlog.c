@@ -7,12 +7,14 @@
 
 #include <kvlog.h>
 
+#include "backup.h"
 #include "feed.h"
 #include "offline.h"
 #include "online.h"
 #include "pin.h"
 #include "rehint.h"
 #include "salvage.h"
+#include "segments.h"
 #include "store.h"
 #include "verify.h"
 
@@ -915,5 +917,58 @@ kvlog_compact_offline(const char *path,
 	if (st != KVLOG_OK)
 		return st;
 	st = offline_compact(path, options, ret_report, &failure);
+	return tell(st, &failure, err);
+}
+
+/* Backup */
+
+#define BACKUP_FLAGS                                                           \
+	(KVLOG_BACKUP_COPY | KVLOG_BACKUP_NOVERIFY | KVLOG_BACKUP_NEW)
+
+enum kvlog_status
+kvlog_backup(struct kvlog *db, const char *path,
+    const struct kvlog_backup_options *options,
+    struct kvlog_backup_report *ret_report, struct kvlog_error *err)
+{
+	static const struct kvlog_backup_options defaults =
+	    KVLOG_BACKUP_OPTIONS_INIT;
+	struct kvlog_backup_report report = {.size = sizeof report};
+	struct kvlog_error failure = {0};
+	enum kvlog_status st = check_handle(db, err);
+
+	if (st != KVLOG_OK)
+		return st;
+	if (options == NULL)
+		options = &defaults;
+	if (path == NULL || path[0] == '\0')
+		return err_set(
+		    err, KVLOG_INVAL, 0, "kvlog_backup needs a path");
+	if (options->size != sizeof *options ||
+	    (ret_report != NULL && ret_report->size != sizeof *ret_report))
+		return err_set(err, KVLOG_INVAL, 0,
+		    "the size of options or report is not that of its struct");
+	if ((options->flags & ~BACKUP_FLAGS) != 0)
+		return err_set(err, KVLOG_INVAL, 0,
+		    "unknown bits in options.flags: 0x%x",
+		    options->flags & ~BACKUP_FLAGS);
+	st = backup_store(db->store, path, options, &report, &failure);
+	if (ret_report != NULL && report.segment_count > 0) /* it is made */
+		*ret_report = report;
+	return tell(st, &failure, err);
+}
+
+enum kvlog_status
+kvlog_segments(
+    struct kvlog *db, kvlog_segment_fn *fn, void *arg, struct kvlog_error *err)
+{
+	struct kvlog_error failure = {0};
+	enum kvlog_status st = check_handle(db, err);
+
+	if (st != KVLOG_OK)
+		return st;
+	if (fn == NULL)
+		return err_set(err, KVLOG_INVAL, 0,
+		    "kvlog_segments needs a function to call");
+	st = segments_tell(db->store, fn, arg, &failure);
 	return tell(st, &failure, err);
 }

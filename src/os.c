@@ -218,16 +218,39 @@ real_rename(int dirfd, const char *from, const char *to)
 	return renameat(dirfd, from, dirfd, to) == 0 ? 0 : errno;
 }
 
-static int
-real_link(int dirfd, const char *from, const char *to)
+static bool
+is_symlink(int dirfd, const char *name)
 {
-	return linkat(dirfd, from, dirfd, to, 0) == 0 ? 0 : errno;
+	struct stat st;
+
+	return fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+	       S_ISLNK(st.st_mode);
+}
+
+static int
+real_exchange(int dirfd, const char *a, const char *b)
+{
+	if (is_symlink(dirfd, a) || is_symlink(dirfd, b))
+		return ELOOP;
+	return os_sys_exchange(dirfd, a, b);
+}
+
+static int
+real_link(int from_dirfd, const char *from, int to_dirfd, const char *to)
+{
+	return linkat(from_dirfd, from, to_dirfd, to, 0) == 0 ? 0 : errno;
 }
 
 static int
 real_unlink(int dirfd, const char *name)
 {
 	return unlinkat(dirfd, name, 0) == 0 ? 0 : errno;
+}
+
+static int
+real_rmdir(int dirfd, const char *name)
+{
+	return unlinkat(dirfd, name, AT_REMOVEDIR) == 0 ? 0 : errno;
 }
 
 static void
@@ -238,6 +261,7 @@ stat_copy(const struct stat *st, struct os_stat *ret)
 	ret->dev = (uint64_t)st->st_dev;
 	ret->ino = (uint64_t)st->st_ino;
 	ret->link_count = (uint64_t)st->st_nlink;
+	ret->mode = (unsigned)st->st_mode & 0777u;
 	ret->is_dir = S_ISDIR(st->st_mode);
 	ret->is_regular = S_ISREG(st->st_mode);
 }
@@ -810,8 +834,10 @@ const struct os_table os_real = {
 
     .open = real_open,
     .rename = real_rename,
+    .exchange = real_exchange,
     .link = real_link,
     .unlink = real_unlink,
+    .rmdir = real_rmdir,
     .stat_name = real_stat_name,
 
     .close = real_close,
@@ -821,6 +847,7 @@ const struct os_table os_real = {
     .allocate = real_allocate,
     .punch = real_punch,
     .truncate = real_truncate,
+    .clone = os_sys_clone,
     .sync = real_sync,
 
     .map = real_map,

@@ -32,6 +32,7 @@ struct os_stat {
 	uint64_t allocated; /* bytes of disk space in use */
 	uint64_t dev, ino;  /* identity */
 	uint64_t link_count;
+	unsigned mode; /* permission bits */
 	bool is_dir;
 	bool is_regular;
 };
@@ -90,8 +91,13 @@ struct os_table {
 	int (*open)(int dirfd, const char *name, enum os_open how,
 	    unsigned mode, int *ret_fd);
 	int (*rename)(int dirfd, const char *from, const char *to);
-	int (*link)(int dirfd, const char *from, const char *to);
+	/* Two names trade places, in one step; EOPNOTSUPP where that cannot be
+	 * done, ELOOP if one of them is a symbolic link. */
+	int (*exchange)(int dirfd, const char *a, const char *b);
+	int (*link)(
+	    int from_dirfd, const char *from, int to_dirfd, const char *to);
 	int (*unlink)(int dirfd, const char *name);
+	int (*rmdir)(int dirfd, const char *name); /* of an empty directory */
 	int (*stat_name)(int dirfd, const char *name, struct os_stat *ret);
 
 	/* Files. */
@@ -108,6 +114,10 @@ struct os_table {
 	 * the bytes read as zero.  EOPNOTSUPP where that cannot be done. */
 	int (*punch)(int fd, uint64_t off);
 	int (*truncate)(int fd, uint64_t size);
+	/* Make an empty file one of the same bytes, which share their disk
+	 * space until one of them is written; EOPNOTSUPP where that cannot be
+	 * done, EXDEV between file systems. */
+	int (*clone)(int from_fd, int to_fd);
 	/* Contents and size are durable after it, stores into mappings
 	 * included.  Never retried by anybody after a failure. */
 	int (*sync)(int fd);
@@ -205,6 +215,8 @@ int os_sys_allocate(int fd, uint64_t size,
     uint64_t old_size); /* EOPNOTSUPP: os.c shall write zeros */
 int os_sys_punch(int fd, uint64_t off, uint64_t len);
 int os_sys_sync(int fd);
+int os_sys_exchange(int dirfd, const char *a, const char *b);
+int os_sys_clone(int from_fd, int to_fd);
 void os_sys_populate(void *addr, size_t len); /* whole pages from addr */
 void os_sys_huge(void *addr, size_t len);
 void os_sys_forget(void *addr, size_t len);

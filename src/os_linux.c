@@ -19,6 +19,7 @@
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -34,6 +35,12 @@
 #endif
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23
+#endif
+#ifndef RENAME_EXCHANGE
+#define RENAME_EXCHANGE 0x02
+#endif
+#ifndef FICLONE
+#define FICLONE _IOW(0x94, 9, int)
 #endif
 
 /* fallocate(2) with its error as result; old kernels and sandboxes that do
@@ -152,6 +159,29 @@ int
 os_sys_sync(int fd)
 {
 	return fdatasync(fd) == 0 ? 0 : errno;
+}
+
+/* What a kernel or a file system does not know it refuses as invalid. */
+static int
+not_supported(int error)
+{
+	return error == ENOSYS || error == EINVAL || error == ENOTTY
+		   ? EOPNOTSUPP
+		   : error;
+}
+
+int
+os_sys_exchange(int dirfd, const char *a, const char *b)
+{
+	if (syscall(SYS_renameat2, dirfd, a, dirfd, b, RENAME_EXCHANGE) == 0)
+		return 0;
+	return not_supported(errno);
+}
+
+int
+os_sys_clone(int from_fd, int to_fd)
+{
+	return ioctl(to_fd, FICLONE, from_fd) == 0 ? 0 : not_supported(errno);
 }
 
 /* Nothing is stored to the same end where the system does not know this (before

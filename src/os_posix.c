@@ -15,6 +15,8 @@
  *           goes on in a new segment.  A store that was closed needs no boot
  *           id (control.c).
  *   file systems all count as plain.
+ *   backups are copied or linked, never cloned, and take the place of an
+ *           earlier one in two steps.
  *
  * A boot id may be missing but never be that of an earlier boot, for then
  * commits would be cut off or called damaged that are only unknown to an old
@@ -64,6 +66,23 @@ os_sys_punch(int fd, uint64_t off, uint64_t len)
 	(void)fd;
 	(void)off;
 	(void)len;
+	return EOPNOTSUPP;
+}
+
+int
+os_sys_exchange(int dirfd, const char *a, const char *b)
+{
+	(void)dirfd;
+	(void)a;
+	(void)b;
+	return EOPNOTSUPP;
+}
+
+int
+os_sys_clone(int from_fd, int to_fd)
+{
+	(void)from_fd;
+	(void)to_fd;
 	return EOPNOTSUPP;
 }
 

@@ -20,6 +20,7 @@
 
 #include "repair.h"
 #include "rollover.h"
+#include "sync.h"
 #include "turn.h"
 
 #include <string.h>
@@ -163,7 +164,7 @@ sync_piece(struct log *log, const struct piece *piece)
 	    st.ino == piece->seg->ino) {
 		os->advise(
 		    &piece->map, piece->off, piece->len, OS_ADVICE_FORGET);
-		rc = os->sync(fd);
+		rc = log_sync_ahead(log, fd);
 	}
 	os->close(fd);
 	return rc;

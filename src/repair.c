@@ -56,8 +56,8 @@ static const struct {
 bool
 repair_reserve_fits(const struct os_stat *st)
 {
-	return st->is_regular && st->size >= KVLOG_SEGMENT_SIZE_MIN &&
-	       st->size % BLOCK_SIZE == 0;
+	return st->is_regular && st->link_count <= 1 &&
+	       st->size >= KVLOG_SEGMENT_SIZE_MIN && st->size % BLOCK_SIZE == 0;
 }
 
 /* A file of the reserve.  One that is no good, of a maker that was killed,
@@ -402,9 +402,9 @@ copy_records(struct dir *dir, const struct segset *set, size_t first,
 		if (bad)
 			return err_set_at(err, KVLOG_CORRUPT,
 			    segment_number(from), off,
-			    "%s/%s changed at offset %" PRIu64
+			    "%s changed at offset %" PRIu64
 			    " while it was copied; open the store again",
-			    dir->path, from->name, off);
+			    from->name, off);
 	}
 	*ret_len = out - SEGMENT_DATA_OFF;
 	return KVLOG_OK;
@@ -439,18 +439,66 @@ replace_tail(struct dir *dir, struct control *control, struct segset *set,
 	return segset_add(set, output, err);
 }
 
+enum kvlog_status
+repair_copy_tail(struct dir *dir, const struct segset *set, size_t first,
+    uint32_t round, uint64_t last_seq, const char *name,
+    struct segment **ret_output, struct kvlog_error *err)
+{
+	const struct segment *last = set->segments[set->count - 1];
+	const struct segment *head = set->segments[first];
+	struct segment_link link = {.first_seq = 1, .durable = true};
+	struct segment *output = NULL;
+	struct segment_header header;
+	uint64_t len;
+	enum kvlog_status st = copy_records(dir, set, first, NULL, &len, err);
+	int rc;
+
+	if (st != KVLOG_OK)
+		return st;
+	if (head->link_ok)
+		link = head->link;
+	header = (struct segment_header){
+	    .store = head->header.store,
+	    .kind = SEGMENT_VERBATIM,
+	    .id = {head->header.id.first, last->header.id.last, round, 1, 1},
+	    .size = max_u64(KVLOG_SEGMENT_SIZE_MIN,
+		round_up(SEGMENT_DATA_OFF + len, BLOCK_SIZE)),
+	    .end = SEGMENT_DATA_OFF + len,
+	    .max_size = last->header.max_size,
+	    .last_salt = segment_last_salt(last),
+	    .last_end = last->header.kind == SEGMENT_PLAIN
+			    ? segment_end(last)
+			    : last->header.last_end,
+	    .last_seq = last_seq,
+	};
+	rc = os_draw(&header.set_id);
+	if (rc != 0)
+		return err_sys(
+		    err, rc, "draw random numbers for %s", dir->path);
+	st = segment_create(dir, name, &header, false, &output, err);
+	if (st != KVLOG_OK)
+		return st;
+	rc = segment_store_link(output, &link);
+	if (rc != 0)
+		st = err_sys(err, rc, "write %s/%s", dir->path, name);
+	if (st == KVLOG_OK)
+		st = copy_records(dir, set, first, output, &len, err);
+	if (st != KVLOG_OK) {
+		segment_close(output);
+		return st;
+	}
+	*ret_output = output;
+	return KVLOG_OK;
+}
+
 static enum kvlog_status
 rewrite_unsynced(struct dir *dir, struct control *control, struct segset *set,
     struct recovery *r, struct kvlog_error *err)
 {
-	const struct segment *last = set->segments[set->count - 1], *head;
+	const struct segment *last = set->segments[set->count - 1];
 	struct segment *output = NULL;
-	struct segment_header header;
-	struct segment_link link = {.first_seq = 1, .durable = true};
 	size_t first = set->count - 1;
-	uint64_t len;
 	enum kvlog_status st;
-	int rc;
 
 	/* If the last one is the copy that an earlier opening made, it was
 	 * durable before it had its name; but whether the name is, nobody
@@ -460,42 +508,11 @@ rewrite_unsynced(struct dir *dir, struct control *control, struct segset *set,
 	       set->segments[first - 1]->header.kind == SEGMENT_PLAIN &&
 	       recovery_may_be_unsynced(r, set->segments[first - 1]))
 		first--;
-	head = set->segments[first];
-	if (head->link_ok)
-		link = head->link;
-	st = copy_records(dir, set, first, NULL, &len, err);
+	st = repair_copy_tail(dir, set, first, ++r->max_round, r->lost_seq,
+	    REWRITE_NAME, &output, err);
 	if (st != KVLOG_OK)
 		return st;
-
-	header = (struct segment_header){
-	    .store = head->header.store,
-	    .kind = SEGMENT_VERBATIM,
-	    .id = {head->header.id.first, last->header.id.last, ++r->max_round,
-		1, 1},
-	    .size = max_u64(KVLOG_SEGMENT_SIZE_MIN,
-		round_up(SEGMENT_DATA_OFF + len, BLOCK_SIZE)),
-	    .end = SEGMENT_DATA_OFF + len,
-	    .max_size = last->header.max_size,
-	    .last_salt = segment_last_salt(last),
-	    .last_end = last->header.kind == SEGMENT_PLAIN
-			    ? segment_end(last)
-			    : last->header.last_end,
-	    .last_seq = r->lost_seq,
-	};
-	rc = os_draw(&header.set_id);
-	if (rc != 0)
-		return err_sys(
-		    err, rc, "draw random numbers for %s", dir->path);
-	st = segment_create(dir, REWRITE_NAME, &header, false, &output, err);
-	if (st != KVLOG_OK)
-		return st;
-	rc = segment_store_link(output, &link);
-	if (rc != 0)
-		st = err_sys(err, rc, "write %s/%s", dir->path, REWRITE_NAME);
-	if (st == KVLOG_OK)
-		st = copy_records(dir, set, first, output, &len, err);
-	if (st == KVLOG_OK)
-		st = replace_tail(dir, control, set, first, output, err);
+	st = replace_tail(dir, control, set, first, output, err);
 	if (st != KVLOG_OK)
 		segment_close(output);
 	return st;

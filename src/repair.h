@@ -40,6 +40,16 @@ enum kvlog_status repair_new_segment(struct dir *dir,
     bool *ret_reserve, struct kvlog_error *err);
 
 /*
+ * Copy the records of set->segments[first ..], verbatim and in order, into a
+ * segment file of this name, which is not one of the store's: it can stand for
+ * all of them, if it is synced first.  Known bad ranges are left out.
+ * KVLOG_CORRUPT: they have changed; _NOSPACE, _NOMEM, _IO.
+ */
+enum kvlog_status repair_copy_tail(struct dir *dir, const struct segset *set,
+    size_t first, uint32_t round, uint64_t last_seq, const char *name,
+    struct segment **ret_output, struct kvlog_error *err);
+
+/*
  * Give a segment made so its link and its own name, both durable: then it is
  * part of the store.  On failure it may have the name already.
  */
@@ -54,7 +64,8 @@ int repair_store_again(
     struct dir *dir, const struct segment *seg, uint64_t synced);
 
 /* Whether a file of the reserve can be a segment: if its maker was killed in
- * the midst, it may have any size. */
+ * the midst, it may have any size; and if it has another name, another store
+ * may use it. */
 bool repair_reserve_fits(const struct os_stat *st);
 
 /* Make sure that the reserve is there: 0 or an errno value. */

@@ -63,11 +63,13 @@ open_spare(struct log *log, uint64_t need)
 	const struct file_id id =
 	    file_id_plain(segment_number(log_active(log)) + 1);
 	struct segment *seg;
+	struct os_stat st;
 
 	if (segment_open_header(log->dir, DIR_SPARE_NAME, &id, &seg, NULL) !=
 	    KVLOG_OK)
 		return NULL;
-	if (seg->header.kind == SEGMENT_PLAIN && !seg->link_ok &&
+	if (os->stat(seg->fd, &st) == 0 && st.link_count <= 1 &&
+	    seg->header.kind == SEGMENT_PLAIN && !seg->link_ok &&
 	    memcmp(&seg->header.store, &log_active(log)->header.store,
 		sizeof seg->header.store) == 0 &&
 	    log_room(seg) >= need &&

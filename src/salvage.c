@@ -22,7 +22,6 @@
 #include <string.h>
 
 #define BATCH_OPS 1024u
-#define DEPTH_MAX 1000u               /* directories above the new store */
 #define BATCH_BYTES ((size_t)1 << 20) /* soft: one record may be larger */
 
 struct salvage {
@@ -248,73 +247,24 @@ save_all(struct salvage *s)
 	return st;
 }
 
-static int
-stat_dir(const char *path, struct os_stat *ret)
-{
-	int fd, rc = os->open_dir(path, &fd);
-
-	if (rc != 0)
-		return rc;
-	rc = os->stat(fd, ret);
-	os->close(fd);
-	return rc;
-}
-
-/* Whether a directory, or one above it, is that of the store; path has room
- * for more.  What cannot be opened is not, as far as can be known. */
-static bool
-is_below(const struct os_stat *store, char *path)
-{
-	struct os_stat st = {0}, below = {0};
-	size_t len = strlen(path);
-
-	for (unsigned i = 0; i < DEPTH_MAX; i++) {
-		if (stat_dir(path, &st) != 0)
-			return false;
-		if (st.dev == store->dev && st.ino == store->ino)
-			return true;
-		if (i > 0 && st.dev == below.dev && st.ino == below.ino)
-			return false; /* the root is above itself */
-		below = st;
-		memcpy(path + len, "/..", 4);
-		len += 3;
-	}
-	return false;
-}
-
-/* A store inside of the damaged one would change what must not be, and be
- * lost with it. */
+/* It would change the damaged one, and be lost with it. */
 static enum kvlog_status
 check_not_inside(
     const char *path, const char *new_path, struct kvlog_error *err)
 {
-	size_t len = strlen(new_path);
-	struct os_stat store = {0}, st;
-	const char *up = "/..";
-	bool inside;
-	char *parent;
+	struct dir dir;
+	bool inside = false;
+	enum kvlog_status st = dir_open(&dir, path, 0666, NULL);
 
-	if (stat_dir(path, &store) != 0)
+	if (st != KVLOG_OK)
 		return KVLOG_OK; /* verify tells that better */
-	parent = os->malloc(len + 3 * DEPTH_MAX + 5);
-	if (parent == NULL)
-		return err_set(err, KVLOG_NOMEM, 0, "check %s", path);
-	if (stat_dir(new_path, &st) != 0) {
-		/* It is not there: the last name is taken off. */
-		while (len > 1 && new_path[len - 1] == '/')
-			len--;
-		while (len > 0 && new_path[len - 1] != '/')
-			len--;
-		up = len > 0 ? "" : ".";
-	}
-	memcpy(parent, new_path, len);
-	memcpy(parent + len, up, strlen(up) + 1);
-	inside = is_below(&store, parent);
-	os->free(parent);
-	return inside ? err_set(err, KVLOG_CONFLICT, 0,
-			    "%s is inside of %s; salvage into another place",
-			    new_path, path)
-		      : KVLOG_OK;
+	st = dir_is_inside(&dir, new_path, &inside, err);
+	dir_close(&dir);
+	if (st == KVLOG_OK && inside)
+		st = err_set(err, KVLOG_CONFLICT, 0,
+		    "%s is inside of %s; salvage into another place", new_path,
+		    path);
+	return st;
 }
 
 /* Say so before the long look at the old store if there is no place. */

@@ -528,20 +528,25 @@ repair(struct store *db, struct view *view, struct kvlog_error *err)
 /*
  * Closing gave unused space of the active segment back.  If the disk has
  * filled up meanwhile, the segment ends where it is and the reserve becomes
- * the next one, so that deletes are possible.
+ * the next one, so that deletes are possible.  So does one that is shared.
  */
 static enum kvlog_status
 make_active_writable(
     struct store *db, struct view *view, struct kvlog_error *err)
 {
 	struct segment *active = view->set->segments[view->set->count - 1];
+	struct os_stat file;
 	enum kvlog_status st;
 
 	if (active->map.writable)
 		return KVLOG_OK;
-	st = segment_make_writable(active, &db->dir, err);
-	if (st != KVLOG_NOSPACE)
-		return st;
+	/* A file with another name may be another store's, too. */
+	if (os->stat_name(db->dir.fd, active->name, &file) != 0 ||
+	    file.link_count <= 1) {
+		st = segment_make_writable(active, &db->dir, err);
+		if (st != KVLOG_NOSPACE)
+			return st;
+	}
 	view->recovery.unclean = true;
 	return repair(db, view, err);
 }
@@ -621,7 +626,7 @@ open_for_writing(
 {
 	enum place place = PLACE_EMPTY;
 	struct view *view;
-	bool sole = false;
+	bool sole = false, blank;
 	enum kvlog_status st = check_place(db, &place, err);
 
 	if (st == KVLOG_OK)
@@ -642,11 +647,15 @@ open_for_writing(
 		st = create_if_absent(db, place, err);
 		if (st != KVLOG_OK)
 			return st;
+		blank = control_is_blank(&db->control);
 		view = view_create(&db->views);
 		if (view == NULL)
 			return err_set(
 			    err, KVLOG_NOMEM, 0, "open %s", db->dir.path);
 		st = take_over(db, view, err);
+		/* A backup that is written to is one no more (backup.c). */
+		if (st == KVLOG_OK && blank)
+			st = control_sync(&db->control, err);
 		view_unref(view);
 		if (st == KVLOG_OK)
 			control_opened(&db->control);

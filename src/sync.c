@@ -321,6 +321,26 @@ end_syncs(struct log *log)
 	pthread_mutex_unlock(&log->sync_lock);
 }
 
+int
+log_sync_ahead(struct log *log, int fd)
+{
+	bool doubtful;
+	int rc = 0;
+
+	if (begin_syncs(log, &doubtful, NULL) != KVLOG_OK)
+		return 0;
+	/* What is in doubt is for a sync of all that is published. */
+	if (!doubtful) {
+		rc = control_set_syncing(log->control, true);
+		if (rc == 0)
+			rc = os->sync(fd);
+		if (rc == 0)
+			rc = control_set_syncing(log->control, false);
+	}
+	end_syncs(log);
+	return rc;
+}
+
 /* Sync until seq is durable. */
 static enum kvlog_status
 sync_up_to(struct log *log, uint64_t seq, struct kvlog_error *err)

@@ -20,6 +20,11 @@ bool log_is_behind(struct log *log);
 enum kvlog_status log_sync_sealed(
     struct log *log, bool *ret_more, struct kvlog_error *err);
 
+/* Sync a file that is no segment yet, but may be one by the time this ends:
+ * whoever is killed behind its failure leaves the doubt that syncs of the log
+ * leave.  Nothing is done, and 0 returned, while others sync for too long. */
+int log_sync_ahead(struct log *log, int fd);
+
 /* Wait until seq is durable; KVLOG_TIMEOUT, KVLOG_BROKEN. */
 enum kvlog_status log_wait(struct log *log, uint64_t seq, uint32_t timeout_ms);
 

@@ -54,6 +54,21 @@ cli_begin(void)
 		setvbuf(stdout, buffer, _IOFBF, sizeof buffer);
 }
 
+void
+cli_catch_signals(void (*handler)(int number))
+{
+	static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
+	struct sigaction action, old;
+
+	memset(&action, 0, sizeof action);
+	action.sa_handler = handler;
+	sigemptyset(&action.sa_mask);
+	for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
+		if (sigaction(numbers[i], NULL, &old) == 0 &&
+		    old.sa_handler != SIG_IGN)
+			(void)sigaction(numbers[i], &action, NULL);
+}
+
 enum cli_exit
 cli_finish(const struct cli *cli, enum cli_exit status)
 {
@@ -75,9 +90,8 @@ cli_option(const struct cli *cli, enum cli_option option)
 	return cli->given[option - OPT_JSON];
 }
 
-/* Whether standard error is a terminal that takes colour. */
-static bool
-takes_colour(void)
+bool
+cli_takes_colour(int fd)
 {
 	const char *no_color = getenv("NO_COLOR");
 	const char *term = getenv("TERM");
@@ -86,7 +100,7 @@ takes_colour(void)
 		return false;
 	if (term == NULL || strcmp(term, "dumb") == 0)
 		return false;
-	return isatty(STDERR_FILENO) == 1;
+	return isatty(fd) == 1;
 }
 
 /* The message in new memory; NULL without memory. */
@@ -111,7 +125,7 @@ format_message(const char *format, va_list args)
 static void
 say(const char *label, const char *colour, const char *message)
 {
-	bool coloured = takes_colour();
+	bool coloured = cli_takes_colour(STDERR_FILENO);
 
 	progress_hide();
 	fprintf(stderr, "%s%s:%s ", coloured ? colour : "", label,
@@ -443,7 +457,13 @@ is_wrong_path(const struct kvlog_error *error)
 enum cli_exit
 cli_fail_open(const struct cli *cli, enum kvlog_status st)
 {
-	enum cli_exit status = cli_fail_status(cli, st, "cannot open");
+	return cli_fail_place(cli, st, "cannot open");
+}
+
+enum cli_exit
+cli_fail_place(const struct cli *cli, enum kvlog_status st, const char *what)
+{
+	enum cli_exit status = cli_fail_status(cli, st, what);
 
 	if (st == KVLOG_CONFLICT ||
 	    (st == KVLOG_IO && is_wrong_path(&cli->error)))
@@ -451,8 +471,8 @@ cli_fail_open(const struct cli *cli, enum kvlog_status st)
 	return status;
 }
 
-enum cli_exit
-cli_open(struct cli *cli, unsigned flags, uint64_t segment_size,
+enum kvlog_status
+cli_try_open(struct cli *cli, unsigned flags, uint64_t segment_size,
     struct kvlog **ret_db)
 {
 	struct kvlog_options options = KVLOG_OPTIONS_INIT;
@@ -471,10 +491,18 @@ cli_open(struct cli *cli, unsigned flags, uint64_t segment_size,
 	cli->error = (struct kvlog_error){0};
 	sigbus_install(cli->store);
 	st = kvlog_open(cli->store, &options, ret_db, &cli->error);
-	if (st != KVLOG_OK)
-		return cli_fail_open(cli, st);
-	warn_of_damage(cli, *ret_db, true);
-	return CLI_DONE;
+	if (st == KVLOG_OK)
+		warn_of_damage(cli, *ret_db, true);
+	return st;
+}
+
+enum cli_exit
+cli_open(struct cli *cli, unsigned flags, uint64_t segment_size,
+    struct kvlog **ret_db)
+{
+	enum kvlog_status st = cli_try_open(cli, flags, segment_size, ret_db);
+
+	return st == KVLOG_OK ? CLI_DONE : cli_fail_open(cli, st);
 }
 
 enum cli_exit

@@ -63,6 +63,11 @@ enum cli_option {
 	OPT_PRINT,
 	OPT_FROM,
 	OPT_ONCE,
+	OPT_MAP,
+	OPT_ASCII,
+	OPT_COPY,
+	OPT_NO_VERIFY,
+	OPT_READ_ONLY,
 	OPT_END
 };
 
@@ -117,6 +122,8 @@ extern const struct command cmd_stats;
 extern const struct command cmd_load;
 extern const struct command cmd_dump;
 extern const struct command cmd_watch;
+extern const struct command cmd_backup;
+extern const struct command cmd_restore;
 
 /* A key or value that the caller still owns. */
 struct bytes {
@@ -131,12 +138,18 @@ struct bytes {
 /* First of all: standard files that are closed, and signals. */
 void cli_begin(void);
 
+/* Those that ask a program to end, unless they are ignored. */
+void cli_catch_signals(void (*handler)(int number));
+
 /* Last of all: close standard output; errors that nobody has reported yet
  * count. */
 enum cli_exit cli_finish(const struct cli *cli, enum cli_exit status);
 
 /* The option's argument, "" if it has none, NULL if it was not given. */
 const char *cli_option(const struct cli *cli, enum cli_option option);
+
+/* Whether an open file is a terminal that takes colour. */
+bool cli_takes_colour(int fd);
 
 /* Print "ERROR: ..." (with --json: an object) to standard error. */
 enum cli_exit cli_fail(const struct cli *cli, enum cli_exit status,
@@ -164,6 +177,10 @@ enum cli_exit cli_fail_status(
 /* As cli_fail_status(), of opening: a wrong path is wrong usage. */
 enum cli_exit cli_fail_open(const struct cli *cli, enum kvlog_status status);
 
+/* As cli_fail_status(), of a path: a wrong one is wrong usage. */
+enum cli_exit cli_fail_place(
+    const struct cli *cli, enum kvlog_status status, const char *what);
+
 /* Report "Key not found: KEY" (unless --quiet) and give its exit status. */
 enum cli_exit cli_not_found(const struct cli *cli, struct bytes key);
 
@@ -190,6 +207,10 @@ enum cli_exit cli_write_how(struct cli *cli, struct kvlog_write *ret_how);
  */
 enum cli_exit cli_open(struct cli *cli, unsigned flags, uint64_t segment_size,
     struct kvlog **ret_db);
+
+/* The same without a message of a failure. */
+enum kvlog_status cli_try_open(struct cli *cli, unsigned flags,
+    uint64_t segment_size, struct kvlog **ret_db);
 
 /* Close db; the worse of status and what closing says. */
 enum cli_exit cli_close(
@@ -229,6 +250,17 @@ bool text_parse_time(const char *text, uint32_t *ret_ms);
 
 /* "128 MiB", "1.3 KiB"; returns buf. */
 char *text_size(char buf[TEXT_SIZE_LEN], uint64_t size);
+
+/*
+ * backup.c: the store into another directory, for backup and restore.
+ */
+enum cli_exit backup_into(
+    struct cli *cli, struct kvlog *db, const char *path, unsigned flags);
+
+/*
+ * map.c: the segments of a store as a picture, or as JSON.
+ */
+enum cli_exit map_print(struct cli *cli, struct kvlog *db);
 
 /* One JSON object on one line. */
 struct json {

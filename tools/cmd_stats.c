@@ -215,9 +215,14 @@ stats_exec(struct cli *cli, int argc, char **argv)
 
 	(void)argc;
 	(void)argv;
+	if (cli_option(cli, OPT_ASCII) != NULL &&
+	    cli_option(cli, OPT_MAP) == NULL)
+		return cli_usage(cli, "--ascii goes with --map");
 	status = cli_open(cli, KVLOG_OPEN_READONLY, 0, &db);
 	if (status != CLI_DONE)
 		return status;
+	if (cli_option(cli, OPT_MAP) != NULL)
+		return cli_close(cli, db, map_print(cli, db));
 	st = kvlog_stats_get(db, &stats);
 	if (st != KVLOG_OK)
 		status = cli_fail_status(cli, st, "cannot examine");
@@ -228,16 +233,28 @@ stats_exec(struct cli *cli, int argc, char **argv)
 	return cli_close(cli, db, status);
 }
 
+static const struct option stats_options[] = {
+    {"map", no_argument, NULL, OPT_MAP},
+    {"ascii", no_argument, NULL, OPT_ASCII},
+    {NULL, 0, NULL, 0},
+};
+
 const struct command cmd_stats = {
     .name = "stats",
-    .synopsis = "stats STORE",
+    .synopsis = "stats STORE [--map [--ascii]]",
     .summary = "show what a store holds and how it is doing",
     .help = "Show numbers of records, segments and bytes, the index, sequence "
 	    "numbers, and\n"
 	    "what opening the store found.  Sizes are exact unless standard "
 	    "output is a\n"
-	    "terminal.\n",
+	    "terminal.\n"
+	    "  --map              draw the segments instead: of each a bar of "
+	    "what is\n"
+	    "                     live, dead and free\n"
+	    "  --ascii            without block characters, wherever the bars "
+	    "go\n",
     .letters = "",
+    .options = stats_options,
     .arg_min = 1,
     .arg_max = 1,
     .exec = stats_exec,

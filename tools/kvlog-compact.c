@@ -84,21 +84,6 @@ catch_signal(int number)
 	caught = number;
 }
 
-static void
-catch_signals(void)
-{
-	static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
-	struct sigaction action, old;
-
-	memset(&action, 0, sizeof action);
-	action.sa_handler = catch_signal;
-	sigemptyset(&action.sa_mask);
-	for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
-		if (sigaction(numbers[i], NULL, &old) == 0 &&
-		    old.sa_handler != SIG_IGN)
-			(void)sigaction(numbers[i], &action, NULL);
-}
-
 /* End as if the signal had not been caught. */
 static void
 pass_signal_on(void)
@@ -240,7 +225,7 @@ run(struct request *r)
 	enum cli_exit status = CLI_DONE;
 
 	sigbus_install(r->cli.store);
-	catch_signals();
+	cli_catch_signals(catch_signal);
 	st = compact(r, &report);
 	if (caught == 0)
 		status = fail(r, st);

@@ -20,7 +20,7 @@
 
 static const struct command *const commands[] = {&cmd_create, &cmd_put,
     &cmd_get, &cmd_delete, &cmd_exists, &cmd_count, &cmd_scan, &cmd_stats,
-    &cmd_load, &cmd_dump, &cmd_watch};
+    &cmd_load, &cmd_dump, &cmd_watch, &cmd_backup, &cmd_restore};
 
 #define COMMAND_COUNT (sizeof commands / sizeof commands[0])
 

@@ -475,7 +475,9 @@ START_TEST(receipts_name_the_commit_and_its_place)
 	how.condition = KVLOG_IF_ANY;
 	how.durability = KVLOG_DURABILITY_NONE + 1;
 	ck_assert_int_eq(kvlog_put(db, "a", 1, "z", 1, &how, &r), KVLOG_INVAL);
-	ck_assert_mem_eq(&before, &r, sizeof r);
+	ck_assert_uint_eq(r.seq, before.seq);
+	ck_assert_uint_eq(r.segment, before.segment);
+	ck_assert_uint_eq(r.offset, before.offset);
 	ck_assert_uint_eq(kvlog_last_seq(db), r.seq);
 	api_close(db);
 }

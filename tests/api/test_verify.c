@@ -14,11 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#if defined __SANITIZE_ADDRESS__ || defined __SANITIZE_THREAD__
-#define STEP 5u /* bytes: sanitizers make it slow */
-#else
-#define STEP 1u
-#endif
+#define STEP (TEST_IS_SANITIZED ? 5u : 1u) /* bytes */
 
 #define DATA_OFF 4608u
 #define OPS_MAX 400u

@@ -390,10 +390,11 @@ test_script(
     enum machine machine, const char *name, unsigned every, bool last_call)
 {
 	char full_name[60];
-	struct crashtest test = store_test(full_name, run_script);
+	struct crashtest test;
 
 	(void)snprintf(
 	    full_name, sizeof full_name, "%s%s", machines[machine], name);
+	test = store_test(full_name, run_script);
 	test.every = every;
 	test.last_call = last_call;
 	if (last_call)

@@ -11,6 +11,7 @@
 #include "bytes.h"
 #include "commit.h"
 #include "makelog.h"
+#include "prepare.h"
 #include "store.h"
 #include "sum.h"
 #include "sync.h"
@@ -119,6 +120,17 @@ get_stats(void)
 
 	MAKELOG_OK(kvlog_stats_get(db, &stats));
 	return stats;
+}
+
+/* All of them were durable. */
+static void
+lose_power_and_nothing_else(uint64_t seed, unsigned count)
+{
+	simos_power_loss(SIMOS_LOSS_NONE, 1);
+	must_open(0);
+	ck_assert_msg(count_numbers(count) == count, "seed %" PRIu64 ": %s",
+	    seed, get_stats().recovery_text);
+	close_store();
 }
 
 static void
@@ -241,11 +253,7 @@ START_TEST(a_sync_that_failed_in_a_repair_is_not_tried_again)
 		close_store();
 		kill_process();
 
-		simos_power_loss(SIMOS_LOSS_NONE, 1);
-		must_open(0);
-		ck_assert_msg(count_numbers(count) == count,
-		    "seed %" PRIu64 ": %s", seed, get_stats().recovery_text);
-		close_store();
+		lose_power_and_nothing_else(seed, count);
 	}
 }
 END_TEST
@@ -303,12 +311,70 @@ START_TEST(a_writer_killed_behind_a_failed_sync_leaves_a_doubt)
 		MAKELOG_OK(kvlog_sync(db));
 		ck_assert_uint_ge(kvlog_durable_seq(db), failed_sync_puts);
 		kill_process();
-		simos_power_loss(SIMOS_LOSS_NONE, 1);
+		lose_power_and_nothing_else(seed, failed_sync_puts);
+		simos_state_free(base);
+	}
+}
+END_TEST
+
+static const struct os_table *plain;
+static unsigned spare_puts;
+
+/* The spare becomes a segment, and gets commits, before its sync fails. */
+static int
+use_the_spare_and_fail(int fd)
+{
+	os = plain;
+	while (segment_number(log_active(&db->store->log)) < 3)
+		MAKELOG_OK(put_number(spare_puts++, KVLOG_DURABILITY_NONE));
+	simos_fail(SIMOS_SYNC, 1, EIO, false);
+	return os->sync(fd);
+}
+
+static void
+failing_spare_script(void *arg)
+{
+	struct os_table hooked;
+
+	(void)arg;
+	spare_puts = 0;
+	must_open(KVLOG_OPEN_CREATE);
+	while (segment_number(log_active(&db->store->log)) < 2)
+		MAKELOG_OK(put_number(spare_puts++, KVLOG_DURABILITY_NONE));
+	MAKELOG_OK(kvlog_sync(db));
+	ck_assert(log_prepare_spare(&db->store->log));
+	plain = os;
+	hooked = *os;
+	hooked.sync = use_the_spare_and_fail;
+	os = &hooked;
+	ck_assert(log_prepare_pages(&db->store->log, true));
+	ck_assert_ptr_eq(os, plain);
+}
+
+/* The same with a sync of the spare's blocks, which had got commits by then. */
+START_TEST(a_failed_sync_of_the_spare_leaves_a_doubt)
+{
+	for (uint64_t seed = 1; seed <= 30; seed++) {
+		struct simos_state *base;
+		uint64_t step;
+
+		simos_fini();
+		simos_init(seed);
+		base = simos_save();
+		ck_assert(!simos_run(failing_spare_script, NULL));
+		for (step = simos_steps(); simos_step_kind(step) != SIMOS_SYNC;)
+			ck_assert_uint_gt(step--, 1);
+		simos_restore(base);
+		simos_stop_at(step + 1, 0);
+		ck_assert(simos_run(failing_spare_script, NULL));
+		simos_fail_clear();
+		kill_process();
+
 		must_open(0);
-		ck_assert_msg(
-		    count_numbers(failed_sync_puts) == failed_sync_puts,
-		    "seed %" PRIu64 ": %s", seed, get_stats().recovery_text);
-		close_store();
+		MAKELOG_OK(kvlog_sync(db));
+		ck_assert_uint_ge(kvlog_durable_seq(db), spare_puts);
+		kill_process();
+		lose_power_and_nothing_else(seed, spare_puts);
 		simos_state_free(base);
 	}
 }
@@ -426,11 +492,7 @@ START_TEST(a_repair_killed_behind_a_failed_sync_leaves_a_doubt)
 		ck_assert_uint_ge(kvlog_durable_seq(db), count);
 		close_store();
 		kill_process();
-		simos_power_loss(SIMOS_LOSS_NONE, 1);
-		must_open(0);
-		ck_assert_msg(count_numbers(count) == count,
-		    "seed %" PRIu64 ": %s", seed, get_stats().recovery_text);
-		close_store();
+		lose_power_and_nothing_else(seed, count);
 		simos_state_free(base);
 	}
 }
@@ -1377,6 +1439,7 @@ main(void)
 	    repair, a_sync_that_failed_in_a_repair_is_not_tried_again);
 	tcase_add_loop_test(
 	    repair, a_writer_killed_behind_a_failed_sync_leaves_a_doubt, 0, 7);
+	tcase_add_test(repair, a_failed_sync_of_the_spare_leaves_a_doubt);
 	tcase_add_test(repair, a_repair_killed_while_it_tells_leaves_a_doubt);
 	tcase_add_test(repair, a_mark_whose_sync_failed_is_copied_too);
 	tcase_add_test(

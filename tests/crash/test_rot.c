@@ -52,11 +52,8 @@
 #define NOTE_OFF 4096u
 #define NOTE_LEN 64u
 #define DAMAGES_MAX 2
-#if defined __SANITIZE_ADDRESS__ || defined __SANITIZE_THREAD__
-#define CASE_STEP 211u
-#else
-#define CASE_STEP 37u /* of the fixed stores one case in so many */
-#endif
+/* Of the fixed stores one case in so many. */
+#define CASE_STEP (TEST_IS_SANITIZED ? 211u : 37u)
 #define SHOWN 30u /* failures that are printed */
 #define BAD_BITS (KVLOG_RECOVERY_DAMAGE | KVLOG_RECOVERY_DEGRADED)
 #define NO_RECORD SIZE_MAX

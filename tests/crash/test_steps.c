@@ -158,10 +158,31 @@ step_rename(int dirfd, const char *from, const char *to)
 }
 
 static int
-step_link(int dirfd, const char *from, const char *to)
+step_link(int from_dirfd, const char *from, int to_dirfd, const char *to)
 {
 	step();
-	return os_real.link(dirfd, from, to);
+	return os_real.link(from_dirfd, from, to_dirfd, to);
+}
+
+static int
+step_exchange(int dirfd, const char *a, const char *b)
+{
+	step();
+	return os_real.exchange(dirfd, a, b);
+}
+
+static int
+step_clone(int from_fd, int to_fd)
+{
+	step();
+	return os_real.clone(from_fd, to_fd);
+}
+
+static int
+step_rmdir(int dirfd, const char *name)
+{
+	step();
+	return os_real.rmdir(dirfd, name);
 }
 
 static int
@@ -281,7 +302,10 @@ count_steps(struct report *report, uint64_t at)
 	stepped.open = step_open;
 	stepped.rename = step_rename;
 	stepped.link = step_link;
+	stepped.exchange = step_exchange;
+	stepped.clone = step_clone;
 	stepped.unlink = step_unlink;
+	stepped.rmdir = step_rmdir;
 	stepped.pwrite = step_pwrite;
 	stepped.allocate = step_allocate;
 	stepped.punch = step_punch;

@@ -133,7 +133,7 @@ START_TEST(a_batch_costs_one_sync)
 
 	for (int i = 0; i < 30; i++)
 		ops[i] = (struct kvlog_op){.type = KVLOG_OP_PUT,
-		    .key = "abcdefghijklmnopqrstuvwxyz0123" + i,
+		    .key = &"abcdefghijklmnopqrstuvwxyz0123"[i],
 		    .key_len = 1,
 		    .value = "value",
 		    .value_len = 5};

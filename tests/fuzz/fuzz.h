@@ -7,6 +7,9 @@
 #ifndef FUZZ_H
 #define FUZZ_H
 
+#include "base.h"
+
+#include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -23,6 +26,19 @@ fuzz_failed(const char *file, int line, const char *claim)
 {
 	(void)fprintf(stderr, "%s:%d: not so: %s\n", file, line, claim);
 	abort();
+}
+
+/* FUZZ_VERBOSE=1: what was done, and what came of it. */
+static inline void ATTR_PRINTF(1, 2) fuzz_tell(const char *format, ...)
+{
+	va_list args;
+
+	if (getenv("FUZZ_VERBOSE") == NULL)
+		return;
+	va_start(args, format);
+	(void)vfprintf(stderr, format, args);
+	va_end(args);
+	(void)fputc('\n', stderr);
 }
 
 /* What is left of an input that is read as a program; then there are zeros. */

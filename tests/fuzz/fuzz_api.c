@@ -23,7 +23,6 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <stdarg.h>
 #include <string.h>
 
 #define STORE VICTIM_STORE
@@ -46,18 +45,6 @@ static struct {
 		struct model shown;
 	} readers[READERS];
 } it;
-
-static void ATTR_PRINTF(1, 2) tell(const char *format, ...)
-{
-	va_list args;
-
-	if (getenv("FUZZ_VERBOSE") == NULL)
-		return;
-	va_start(args, format);
-	(void)vfprintf(stderr, format, args);
-	va_end(args);
-	(void)fputc('\n', stderr);
-}
 
 static void
 fail(const char *text)
@@ -630,7 +617,7 @@ live(void *arg)
 			it.v.faults = false;
 			(void)victim_open(&it.v, KVLOG_OPEN_CREATE);
 		}
-		tell("%u (%zu commits, durable %zu)", what % 24,
+		fuzz_tell("%u (%zu commits, durable %zu)", what % 24,
 		    it.v.oracle.count - 1, it.v.oracle.durable);
 		do_one(what);
 		if (ending != ENDING_NONE)
@@ -683,8 +670,8 @@ come_back(enum ending how)
 	forget_process();
 	it.v.faults = false;
 	simos_set_capacity(UINT64_MAX);
-	tell("%s %u %u", how == ENDING_POWER ? "power loss" : "kill", choice,
-	    loss_seed);
+	fuzz_tell("%s %u %u", how == ENDING_POWER ? "power loss" : "kill",
+	    choice, loss_seed);
 	if (how == ENDING_POWER) {
 		simos_power_loss(
 		    (enum simos_loss)(choice % SIMOS_LOSS_GARBAGE_SECTOR),
@@ -736,7 +723,7 @@ damage_file(void)
 	if (!simos_peek(path, &bytes, &size) || size == 0)
 		return;
 	off %= size;
-	tell("damage %u in %s at %" PRIu64, how & 3, path, off);
+	fuzz_tell("damage %u in %s at %" PRIu64, how & 3, path, off);
 	switch (how & 3) {
 	case 0: /* a bit */
 		block[0] = bytes[off] ^ (uint8_t)(1u << (how >> 2 & 7));

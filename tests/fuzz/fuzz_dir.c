@@ -27,7 +27,6 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <stdarg.h>
 #include <string.h>
 
 #define STORE VICTIM_STORE
@@ -254,19 +253,6 @@ all_len(void)
 	return dir_len(STORE) + dir_len(SALVAGED);
 }
 
-/* FUZZ_VERBOSE=1 tells what was done to the directory, and what came of it. */
-static void ATTR_PRINTF(1, 2) tell(const char *format, ...)
-{
-	va_list args;
-
-	if (getenv("FUZZ_VERBOSE") == NULL)
-		return;
-	va_start(args, format);
-	(void)vfprintf(stderr, format, args);
-	va_end(args);
-	(void)fputc('\n', stderr);
-}
-
 /* Changes. */
 
 static size_t
@@ -419,7 +405,7 @@ change(struct input *in)
 	list_files(&names);
 	if (names.count > 0)
 		chosen = names.name[take_byte(in) % names.count];
-	tell("change %u of %s", what, chosen != NULL ? chosen : "nothing");
+	fuzz_tell("change %u of %s", what, chosen != NULL ? chosen : "nothing");
 	switch (what) {
 	case 5:
 		if (chosen != NULL)
@@ -532,8 +518,8 @@ end_call(const char *what, enum kvlog_status st)
 		      taken.read <= READ_FIXED + READ_FACTOR * len_before &&
 		      taken.calls <= CALLS_FIXED + len_before / CALLS_PER;
 
-	tell("%s: %s (%s); %" PRIu64 " bytes of memory, %" PRIu64
-	     " bytes in %" PRIu64 " calls, of %" PRIu64 " bytes",
+	fuzz_tell("%s: %s (%s); %" PRIu64 " bytes of memory, %" PRIu64
+		  " bytes in %" PRIu64 " calls, of %" PRIu64 " bytes",
 	    what, kvlog_status_text(st), err.text, taken.asked, taken.read,
 	    taken.calls, len_before);
 	FUZZ_CHECK(frugal);
@@ -666,8 +652,9 @@ note_finding(void *arg, const struct kvlog_finding *finding)
 	(void)arg;
 	FUZZ_CHECK(finding->text != NULL && finding->file != NULL);
 	FUZZ_CHECK(*kvlog_finding_name(finding->kind) != '\0');
-	tell("    %s, %s at %" PRIu64 ": %s", kvlog_finding_name(finding->kind),
-	    finding->file, finding->offset, finding->text);
+	fuzz_tell("    %s, %s at %" PRIu64 ": %s",
+	    kvlog_finding_name(finding->kind), finding->file, finding->offset,
+	    finding->text);
 	findings++;
 }
 
@@ -718,7 +705,7 @@ check_same(const struct model *a, const struct model *b)
 		return;
 	model_explain(a, b, why);
 	(void)fprintf(stderr, "%s\n", why);
-	FUZZ_CHECK(!"both show the same");
+	FUZZ_CHECK(false && "both show the same");
 }
 
 static bool

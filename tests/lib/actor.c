@@ -126,19 +126,30 @@ settle_read(struct actor *a, struct history_op *op, bool ok)
 
 /* Reads */
 
+/* Of some key. */
+static struct history_op *
+begin_read(struct actor *a, const char *call, uint8_t *ret_key)
+{
+	struct history_op *op = begin(a, 1, call);
+
+	if (op == NULL)
+		return NULL;
+	op->key = (uint32_t)rng_below(&a->rng, a->keys);
+	*ret_key = key_byte(op->key);
+	history_begin(a->log, op, 1);
+	return op;
+}
+
 static bool
 get(struct actor *a)
 {
-	struct history_op *op = begin(a, 1, "get");
 	uint8_t key, value[VALUE_MAX];
+	struct history_op *op = begin_read(a, "get", &key);
 	size_t len = 0;
 	bool ok = true;
 
 	if (op == NULL)
 		return false;
-	op->key = (uint32_t)rng_below(&a->rng, a->keys);
-	key = key_byte(op->key);
-	history_begin(a->log, op, 1);
 	a->status = kvlog_get(a->db, &key, 1, value, sizeof value, &len);
 	history_end(op, 1);
 	if (a->status == KVLOG_OK)
@@ -158,14 +169,11 @@ get_many(struct actor *a)
 	enum kvlog_status st, failed = KVLOG_OK;
 
 	for (n = 0; n < wanted; n++) {
-		ops[n] = begin(a, 1, "get of many");
+		ops[n] = begin_read(a, "get of many", &keys[n]);
 		if (ops[n] == NULL)
 			break;
-		ops[n]->key = (uint32_t)rng_below(&a->rng, a->keys);
-		keys[n] = key_byte(ops[n]->key);
 		items[n].key = &keys[n];
 		items[n].key_len = 1;
-		history_begin(a->log, ops[n], 1);
 	}
 	st = kvlog_pin_create(a->db, &pin);
 	if (st == KVLOG_OK)
@@ -191,15 +199,12 @@ get_many(struct actor *a)
 static bool
 look_up(struct actor *a)
 {
-	struct history_op *op = begin(a, 1, "lookup");
-	struct kvlog_info info = {0};
 	uint8_t key;
+	struct history_op *op = begin_read(a, "lookup", &key);
+	struct kvlog_info info = {0};
 
 	if (op == NULL)
 		return false;
-	op->key = (uint32_t)rng_below(&a->rng, a->keys);
-	key = key_byte(op->key);
-	history_begin(a->log, op, 1);
 	a->status = kvlog_lookup(a->db, &key, 1, &info);
 	history_end(op, 1);
 	if (a->status == KVLOG_OK) {
@@ -212,14 +217,11 @@ look_up(struct actor *a)
 static bool
 exists(struct actor *a)
 {
-	struct history_op *op = begin(a, 1, "exists");
 	uint8_t key;
+	struct history_op *op = begin_read(a, "exists", &key);
 
 	if (op == NULL)
 		return false;
-	op->key = (uint32_t)rng_below(&a->rng, a->keys);
-	key = key_byte(op->key);
-	history_begin(a->log, op, 1);
 	a->status = kvlog_exists(a->db, &key, 1);
 	history_end(op, 1);
 	guard(op, HISTORY_PRESENT, 0);
@@ -229,17 +231,14 @@ exists(struct actor *a)
 bool
 actor_look_anew(struct actor *a, const struct kvlog_options *options)
 {
-	struct history_op *op = begin(a, 1, "open and get");
-	struct kvlog *db = NULL;
 	uint8_t key, value[VALUE_MAX];
+	struct history_op *op = begin_read(a, "open and get", &key);
+	struct kvlog *db = NULL;
 	size_t len = 0;
 	bool ok = true;
 
 	if (op == NULL)
 		return false;
-	op->key = (uint32_t)rng_below(&a->rng, a->keys);
-	key = key_byte(op->key);
-	history_begin(a->log, op, 1);
 	a->status = kvlog_open(a->path, options, &db, &a->err);
 	if (a->status == KVLOG_OK)
 		a->status = kvlog_get(db, &key, 1, value, sizeof value, &len);

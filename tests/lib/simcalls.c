@@ -294,21 +294,40 @@ sim_rename(int dirfd, const char *from, const char *to)
 	old = disk_find(&sim.disk, dir, plain_name(to));
 	if (child == DISK_NONE)
 		return ENOENT;
-	if (old != DISK_NONE && node_at(old)->kind == NODE_DIR)
-		return EISDIR;
+	if (old != DISK_NONE && node_at(old)->kind == NODE_DIR) {
+		if (node_at(child)->kind != NODE_DIR)
+			return EISDIR;
+		if (node_at(old)->seen->count > 0)
+			return ENOTEMPTY;
+	}
 	disk_rename(&sim.disk, dir, disk_name(from), disk_name(to));
 	return 0;
 }
 
 static int
-sim_link(int dirfd, const char *from, const char *to)
+sim_exchange(int dirfd, const char *a, const char *b)
+{
+	int error = ENTER(SIMOS_EXCHANGE, "%s and %s", a, b);
+	uint32_t dir = dir_of(dirfd);
+
+	if (error != 0)
+		return error;
+	if (disk_find(&sim.disk, dir, plain_name(a)) == DISK_NONE ||
+	    disk_find(&sim.disk, dir, plain_name(b)) == DISK_NONE)
+		return ENOENT;
+	disk_exchange(&sim.disk, dir, disk_name(a), disk_name(b));
+	return 0;
+}
+
+static int
+sim_link(int from_dirfd, const char *from, int dirfd, const char *to)
 {
 	int error = ENTER(SIMOS_LINK, "%s as %s", from, to);
 	uint32_t dir = dir_of(dirfd), child;
 
 	if (error != 0)
 		return error;
-	child = disk_find(&sim.disk, dir, plain_name(from));
+	child = disk_find(&sim.disk, dir_of(from_dirfd), plain_name(from));
 	if (child == DISK_NONE)
 		return ENOENT;
 	if (disk_find(&sim.disk, dir, plain_name(to)) != DISK_NONE)
@@ -336,12 +355,32 @@ sim_unlink(int dirfd, const char *name)
 	return 0;
 }
 
+static int
+sim_rmdir(int dirfd, const char *name)
+{
+	int error = ENTER(SIMOS_RMDIR, "%s", name);
+	uint32_t dir = dir_of(dirfd), child;
+
+	if (error != 0)
+		return error;
+	child = disk_find(&sim.disk, dir, plain_name(name));
+	if (child == DISK_NONE)
+		return ENOENT;
+	if (node_at(child)->kind != NODE_DIR)
+		return ENOTDIR;
+	if (node_at(child)->seen->count > 0)
+		return ENOTEMPTY;
+	disk_unlink(&sim.disk, dir, disk_name(name));
+	return 0;
+}
+
 static void
 stat_node(const struct node *node, struct os_stat *ret)
 {
 	*ret = (struct os_stat){.dev = 1,
 	    .ino = node->ino,
 	    .link_count = node->links,
+	    .mode = 0777,
 	    .is_dir = node->kind == NODE_DIR,
 	    .is_regular = node->kind == NODE_FILE};
 	if (node->kind == NODE_FILE) {
@@ -556,6 +595,16 @@ check_shadow(uint32_t at)
 		disk_bug("%s + %" PRIu64 " was stored into without os->store",
 		    node_name(at), i);
 	}
+}
+
+/* No blocks are shared here. */
+static int
+sim_clone(int from_fd, int to_fd)
+{
+	int error = ENTER(SIMOS_CLONE, "%s", fd_name(from_fd));
+
+	(void)to_fd;
+	return error != 0 ? error : EOPNOTSUPP;
 }
 
 static int
@@ -961,8 +1010,10 @@ const struct os_table os_sim = {
 
     .open = sim_open,
     .rename = sim_rename,
+    .exchange = sim_exchange,
     .link = sim_link,
     .unlink = sim_unlink,
+    .rmdir = sim_rmdir,
     .stat_name = sim_stat_name,
 
     .close = sim_close,
@@ -972,6 +1023,7 @@ const struct os_table os_sim = {
     .allocate = sim_allocate,
     .punch = sim_punch,
     .truncate = sim_truncate,
+    .clone = sim_clone,
     .sync = sim_sync,
 
     .map = sim_map,

@@ -417,6 +417,23 @@ disk_rename(struct disk *disk, uint32_t dir, uint32_t from, uint32_t to)
 }
 
 void
+disk_exchange(struct disk *disk, uint32_t dir, uint32_t a, uint32_t b)
+{
+	struct names **seen = &disk->nodes[dir].seen;
+	uint32_t child_a = disk_find(disk, dir, a);
+	uint32_t child_b = disk_find(disk, dir, b);
+
+	journal_add_name(disk, ITEM_EXCHANGE, dir, a, child_a);
+	disk->items[disk->item_count - 1].name2 = b;
+	names_remove(seen, a);
+	names_remove(seen, b);
+	names_add(seen, a, child_b);
+	names_add(seen, b, child_a);
+	disk->nodes[child_a].name = b;
+	disk->nodes[child_b].name = a;
+}
+
+void
 disk_use(struct disk *disk, uint32_t node)
 {
 	disk->nodes[node].users++;
@@ -638,6 +655,7 @@ disk_apply_content(struct disk *disk, const struct item *item)
 	case ITEM_ADD:
 	case ITEM_REMOVE:
 	case ITEM_RENAME:
+	case ITEM_EXCHANGE:
 		disk_bug("a name has no contents");
 	}
 }
@@ -673,6 +691,21 @@ disk_apply_name(struct disk *disk, const struct item *item)
 	}
 	if (there != item->child)
 		return;
+	if (item->kind == ITEM_EXCHANGE) {
+		uint32_t other = names_find(names, item->name2);
+
+		if (other == DISK_NONE)
+			return;
+		disk->nodes[there].pins++; /* nameless in between */
+		disk->nodes[other].pins++;
+		durable_remove(disk, item->node, item->name);
+		durable_remove(disk, item->node, item->name2);
+		durable_add(disk, item->node, item->name, other);
+		durable_add(disk, item->node, item->name2, there);
+		disk->nodes[there].pins--;
+		disk->nodes[other].pins--;
+		return;
+	}
 	if (item->kind == ITEM_RENAME) {
 		if (names_find(names, item->name2) == item->child)
 			return;

@@ -79,7 +79,8 @@ enum item_kind {
 	ITEM_PUNCH,    /* from off */
 	ITEM_ADD,      /* name for child */
 	ITEM_REMOVE,   /* name of child */
-	ITEM_RENAME    /* name of child to name2 */
+	ITEM_RENAME,   /* name of child to name2 */
+	ITEM_EXCHANGE  /* name of child for name2 */
 };
 
 enum item_fate { FATE_DROP, FATE_KEEP, FATE_TORN };
@@ -151,6 +152,7 @@ uint32_t disk_create(
 void disk_link(struct disk *disk, uint32_t dir, uint32_t name, uint32_t child);
 void disk_unlink(struct disk *disk, uint32_t dir, uint32_t name);
 void disk_rename(struct disk *disk, uint32_t dir, uint32_t from, uint32_t to);
+void disk_exchange(struct disk *disk, uint32_t dir, uint32_t a, uint32_t b);
 
 /* A descriptor or mapping of the node came or went. */
 void disk_use(struct disk *disk, uint32_t node);

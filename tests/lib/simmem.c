@@ -79,6 +79,19 @@ malloc_fails(void)
 	return strike(SIMOS_MALLOC) != 0;
 }
 
+/* Nobody may expect anything of them; where there are many, of those in the
+ * midst neither, but to touch so many pages takes its time. */
+#define SPOIL_LEN 8192u
+
+static void
+spoil(uint8_t *p, size_t size)
+{
+	size_t len = (size_t)min_u64(size, SPOIL_LEN);
+
+	memset(p, 0xa5, len);
+	memset(p + size - len, 0xa5, len);
+}
+
 void *
 sim_malloc(size_t size)
 {
@@ -88,7 +101,7 @@ sim_malloc(size_t size)
 		return NULL;
 	p = block_give(_Alignof(max_align_t), size);
 	if (p != NULL)
-		memset(p, 0xa5, size); /* nobody may expect anything */
+		spoil(p, size);
 	return p;
 }
 

@@ -13,7 +13,7 @@
  *     store  file, offset, bytes   never across a sector of 512 bytes: longer
  *                                  ones are several items
  *     size   file, allocated to / cut to / punched from
- *     name   directory, added / removed / renamed
+ *     name   directory, added / removed / renamed / exchanged
  *
  * A sync applies the file's stores and sizes to its disk image and takes them
  * out of the journal; it makes no name durable.  sync_dir does so with the
@@ -111,8 +111,10 @@
 	X(OPEN, "open", true, false)                                           \
 	X(CREATE, "create", true, true)                                        \
 	X(RENAME, "rename", true, true)                                        \
+	X(EXCHANGE, "exchange", true, true)                                    \
 	X(LINK, "link", true, true)                                            \
 	X(UNLINK, "unlink", true, true)                                        \
+	X(RMDIR, "rmdir", true, true)                                          \
 	X(STAT_NAME, "stat_name", true, false)                                 \
 	X(CLOSE, "close", true, false)                                         \
 	X(STAT, "stat", true, false)                                           \
@@ -121,6 +123,7 @@
 	X(ALLOCATE, "allocate", true, true)                                    \
 	X(PUNCH, "punch", true, true)                                          \
 	X(TRUNCATE, "truncate", true, true)                                    \
+	X(CLONE, "clone", true, false)                                         \
 	X(SYNC, "sync", true, true)                                            \
 	X(MAP, "map", true, false)                                             \
 	X(UNMAP, "unmap", true, false)                                         \

@@ -11,6 +11,18 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+/* Sanitizers make all some times slower. */
+#if defined __SANITIZE_ADDRESS__ || defined __SANITIZE_THREAD__
+#define TEST_IS_SANITIZED 1
+#elif defined __has_feature
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define TEST_IS_SANITIZED 1
+#endif
+#endif
+#ifndef TEST_IS_SANITIZED
+#define TEST_IS_SANITIZED 0
+#endif
+
 /* Run suite, print what fails, give main() its exit code.  Tests fork one by
  * one unless CK_FORK=no. */
 static inline int

@@ -47,6 +47,8 @@ enum op_type {
 	OP_MAINTAIN,
 	OP_REOPEN,
 	OP_COMPACT,
+	OP_BACKUP,
+	OP_SWITCH,
 	OP_KILL,
 	OP_READER,
 	OP_STATS,
@@ -72,6 +74,8 @@ static const struct {
     [OP_MAINTAIN] = {"maintain", 30},
     [OP_REOPEN] = {"reopen", 6},
     [OP_COMPACT] = {"compact", 6},
+    [OP_BACKUP] = {"backup", 6},
+    [OP_SWITCH] = {"go on in a backup", 2},
     [OP_KILL] = {"kill", 6},
     [OP_READER] = {"reader", 6},
     [OP_STATS] = {"stats", 10},
@@ -160,6 +164,15 @@ static const struct generator {
 };
 #define GENERATORS ((int)(sizeof generators / sizeof generators[0]))
 
+/* A backup, and what it holds. */
+struct saved {
+	bool made;
+	unsigned name; /* each has one of its own */
+	struct model model;
+	uint64_t max_seq;
+};
+#define SAVED_COUNT 2u
+
 /* A run. */
 struct run {
 	const struct generator *gen;
@@ -169,6 +182,8 @@ struct run {
 	struct kvlog *db;
 	struct model model;
 	uint64_t max_seq;
+	struct saved saved[SAVED_COUNT];
+	unsigned last_name;
 	uint8_t key[KEY_ROOM];
 	size_t key_len;
 	uint8_t *value; /* gen->value_max bytes */
@@ -729,6 +744,80 @@ do_compact(struct run *run, struct rng *rng)
 }
 
 static void
+forget_saved(struct run *run)
+{
+	for (unsigned i = 0; i < SAVED_COUNT; i++) {
+		model_fini(&run->saved[i].model);
+		run->saved[i] = (struct saved){.name = ++run->last_name};
+	}
+}
+
+static void
+saved_path(const struct run *run, const struct saved *saved, char *path)
+{
+	(void)snprintf(path, sizeof run->path, "%s/backup%u",
+	    run->real ? run->dir : "", saved->name);
+}
+
+/* By a handle that reads or the one that writes, onto nothing or an earlier
+ * one. */
+static void
+do_backup(struct run *run, struct rng *rng)
+{
+	struct kvlog_options o = KVLOG_OPTIONS_INIT;
+	struct kvlog_backup_options how = KVLOG_BACKUP_OPTIONS_INIT;
+	struct saved *saved = &run->saved[rng_below(rng, SAVED_COUNT)];
+	struct kvlog_error err = {0};
+	struct kvlog *reader = NULL, *copy = NULL;
+	char path[sizeof run->path];
+	bool by_reader = rng_below(rng, 3) == 0;
+
+	how.flags = (unsigned)rng_below(rng, 2) * KVLOG_BACKUP_COPY;
+	saved_path(run, saved, path);
+	o.flags = KVLOG_OPEN_READONLY;
+	o.index_mode = choose_mode(run, 2);
+	if (by_reader)
+		expect(run, "open for reading",
+		    kvlog_open(run->path, &o, &reader, NULL), KVLOG_OK);
+	if (run->wrong)
+		return;
+	if (kvlog_backup(by_reader ? reader : run->db, path, &how, NULL,
+		&err) != KVLOG_OK)
+		note_wrong(run, "backup: %s", err.text);
+	if (by_reader)
+		expect(run, "close", kvlog_close(reader, NULL), KVLOG_OK);
+	if (run->wrong || kvlog_open(path, &o, &copy, &err) != KVLOG_OK) {
+		note_wrong(run, "open a backup: %s", err.text);
+		return;
+	}
+	check_all(run, copy);
+	expect(run, "close", kvlog_close(copy, NULL), KVLOG_OK);
+	model_fini(&saved->model);
+	saved->model = (struct model){0};
+	model_copy(&saved->model, &run->model);
+	saved->max_seq = run->max_seq;
+	saved->made = true;
+}
+
+/* A backup is a store: here the store that it is of is left for it. */
+static void
+do_switch(struct run *run, struct rng *rng)
+{
+	struct saved *saved = &run->saved[rng_below(rng, SAVED_COUNT)];
+
+	if (!saved->made)
+		return;
+	close_run(run);
+	saved_path(run, saved, run->path);
+	model_fini(&run->model);
+	run->model = saved->model;
+	run->max_seq = saved->max_seq;
+	saved->model = (struct model){0};
+	forget_saved(run);
+	open_run(run, 0);
+}
+
+static void
 do_op(struct run *run, const struct op *op)
 {
 	struct rng rng;
@@ -776,6 +865,12 @@ do_op(struct run *run, const struct op *op)
 	case OP_COMPACT:
 		do_compact(run, &rng);
 		break;
+	case OP_BACKUP:
+		do_backup(run, &rng);
+		break;
+	case OP_SWITCH:
+		do_switch(run, &rng);
+		break;
 	case OP_KILL:
 		do_kill(run, &rng);
 		break;
@@ -797,8 +892,9 @@ do_op(struct run *run, const struct op *op)
 	if (count != run->model.count)
 		note_wrong(run, "count: %" PRIu64 " instead of %zu", count,
 		    run->model.count);
-	if (!run->wrong && (op->type == OP_REOPEN || op->type == OP_COMPACT ||
-			       run->op % CHECK_ALL_EVERY == 0))
+	if (!run->wrong &&
+	    (op->type == OP_REOPEN || op->type == OP_COMPACT ||
+		op->type == OP_SWITCH || run->op % CHECK_ALL_EVERY == 0))
 		check_all(run, run->db);
 }
 
@@ -841,6 +937,7 @@ run_ops(const struct generator *gen, bool real, const struct op *ops,
 	ck_assert_ptr_nonnull(run->value);
 	(void)snprintf(
 	    run->path, sizeof run->path, "%s/db", real ? run->dir : "");
+	forget_saved(run);
 	open_run(run, KVLOG_OPEN_CREATE);
 	for (; run->op < count && !run->wrong; run->op++)
 		do_op(run, &ops[run->op]);
@@ -857,6 +954,7 @@ run_ops(const struct generator *gen, bool real, const struct op *ops,
 	ok = !run->wrong;
 	*ret_op = run->op;
 	(void)snprintf(why, sizeof run->why, "%s", run->why);
+	forget_saved(run);
 	model_fini(&run->model);
 	tmpdir_remove(run->dir);
 	if (!real)

@@ -480,92 +480,80 @@ START_TEST(a_batch_becomes_visible_at_once)
 }
 END_TEST
 
-/* The same with real threads: who saw the first key of a batch sees the
- * second one too, in whatever order they are read. */
+/* The same with real threads. */
 #define ROUNDS 4000u
 
 static _Atomic bool writing;
 
 static void *
-write_batches(void *arg)
+commit_again_and_again(void *batch)
 {
-	struct commit_op ops[2];
-
-	(void)arg;
-	ops[0] = op_of(RECORD_PUT, "a", 8);
-	ops[1] = op_of(RECORD_PUT, "b", 8);
 	for (unsigned i = 0; i < ROUNDS; i++)
-		if (log_commit(lg, ops, 2, false, &receipt, &failed, NULL) !=
+		if (log_commit(lg, batch, 2, false, &receipt, &failed, NULL) !=
 		    KVLOG_OK)
 			abort();
 	atomic_store(&writing, false);
 	return NULL;
 }
 
-START_TEST(no_thread_sees_half_of_a_batch)
+/* Look as long as another thread commits two steps, the first one with "a",
+ * which is there before; the second one puts. */
+static void
+look_at_batches(unsigned type, const char *second, void (*look)(void))
 {
+	struct commit_op batch[2];
 	char *dir = tmpdir_create(), path[1024];
 	pthread_t thread;
 	uint64_t looks = 0;
 
 	snprintf(path, sizeof path, "%s/db", dir);
 	MAKELOG_OK(open_at(path, 1 << 20));
-	atomic_store(&writing, true);
-	ck_assert_int_eq(pthread_create(&thread, NULL, write_batches, NULL), 0);
-	while (atomic_load(&writing)) {
-		uint64_t a = seq_of("a"), b = seq_of("b"), a2 = seq_of("a");
-
-		ck_assert_uint_le(a, b);
-		ck_assert_uint_le(b, a2);
-		looks++;
-	}
-	ck_assert_int_eq(pthread_join(thread, NULL), 0);
-	ck_assert_uint_eq(seq_of("a"), ROUNDS);
-	close_store();
-	tmpdir_remove(dir);
-	ck_assert_uint_gt(looks, 0);
-}
-END_TEST
-
-/* A key that a batch deletes and puts again is there at all times. */
-static void *
-replace_in_batches(void *arg)
-{
-	struct commit_op ops[2];
-
-	(void)arg;
-	ops[0] = op_of(RECORD_DELETE, "a", 0);
-	ops[1] = op_of(RECORD_PUT, "a", 8);
-	for (unsigned i = 0; i < ROUNDS; i++)
-		if (log_commit(lg, ops, 2, false, &receipt, &failed, NULL) !=
-		    KVLOG_OK)
-			abort();
-	atomic_store(&writing, false);
-	return NULL;
-}
-
-START_TEST(no_thread_sees_a_step_of_a_batch_that_another_step_undoes)
-{
-	char *dir = tmpdir_create(), path[1024];
-	pthread_t thread;
-	uint64_t last = 0;
-
-	snprintf(path, sizeof path, "%s/db", dir);
-	MAKELOG_OK(open_at(path, 1 << 20));
 	MAKELOG_OK(put("a", 8));
+	batch[0] = op_of(type, "a", type == RECORD_PUT ? 8 : 0);
+	batch[1] = op_of(RECORD_PUT, second, 8);
 	atomic_store(&writing, true);
 	ck_assert_int_eq(
-	    pthread_create(&thread, NULL, replace_in_batches, NULL), 0);
-	while (atomic_load(&writing)) {
-		uint64_t a = seq_of("a");
-
-		ck_assert_uint_ge(a, max_u64(last, 1));
-		last = a;
-	}
+	    pthread_create(&thread, NULL, commit_again_and_again, batch), 0);
+	for (; atomic_load(&writing); looks++)
+		look();
 	ck_assert_int_eq(pthread_join(thread, NULL), 0);
 	ck_assert_uint_eq(seq_of("a"), ROUNDS + 1);
 	close_store();
 	tmpdir_remove(dir);
+	ck_assert_uint_gt(looks, 0);
+}
+
+/* Who saw the first key of a batch sees the second one too, in whatever order
+ * they are read. */
+static void
+see_whole_batches(void)
+{
+	uint64_t a = seq_of("a"), b = seq_of("b"), a2 = seq_of("a");
+
+	ck_assert(a <= b || (a == 1 && b == 0));
+	ck_assert_uint_le(b, a2);
+}
+
+START_TEST(no_thread_sees_half_of_a_batch)
+{
+	look_at_batches(RECORD_PUT, "b", see_whole_batches);
+}
+END_TEST
+
+/* A key that a batch deletes and puts again is there at all times. */
+static void
+see_no_delete(void)
+{
+	static uint64_t last = 1;
+	uint64_t a = seq_of("a");
+
+	ck_assert_uint_ge(a, last);
+	last = a;
+}
+
+START_TEST(no_thread_sees_a_step_of_a_batch_that_another_step_undoes)
+{
+	look_at_batches(RECORD_DELETE, "a", see_no_delete);
 }
 END_TEST
 
@@ -1060,6 +1048,12 @@ is_not_of_the_log(int fd)
 	ck_assert_int_ne(fd, lg->spare->fd);
 }
 
+static void
+never_synced(int fd)
+{
+	ck_abort_msg("descriptor %d", fd);
+}
+
 static void (*on_populate)(void);
 
 static void
@@ -1116,11 +1110,20 @@ fail_to_use_the_spare(void)
 	ck_assert_ptr_null(lg->spare);
 }
 
+/* Its name is that of another file by then. */
+static void
+replace_the_spare(void)
+{
+	outgrow_the_spare();
+	ck_assert(log_prepare_spare(lg));
+	on_sync = never_synced;
+}
+
 /* _i: what a commit does with the spare meanwhile. */
 START_TEST(a_spare_that_is_being_prepared_may_be_used_or_dropped)
 {
-	static void (*const meanwhile[])(void) = {
-	    outgrow_the_spare, use_the_spare, fail_to_use_the_spare};
+	static void (*const meanwhile[])(void) = {outgrow_the_spare,
+	    use_the_spare, fail_to_use_the_spare, replace_the_spare};
 
 	open_store();
 	(void)fill_to(2);
@@ -1135,6 +1138,56 @@ START_TEST(a_spare_that_is_being_prepared_may_be_used_or_dropped)
 	MAKELOG_OK(put("b", 900));
 	MAKELOG_OK(log_sync(lg, receipt.seq, &err));
 	close_store();
+}
+END_TEST
+
+static void
+outgrow_the_spare_and_fail(int fd)
+{
+	(void)fd;
+	outgrow_the_spare();
+	simos_fail(SIMOS_SYNC, 1, EIO, false);
+}
+
+START_TEST(a_spare_that_cannot_be_written_may_be_gone)
+{
+	open_store();
+	(void)fill_to(2);
+	MAKELOG_OK(log_sync(lg, receipt.seq, &err));
+	ck_assert(log_prepare_spare(lg));
+	hook();
+	on_sync = outgrow_the_spare_and_fail;
+	ck_assert(log_prepare_pages(lg, true));
+	unhook();
+	simos_fail_clear();
+	MAKELOG_OK(put("b", 900));
+	MAKELOG_OK(log_sync(lg, receipt.seq, &err));
+	close_store();
+}
+END_TEST
+
+static void
+fail_and_end_all_turns(int fd)
+{
+	(void)fd;
+	simos_fail(SIMOS_SYNC, 1, EIO, false);
+	simos_fail(SIMOS_MUTEX, 1, ENOTRECOVERABLE, true);
+}
+
+/* It is not known then whether it is in use. */
+START_TEST(a_spare_that_cannot_be_written_is_told_without_a_turn_too)
+{
+	open_store();
+	(void)fill_to(2);
+	MAKELOG_OK(log_sync(lg, receipt.seq, &err));
+	ck_assert(log_prepare_spare(lg));
+	hook();
+	on_sync = fail_and_end_all_turns;
+	ck_assert(log_prepare_pages(lg, true));
+	unhook();
+	simos_fail_clear();
+	ck_assert(control_poisoned(lg->control));
+	ck_assert_int_eq(kvlog_close(db, &err), KVLOG_BROKEN);
 }
 END_TEST
 
@@ -2044,7 +2097,10 @@ main(void)
 	tcase_add_test(
 	    tc, a_sync_of_the_spare_does_not_hide_a_failure_from_the_log);
 	tcase_add_loop_test(
-	    tc, a_spare_that_is_being_prepared_may_be_used_or_dropped, 0, 3);
+	    tc, a_spare_that_is_being_prepared_may_be_used_or_dropped, 0, 4);
+	tcase_add_test(tc, a_spare_that_cannot_be_written_may_be_gone);
+	tcase_add_test(
+	    tc, a_spare_that_cannot_be_written_is_told_without_a_turn_too);
 	tcase_add_test(
 	    tc, a_spare_that_cannot_be_written_may_have_commits_already);
 	tcase_add_loop_test(

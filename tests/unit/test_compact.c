@@ -687,21 +687,28 @@ START_TEST(a_full_disk_can_be_compacted)
 }
 END_TEST
 
+static void
+remove_file(const char *name)
+{
+	struct dir dir;
+
+	MAKELOG_OK(dir_open(&dir, STORE, 0644, NULL));
+	ck_assert_int_eq(os->unlink(dir.fd, name), 0);
+	dir_close(&dir);
+}
+
 /* Without a reserve, and with so much room, from none to enough. */
 START_TEST(want_of_space_changes_nothing)
 {
 	struct model model = {0};
 	struct simos_state *base;
-	struct dir dir;
 	unsigned refused = 0;
 	uint64_t used;
 	enum kvlog_status st = KVLOG_NOSPACE;
 
 	make_halves(&model);
-	MAKELOG_OK(dir_open(&dir, STORE, 0644, NULL));
-	ck_assert_int_eq(os->unlink(dir.fd, "reserve"), 0);
-	ck_assert_int_eq(os->unlink(dir.fd, "reserve.compact"), 0);
-	dir_close(&dir);
+	remove_file("reserve");
+	remove_file("reserve.compact");
 	base = simos_save();
 	used = simos_used();
 	for (uint64_t room = 0; st != KVLOG_OK; room += 4096) {
@@ -798,15 +805,12 @@ START_TEST(a_tombstone_stays_when_the_older_run_is_refused)
 {
 	struct model model = {0};
 	struct simos_state *base;
-	struct dir dir;
 	unsigned overtaken = 0;
 	uint64_t used;
 	enum kvlog_status st = KVLOG_NOSPACE;
 
 	make_unequal_runs(&model);
-	MAKELOG_OK(dir_open(&dir, STORE, 0644, NULL));
-	ck_assert_int_eq(os->unlink(dir.fd, "reserve"), 0);
-	dir_close(&dir);
+	remove_file("reserve");
 	base = simos_save();
 	used = simos_used();
 	for (uint64_t room = 0; st != KVLOG_OK || room < 65536; room += 4096) {
@@ -1082,13 +1086,8 @@ remove_hints(void)
 {
 	const char *hint;
 
-	while ((hint = makelog_hint()) != NULL) {
-		struct dir dir;
-
-		MAKELOG_OK(dir_open(&dir, STORE, 0644, NULL));
-		ck_assert_int_eq(os->unlink(dir.fd, hint), 0);
-		dir_close(&dir);
-	}
+	while ((hint = makelog_hint()) != NULL)
+		remove_file(hint);
 }
 
 START_TEST(damaged_segments_are_left_alone)

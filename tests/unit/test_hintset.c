@@ -1154,11 +1154,7 @@ END_TEST
 /* What is stopped keeps its locks, of which a sanitizer remembers but a few:
  * every eighth step is a process of its own, and then not all are done. */
 #define TURNS_OF_STEPS 8
-#if defined __SANITIZE_ADDRESS__ || defined __SANITIZE_THREAD__
-#define STRIDE 32
-#else
-#define STRIDE TURNS_OF_STEPS
-#endif
+#define STRIDE (TEST_IS_SANITIZED ? 32 : TURNS_OF_STEPS)
 
 START_TEST(a_crash_while_merging_changes_nothing)
 {

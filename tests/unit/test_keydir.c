@@ -12,17 +12,6 @@
 #include "rng.h"
 #include "test.h"
 
-#if defined __SANITIZE_THREAD__ || defined __SANITIZE_ADDRESS__
-#define SLOW 1
-#elif defined __has_feature
-#if __has_feature(thread_sanitizer) || __has_feature(address_sanitizer)
-#define SLOW 1
-#endif
-#endif
-#ifndef SLOW
-#define SLOW 0
-#endif
-
 #define HASH_MASK ((UINT64_C(1) << KEYDIR_HASH_BITS) - 1)
 
 /* ---- memory that counts, and fails on demand ---- */
@@ -469,7 +458,7 @@ END_TEST
 
 START_TEST(memory_is_at_most_16_bytes_per_key_at_every_size)
 {
-	const uint64_t count = SLOW ? 100000 : 2100000;
+	const uint64_t count = TEST_IS_SANITIZED ? 100000 : 2100000;
 
 	for (uint64_t n = 0; n < count; n++) {
 		insert(hash_of(n), n);
@@ -516,7 +505,7 @@ lines_per_miss(uint64_t first, uint64_t count)
 
 START_TEST(churn_costs_neither_memory_nor_speed)
 {
-	const uint64_t count = SLOW ? 20000 : 200000, turns = 15;
+	const uint64_t count = TEST_IS_SANITIZED ? 20000 : 200000, turns = 15;
 	uint64_t bytes, n = 0;
 
 	for (; n < count; n++)
@@ -538,7 +527,7 @@ END_TEST
 
 START_TEST(room_of_removed_entries_is_used_again)
 {
-	const uint64_t count = SLOW ? 20000 : 200000;
+	const uint64_t count = TEST_IS_SANITIZED ? 20000 : 200000;
 	uint64_t bytes;
 
 	for (uint64_t n = 0; n < count; n++)
@@ -922,7 +911,7 @@ END_TEST
 
 START_TEST(finds_beside_a_writer_never_miss)
 {
-	const uint64_t others = SLOW ? 20000 : 150000;
+	const uint64_t others = TEST_IS_SANITIZED ? 20000 : 150000;
 	uint64_t loc[STABLE];
 	pthread_t threads[READERS];
 	struct rng rng;

@@ -134,8 +134,8 @@ START_TEST(names_are_renamed_linked_and_unlinked)
 	ck_assert_int_eq(os->stat(fd, &st), 0);
 	ino = st.ino;
 	ck_assert_int_eq(os->close(create("b")), 0);
-	ck_assert_int_eq(os->link(dir, "a", "b"), EEXIST);
-	ck_assert_int_eq(os->link(dir, "a", "c"), 0);
+	ck_assert_int_eq(os->link(dir, "a", dir, "b"), EEXIST);
+	ck_assert_int_eq(os->link(dir, "a", dir, "c"), 0);
 	ck_assert_int_eq(os->stat_name(dir, "c", &st), 0);
 	ck_assert_uint_eq(st.ino, ino);
 	ck_assert_uint_eq(st.link_count, 2);
@@ -153,6 +153,57 @@ START_TEST(names_are_renamed_linked_and_unlinked)
 	ck_assert_int_eq(os->stat(dir, &st), 0);
 	ck_assert(st.is_dir && !st.is_regular);
 	ck_assert_int_eq(os->close(fd), 0);
+}
+END_TEST
+
+START_TEST(directories_trade_places_and_go)
+{
+	struct os_stat st;
+	char sub[2][300];
+	int fd;
+
+	for (int i = 0; i < 2; i++) {
+		snprintf(sub[i], sizeof sub[i], "%s/%d", path, i);
+		ck_assert_int_eq(os->mkdir(sub[i], 0750), 0);
+	}
+	ck_assert_int_eq(os->open_dir(sub[0], &fd), 0);
+	ck_assert_int_eq(os->close(create("x")), 0);
+	ck_assert_int_eq(os->link(dir, "x", fd, "y"), 0); /* across */
+	ck_assert_int_eq(os->stat(fd, &st), 0);
+	ck_assert_uint_eq(st.mode & 0700u, 0700);
+	ck_assert_int_eq(symlinkat("1", dir, "to1"), 0);
+	ck_assert_int_eq(os->exchange(dir, "0", "to1"), ELOOP);
+	ck_assert_int_eq(os->exchange(dir, "to1", "0"), ELOOP);
+	ck_assert_int_eq(os->rmdir(dir, "0"), ENOTEMPTY);
+	if (KVLOG_LINUX) {
+		ck_assert_int_eq(os->exchange(dir, "0", "1"), 0);
+		ck_assert_int_eq(os->rmdir(dir, "0"), 0);
+		ck_assert_int_eq(os->stat_name(fd, "../1/y", &st), 0);
+		ck_assert_int_eq(os->exchange(dir, "0", "1"), ENOENT);
+	} else {
+		ck_assert_int_eq(os->exchange(dir, "0", "1"), EOPNOTSUPP);
+	}
+	ck_assert_int_eq(os->unlink(fd, "y"), 0);
+	ck_assert_int_eq(os->unlink(dir, "to1"), 0);
+	ck_assert_int_eq(os->rmdir(dir, "1"), 0);
+	ck_assert_int_eq(os->close(fd), 0);
+}
+END_TEST
+
+/* The same bytes, or a refusal: it depends on the file system. */
+START_TEST(a_clone_has_the_same_bytes)
+{
+	int from = create("a"), to = create("b"), rc;
+	char text[4] = "";
+	size_t len;
+
+	ck_assert_int_eq(os->pwrite(from, "abc", 4, 0), 0);
+	rc = os->clone(from, to);
+	ck_assert(rc == 0 || rc == EOPNOTSUPP);
+	ck_assert_int_eq(os->pread(to, text, 4, 0, &len), 0);
+	ck_assert_str_eq(text, rc == 0 ? "abc" : "");
+	ck_assert_int_eq(os->close(from), 0);
+	ck_assert_int_eq(os->close(to), 0);
 }
 END_TEST
 
@@ -888,6 +939,8 @@ os_suite(void)
 	tcase_add_test(tc, open_gives_the_permission_bits_less_the_umask);
 	tcase_add_test(tc, descriptors_are_above_stdio_and_close_on_exec);
 	tcase_add_test(tc, names_are_renamed_linked_and_unlinked);
+	tcase_add_test(tc, directories_trade_places_and_go);
+	tcase_add_test(tc, a_clone_has_the_same_bytes);
 	tcase_add_test(tc, list_gives_each_name_once_and_again);
 	tcase_add_test(tc, list_ends_with_the_callers_result);
 	tcase_add_test(tc, pread_is_short_only_at_the_end);

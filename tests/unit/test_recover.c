@@ -684,7 +684,7 @@ START_TEST(a_renamed_segment_is_refused)
 {
 	make_two(3);
 	ck_assert_int_eq(os->rename(m.dir.fd, TWO, THREE), 0);
-	ck_assert_int_eq(os->link(m.dir.fd, ONE, TWO), 0);
+	ck_assert_int_eq(os->link(m.dir.fd, ONE, m.dir.fd, TWO), 0);
 	find();
 	expect_error(2, "another segment's file");
 	finish();

@@ -163,6 +163,78 @@ inode_of(const char *path)
 	return st.ino;
 }
 
+static bool
+is_file(const char *at)
+{
+	const uint8_t *bytes;
+	uint64_t size;
+
+	return simos_peek(at, &bytes, &size);
+}
+
+START_TEST(directories_trade_places_and_go)
+{
+	int root, a, b, fd;
+
+	ck_assert_int_eq(os->open_dir("/", &root), 0);
+	ck_assert_int_eq(os->mkdir("a", 0777), 0);
+	ck_assert_int_eq(os->mkdir("b", 0777), 0);
+	ck_assert_int_eq(os->open_dir("a", &a), 0);
+	ck_assert_int_eq(os->open_dir("b", &b), 0);
+	ck_assert_int_eq(os->open(a, "x", OS_OPEN_CREATE, 0666, &fd), 0);
+	ck_assert_int_eq(os->link(a, "x", b, "y"), 0); /* across */
+	ck_assert_int_eq(os->sync_dir(a), 0);
+	ck_assert_int_eq(os->sync_dir(b), 0);
+	ck_assert_int_eq(os->sync_dir(root), 0);
+	ck_assert_int_eq(os->exchange(root, "a", "none"), ENOENT);
+	ck_assert_int_eq(os->exchange(root, "a", "b"), 0);
+	ck_assert(is_file("a/y"));
+	ck_assert(is_file("b/x"));
+	ck_assert_int_eq(os->rename(root, "a", "b"), ENOTEMPTY);
+	ck_assert_int_eq(os->rmdir(root, "b"), ENOTEMPTY);
+	ck_assert_int_eq(os->rmdir(root, "none"), ENOENT);
+	ck_assert_int_eq(os->rmdir(a, "x"), ENOTDIR);
+	ck_assert_int_eq(os->unlink(a, "x"), 0);
+	ck_assert_int_eq(os->rename(root, "a", "b"), 0); /* b is empty */
+	ck_assert(is_file("b/y"));
+	ck_assert_int_eq(os->unlink(b, "y"), 0);
+	ck_assert_int_eq(os->rmdir(root, "b"), 0);
+	ck_assert_int_eq(os->rmdir(root, "b"), ENOENT);
+}
+END_TEST
+
+/* Both have the new names, or none has. */
+START_TEST(an_exchange_is_one_step_for_a_power_loss)
+{
+	struct simos_state *state;
+	unsigned seen[2] = {0, 0};
+	int root, a, fd;
+
+	ck_assert_int_eq(os->open_dir("/", &root), 0);
+	ck_assert_int_eq(os->mkdir("a", 0777), 0);
+	ck_assert_int_eq(os->mkdir("b", 0777), 0);
+	ck_assert_int_eq(os->open_dir("a", &a), 0);
+	ck_assert_int_eq(os->open(a, "x", OS_OPEN_CREATE, 0666, &fd), 0);
+	ck_assert_int_eq(os->sync_dir(a), 0);
+	ck_assert_int_eq(os->sync_dir(root), 0);
+	ck_assert_int_eq(os->exchange(root, "a", "b"), 0);
+	state = simos_save();
+	ck_assert_uint_eq(simos_subsets(), 2);
+	for (uint64_t i = 0; i < 2; i++) {
+		bool x_in_a, x_in_b;
+
+		simos_restore(state);
+		simos_power_loss(SIMOS_LOSS_SUBSET, i);
+		x_in_a = is_file("a/x");
+		x_in_b = is_file("b/x");
+		ck_assert(x_in_a != x_in_b);
+		seen[x_in_b]++;
+	}
+	ck_assert(seen[0] == 1 && seen[1] == 1);
+	simos_state_free(state);
+}
+END_TEST
+
 START_TEST(names_behave_as_the_systems_do)
 {
 	struct os_stat st;
@@ -172,9 +244,9 @@ START_TEST(names_behave_as_the_systems_do)
 	ck_assert_int_eq(
 	    os->open(dir, "a", OS_OPEN_CREATE, 0666, &other), EEXIST);
 	ck_assert_int_eq(os->open(dir, "b", OS_OPEN_READ, 0, &other), ENOENT);
-	ck_assert_int_eq(os->link(dir, "a", "b"), 0);
-	ck_assert_int_eq(os->link(dir, "a", "b"), EEXIST);
-	ck_assert_int_eq(os->link(dir, "x", "y"), ENOENT);
+	ck_assert_int_eq(os->link(dir, "a", dir, "b"), 0);
+	ck_assert_int_eq(os->link(dir, "a", dir, "b"), EEXIST);
+	ck_assert_int_eq(os->link(dir, "x", dir, "y"), ENOENT);
 	ck_assert_int_eq(os->stat_name(dir, "b", &st), 0);
 	ck_assert_uint_eq(st.link_count, 2);
 	ck_assert(st.is_regular && !st.is_dir);
@@ -206,7 +278,7 @@ START_TEST(names_behave_as_the_systems_do)
 	    inode_of("/store/../store/sub"), inode_of("store/sub"));
 	ck_assert_int_eq(os->open_dir("/none/../store", &other), ENOENT);
 	ck_assert_int_eq(os->rename(dir, "c", "sub"), EISDIR);
-	ck_assert_int_eq(os->link(dir, "sub", "x"), EPERM);
+	ck_assert_int_eq(os->link(dir, "sub", dir, "x"), EPERM);
 	ck_assert_int_eq(os->unlink(dir, "sub"), EISDIR);
 	ck_assert_int_eq(
 	    os->open(dir, "sub", OS_OPEN_WRITE, 0, &other), EISDIR);
@@ -672,7 +744,7 @@ END_TEST
 /* _i: how many files of one sector there are besides. */
 START_TEST(subsets_are_all_ways_and_each_another)
 {
-	const unsigned ways = 3 * 2 * 2 << _i;
+	const unsigned ways = 3u * 2 * 2 << _i;
 	struct simos_state *state;
 	uint64_t hashes[SIMOS_SUBSETS_MAX];
 	char name[16];
@@ -1467,14 +1539,17 @@ START_TEST(every_call_with_a_result_can_fail)
 	FAILS(OPEN, os->open(dir, "a", OS_OPEN_READ, 0, &other));
 	FAILS(CREATE, os->open(dir, "b", OS_OPEN_CREATE, 0, &other));
 	FAILS(RENAME, os->rename(dir, "a", "b"));
-	FAILS(LINK, os->link(dir, "a", "b"));
+	FAILS(EXCHANGE, os->exchange(dir, "a", "a"));
+	FAILS(LINK, os->link(dir, "a", dir, "b"));
 	FAILS(UNLINK, os->unlink(dir, "a"));
+	FAILS(RMDIR, os->rmdir(dir, "a"));
 	FAILS(STAT_NAME, os->stat_name(dir, "a", &st));
 	FAILS(STAT, os->stat(fd, &st));
 	FAILS(PREAD, os->pread(fd, buf, 4, 0, &got));
 	FAILS(ALLOCATE, os->allocate(fd, 8192));
 	FAILS(PUNCH, os->punch(fd, 0));
 	FAILS(TRUNCATE, os->truncate(fd, 0));
+	FAILS(CLONE, os->clone(fd, fd));
 	FAILS(MAP, os->map(fd, 4096, false, false, &mapping));
 	FAILS(PROTECT, os->protect(&mapping));
 	FAILS(LOCK, os->try_lock(fd, 0, OS_LOCK_SHARED));
@@ -1840,6 +1915,8 @@ simos_suite(void)
 
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_set_timeout(tc, 60);
+	tcase_add_test(tc, directories_trade_places_and_go);
+	tcase_add_test(tc, an_exchange_is_one_step_for_a_power_loss);
 	tcase_add_test(tc, names_behave_as_the_systems_do);
 	tcase_add_test(tc, files_behave_as_the_systems_do);
 	tcase_add_test(tc, mappings_of_a_file_are_one_buffer);

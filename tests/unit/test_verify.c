@@ -422,9 +422,8 @@ rounds(uint64_t usual)
 {
 	const char *text = getenv("KVLOG_VERIFY_ROUNDS");
 
-#if defined __SANITIZE_ADDRESS__ || defined __SANITIZE_THREAD__
-	usual /= 5;
-#endif
+	if (TEST_IS_SANITIZED)
+		usual /= 5;
 	return text != NULL ? strtoull(text, NULL, 10) : usual;
 }
 
@@ -1001,7 +1000,8 @@ START_TEST(a_segment_under_another_name_stands_where_it_belongs)
 	if (_i == 0)
 		ck_assert_int_eq(os->rename(m.dir.fd, TWO, "00000007.seg"), 0);
 	else
-		ck_assert_int_eq(os->link(m.dir.fd, TWO, "00000007.seg"), 0);
+		ck_assert_int_eq(
+		    os->link(m.dir.fd, TWO, m.dir.fd, "00000007.seg"), 0);
 	verify();
 	(void)expect_one(KVLOG_FINDING_NAME, "00000007.seg", 0);
 	ck_assert_uint_eq(got.report.record_count, 9);
@@ -2458,8 +2458,8 @@ END_TEST
 START_TEST(further_copies_of_a_segment_are_told)
 {
 	make_three();
-	ck_assert_int_eq(os->link(m.dir.fd, TWO, "00000007.seg"), 0);
-	ck_assert_int_eq(os->link(m.dir.fd, TWO, "00000008.seg"), 0);
+	ck_assert_int_eq(os->link(m.dir.fd, TWO, m.dir.fd, "00000007.seg"), 0);
+	ck_assert_int_eq(os->link(m.dir.fd, TWO, m.dir.fd, "00000008.seg"), 0);
 	verify();
 	(void)expect_some(KVLOG_FINDING_NAME, "00000007.seg", 0);
 	(void)expect_some(KVLOG_FINDING_NAME, "00000008.seg", 0);

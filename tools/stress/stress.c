@@ -138,21 +138,6 @@ catch_signal(int number)
 	run_caught = number;
 }
 
-static void
-catch_signals(void)
-{
-	static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
-	struct sigaction action, old;
-
-	memset(&action, 0, sizeof action);
-	action.sa_handler = catch_signal;
-	sigemptyset(&action.sa_mask);
-	for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
-		if (sigaction(numbers[i], NULL, &old) == 0 &&
-		    old.sa_handler != SIG_IGN)
-			(void)sigaction(numbers[i], &action, NULL);
-}
-
 /* Arguments */
 
 static enum cli_exit
@@ -430,7 +415,7 @@ stress(struct request *r)
 	status = create_store(r);
 	if (status != CLI_DONE)
 		return status;
-	catch_signals();
+	cli_catch_signals(catch_signal);
 	run(board, &outcome);
 	return answer(r, board, &outcome);
 }

@@ -20,6 +20,7 @@ const struct engine *const engine_table[] = {
     &engine_kvlog,
     &engine_kvlog_hints,
     &engine_kvlog_noverify,
+    &engine_kvlog_nocompact,
     &engine_kvlog_unshared,
 #ifdef HAVE_LMDB
     &engine_lmdb,

@@ -156,6 +156,7 @@ extern const struct engine *const engine_table[];
 extern const struct engine engine_null;
 extern const struct engine engine_kvlog;
 extern const struct engine engine_kvlog_hints;
+extern const struct engine engine_kvlog_nocompact;
 extern const struct engine engine_kvlog_noverify;
 extern const struct engine engine_kvlog_unshared;
 extern const struct engine engine_lmdb;

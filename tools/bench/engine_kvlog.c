@@ -252,6 +252,10 @@ const struct engine engine_kvlog_noverify = ENGINE_KVLOG("kvlog-noverify",
     false, NULL, "as kvlog, but reads do not verify checksums",
     KVLOG_OPEN_NOVERIFY, KVLOG_INDEX_MEMORY);
 
+const struct engine engine_kvlog_nocompact = ENGINE_KVLOG("kvlog-nocompact",
+    false, NULL, "as kvlog, but what is replaced stays where it is",
+    KVLOG_OPEN_NOCOMPACT, KVLOG_INDEX_MEMORY);
+
 const struct engine engine_kvlog_unshared = ENGINE_KVLOG("kvlog-unshared",
     false, NULL, "as kvlog, but nobody else may write meanwhile",
     KVLOG_OPEN_UNSHARED, KVLOG_INDEX_MEMORY);

@@ -78,7 +78,8 @@ is_bare(const struct view *view)
 /* *ret_cut: the number of the last segment that is wholly of the state; 0 if
  * there is no room to seal it. */
 static enum kvlog_status
-seal(struct log *log, uint32_t *ret_cut, struct kvlog_error *err)
+seal(struct log *log, uint32_t *ret_cut, uint64_t *ret_generation,
+    struct kvlog_error *err)
 {
 	enum kvlog_status st = log_take_turn(log, err);
 
@@ -87,6 +88,7 @@ seal(struct log *log, uint32_t *ret_cut, struct kvlog_error *err)
 	if (!is_bare(log->view))
 		st = log_roll_over(log, 0, false, false, err);
 	*ret_cut = st == KVLOG_OK ? segment_number(log_active(log)) - 1 : 0;
+	*ret_generation = log->view->generation;
 	log_release_turn(log);
 	return st == KVLOG_NOSPACE ? KVLOG_OK : st;
 }
@@ -192,7 +194,7 @@ make_link(
 /* With the views' lock held. */
 static enum kvlog_status
 note_all(struct capture *c, struct store *db, struct view *view, uint32_t cut,
-    bool *ret_moved, struct kvlog_error *err)
+    uint64_t generation, bool *ret_moved, struct kvlog_error *err)
 {
 	const struct segset *set = view->set;
 	size_t whole =
@@ -201,7 +203,8 @@ note_all(struct capture *c, struct store *db, struct view *view, uint32_t cut,
 		    !(whole + 1 == set->count && is_bare(view));
 	enum kvlog_status st = KVLOG_OK;
 
-	*ret_moved = cut != 0 && whole == 0;
+	/* What was replaced since the cut may lack what is newer behind it. */
+	*ret_moved = cut != 0 && (whole == 0 || view->generation != generation);
 	if (*ret_moved)
 		return KVLOG_OK;
 	c->store = set->segments[0]->header.store;
@@ -224,11 +227,12 @@ capture_make(struct store *db, struct capture *ret, bool *ret_moved,
     struct kvlog_error *err)
 {
 	uint32_t cut = 0;
+	uint64_t generation = 0;
 	enum kvlog_status st = KVLOG_OK;
 
 	memset(ret, 0, sizeof *ret);
 	if (db->writable)
-		st = seal(&db->log, &cut, err);
+		st = seal(&db->log, &cut, &generation, err);
 	if (st == KVLOG_OK && db->writable)
 		st = log_sync_mark(&db->log, err);
 	if (st != KVLOG_OK)
@@ -240,7 +244,7 @@ capture_make(struct store *db, struct capture *ret, bool *ret_moved,
 	}
 	ret->db = db;
 	pthread_mutex_lock(&db->views.lock);
-	st = note_all(ret, db, ret->view, cut, ret_moved, err);
+	st = note_all(ret, db, ret->view, cut, generation, ret_moved, err);
 	pthread_mutex_unlock(&db->views.lock);
 	/* Where one cannot be made the backup is read when it is opened. */
 	if (st == KVLOG_OK)

@@ -409,6 +409,7 @@ settle_active(struct compaction *c, const uint64_t *live, bool *ret_settled,
 	*ret_settled = true;
 	if (!seal)
 		return KVLOG_OK;
+	c->sealed_late = c->online && c->done_count > 0;
 	c->report.temporary_bytes = active_size(c);
 	c->report.bytes_after += active->file_len - space;
 	c->report.bytes_after += KVLOG_SEGMENT_SIZE_MIN; /* an empty one */
@@ -551,7 +552,9 @@ begin(struct compaction *c, struct kvlog_error *err)
 						    : compaction_settle(c, err);
 	if (st != KVLOG_OK)
 		return st;
-	set_paced(c, true);
+	/* Who only looks does not lead the index over. */
+	if (c->log != NULL)
+		set_paced(c, true);
 	for (size_t i = 0; i < c->set->count; i++)
 		c->set->segments[i]->barred = false;
 	c->now_ms = max_u64(os->clock_ms(), c->set->now_ms);
@@ -564,7 +567,8 @@ begin(struct compaction *c, struct kvlog_error *err)
 static void
 end(struct compaction *c)
 {
-	set_paced(c, false);
+	if (c->log != NULL)
+		set_paced(c, false);
 	segset_destroy(c->set);
 	c->set = NULL;
 	os->free(c->runs);

@@ -65,7 +65,7 @@ is_rewritten(const struct compaction *c, const struct segment *seg)
 {
 	const struct compact_run *run = compaction_run_of(c, seg);
 
-	return run != NULL && run->rewritten;
+	return run != NULL && run->rewritten && !c->sealed_late;
 }
 
 /*

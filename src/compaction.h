@@ -68,8 +68,10 @@ struct compaction {
 	size_t stop;              /* segments from here on are not inputs */
 	struct compact_run *runs; /* chosen, in the order of the log */
 	size_t run_count, run_cap;
-	size_t done_count;     /* of the runs: behind us */
-	uint64_t run_limit;    /* live bytes of a run, at most; 0: not set */
+	size_t done_count;  /* of the runs: behind us */
+	bool sealed_late;   /* runs were done before the last input was sealed:
+			       it may delete what they have kept */
+	uint64_t run_limit; /* live bytes of a run, at most; 0: not set */
 	unsigned barred_count; /* segments found to be none to touch */
 	/* Since the last plan: for want of space, and why. */
 	unsigned refused_count;

@@ -754,6 +754,8 @@ kvlog_maintain(struct kvlog *db, uint32_t budget_ms, bool *ret_more)
 	do {
 		more = store_maintain_step(db->store);
 	} while (more && os->ticks_ns() < end);
+	if (more)
+		store_rest(db->store);
 	if (ret_more != NULL)
 		*ret_more = more;
 	return log_check_health(&db->store->log, NULL);

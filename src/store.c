@@ -406,6 +406,15 @@ store_maintain_step(struct store *db)
 	return did;
 }
 
+void
+store_rest(struct store *db)
+{
+	pthread_mutex_lock(&db->maintain_lock);
+	if (db->control.shared)
+		control_drop_maintainer(&db->control);
+	pthread_mutex_unlock(&db->maintain_lock);
+}
+
 static void
 wait_for_work(struct store *db)
 {
@@ -855,7 +864,8 @@ store_write(struct kvlog *handle, const struct commit_op *ops, size_t op_count,
 	    &db->log, ops, op_count, strict, ret_receipt, ret_failed, err);
 	if (st != KVLOG_OK)
 		return st;
-	for (size_t i = 0; i < op_count; i++)
+	/* Without the thread, waiting would help nobody. */
+	for (size_t i = 0; i < op_count && atomic_load(&db->thread_runs); i++)
 		reclaim_pay(
 		    &db->reclaim, (uint64_t)ops[i].key_len + ops[i].value_len);
 	if (durability == KVLOG_DURABILITY_COMMIT)
@@ -938,7 +948,12 @@ store_enter(
 	view = atomic_load_explicit(&views->view, memory_order_acquire);
 	if (UNLIKELY(!view_is_current(views, view))) {
 		uint64_t goal = control_position(&db->control);
-		unsigned spins = db->writable ? SPINS : 0;
+		/* Commits are applied within moments; what a compaction of
+		 * another process has replaced is not. */
+		unsigned spins = db->writable && view_stamp(view) ==
+						     control_stamp(&db->control)
+				     ? SPINS
+				     : 0;
 
 		while (spins > 0 && atomic_load(&view->applied) < goal)
 			spins--;

@@ -139,5 +139,8 @@ bool store_go_on(void *arg);
 
 /* One step of background work; false if nothing was due. */
 bool store_maintain_step(struct store *db);
+/* Between steps, if the next one may be long in coming: let another process
+ * maintain the store. */
+void store_rest(struct store *db);
 
 #endif

@@ -806,21 +806,23 @@ open_hints(struct views *views, struct view *view,
 
 /* The set is another one now.  A hint is a cache: failing harms nobody, but
  * what look-ups need stays. */
-static void
-take_in_hints(
-    struct views *views, struct view *view, const struct file_list *files)
+static enum kvlog_status
+take_in_hints(struct views *views, struct view *view,
+    const struct file_list *files, struct kvlog_error *err)
 {
 	struct hint **hints = os->calloc(files->count, sizeof(*hints));
+	enum kvlog_status st;
 	size_t count;
 
 	if (hints == NULL)
-		return;
+		return err_set(err, KVLOG_NOMEM, 0, "take hints in");
 	count = open_hints(views, view, files, hints);
-	(void)hintset_exchange(
-	    &view->hints, hints, count, view->index.hints != NULL, NULL);
+	st = hintset_exchange(
+	    &view->hints, hints, count, view->index.hints != NULL, err);
 	for (size_t i = 0; i < count; i++)
 		hint_unref(hints[i]);
 	os->free(hints);
+	return st;
 }
 
 /* Take in what a listing has that the set has not; *ret_again: it was not of
@@ -854,8 +856,17 @@ take_in_files(struct views *views, struct view *view, bool *ret_stale,
 		i = i + view->set->count - count;
 		changed = true;
 	}
-	if (changed)
-		take_in_hints(views, view, &files);
+	/* Where they are searched, the index must not forget what they do not
+	 * say yet: that comes behind this (view_settle()). */
+	if (changed || view->hints_late) {
+		enum kvlog_status hints_st = take_in_hints(
+		    views, view, &files, st == KVLOG_OK ? err : NULL);
+
+		view->hints_late =
+		    hints_st != KVLOG_OK && view->index.hints != NULL;
+		if (view->hints_late && st == KVLOG_OK)
+			st = hints_st;
+	}
 	if (st == KVLOG_OK && !*ret_again && !*ret_stale)
 		view->generation = generation;
 	file_list_fini(&files);
@@ -877,7 +888,7 @@ take_in_all(struct views *views, struct view *view, bool *ret_stale,
 {
 	struct takeover *late = find_unapplied(view);
 	enum kvlog_status st = KVLOG_OK;
-	bool again = true;
+	bool again = true, relist = false;
 
 	if (late != NULL)
 		st = apply_output(view, late, ret_stale, err);
@@ -889,10 +900,19 @@ take_in_all(struct views *views, struct view *view, bool *ret_stale,
 			    "segments of %s are replaced all the time",
 			    views->dir->path);
 		*ret_stale = again = false;
-		if (view->generation != generation)
+		if (view->generation != generation || relist)
 			st = take_in_files(views, view, ret_stale, &again, err);
-		if (st == KVLOG_OK && !*ret_stale && !again)
+		if (st == KVLOG_OK && !*ret_stale && !again) {
+			size_t count = view->set->count;
+
 			st = view_follow(views, view, ret_stale, err);
+			/* An output may stand where the log has led to now. */
+			if (st == KVLOG_OK && *ret_stale &&
+			    view->set->count > count) {
+				relist = again = true;
+				n = 0;
+			}
+		}
 		/* What comes next may have been replaced meanwhile. */
 		again |= generation != control_generation(views->control);
 	}

@@ -49,6 +49,7 @@ struct view {
 	uint64_t evidence;     /* what the newest record or link attests */
 	uint64_t loaded_bytes; /* of the index, when the view was made */
 	uint64_t hints_ns;     /* when hints of others were looked for last */
+	bool hints_late;       /* they are not those of the set yet */
 };
 
 struct views {

@@ -811,7 +811,8 @@ struct kvlog_finding {
 
 typedef void kvlog_finding_fn(void *arg, const struct kvlog_finding *finding);
 
-/* Bytes done, of bytes in all (which may grow).  False: stop. */
+/* Bytes done, of bytes in all (which may grow, and are 0 before they are
+ * known).  False: stop. */
 typedef bool kvlog_progress_fn(void *arg, uint64_t done, uint64_t total);
 
 /* Bits of kvlog_verify_options.flags. */

@@ -37,7 +37,14 @@ enum kvlog_status
 compaction_settle(struct compaction *c, struct kvlog_error *err)
 {
 	enum kvlog_status st = compaction_look(c, err);
+	bool more = c->log != NULL;
 
+	/* One by one, for a backlog may take long. */
+	for (size_t i = 0; st == KVLOG_OK && more && i < c->set->count; i++) {
+		st = compaction_ask(c, err);
+		if (st == KVLOG_OK)
+			st = log_sync_sealed(c->log, &more, err);
+	}
 	if (st == KVLOG_OK && c->log != NULL)
 		st = log_sync_mark(c->log, err);
 	return st;

@@ -280,6 +280,28 @@ START_TEST(it_can_be_ended_at_any_time)
 }
 END_TEST
 
+/* Before the first run all is synced: a backlog segment by segment. */
+START_TEST(it_can_be_ended_before_all_is_synced)
+{
+	struct kvlog_options o = steady_options(KVLOG_OPEN_NOCOMPACT);
+	struct kvlog_compact_options how = KVLOG_COMPACT_OPTIONS_INIT;
+	struct kvlog *db;
+	unsigned calls = 3;
+
+	o.durability = KVLOG_DURABILITY_NONE;
+	db = api_open_with(api_store, &o);
+	for (unsigned round = 0; round < 5; round++)
+		overwrite(db, round, false);
+	how.progress = say_stop;
+	how.arg = &calls;
+	ck_assert_int_eq(compact(db, &how), KVLOG_CANCELLED);
+	ck_assert_uint_gt(kvlog_durable_seq(db), 0);
+	ck_assert_uint_lt(kvlog_durable_seq(db), kvlog_last_seq(db) / 2);
+	expect_round(db, 4);
+	api_close(db);
+}
+END_TEST
+
 static uint64_t
 now_ms(void)
 {
@@ -357,6 +379,7 @@ main(void)
 	tcase_add_test(tc, the_active_segment_is_ended);
 	tcase_add_loop_test(tc, compaction_in_use_gives_space_back, 0, 2);
 	tcase_add_test(tc, it_can_be_ended_at_any_time);
+	tcase_add_test(tc, it_can_be_ended_before_all_is_synced);
 	tcase_add_test(tc, rate_and_time_are_limited);
 	tcase_add_test(tc, wrong_arguments_are_refused);
 	return test_main(suite);

@@ -224,13 +224,21 @@ set_pressure(struct reclaim *r, const struct look *look)
 }
 
 void
-reclaim_wait(struct reclaim *r, uint64_t bytes)
+reclaim_wait(struct reclaim *r, struct log *log, uint64_t bytes)
 {
 	uint64_t unpaid = atomic_fetch_add(&r->unpaid, bytes) + bytes;
+	struct look look;
 
 	if (unpaid < WAIT_EVERY ||
 	    !atomic_compare_exchange_strong(&r->unpaid, &unpaid, 0))
 		return;
+	/* A run may take seconds, where the disk is slow to sync it. */
+	if (atomic_load(&r->running)) {
+		pthread_mutex_lock(&log->views->lock);
+		look_at_all(log->view->set, &look);
+		set_pressure(r, &look);
+		pthread_mutex_unlock(&log->views->lock);
+	}
 	os->sleep_ns(atomic_load(&r->pressure_ms) * UINT64_C(1000000));
 }
 
@@ -366,7 +374,9 @@ reclaim_step(struct reclaim *r, struct log *log)
 		case CHOICE_NONE:
 			break;
 		case CHOICE_RUN:
+			atomic_store(&r->running, true);
 			did = do_run(r, log, &run);
+			atomic_store(&r->running, false);
 			break;
 		case CHOICE_SEAL:
 			did = seal(log);

@@ -32,6 +32,7 @@ struct reclaim {
 	 * up; 0: it does.  And bytes since the last wait. */
 	_Atomic uint32_t pressure_ms;
 	_Atomic uint64_t unpaid;
+	_Atomic bool running; /* a run, in which writers look for themselves */
 };
 
 /*
@@ -49,14 +50,16 @@ void reclaim_count(
 bool reclaim_wants(const struct reclaim *reclaim, struct log *log);
 
 /* After a commit of so many bytes, without locks: wait, if it is to. */
-void reclaim_wait(struct reclaim *reclaim, uint64_t bytes);
+void reclaim_wait(struct reclaim *reclaim, struct log *log, uint64_t bytes);
 
 static inline void
-reclaim_pay(struct reclaim *reclaim, uint64_t bytes)
+reclaim_pay(struct reclaim *reclaim, struct log *log, uint64_t bytes)
 {
-	if (UNLIKELY(atomic_load_explicit(
-			 &reclaim->pressure_ms, memory_order_relaxed) != 0))
-		reclaim_wait(reclaim, bytes);
+	if (UNLIKELY(
+		atomic_load_explicit(
+		    &reclaim->pressure_ms, memory_order_relaxed) != 0 ||
+		atomic_load_explicit(&reclaim->running, memory_order_relaxed)))
+		reclaim_wait(reclaim, log, bytes);
 }
 
 #endif

@@ -866,8 +866,8 @@ store_write(struct kvlog *handle, const struct commit_op *ops, size_t op_count,
 		return st;
 	/* Without the thread, waiting would help nobody. */
 	for (size_t i = 0; i < op_count && atomic_load(&db->thread_runs); i++)
-		reclaim_pay(
-		    &db->reclaim, (uint64_t)ops[i].key_len + ops[i].value_len);
+		reclaim_pay(&db->reclaim, &db->log,
+		    (uint64_t)ops[i].key_len + ops[i].value_len);
 	if (durability == KVLOG_DURABILITY_COMMIT)
 		return log_sync(&db->log, ret_receipt->seq, err);
 	if (durability == KVLOG_DURABILITY_INTERVAL) {

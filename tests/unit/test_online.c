@@ -9,6 +9,7 @@
 
 #include "compact.h"
 #include "pieces.h"
+#include "registry.h"
 #include "rng.h"
 
 #include <errno.h>
@@ -316,6 +317,83 @@ START_TEST(what_a_stopped_one_has_left_is_cleared)
 }
 END_TEST
 
+/* Two processes that write.  The registry says who is of one: it is emptied,
+ * and the machine killed in the end, as a close would miss its entry. */
+struct pair {
+	struct kvlog *mine;   /* the one that compacts */
+	struct kvlog *others; /* what is looked at */
+	struct model model;
+};
+
+static void
+open_pair(struct pair *p, enum kvlog_index_mode mode)
+{
+	p->mine = open_store(KVLOG_OPEN_NOCOMPACT, KVLOG_INDEX_MEMORY);
+	registry_forget();
+	p->others = open_store(KVLOG_OPEN_NOCOMPACT, mode);
+	ck_assert_ptr_ne(p->mine->store, p->others->store);
+}
+
+static void
+end_pair(struct pair *p)
+{
+	simos_kill();
+	simos_forget();
+	model_fini(&p->model);
+}
+
+/* Segments of which most is garbage. */
+static void
+make_pair(struct pair *p, enum kvlog_index_mode mode)
+{
+	struct kvlog *db;
+
+	memset(p, 0, sizeof *p);
+	db = open_store(
+	    KVLOG_OPEN_CREATE | KVLOG_OPEN_NOCOMPACT, KVLOG_INDEX_MEMORY);
+	put(db, &p->model, "K", 77);
+	for (unsigned i = 0; i < 40; i++)
+		put(db, &p->model, i % 8 == 0 ? "other" : "a", 1500);
+	seal(db);
+	close_store(db);
+	open_pair(p, mode);
+}
+
+static void
+compact_all(struct kvlog *db)
+{
+	struct kvlog_compact_options how = KVLOG_COMPACT_OPTIONS_INIT;
+	struct kvlog_compact_report report = {.size = sizeof report};
+
+	how.flags = KVLOG_COMPACT_ALL;
+	if (kvlog_compact(db, &how, &report, &err) != KVLOG_OK)
+		ck_abort_msg("compact: %s", err.text);
+	ck_assert_uint_gt(report.run_count, 0);
+}
+
+/* Though nothing was committed, so that the position is where it was.  _i: with
+ * an index in hints no segment was mapped, and the files are gone; else they
+ * are, and take their space until the mappings go. */
+START_TEST(an_idle_writer_sees_what_was_compacted)
+{
+	struct pair p;
+	uint64_t used;
+
+	make_pair(&p, _i == 0 ? KVLOG_INDEX_HINTS : KVLOG_INDEX_MEMORY);
+	if (_i == 1)
+		expect_in(p.others, &p.model, "before");
+	compact_all(p.mine);
+	used = simos_used();
+	ck_assert_int_eq(kvlog_exists(p.others, "K", 1), KVLOG_OK);
+	if (_i == 1)
+		ck_assert_uint_lt(simos_used(), used - 4 * (uint64_t)SIZE);
+	expect_in(p.others, &p.model, "after");
+	put(p.others, &p.model, "a", 10);
+	expect_in(p.mine, &p.model, "of the other one");
+	end_pair(&p);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -327,5 +405,7 @@ main(void)
 	tcase_add_test(tc, no_run_in_any_order_changes_a_key);
 	tcase_add_loop_test(tc, what_is_decided_against_is_durable, 0, 2);
 	tcase_add_test(tc, what_a_stopped_one_has_left_is_cleared);
+	tc = makelog_case(suite, "processes");
+	tcase_add_loop_test(tc, an_idle_writer_sees_what_was_compacted, 0, 2);
 	return test_main(suite);
 }

@@ -394,6 +394,78 @@ START_TEST(an_idle_writer_sees_what_was_compacted)
 }
 END_TEST
 
+/* Who maintains the store for a while lets others do it between. */
+START_TEST(maintenance_that_is_not_at_its_end_keeps_nobody_from_it)
+{
+	struct pair p;
+	bool more = false;
+
+	make_pair(&p, KVLOG_INDEX_MEMORY);
+	for (unsigned i = 0; i < 40; i++)
+		put(p.others, &p.model, "a", 1500);
+	MAKELOG_OK(kvlog_maintain(p.others, 0, &more));
+	ck_assert(more);
+	compact_all(p.mine); /* which does not wait */
+	MAKELOG_OK(kvlog_maintain(p.others, 0, &more));
+	expect_in(p.others, &p.model, "after");
+	end_pair(&p);
+}
+END_TEST
+
+static unsigned failures;
+
+static void
+note_failure(enum simos_kind kind)
+{
+	(void)kind;
+	failures++;
+}
+
+/* No call of memory that fails brings a key back.  First the old record is
+ * found by its hint, and only the table says that it was deleted. */
+START_TEST(no_deleted_key_comes_back_for_want_of_memory)
+{
+	struct simos_state *base;
+	struct pair p;
+	unsigned n = 0;
+	bool failed = true;
+
+	make_pair(&p, KVLOG_INDEX_HINTS);
+	simos_kill();
+	simos_forget();
+	base = simos_save();
+	while (failed) {
+		uint64_t count;
+
+		simos_restore(base);
+		open_pair(&p, KVLOG_INDEX_HINTS);
+		ck_assert_int_eq(kvlog_exists(p.others, "K", 1), KVLOG_OK);
+		MAKELOG_OK(kvlog_delete(p.mine, "K", 1, NULL, NULL));
+		ck_assert_int_eq(
+		    kvlog_exists(p.others, "K", 1), KVLOG_NOTFOUND);
+		compact_all(p.mine);
+		failures = 0;
+		simos_on_fault(note_failure);
+		simos_fail(SIMOS_MALLOC, ++n, ENOMEM, false);
+		if (kvlog_put(p.others, "q", 1, "1", 1, NULL, NULL) != KVLOG_OK)
+			ck_assert_uint_eq(failures, 1);
+		failed = failures > 0;
+		simos_fail_clear();
+		ck_assert_int_eq(
+		    kvlog_put(p.others, "q", 1, "2", 1, NULL, NULL), KVLOG_OK);
+		ck_assert_msg(kvlog_exists(p.others, "K", 1) == KVLOG_NOTFOUND,
+		    "K is back after failure %u", n);
+		MAKELOG_OK(kvlog_count(p.others, &count));
+		ck_assert_uint_eq(count, 3);
+		simos_kill();
+		simos_forget();
+	}
+	ck_assert_uint_gt(n, 10);
+	simos_state_free(base);
+	model_fini(&p.model);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -407,5 +479,8 @@ main(void)
 	tcase_add_test(tc, what_a_stopped_one_has_left_is_cleared);
 	tc = makelog_case(suite, "processes");
 	tcase_add_loop_test(tc, an_idle_writer_sees_what_was_compacted, 0, 2);
+	tcase_add_test(
+	    tc, maintenance_that_is_not_at_its_end_keeps_nobody_from_it);
+	tcase_add_test(tc, no_deleted_key_comes_back_for_want_of_memory);
 	return test_main(suite);
 }

@@ -466,6 +466,65 @@ START_TEST(no_deleted_key_comes_back_for_want_of_memory)
 }
 END_TEST
 
+/* What the look-up of another thread meets while a writer takes in what was
+ * compacted: all is applied, but what went with the files is still in the
+ * index.  K was deleted, and the records that say so have gone, too. */
+START_TEST(nobody_looks_up_before_all_is_taken_in)
+{
+	struct pair p;
+	struct views *views;
+	struct view *view;
+	uint64_t stamp;
+	bool stale = true;
+
+	make_pair(&p, KVLOG_INDEX_MEMORY);
+	delete (p.mine, &p.model, "K");
+	seal(p.mine);
+	compact_all(p.mine);
+	views = &p.others->store->views;
+	views_lock(views);
+	view = atomic_load(&views->view);
+	stamp = view_stamp(view);
+	views->paced = true; /* goes no further */
+	MAKELOG_OK(view_catch_up(views, view, &stale, &err));
+	ck_assert(!stale);
+	views->paced = false;
+	atomic_store(&view->stamp, stamp);
+	pthread_mutex_unlock(&views->lock);
+	ck_assert_uint_eq(atomic_load(&view->applied),
+	    control_position(&p.others->store->control));
+	ck_assert_int_eq(kvlog_exists(p.others, "K", 1), KVLOG_NOTFOUND);
+	expect_in(p.others, &p.model, "after");
+	end_pair(&p);
+}
+END_TEST
+
+/* Waiting is for those whose thread compacts meanwhile. */
+START_TEST(without_the_thread_writers_are_not_held_up)
+{
+	struct kvlog *db = open_store(KVLOG_OPEN_CREATE, KVLOG_INDEX_MEMORY);
+	struct reclaim *reclaim = &db->store->reclaim;
+	struct model model = {0};
+	bool more = true;
+	uint64_t sleeps;
+
+	reclaim->policy.bytes = SIZE;
+	for (unsigned i = 0; i < 200; i++)
+		put(db, &model, "a", 1500);
+	while (more && atomic_load(&reclaim->pressure_ms) == 0)
+		MAKELOG_OK(kvlog_maintain(db, 0, &more));
+	ck_assert_uint_gt(atomic_load(&reclaim->pressure_ms), 0);
+	sleeps = simos_count(SIMOS_SLEEP);
+	for (unsigned i = 0; i < 400; i++)
+		put(db, &model, "a", 1500);
+	ck_assert_uint_eq(atomic_load(&reclaim->unpaid), 0);
+	ck_assert_uint_eq(simos_count(SIMOS_SLEEP), sleeps);
+	expect_in(db, &model, "after");
+	close_store(db);
+	model_fini(&model);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -482,5 +541,7 @@ main(void)
 	tcase_add_test(
 	    tc, maintenance_that_is_not_at_its_end_keeps_nobody_from_it);
 	tcase_add_test(tc, no_deleted_key_comes_back_for_want_of_memory);
+	tcase_add_test(tc, nobody_looks_up_before_all_is_taken_in);
+	tcase_add_test(tc, without_the_thread_writers_are_not_held_up);
 	return test_main(suite);
 }

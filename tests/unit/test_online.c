@@ -9,6 +9,7 @@
 
 #include "compact.h"
 #include "pieces.h"
+#include "registry.h"
 #include "rng.h"
 
 #include <errno.h>
@@ -316,6 +317,214 @@ START_TEST(what_a_stopped_one_has_left_is_cleared)
 }
 END_TEST
 
+/* Two processes that write.  The registry says who is of one: it is emptied,
+ * and the machine killed in the end, as a close would miss its entry. */
+struct pair {
+	struct kvlog *mine;   /* the one that compacts */
+	struct kvlog *others; /* what is looked at */
+	struct model model;
+};
+
+static void
+open_pair(struct pair *p, enum kvlog_index_mode mode)
+{
+	p->mine = open_store(KVLOG_OPEN_NOCOMPACT, KVLOG_INDEX_MEMORY);
+	registry_forget();
+	p->others = open_store(KVLOG_OPEN_NOCOMPACT, mode);
+	ck_assert_ptr_ne(p->mine->store, p->others->store);
+}
+
+static void
+end_pair(struct pair *p)
+{
+	simos_kill();
+	simos_forget();
+	model_fini(&p->model);
+}
+
+/* Segments of which most is garbage. */
+static void
+make_pair(struct pair *p, enum kvlog_index_mode mode)
+{
+	struct kvlog *db;
+
+	memset(p, 0, sizeof *p);
+	db = open_store(
+	    KVLOG_OPEN_CREATE | KVLOG_OPEN_NOCOMPACT, KVLOG_INDEX_MEMORY);
+	put(db, &p->model, "K", 77);
+	for (unsigned i = 0; i < 40; i++)
+		put(db, &p->model, i % 8 == 0 ? "other" : "a", 1500);
+	seal(db);
+	close_store(db);
+	open_pair(p, mode);
+}
+
+static void
+compact_all(struct kvlog *db)
+{
+	struct kvlog_compact_options how = KVLOG_COMPACT_OPTIONS_INIT;
+	struct kvlog_compact_report report = {.size = sizeof report};
+
+	how.flags = KVLOG_COMPACT_ALL;
+	if (kvlog_compact(db, &how, &report, &err) != KVLOG_OK)
+		ck_abort_msg("compact: %s", err.text);
+	ck_assert_uint_gt(report.run_count, 0);
+}
+
+/* Though nothing was committed, so that the position is where it was.  _i: with
+ * an index in hints no segment was mapped, and the files are gone; else they
+ * are, and take their space until the mappings go. */
+START_TEST(an_idle_writer_sees_what_was_compacted)
+{
+	struct pair p;
+	uint64_t used;
+
+	make_pair(&p, _i == 0 ? KVLOG_INDEX_HINTS : KVLOG_INDEX_MEMORY);
+	if (_i == 1)
+		expect_in(p.others, &p.model, "before");
+	compact_all(p.mine);
+	used = simos_used();
+	ck_assert_int_eq(kvlog_exists(p.others, "K", 1), KVLOG_OK);
+	if (_i == 1)
+		ck_assert_uint_lt(simos_used(), used - 4 * (uint64_t)SIZE);
+	expect_in(p.others, &p.model, "after");
+	put(p.others, &p.model, "a", 10);
+	expect_in(p.mine, &p.model, "of the other one");
+	end_pair(&p);
+}
+END_TEST
+
+/* Who maintains the store for a while lets others do it between. */
+START_TEST(maintenance_that_is_not_at_its_end_keeps_nobody_from_it)
+{
+	struct pair p;
+	bool more = false;
+
+	make_pair(&p, KVLOG_INDEX_MEMORY);
+	for (unsigned i = 0; i < 40; i++)
+		put(p.others, &p.model, "a", 1500);
+	MAKELOG_OK(kvlog_maintain(p.others, 0, &more));
+	ck_assert(more);
+	compact_all(p.mine); /* which does not wait */
+	MAKELOG_OK(kvlog_maintain(p.others, 0, &more));
+	expect_in(p.others, &p.model, "after");
+	end_pair(&p);
+}
+END_TEST
+
+static unsigned failures;
+
+static void
+note_failure(enum simos_kind kind)
+{
+	(void)kind;
+	failures++;
+}
+
+/* No call of memory that fails brings a key back.  First the old record is
+ * found by its hint, and only the table says that it was deleted. */
+START_TEST(no_deleted_key_comes_back_for_want_of_memory)
+{
+	struct simos_state *base;
+	struct pair p;
+	unsigned n = 0;
+	bool failed = true;
+
+	make_pair(&p, KVLOG_INDEX_HINTS);
+	simos_kill();
+	simos_forget();
+	base = simos_save();
+	while (failed) {
+		uint64_t count;
+
+		simos_restore(base);
+		open_pair(&p, KVLOG_INDEX_HINTS);
+		ck_assert_int_eq(kvlog_exists(p.others, "K", 1), KVLOG_OK);
+		MAKELOG_OK(kvlog_delete(p.mine, "K", 1, NULL, NULL));
+		ck_assert_int_eq(
+		    kvlog_exists(p.others, "K", 1), KVLOG_NOTFOUND);
+		compact_all(p.mine);
+		failures = 0;
+		simos_on_fault(note_failure);
+		simos_fail(SIMOS_MALLOC, ++n, ENOMEM, false);
+		if (kvlog_put(p.others, "q", 1, "1", 1, NULL, NULL) != KVLOG_OK)
+			ck_assert_uint_eq(failures, 1);
+		failed = failures > 0;
+		simos_fail_clear();
+		ck_assert_int_eq(
+		    kvlog_put(p.others, "q", 1, "2", 1, NULL, NULL), KVLOG_OK);
+		ck_assert_msg(kvlog_exists(p.others, "K", 1) == KVLOG_NOTFOUND,
+		    "K is back after failure %u", n);
+		MAKELOG_OK(kvlog_count(p.others, &count));
+		ck_assert_uint_eq(count, 3);
+		simos_kill();
+		simos_forget();
+	}
+	ck_assert_uint_gt(n, 10);
+	simos_state_free(base);
+	model_fini(&p.model);
+}
+END_TEST
+
+/* What the look-up of another thread meets while a writer takes in what was
+ * compacted: all is applied, but what went with the files is still in the
+ * index.  K was deleted, and the records that say so have gone, too. */
+START_TEST(nobody_looks_up_before_all_is_taken_in)
+{
+	struct pair p;
+	struct views *views;
+	struct view *view;
+	uint64_t stamp;
+	bool stale = true;
+
+	make_pair(&p, KVLOG_INDEX_MEMORY);
+	delete (p.mine, &p.model, "K");
+	seal(p.mine);
+	compact_all(p.mine);
+	views = &p.others->store->views;
+	views_lock(views);
+	view = atomic_load(&views->view);
+	stamp = view_stamp(view);
+	views->paced = true; /* goes no further */
+	MAKELOG_OK(view_catch_up(views, view, &stale, &err));
+	ck_assert(!stale);
+	views->paced = false;
+	atomic_store(&view->stamp, stamp);
+	pthread_mutex_unlock(&views->lock);
+	ck_assert_uint_eq(atomic_load(&view->applied),
+	    control_position(&p.others->store->control));
+	ck_assert_int_eq(kvlog_exists(p.others, "K", 1), KVLOG_NOTFOUND);
+	expect_in(p.others, &p.model, "after");
+	end_pair(&p);
+}
+END_TEST
+
+/* Waiting is for those whose thread compacts meanwhile. */
+START_TEST(without_the_thread_writers_are_not_held_up)
+{
+	struct kvlog *db = open_store(KVLOG_OPEN_CREATE, KVLOG_INDEX_MEMORY);
+	struct reclaim *reclaim = &db->store->reclaim;
+	struct model model = {0};
+	bool more = true;
+	uint64_t sleeps;
+
+	reclaim->policy.bytes = SIZE;
+	for (unsigned i = 0; i < 200; i++)
+		put(db, &model, "a", 1500);
+	while (more && atomic_load(&reclaim->pressure_ms) == 0)
+		MAKELOG_OK(kvlog_maintain(db, 0, &more));
+	ck_assert_uint_gt(atomic_load(&reclaim->pressure_ms), 0);
+	sleeps = simos_count(SIMOS_SLEEP);
+	for (unsigned i = 0; i < 400; i++)
+		put(db, &model, "a", 1500);
+	ck_assert_uint_eq(atomic_load(&reclaim->unpaid), 0);
+	ck_assert_uint_eq(simos_count(SIMOS_SLEEP), sleeps);
+	expect_in(db, &model, "after");
+	close_store(db);
+	model_fini(&model);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -327,5 +536,12 @@ main(void)
 	tcase_add_test(tc, no_run_in_any_order_changes_a_key);
 	tcase_add_loop_test(tc, what_is_decided_against_is_durable, 0, 2);
 	tcase_add_test(tc, what_a_stopped_one_has_left_is_cleared);
+	tc = makelog_case(suite, "processes");
+	tcase_add_loop_test(tc, an_idle_writer_sees_what_was_compacted, 0, 2);
+	tcase_add_test(
+	    tc, maintenance_that_is_not_at_its_end_keeps_nobody_from_it);
+	tcase_add_test(tc, no_deleted_key_comes_back_for_want_of_memory);
+	tcase_add_test(tc, nobody_looks_up_before_all_is_taken_in);
+	tcase_add_test(tc, without_the_thread_writers_are_not_held_up);
 	return test_main(suite);
 }

@@ -444,17 +444,21 @@ START_TEST(who_was_idle_finds_an_output_behind_plain_segments)
 	static const unsigned kinds[] = {0};
 	struct model model = {0};
 	struct kvlog *dbs[2];
+	const struct view *view;
 
 	make_content(&model, kinds, ARRAY_LEN(kinds));
 	dbs[0] = open_store(0, KVLOG_INDEX_MEMORY);
 	dbs[1] = open_store(_i < 2 ? KVLOG_OPEN_READONLY : 0,
 	    _i == 1 ? KVLOG_INDEX_HINTS : KVLOG_INDEX_MEMORY);
 	expect_in(dbs[1], &model, "before");
+	view = atomic_load(&dbs[1]->store->views.view);
 	for (unsigned i = 0; i < 6; i++)
 		write_piece(dbs[0], &model, i % 2);
 	ck_assert(compact(dbs[0], 5, 6));
 	if (_i != 3)
 		expect_in(dbs[1], &model, "compacted");
+	if (_i == 0) /* and need not load all of it anew */
+		ck_assert_ptr_eq(atomic_load(&dbs[1]->store->views.view), view);
 	if (_i >= 2)
 		put(dbs[1], &model, "c", 10);
 	put(dbs[0], &model, "d", 10);

@@ -9,6 +9,8 @@
 
 #include "sync.h"
 
+#include <string.h>
+
 /* Waiting is done in pieces of this length. */
 #define PAUSE_NS UINT64_C(2000000)
 /* Entries of the index that are led over while others wait: 50 us or so. */
@@ -174,6 +176,17 @@ compaction_pace(struct compaction *c, uint64_t bytes, struct kvlog_error *err)
 	return st;
 }
 
+/* Whether the view has these segments where they were; with its lock held. */
+static bool
+is_in_place(const struct compaction *c, size_t first, size_t stop)
+{
+	const struct segset *now = c->view->set;
+
+	return stop <= now->count &&
+	       memcmp(&now->segments[first], &c->set->segments[first],
+		   (stop - first) * sizeof *now->segments) == 0;
+}
+
 /* Hints that cover set->segments[first .. stop) and nothing else. */
 enum kvlog_status
 compaction_cover(struct compaction *c, size_t first, size_t stop,
@@ -182,10 +195,15 @@ compaction_cover(struct compaction *c, size_t first, size_t stop,
 	struct kvlog_error failure = {0};
 	enum kvlog_status st;
 
-	/* The numbers of segments before the last one stay what they are. */
+	/* So they stay for the one that compacts; who only looks may do so
+	 * while another process does. */
 	views_lock(c->views);
-	st = hintset_cover(
-	    c->hints, first, stop, compaction_end(c, stop - 1), cover, err);
+	st = is_in_place(c, first, stop)
+		 ? hintset_cover(c->hints, first, stop,
+		       compaction_end(c, stop - 1), cover, err)
+		 : err_set(err, KVLOG_BUSY, 0,
+		       "segments of %s were replaced meanwhile; try again",
+		       c->dir->path);
 	pthread_mutex_unlock(&c->views->lock);
 	if (st != KVLOG_OK)
 		return st;

@@ -521,6 +521,160 @@ START_TEST(without_the_thread_writers_are_not_held_up)
 	ck_assert_uint_eq(simos_count(SIMOS_SLEEP), sleeps);
 	expect_in(db, &model, "after");
 	close_store(db);
+}
+END_TEST
+
+/* What a handle in the middle of something is interrupted by. */
+static struct {
+	struct kvlog *writer, *other;
+	struct model *model;
+	unsigned calls;
+	bool done;
+} guest;
+
+/* All of the store, by the writer. */
+static void
+compact_everything(struct kvlog *db)
+{
+	struct kvlog_compact_options how = KVLOG_COMPACT_OPTIONS_INIT;
+
+	how.flags = KVLOG_COMPACT_ALL;
+	if (kvlog_compact(db, &how, NULL, &err) != KVLOG_OK)
+		ck_abort_msg("compact: %s", err.text);
+}
+
+static bool
+delete_and_compact(void *arg, uint64_t done, uint64_t total)
+{
+	(void)arg;
+	(void)done;
+	(void)total;
+	if (guest.calls++ > 0)
+		return true;
+	delete (guest.writer, guest.model, "a");
+	compact_everything(guest.writer);
+	expect_in(guest.other, guest.model, "within the dry run");
+	return true;
+}
+
+/* The segments that a dry run looks at are replaced: it shows no key that was
+ * deleted, and does not take others for them: it ends, or goes on with a view
+ * of before.  _i: in memory, or in hints. */
+START_TEST(a_dry_run_beside_a_compaction)
+{
+	static const unsigned kinds[] = {1, 0, 1, 1, 1};
+	struct kvlog_compact_options how = KVLOG_COMPACT_OPTIONS_INIT;
+	struct model model = {0};
+	struct kvlog *dbs[2];
+	enum kvlog_status st;
+
+	make_content(&model, kinds, ARRAY_LEN(kinds));
+	dbs[0] = open_store(0, KVLOG_INDEX_MEMORY);
+	dbs[1] = open_store(KVLOG_OPEN_READONLY,
+	    _i == 1 ? KVLOG_INDEX_HINTS : KVLOG_INDEX_MEMORY);
+	expect_in(dbs[1], &model, "before");
+	guest.writer = dbs[0];
+	guest.other = dbs[1];
+	guest.model = &model;
+	how.flags = KVLOG_COMPACT_DRY_RUN | KVLOG_COMPACT_ALL;
+	how.progress = delete_and_compact;
+	st = kvlog_compact(dbs[1], &how, NULL, &err);
+	ck_assert_uint_gt(guest.calls, 0);
+	ck_assert_msg(st == (_i == 0 ? KVLOG_BUSY : KVLOG_OK), "%d: %s",
+	    (int)st, err.text);
+	ck_assert(_i != 0 || strstr(err.text, "replaced") != NULL);
+	expect_in(dbs[1], &model, "after the dry run");
+	put(dbs[0], &model, "c", 10);
+	expect_in(dbs[1], &model, "after another commit");
+	how.progress = NULL;
+	MAKELOG_OK(kvlog_compact(dbs[1], &how, NULL, &err));
+	close_store(dbs[1]);
+	close_store(dbs[0]);
+	expect_closed(&model, "closed");
+	model_fini(&model);
+}
+END_TEST
+
+static bool
+delete_later(void *arg, uint64_t done, uint64_t total)
+{
+	(void)arg;
+	(void)total;
+	simos_fail_clear();
+	if (done > 0 && !guest.done) {
+		delete (guest.writer, guest.model, "a");
+		guest.done = true;
+	}
+	return true;
+}
+
+/* There is room for the end of the active segment only after the first run has
+ * been rewritten, which has kept what that segment deletes by then. */
+START_TEST(what_is_sealed_late_hides_what_was_kept)
+{
+	static const char *const room[] = {DIR_SPARE_NAME, DIR_RESERVE_NAME};
+	struct model model = {0};
+	struct kvlog *db = open_store(KVLOG_OPEN_CREATE, KVLOG_INDEX_MEMORY);
+	struct store *store = db->store;
+	struct compaction c;
+
+	put(db, &model, "a", 10);
+	seal(db);
+	put(db, &model, "b", 10);
+	seal(db);
+	put(db, &model, "c", 10);
+	for (size_t i = 0; i < ARRAY_LEN(room); i++)
+		(void)os->unlink(store->dir.fd, room[i]);
+	guest.writer = db;
+	guest.model = &model;
+	compact_init(&c, &store->views, atomic_load(&store->views.view),
+	    &store->log, store->options.segment_size);
+	c.online = c.all = true;
+	c.run_limit = 1;
+	c.progress = delete_later;
+	ck_assert(store_become_maintainer(store));
+	simos_fail(SIMOS_ALLOCATE, 1, ENOSPC, true);
+	if (compact_store(&c, &err) != KVLOG_OK)
+		ck_abort_msg("compact: %s", err.text);
+	ck_assert(guest.done);
+	ck_assert(c.sealed_late);
+	expect_in(db, &model, "compacted");
+	close_store(db);
+	expect_closed(&model, "reopened");
+	model_fini(&model);
+}
+END_TEST
+
+/* An output stands two plain segments behind the last one that a handle knows.
+ * _i: a reader, in memory or in hints; a writer that looks first, or writes. */
+START_TEST(who_was_idle_finds_an_output_behind_plain_segments)
+{
+	static const unsigned kinds[] = {0};
+	struct model model = {0};
+	struct kvlog *dbs[2];
+	const struct view *view;
+
+	make_content(&model, kinds, ARRAY_LEN(kinds));
+	dbs[0] = open_store(0, KVLOG_INDEX_MEMORY);
+	dbs[1] = open_store(_i < 2 ? KVLOG_OPEN_READONLY : 0,
+	    _i == 1 ? KVLOG_INDEX_HINTS : KVLOG_INDEX_MEMORY);
+	expect_in(dbs[1], &model, "before");
+	view = atomic_load(&dbs[1]->store->views.view);
+	for (unsigned i = 0; i < 6; i++)
+		write_piece(dbs[0], &model, i % 2);
+	ck_assert(compact(dbs[0], 5, 6));
+	if (_i != 3)
+		expect_in(dbs[1], &model, "compacted");
+	if (_i == 0) /* and need not load all of it anew */
+		ck_assert_ptr_eq(atomic_load(&dbs[1]->store->views.view), view);
+	if (_i >= 2)
+		put(dbs[1], &model, "c", 10);
+	put(dbs[0], &model, "d", 10);
+	expect_in(dbs[0], &model, "the writer");
+	expect_in(dbs[1], &model, "the other");
+	close_store(dbs[1]);
+	close_store(dbs[0]);
+	expect_closed(&model, "closed");
 	model_fini(&model);
 }
 END_TEST
@@ -543,5 +697,10 @@ main(void)
 	tcase_add_test(tc, no_deleted_key_comes_back_for_want_of_memory);
 	tcase_add_test(tc, nobody_looks_up_before_all_is_taken_in);
 	tcase_add_test(tc, without_the_thread_writers_are_not_held_up);
+	tc = makelog_case(suite, "beside");
+	tcase_add_loop_test(tc, a_dry_run_beside_a_compaction, 0, 2);
+	tcase_add_test(tc, what_is_sealed_late_hides_what_was_kept);
+	tcase_add_loop_test(
+	    tc, who_was_idle_finds_an_output_behind_plain_segments, 0, 4);
 	return test_main(suite);
 }

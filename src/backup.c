@@ -156,12 +156,29 @@ remove_unwanted(struct backup *b, struct kvlog_error *err)
 		       : err_sys(err, rc, "remove leftovers in %s", dir->path);
 }
 
+/* Whether a file of the new backup is the very one of the earlier backup. */
 static bool
-is_there(const struct dir *dir, const char *name)
+is_kept(const struct backup *b, const char *name)
+{
+	struct os_stat was, is;
+
+	return b->target.earlier.locked &&
+	       os->stat_name(b->target.earlier.dir.fd, name, &was) == 0 &&
+	       os->stat_name(b->target.part.dir.fd, name, &is) == 0 &&
+	       was.dev == is.dev && was.ino == is.ino;
+}
+
+/* Whether a file that is there may stay.  If nothing is to be shared, it has
+ * no names but here and in the earlier backup, which goes. */
+static bool
+may_keep(const struct backup *b, const char *name)
 {
 	struct os_stat st;
 
-	return os->stat_name(dir->fd, name, &st) == 0;
+	if (os->stat_name(b->target.part.dir.fd, name, &st) != 0)
+		return false;
+	return !wants(b, KVLOG_BACKUP_COPY) ||
+	       st.link_count <= 1 + (uint64_t)is_kept(b, name);
 }
 
 /* From the earlier backup, if that has it. */
@@ -169,7 +186,8 @@ static bool
 link_earlier(struct backup *b, const char *name)
 {
 	return os->link(b->target.earlier.dir.fd, name, b->target.part.dir.fd,
-		   name) == 0;
+		   name) == 0 &&
+	       may_keep(b, name);
 }
 
 static enum kvlog_status
@@ -196,7 +214,7 @@ bring_file(struct backup *b, const struct captured *f, bool *ret_moved,
 	enum transfer_how how = TRANSFER_LINKED;
 	enum kvlog_status st;
 
-	if (is_there(&b->target.part.dir, f->name) ||
+	if (may_keep(b, f->name) ||
 	    (b->target.earlier.locked && has_file(&b->target.earlier.dir, f) &&
 		link_earlier(b, f->name))) {
 		r->kept_count++;
@@ -239,7 +257,7 @@ bring_hint(struct backup *b, struct hint *hint, struct kvlog_error *err)
 		return KVLOG_OK;
 	gone = hint->name[0] == '\0';
 	name_hint(hint, name);
-	if (is_there(&b->target.part.dir, name) ||
+	if (may_keep(b, name) ||
 	    (b->target.earlier.locked &&
 		has_hint(b, &b->target.earlier.dir, hint, name) &&
 		link_earlier(b, name)))
@@ -454,8 +472,7 @@ verify_all(struct backup *b, struct kvlog_error *err)
 		uint64_t off;
 		enum kvlog_status st;
 
-		if (!b->target.earlier.locked ||
-		    !has_file(&b->target.earlier.dir, f)) {
+		if (!is_kept(b, f->name)) {
 			st = transfer_verify(&b->target.part.dir, f->name,
 			    &f->id, f->end, &damaged, &off, err);
 			if (st != KVLOG_OK)

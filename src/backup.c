@@ -36,6 +36,8 @@
 
 #define TAIL_NAME "tail.tmp"
 #define NEW_NAME "segment.tmp"
+/* Says that damage was found, so that the next backup reads all files again. */
+#define DAMAGE_NAME "damaged.tmp"
 #define TRIES 100 /* each copies only what was replaced since the last */
 
 struct backup {
@@ -457,11 +459,34 @@ note_damage(struct backup *b, const struct captured *f, uint64_t off)
 	r->damaged_offset = off;
 }
 
-/* What the earlier backup has was verified when it came there. */
+static bool
+was_damaged(const struct backup *b)
+{
+	struct os_stat st;
+
+	return b->target.earlier.locked &&
+	       os->stat_name(b->target.earlier.dir.fd, DAMAGE_NAME, &st) == 0;
+}
+
+static enum kvlog_status
+leave_note(struct backup *b, struct kvlog_error *err)
+{
+	struct dir *dir = &b->target.part.dir;
+	int fd, rc = dir_create_file(dir, DAMAGE_NAME, &fd);
+
+	if (rc != 0)
+		return err_sys(err, rc, "create %s/%s", dir->path, DAMAGE_NAME);
+	os->close(fd);
+	return dir_sync(dir, err);
+}
+
+/* What the earlier backup has was verified when it came there, and is not read
+ * again unless some of it was damaged. */
 static enum kvlog_status
 verify_all(struct backup *b, struct kvlog_error *err)
 {
 	const struct capture *c = &b->capture;
+	const bool again = was_damaged(b);
 
 	b->report->damaged_segments = 0;
 	b->report->verified_bytes = 0;
@@ -472,7 +497,7 @@ verify_all(struct backup *b, struct kvlog_error *err)
 		uint64_t off;
 		enum kvlog_status st;
 
-		if (!is_kept(b, f->name)) {
+		if (again || !is_kept(b, f->name)) {
 			st = transfer_verify(&b->target.part.dir, f->name,
 			    &f->id, f->end, &damaged, &off, err);
 			if (st != KVLOG_OK)
@@ -484,6 +509,9 @@ verify_all(struct backup *b, struct kvlog_error *err)
 		if (!go_on(b, f->size))
 			return cancelled(b, err);
 	}
+	if (b->report->damaged_segments > 0 ||
+	    (again && wants(b, KVLOG_BACKUP_NOVERIFY)))
+		return leave_note(b, err);
 	return KVLOG_OK;
 }
 

@@ -144,6 +144,24 @@ lock_place(struct target *t, struct place *place, struct kvlog_error *err)
 	return st;
 }
 
+/* Whether the directory that was opened still has its name. */
+static bool
+is_named(const struct target *t, const struct place *place, const char *base)
+{
+	struct os_stat opened, named;
+
+	return os->stat(place->dir.fd, &opened) == 0 &&
+	       os->stat_name(t->parent_fd, base, &named) == 0 &&
+	       opened.dev == named.dev && opened.ino == named.ino;
+}
+
+static enum kvlog_status
+made_meanwhile(const struct target *t, struct kvlog_error *err)
+{
+	return err_set(err, KVLOG_BUSY, 0,
+	    "another backup into %s was made meanwhile; try again", t->path);
+}
+
 /* Its last segment is the new one that it got: the link says where it ends. */
 static enum kvlog_status
 check_store(const struct target *t, const struct capture *c,
@@ -245,6 +263,8 @@ target_open_earlier(
 		    "directory",
 		    t->path);
 	st = lock_place(t, place, err);
+	if (st != KVLOG_BUSY && !is_named(t, place, t->base))
+		return made_meanwhile(t, err);
 	return st == KVLOG_OK ? check_store(t, c, place, &in, err) : st;
 }
 
@@ -257,17 +277,6 @@ file_mode(const struct target *t, unsigned dir_mode)
 	if (os->stat_name(t->source->fd, DIR_LOCK_NAME, &st) == 0)
 		return st.mode | 0600u;
 	return (dir_mode & 0666u) | 0600u;
-}
-
-/* Whether the directory that was opened still has its name. */
-static bool
-is_named(const struct target *t)
-{
-	struct os_stat opened, named;
-
-	return os->stat(t->part.dir.fd, &opened) == 0 &&
-	       os->stat_name(t->parent_fd, t->part_base, &named) == 0 &&
-	       opened.dev == named.dev && opened.ino == named.ino;
 }
 
 enum kvlog_status
@@ -284,6 +293,8 @@ target_open_part(struct target *t, struct kvlog_error *err)
 	if (rc != 0 && rc != EEXIST)
 		return err_sys(err, rc, "create directory %s", t->part_path);
 	st = dir_open(&place->dir, t->part_path, file_mode(t, dir.mode), err);
+	if (st == KVLOG_NOSTORE)
+		return made_meanwhile(t, err);
 	if (st == KVLOG_OK)
 		st = check_file_system(place, err);
 	if (st == KVLOG_OK)
@@ -298,10 +309,8 @@ target_open_part(struct target *t, struct kvlog_error *err)
 		st = dir_sync(&place->dir, err);
 	if (st == KVLOG_OK || st == KVLOG_CONFLICT)
 		st = lock_place(t, place, err);
-	if (st == KVLOG_OK && !is_named(t))
-		st = err_set(err, KVLOG_BUSY, 0,
-		    "another backup into %s was made meanwhile; try again",
-		    t->path);
+	if (st != KVLOG_BUSY && !is_named(t, place, t->part_base))
+		return made_meanwhile(t, err);
 	return st;
 }
 

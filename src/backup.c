@@ -36,6 +36,8 @@
 
 #define TAIL_NAME "tail.tmp"
 #define NEW_NAME "segment.tmp"
+/* Says that damage was found, so that the next backup reads all files again. */
+#define DAMAGE_NAME "damaged.tmp"
 #define TRIES 100 /* each copies only what was replaced since the last */
 
 struct backup {
@@ -156,12 +158,29 @@ remove_unwanted(struct backup *b, struct kvlog_error *err)
 		       : err_sys(err, rc, "remove leftovers in %s", dir->path);
 }
 
+/* Whether a file of the new backup is the very one of the earlier backup. */
 static bool
-is_there(const struct dir *dir, const char *name)
+is_kept(const struct backup *b, const char *name)
+{
+	struct os_stat was, is;
+
+	return b->target.earlier.locked &&
+	       os->stat_name(b->target.earlier.dir.fd, name, &was) == 0 &&
+	       os->stat_name(b->target.part.dir.fd, name, &is) == 0 &&
+	       was.dev == is.dev && was.ino == is.ino;
+}
+
+/* Whether a file that is there may stay.  If nothing is to be shared, it has
+ * no names but here and in the earlier backup, which goes. */
+static bool
+may_keep(const struct backup *b, const char *name)
 {
 	struct os_stat st;
 
-	return os->stat_name(dir->fd, name, &st) == 0;
+	if (os->stat_name(b->target.part.dir.fd, name, &st) != 0)
+		return false;
+	return !wants(b, KVLOG_BACKUP_COPY) ||
+	       st.link_count <= 1 + (uint64_t)is_kept(b, name);
 }
 
 /* From the earlier backup, if that has it. */
@@ -169,7 +188,8 @@ static bool
 link_earlier(struct backup *b, const char *name)
 {
 	return os->link(b->target.earlier.dir.fd, name, b->target.part.dir.fd,
-		   name) == 0;
+		   name) == 0 &&
+	       may_keep(b, name);
 }
 
 static enum kvlog_status
@@ -196,7 +216,7 @@ bring_file(struct backup *b, const struct captured *f, bool *ret_moved,
 	enum transfer_how how = TRANSFER_LINKED;
 	enum kvlog_status st;
 
-	if (is_there(&b->target.part.dir, f->name) ||
+	if (may_keep(b, f->name) ||
 	    (b->target.earlier.locked && has_file(&b->target.earlier.dir, f) &&
 		link_earlier(b, f->name))) {
 		r->kept_count++;
@@ -239,7 +259,7 @@ bring_hint(struct backup *b, struct hint *hint, struct kvlog_error *err)
 		return KVLOG_OK;
 	gone = hint->name[0] == '\0';
 	name_hint(hint, name);
-	if (is_there(&b->target.part.dir, name) ||
+	if (may_keep(b, name) ||
 	    (b->target.earlier.locked &&
 		has_hint(b, &b->target.earlier.dir, hint, name) &&
 		link_earlier(b, name)))
@@ -439,11 +459,34 @@ note_damage(struct backup *b, const struct captured *f, uint64_t off)
 	r->damaged_offset = off;
 }
 
-/* What the earlier backup has was verified when it came there. */
+static bool
+was_damaged(const struct backup *b)
+{
+	struct os_stat st;
+
+	return b->target.earlier.locked &&
+	       os->stat_name(b->target.earlier.dir.fd, DAMAGE_NAME, &st) == 0;
+}
+
+static enum kvlog_status
+leave_note(struct backup *b, struct kvlog_error *err)
+{
+	struct dir *dir = &b->target.part.dir;
+	int fd, rc = dir_create_file(dir, DAMAGE_NAME, &fd);
+
+	if (rc != 0)
+		return err_sys(err, rc, "create %s/%s", dir->path, DAMAGE_NAME);
+	os->close(fd);
+	return dir_sync(dir, err);
+}
+
+/* What the earlier backup has was verified when it came there, and is not read
+ * again unless some of it was damaged. */
 static enum kvlog_status
 verify_all(struct backup *b, struct kvlog_error *err)
 {
 	const struct capture *c = &b->capture;
+	const bool again = was_damaged(b);
 
 	b->report->damaged_segments = 0;
 	b->report->verified_bytes = 0;
@@ -454,8 +497,7 @@ verify_all(struct backup *b, struct kvlog_error *err)
 		uint64_t off;
 		enum kvlog_status st;
 
-		if (!b->target.earlier.locked ||
-		    !has_file(&b->target.earlier.dir, f)) {
+		if (again || !is_kept(b, f->name)) {
 			st = transfer_verify(&b->target.part.dir, f->name,
 			    &f->id, f->end, &damaged, &off, err);
 			if (st != KVLOG_OK)
@@ -467,6 +509,9 @@ verify_all(struct backup *b, struct kvlog_error *err)
 		if (!go_on(b, f->size))
 			return cancelled(b, err);
 	}
+	if (b->report->damaged_segments > 0 ||
+	    (again && wants(b, KVLOG_BACKUP_NOVERIFY)))
+		return leave_note(b, err);
 	return KVLOG_OK;
 }
 

@@ -97,7 +97,9 @@ close_place(struct place *place)
 struct contents {
 	size_t count;
 	bool lock, foreign;
-	struct file last; /* segment; kind is another if there is none */
+	struct file last;       /* segment; kind is another if there is none */
+	char odd[DIR_NAME_LEN]; /* the first name that is not a store's, or
+				   else of all */
 };
 
 static enum kvlog_status
@@ -113,6 +115,8 @@ look_inside(struct dir *dir, struct contents *ret, struct kvlog_error *err)
 	for (size_t i = 0; i < list.count; i++) {
 		const struct file *f = &list.files[i];
 
+		if (i == 0 || (f->kind == FILE_FOREIGN && !ret->foreign))
+			memcpy(ret->odd, f->name, sizeof ret->odd);
 		ret->lock = ret->lock || f->kind == FILE_LOCK;
 		ret->foreign = ret->foreign || f->kind == FILE_FOREIGN;
 		if (f->kind == FILE_SEGMENT)
@@ -142,6 +146,24 @@ lock_place(struct target *t, struct place *place, struct kvlog_error *err)
 		    "own; back up into another directory",
 		    place->dir.path);
 	return st;
+}
+
+/* Whether the directory that was opened still has its name. */
+static bool
+is_named(const struct target *t, const struct place *place, const char *base)
+{
+	struct os_stat opened, named;
+
+	return os->stat(place->dir.fd, &opened) == 0 &&
+	       os->stat_name(t->parent_fd, base, &named) == 0 &&
+	       opened.dev == named.dev && opened.ino == named.ino;
+}
+
+static enum kvlog_status
+made_meanwhile(const struct target *t, struct kvlog_error *err)
+{
+	return err_set(err, KVLOG_BUSY, 0,
+	    "another backup into %s was made meanwhile; try again", t->path);
 }
 
 /* Its last segment is the new one that it got: the link says where it ends. */
@@ -201,6 +223,28 @@ check_file_system(const struct place *place, struct kvlog_error *err)
 	return KVLOG_OK;
 }
 
+/* If the last one was stopped between two renames; whatever else has that name
+ * stays. */
+static enum kvlog_status
+bring_back(struct target *t, struct kvlog_error *err)
+{
+	struct place aside = {.locked = false};
+	struct contents in = {0};
+	enum kvlog_status st = dir_open(&aside.dir, t->aside_path, 0666, err);
+	int rc = 0;
+
+	if (st == KVLOG_NOSTORE)
+		return KVLOG_OK;
+	if (st == KVLOG_OK)
+		st = check_ours(&aside, &in, err);
+	if (st == KVLOG_OK && in.count > 0)
+		rc = os->rename(t->parent_fd, t->aside_base, t->base);
+	if (rc != 0)
+		st = err_sys(err, rc, "rename %s", t->aside_path);
+	close_place(&aside);
+	return st;
+}
+
 /* What has the backup's name already. */
 enum kvlog_status
 target_open_earlier(
@@ -213,12 +257,12 @@ target_open_earlier(
 	int rc;
 
 	if (st == KVLOG_NOSTORE) {
-		/* If the last one was stopped between two renames. */
-		rc = os->rename(t->parent_fd, t->aside_base, t->base);
-		if (rc == ENOENT)
+		st = bring_back(t, err);
+		if (st != KVLOG_OK)
+			return st;
+		st = dir_open(&place->dir, t->path, 0666, err);
+		if (st == KVLOG_NOSTORE)
 			return KVLOG_OK;
-		st = rc == 0 ? dir_open(&place->dir, t->path, 0666, err)
-			     : err_sys(err, rc, "rename %s", t->aside_path);
 	}
 	if (st == KVLOG_OK)
 		st = look_inside(&place->dir, &in, err);
@@ -241,10 +285,12 @@ target_open_earlier(
 		    "%s is there already, and is not empty", t->path);
 	if (in.foreign || !in.lock || in.last.kind != FILE_SEGMENT)
 		return err_set(err, KVLOG_CONFLICT, 0,
-		    "%s is not empty, and not a backup; choose another "
-		    "directory",
-		    t->path);
+		    "%s is not empty, and not a backup: it has %s; choose "
+		    "another directory",
+		    t->path, in.odd);
 	st = lock_place(t, place, err);
+	if (st != KVLOG_BUSY && !is_named(t, place, t->base))
+		return made_meanwhile(t, err);
 	return st == KVLOG_OK ? check_store(t, c, place, &in, err) : st;
 }
 
@@ -257,17 +303,6 @@ file_mode(const struct target *t, unsigned dir_mode)
 	if (os->stat_name(t->source->fd, DIR_LOCK_NAME, &st) == 0)
 		return st.mode | 0600u;
 	return (dir_mode & 0666u) | 0600u;
-}
-
-/* Whether the directory that was opened still has its name. */
-static bool
-is_named(const struct target *t)
-{
-	struct os_stat opened, named;
-
-	return os->stat(t->part.dir.fd, &opened) == 0 &&
-	       os->stat_name(t->parent_fd, t->part_base, &named) == 0 &&
-	       opened.dev == named.dev && opened.ino == named.ino;
 }
 
 enum kvlog_status
@@ -284,6 +319,8 @@ target_open_part(struct target *t, struct kvlog_error *err)
 	if (rc != 0 && rc != EEXIST)
 		return err_sys(err, rc, "create directory %s", t->part_path);
 	st = dir_open(&place->dir, t->part_path, file_mode(t, dir.mode), err);
+	if (st == KVLOG_NOSTORE)
+		return made_meanwhile(t, err);
 	if (st == KVLOG_OK)
 		st = check_file_system(place, err);
 	if (st == KVLOG_OK)
@@ -298,10 +335,8 @@ target_open_part(struct target *t, struct kvlog_error *err)
 		st = dir_sync(&place->dir, err);
 	if (st == KVLOG_OK || st == KVLOG_CONFLICT)
 		st = lock_place(t, place, err);
-	if (st == KVLOG_OK && !is_named(t))
-		st = err_set(err, KVLOG_BUSY, 0,
-		    "another backup into %s was made meanwhile; try again",
-		    t->path);
+	if (st != KVLOG_BUSY && !is_named(t, place, t->part_base))
+		return made_meanwhile(t, err);
 	return st;
 }
 
@@ -420,6 +455,24 @@ target_give_name(struct target *t, struct kvlog_error *err)
 	return KVLOG_OK;
 }
 
+/* Such a directory keeps its place. */
+static enum kvlog_status
+check_mount(const struct target *t, struct kvlog_error *err)
+{
+	struct os_stat above, here;
+	int rc = os->stat_name(t->parent_fd, t->base, &here);
+
+	if (rc == 0)
+		rc = os->stat(t->parent_fd, &above);
+	if (rc == 0 && above.dev != here.dev && here.is_dir)
+		return err_set(err, KVLOG_CONFLICT, 0,
+		    "%s is a mount point; name a directory inside of it",
+		    t->path);
+	return rc == 0 || rc == ENOENT
+		   ? KVLOG_OK
+		   : err_sys(err, rc, "look at %s", t->path);
+}
+
 enum kvlog_status
 target_init(struct target *t, const char *path, struct kvlog_error *err)
 {
@@ -428,6 +481,8 @@ target_init(struct target *t, const char *path, struct kvlog_error *err)
 
 	t->parent_fd = -1;
 	st = set_path(t, path, err);
+	if (st == KVLOG_OK)
+		st = check_mount(t, err);
 	if (st == KVLOG_OK)
 		st = dir_is_inside(t->source, t->path, &inside, err);
 	if (st == KVLOG_OK && inside)

@@ -285,7 +285,9 @@ cli_fail_status(
 {
 	bool told = cli->error.status == status && cli->error.text[0] != '\0';
 	const char *text = told ? cli->error.text : kvlog_status_text(status);
-	const char *hint = hint_of_error(status);
+	/* To wait does not help where somebody else was done with it. */
+	const char *hint =
+	    strstr(text, "try again") == NULL ? hint_of_error(status) : "";
 
 	if (strstr(text, cli->store) != NULL) /* it says where */
 		return cli_fail(

@@ -116,7 +116,7 @@ enum kvlog_durability {
 		exists */
 #define KVLOG_OPEN_NOTHREAD                                                    \
 	0x8u                      /* no background thread: the program calls   \
-				     kvlog_maintain() */
+				     kvlog_maintain(), or nothing is compacted */
 #define KVLOG_OPEN_NOVERIFY 0x10u /* do not verify checksums on reads */
 #define KVLOG_OPEN_UNSHARED                                                    \
 	0x20u /* nobody else may write meanwhile; of no                        \
@@ -685,8 +685,8 @@ KVLOG_API void kvlog_feed_close(struct kvlog_feed *feed);
 
 /*
  * kvlog_maintain - do background work that is due (sync by interval, the
- * next segment, hint files, a second after the last commit a mark that it is
- * durable), for about budget_ms milliseconds; 0: one step.
+ * next segment, hint files, compaction, a second after the last commit a mark
+ * that it is durable), for about budget_ms milliseconds; 0: one step.
  * For handles opened with KVLOG_OPEN_NOTHREAD; harmless on others.
  *
  * ret_more   Set to whether work is left.

@@ -64,16 +64,18 @@ const struct command cmd_backup = {
     .name = "backup",
     .synopsis = "backup STORE DIR [--copy] [--no-verify] [--read-only]",
     .summary = "copy a store, which may be in use, to DIR",
-    .help = "Make DIR a copy of STORE as it is now: hard links where DIR is on "
-	    "the same\n"
-	    "file system, else copies.  If DIR is an earlier backup, only what "
-	    "is new is\n"
-	    "brought.  DIR is a store like any other; what is stored into one "
-	    "is not\n"
-	    "seen in the other.\n"
-	    "  --copy             share no disk space with STORE\n"
-	    "  --no-verify        do not read what is linked\n"
-	    "  --read-only        do not open STORE for writing\n",
+    .help =
+	"Make DIR a copy of STORE as it is now: hard links where DIR is on "
+	"the same\n"
+	"file system, else copies.  If DIR is an earlier backup, only what "
+	"is new is\n"
+	"brought.  DIR is a store like any other; what is stored into one "
+	"is not\n"
+	"seen in the other.\n"
+	"  --copy             share no disk space with STORE\n"
+	"  --no-verify        do not read what is linked\n"
+	"  --read-only        do not open STORE for writing\n"
+	"  --timeout=TIME     before the command: wait so long for others\n",
     .letters = "",
     .options = backup_options,
     .arg_min = 2,

@@ -35,12 +35,14 @@ const struct command cmd_restore = {
     .name = "restore",
     .synopsis = "restore BACKUP DIR [--copy] [--no-verify]",
     .summary = "make a new store, DIR, out of a backup",
-    .help = "Make DIR, which must not be there or be empty, a store that holds "
-	    "what\n"
-	    "BACKUP holds.  BACKUP stays as it is, and later backups may go "
-	    "onto it.\n"
-	    "  --copy             share no disk space with BACKUP\n"
-	    "  --no-verify        do not read what is linked\n",
+    .help =
+	"Make DIR, which must not be there or be empty, a store that holds "
+	"what\n"
+	"BACKUP holds.  BACKUP stays as it is, and later backups may go "
+	"onto it.\n"
+	"  --copy             share no disk space with BACKUP\n"
+	"  --no-verify        do not read what is linked\n"
+	"  --timeout=TIME     before the command: wait so long for others\n",
     .letters = "",
     .options = restore_options,
     .arg_min = 2,

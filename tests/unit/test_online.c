@@ -521,6 +521,7 @@ START_TEST(without_the_thread_writers_are_not_held_up)
 	ck_assert_uint_eq(simos_count(SIMOS_SLEEP), sleeps);
 	expect_in(db, &model, "after");
 	close_store(db);
+	model_fini(&model);
 }
 END_TEST
 

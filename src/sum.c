@@ -24,8 +24,10 @@
 
 #if defined __GNUC__ && defined __x86_64__
 #define HAVE_CRC_INSTRUCTION 1
+#define CRC_TARGET __attribute__((target("sse4.2")))
 #else
 #define HAVE_CRC_INSTRUCTION 0
+#define CRC_TARGET
 #endif
 #if HAVE_CRC_INSTRUCTION && defined __GLIBC__
 #if __GLIBC_PREREQ(2, 33)
@@ -114,7 +116,7 @@ native_u64(const uint8_t *bytes)
 	return v;
 }
 
-__attribute__((target("sse4.2"))) static inline uint32_t
+CRC_TARGET static inline uint32_t
 update_instruction(uint32_t reg, const void *p, size_t len)
 {
 	const uint8_t *bytes = p;
@@ -149,17 +151,6 @@ update_instruction(uint32_t reg, const void *p, size_t len)
 	if (len & 1)
 		reg = __builtin_ia32_crc32qi(reg, *bytes);
 	return reg;
-}
-
-__attribute__((target("sse4.2"))) static bool
-pair_ok_instruction(
-    const uint8_t *p, size_t head_len, size_t value_len, uint32_t seed)
-{
-	uint32_t head = update_instruction(seed, p + 4, head_len - 4);
-	uint32_t value = update_instruction(seed, p + head_len, value_len);
-
-	return (head ^ get_u32(p)) == UINT32_MAX &&
-	       (value ^ get_u32(p + 4)) == UINT32_MAX;
 }
 
 #if HAVE_CPU_FEATURES
@@ -197,14 +188,6 @@ static uint32_t
 update_instruction(uint32_t reg, const void *p, size_t len)
 {
 	return sum_update_table(reg, p, len);
-}
-
-static bool
-pair_ok_instruction(
-    const uint8_t *p, size_t head_len, size_t value_len, uint32_t seed)
-{
-	return sum_from(seed, p + 4, head_len - 4) == get_u32(p) &&
-	       sum_from(seed, p + head_len, value_len) == get_u32(p + 4);
 }
 
 static bool
@@ -261,6 +244,17 @@ uint32_t
 sum_from(uint32_t seed, const void *p, size_t len)
 {
 	return ~sum_update(seed, p, len);
+}
+
+CRC_TARGET static bool
+pair_ok_instruction(
+    const uint8_t *p, size_t head_len, size_t value_len, uint32_t seed)
+{
+	uint32_t head = update_instruction(seed, p + 4, head_len - 4);
+	uint32_t value = update_instruction(seed, p + head_len, value_len);
+
+	return (head ^ get_u32(p)) == UINT32_MAX &&
+	       (value ^ get_u32(p + 4)) == UINT32_MAX;
 }
 
 ATTR_NOINLINE static bool

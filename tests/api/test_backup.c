@@ -143,6 +143,23 @@ START_TEST(an_empty_store_has_a_backup)
 }
 END_TEST
 
+/* Of the segment that the backup followed nothing is left then. */
+START_TEST(an_empty_backup_is_of_every_later_state)
+{
+	struct kvlog *db = api_open(api_store, KVLOG_OPEN_CREATE);
+
+	must_back_up(db, copy_path, 0);
+	fill(db, 100, 10, "a");
+	api_close(db);
+	compact(api_store);
+	db = api_open(api_store, 0);
+	must_back_up(db, copy_path, 0);
+	api_close(db);
+	same_contents(api_store, copy_path);
+	verify(copy_path);
+}
+END_TEST
+
 START_TEST(a_reader_can_make_one)
 {
 	struct kvlog *db = api_open(api_store, KVLOG_OPEN_CREATE), *reader;
@@ -771,6 +788,7 @@ make_suite(void)
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_set_timeout(tc, 120);
 	tcase_add_test(tc, an_empty_store_has_a_backup);
+	tcase_add_test(tc, an_empty_backup_is_of_every_later_state);
 	tcase_add_test(tc, a_reader_can_make_one);
 	tcase_add_test(tc, stores_that_share_files_do_not_change_each_other);
 	tcase_add_test(tc, an_active_segment_with_two_names_is_not_stored_into);

@@ -78,6 +78,9 @@ void dir_close(struct dir *dir);
 enum kvlog_status dir_is_inside(const struct dir *dir, const char *new_path,
     bool *ret_inside, struct kvlog_error *err);
 
+/* Whether its path leads to another directory by now. */
+bool dir_is_replaced(const struct dir *dir);
+
 /* Make names, or the absence of names, durable. */
 enum kvlog_status dir_sync(struct dir *dir, struct kvlog_error *err);
 

@@ -691,6 +691,25 @@ back_up_for_ever(void)
 	}
 }
 
+/* Ends with 0, or with 1 if another one was made, or is under way. */
+static _Noreturn void
+back_up_once(uint32_t timeout_ms)
+{
+	struct kvlog_backup_options o = KVLOG_BACKUP_OPTIONS_INIT;
+	struct kvlog *db = open_patient(KVLOG_OPEN_READONLY);
+	enum kvlog_status st;
+
+	o.timeout_ms = timeout_ms;
+	st = kvlog_backup(db, copy_path, &o, NULL, &err);
+	api_close(db);
+	if (st == KVLOG_OK)
+		_exit(0);
+	if (st == KVLOG_BUSY && strncmp(err.text, "another backup ", 15) == 0)
+		_exit(1);
+	(void)fprintf(stderr, "status %d: %s\n", (int)st, err.text);
+	_exit(2);
+}
+
 START_TEST(killed_it_leaves_the_earlier_or_the_new_one)
 {
 	struct rng rng;
@@ -724,6 +743,71 @@ START_TEST(killed_it_leaves_the_earlier_or_the_new_one)
 	verify(copy_path);
 	verify(api_store);
 	free(part);
+}
+END_TEST
+
+/* Of several first backups at once one is made, and the others are told. */
+START_TEST(of_first_backups_at_once_one_is_made)
+{
+	struct kvlog *db = api_open(api_store, KVLOG_OPEN_CREATE);
+	char *part = files_path(api_base, "copy.part");
+
+	fill(db, 100, 50, "a");
+	api_close(db);
+	for (unsigned round = 0; round < 25; round++) {
+		pid_t pids[4];
+		unsigned made = 0;
+
+		for (unsigned i = 0; i < 4; i++) {
+			pids[i] = fork();
+			ck_assert_int_ge(pids[i], 0);
+			if (pids[i] == 0)
+				back_up_once(round % 2 == 0 ? 0 : 5000);
+		}
+		for (unsigned i = 0; i < 4; i++) {
+			int status;
+
+			ck_assert_int_eq(waitpid(pids[i], &status, 0), pids[i]);
+			ck_assert(WIFEXITED(status));
+			ck_assert_int_le(WEXITSTATUS(status), 1);
+			made += WEXITSTATUS(status) == 0;
+		}
+		ck_assert_uint_ge(made, 1);
+		ck_assert(!files_exist(part));
+		same_contents(api_store, copy_path);
+		tmpdir_remove(strdup(copy_path));
+	}
+	free(part);
+}
+END_TEST
+
+/* Its name leads to one backup or to the next one at any time; which of them,
+ * is decided while it is opened. */
+START_TEST(it_can_be_opened_at_any_time)
+{
+	struct kvlog *db = api_open(api_store, KVLOG_OPEN_CREATE);
+	unsigned last, first;
+	pid_t writer, maker;
+
+	api_close(db);
+	writer = begin(write_for_ever);
+	db = open_patient(0);
+	while (last_of(db) < 100)
+		(void)usleep(1000);
+	must_back_up(db, copy_path, 0);
+	api_close(db);
+	maker = begin(back_up_for_ever);
+	first = last = check_prefix(copy_path);
+	for (unsigned i = 0; i < 600; i++) {
+		unsigned now = check_prefix(copy_path);
+
+		ck_assert_uint_ge(now, last);
+		last = now;
+	}
+	ck_assert_uint_gt(last, first); /* it was exchanged meanwhile */
+	ck_assert_int_eq(waitpid(maker, NULL, WNOHANG), 0);
+	end(maker);
+	end(writer);
 }
 END_TEST
 
@@ -803,6 +887,8 @@ make_suite(void)
 	tcase_add_loop_test(
 	    tc, beside_writers_it_is_a_prefix_of_their_commits, 0, 2);
 	tcase_add_test(tc, killed_it_leaves_the_earlier_or_the_new_one);
+	tcase_add_test(tc, of_first_backups_at_once_one_is_made);
+	tcase_add_test(tc, it_can_be_opened_at_any_time);
 	tcase_add_test(tc, segments_add_up);
 	suite_add_tcase(suite, tc);
 	return suite;

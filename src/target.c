@@ -210,12 +210,57 @@ made_meanwhile(const struct target *t, struct kvlog_error *err)
 	    "another backup into %s was made meanwhile; try again", t->path);
 }
 
-/* Its last segment is the new one that it got: the link says where it ends. */
+/* Where its files end, but the last one, which is the new one that it got: the
+ * link says where that begins. */
+static enum kvlog_status
+knows_ends(const struct capture *c, struct place *place,
+    const struct segment *newest, bool *ret_knows, struct kvlog_error *err)
+{
+	struct file_list list;
+	struct log_end *ends;
+	size_t count = 0;
+	enum kvlog_status st = dir_list(&place->dir, &list, err);
+
+	if (st != KVLOG_OK)
+		return st;
+	ends = os->calloc(list.count, sizeof *ends);
+	for (size_t i = 0; i < list.count && ends != NULL; i++) {
+		const struct file *f = &list.files[i];
+		struct segment *seg;
+
+		/* One that cannot be read says nothing. */
+		if (f->kind != FILE_SEGMENT ||
+		    f->id.last + 1 >= newest->header.id.first ||
+		    segment_open_header(
+			&place->dir, f->name, &f->id, &seg, NULL) != KVLOG_OK)
+			continue;
+		ends[count++] = (struct log_end){
+		    .number = f->id.last,
+		    .salt = segment_last_salt(seg),
+		};
+		segment_close(seg);
+	}
+	if (ends != NULL) {
+		ends[count++] = (struct log_end){
+		    .number = newest->header.id.first - 1,
+		    .salt = newest->link.prev_salt,
+		};
+		*ret_knows =
+		    capture_knows(c, ends, count, newest->link.prev_last_seq);
+	}
+	os->free(ends);
+	file_list_fini(&list);
+	return ends != NULL ? KVLOG_OK
+			    : err_set(err, KVLOG_NOMEM, 0, "look through %s",
+				  place->dir.path);
+}
+
 static enum kvlog_status
 check_store(const struct target *t, const struct capture *c,
     struct place *place, const struct contents *in, struct kvlog_error *err)
 {
 	struct segment *seg;
+	bool knows = false;
 	enum kvlog_status st = segment_open_header(
 	    &place->dir, in->last.name, &in->last.id, &seg, err);
 
@@ -226,8 +271,9 @@ check_store(const struct target *t, const struct capture *c,
 		st = err_set(err, KVLOG_CONFLICT, 0,
 		    "%s is of another store (their UUIDs differ)",
 		    place->dir.path);
-	else if (!seg->link_ok || !capture_knows(c, seg->link.prev_salt,
-				      seg->link.prev_last_seq))
+	else if (seg->link_ok && seg->header.id.first > 1)
+		st = knows_ends(c, place, seg, &knows, err);
+	if (st == KVLOG_OK && !knows)
 		st = err_set(err, KVLOG_CONFLICT, 0,
 		    "%s goes up to commit %" PRIu64 ", which %s does not know: "
 		    "it is not an earlier state of this store",

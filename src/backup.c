@@ -36,8 +36,6 @@
 
 #define TAIL_NAME "tail.tmp"
 #define NEW_NAME "segment.tmp"
-/* Says that damage was found, so that the next backup reads all files again. */
-#define DAMAGE_NAME "damaged.tmp"
 #define TRIES 100 /* each copies only what was replaced since the last */
 
 struct backup {
@@ -465,17 +463,19 @@ was_damaged(const struct backup *b)
 	struct os_stat st;
 
 	return b->target.earlier.locked &&
-	       os->stat_name(b->target.earlier.dir.fd, DAMAGE_NAME, &st) == 0;
+	       os->stat_name(b->target.earlier.dir.fd, DIR_DAMAGED_NAME, &st) ==
+		   0;
 }
 
 static enum kvlog_status
 leave_note(struct backup *b, struct kvlog_error *err)
 {
 	struct dir *dir = &b->target.part.dir;
-	int fd, rc = dir_create_file(dir, DAMAGE_NAME, &fd);
+	int fd, rc = dir_create_file(dir, DIR_DAMAGED_NAME, &fd);
 
 	if (rc != 0)
-		return err_sys(err, rc, "create %s/%s", dir->path, DAMAGE_NAME);
+		return err_sys(
+		    err, rc, "create %s/%s", dir->path, DIR_DAMAGED_NAME);
 	os->close(fd);
 	return dir_sync(dir, err);
 }

@@ -21,6 +21,10 @@
 #define DIR_NAME_RESERVE_NAME                                                  \
 	"reserve.name-which-is-as-long-as-the-longest-of-a-segment.tmp"
 
+/* In a backup: segments were damaged when it was made, so that the next one
+ * reads all files again. */
+#define DIR_DAMAGED_NAME "damaged.tmp"
+
 struct dir {
 	int fd;
 	bool name_reserve_used; /* by dir_rename(); to be made anew */

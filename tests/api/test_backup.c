@@ -479,6 +479,42 @@ START_TEST(it_can_be_cancelled_at_any_call)
 }
 END_TEST
 
+/* Somebody makes something of the backup's name in the last moment. */
+static bool
+take_the_name(void *arg, uint64_t done, uint64_t total)
+{
+	const unsigned *kind = arg;
+	char *file = files_path(copy_path, "file");
+
+	if (done == total) {
+		if (*kind == 0)
+			ck_assert_int_eq(mkdir(copy_path, 0777), 0);
+		files_write(*kind == 0 ? file : copy_path, "x", 1);
+	}
+	free(file);
+	return true;
+}
+
+START_TEST(what_takes_its_name_meanwhile_stays)
+{
+	struct kvlog_backup_options o = KVLOG_BACKUP_OPTIONS_INIT;
+	struct kvlog *db = api_open(api_store, KVLOG_OPEN_CREATE);
+	char *part = files_path(api_base, "copy.part");
+	unsigned kind = (unsigned)_i;
+
+	fill(db, 30, 30, "a");
+	o.progress = take_the_name;
+	o.arg = &kind;
+	ck_assert_int_eq(
+	    kvlog_backup(db, copy_path, &o, NULL, &err), KVLOG_CONFLICT);
+	ck_assert_ptr_nonnull(strstr(err.text, "is there now"));
+	ck_assert(files_exist(copy_path));
+	same_contents(api_store, part);
+	api_close(db);
+	free(part);
+}
+END_TEST
+
 static bool compacted;
 
 /* Files that were noted are gone when their turn comes. */
@@ -1029,6 +1065,7 @@ make_suite(void)
 	tcase_add_test(tc, a_backup_that_is_ahead_is_kept);
 	tcase_add_test(tc, it_can_be_cancelled_and_goes_on);
 	tcase_add_test(tc, it_can_be_cancelled_at_any_call);
+	tcase_add_loop_test(tc, what_takes_its_name_meanwhile_stays, 0, 2);
 	tcase_add_test(tc, files_that_are_replaced_meanwhile_are_no_loss);
 	tcase_add_test(tc, files_that_are_always_replaced_are_given_up);
 	tcase_add_test(tc, each_damaged_segment_is_counted);

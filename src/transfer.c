@@ -54,10 +54,11 @@ link_file(const struct transfer *t, const char *name)
 	return rc;
 }
 
+/* Of one byte at least. */
 static bool
 is_zero(const uint8_t *p, size_t len)
 {
-	return len == 0 || (p[0] == 0 && memcmp(p, p + 1, len - 1) == 0);
+	return p[0] == 0 && memcmp(p, p + 1, len - 1) == 0;
 }
 
 /* Two open files, one being a copy of the other, piece by piece. */

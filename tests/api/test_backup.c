@@ -648,20 +648,33 @@ START_TEST(damage_is_told_and_copied)
 }
 END_TEST
 
+static bool
+count_damaged(void *arg, const struct kvlog_segment *s)
+{
+	*(unsigned *)arg += s->damaged;
+	return true;
+}
+
 START_TEST(each_damaged_segment_is_counted)
 {
+	unsigned damaged = 0;
 	struct kvlog *db = api_open(api_store, KVLOG_OPEN_CREATE);
 	char *files[2] = {files_path(api_store, "00000002.seg"),
 	    files_path(api_store, "00000004.seg")};
 
 	fill(db, 200, 200, "a");
 	api_close(db);
-	for (unsigned i = 0; i < 2; i++)
-		files_flip(files[i], 4608 + 200, 3);
+	for (unsigned i = 0; i < 2; i++) /* a value, and a header */
+		files_flip(files[i], i == 0 ? 4608 + 200 : 4608 + 4, 3);
+	/* Without hints they are read when it is opened. */
+	(void)files_remove_hints(api_store);
 	db = api_open(api_store, 0);
 	ck_assert_int_eq(back_up(db, copy_path, 0), KVLOG_CORRUPT);
 	ck_assert_uint_eq(report.damaged_segments, 2);
 	ck_assert_uint_eq(report.damaged_segment, 2); /* the first one */
+	ck_assert_int_eq(
+	    kvlog_segments(db, count_damaged, &damaged, &err), KVLOG_OK);
+	ck_assert_uint_ge(damaged, 1);
 	api_close(db);
 	for (unsigned i = 0; i < 2; i++)
 		free(files[i]);

@@ -2137,7 +2137,7 @@ main(void)
 
 	/* On the real system. */
 	tc = tcase_create("threads");
-	tcase_set_timeout(tc, 60);
+	tcase_set_timeout(tc, 300);
 	tcase_add_test(tc, no_thread_sees_half_of_a_batch);
 	tcase_add_test(
 	    tc, no_thread_sees_a_step_of_a_batch_that_another_step_undoes);

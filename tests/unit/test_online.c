@@ -530,6 +530,7 @@ static struct {
 	struct kvlog *writer, *other;
 	struct model *model;
 	unsigned calls;
+	const char *cut; /* the segment behind it */
 	bool done;
 } guest;
 
@@ -647,7 +648,8 @@ START_TEST(what_is_sealed_late_hides_what_was_kept)
 END_TEST
 
 /* An output stands two plain segments behind the last one that a handle knows.
- * _i: a reader, in memory or in hints; a writer that looks first, or writes. */
+ * _i: a reader, in memory or in hints; a writer of another process that looks
+ * first, or writes, likewise. */
 START_TEST(who_was_idle_finds_an_output_behind_plain_segments)
 {
 	static const unsigned kinds[] = {0};
@@ -657,25 +659,90 @@ START_TEST(who_was_idle_finds_an_output_behind_plain_segments)
 
 	make_content(&model, kinds, ARRAY_LEN(kinds));
 	dbs[0] = open_store(0, KVLOG_INDEX_MEMORY);
+	registry_forget();
 	dbs[1] = open_store(_i < 2 ? KVLOG_OPEN_READONLY : 0,
-	    _i == 1 ? KVLOG_INDEX_HINTS : KVLOG_INDEX_MEMORY);
+	    _i % 2 == 1 ? KVLOG_INDEX_HINTS : KVLOG_INDEX_MEMORY);
 	expect_in(dbs[1], &model, "before");
+	ck_assert_ptr_ne(dbs[0]->store, dbs[1]->store);
 	view = atomic_load(&dbs[1]->store->views.view);
 	for (unsigned i = 0; i < 6; i++)
 		write_piece(dbs[0], &model, i % 2);
 	ck_assert(compact(dbs[0], 5, 6));
-	if (_i != 3)
+	if (_i < 4)
 		expect_in(dbs[1], &model, "compacted");
-	if (_i == 0) /* and need not load all of it anew */
+	if (_i != 1) /* and need not load all of it anew */
 		ck_assert_ptr_eq(atomic_load(&dbs[1]->store->views.view), view);
 	if (_i >= 2)
 		put(dbs[1], &model, "c", 10);
 	put(dbs[0], &model, "d", 10);
 	expect_in(dbs[0], &model, "the writer");
 	expect_in(dbs[1], &model, "the other");
-	close_store(dbs[1]);
-	close_store(dbs[0]);
-	expect_closed(&model, "closed");
+	simos_kill();
+	simos_forget();
+	expect_closed(&model, "killed");
+	model_fini(&model);
+}
+END_TEST
+
+static struct os_table hooked;
+static const struct os_table *plain;
+
+static int
+note_sync(int fd)
+{
+	/* All before the backup's cut is durable then. */
+	guest.calls += guest.cut != NULL && makelog_exists(guest.cut);
+	return plain->sync(fd);
+}
+
+static void
+unlock_late(const struct os_map *map, uint64_t off)
+{
+	plain->mutex_unlock(map, off);
+	if (guest.calls == 0 || guest.done)
+		return;
+	guest.done = true;
+	put(guest.writer, guest.model, "a", 20);
+	ck_assert(compact(guest.writer, 1, 3));
+	expect_in(guest.other, guest.model, "within the backup");
+}
+
+/* While a backup makes sure that all up to its cut is durable, a key of before
+ * is written anew, and another process puts segments in the place of those that
+ * had it which have it no more.  The backup has one or the other. */
+START_TEST(what_is_replaced_under_a_backup_is_not_lost)
+{
+	struct kvlog_options o = KVLOG_OPTIONS_INIT;
+	struct model model = {0};
+	struct kvlog *dbs[2], *copy;
+
+	dbs[0] = open_store(KVLOG_OPEN_CREATE, KVLOG_INDEX_MEMORY);
+	put(dbs[0], &model, "a", 10);
+	seal(dbs[0]);
+	put(dbs[0], &model, "b", 10);
+	seal(dbs[0]);
+	put(dbs[0], &model, "c", 10);
+	registry_forget();
+	dbs[1] = open_store(0, KVLOG_INDEX_MEMORY);
+	guest.writer = dbs[0];
+	guest.other = dbs[1];
+	guest.model = &model;
+	guest.cut = "00000004.seg";
+	plain = os;
+	hooked = *os;
+	hooked.sync = note_sync;
+	hooked.mutex_unlock = unlock_late;
+	os = &hooked;
+	if (kvlog_backup(dbs[1], "/copy", NULL, NULL, &err) != KVLOG_OK)
+		ck_abort_msg("back up: %s", err.text);
+	os = plain;
+	ck_assert(guest.done);
+	simos_kill();
+	simos_forget();
+	o.flags = KVLOG_OPEN_READONLY | KVLOG_OPEN_NOTHREAD;
+	MAKELOG_OK(kvlog_open("/copy", &o, &copy, &err));
+	expect_in(copy, &model, "the backup");
+	close_store(copy);
 	model_fini(&model);
 }
 END_TEST
@@ -702,6 +769,7 @@ main(void)
 	tcase_add_loop_test(tc, a_dry_run_beside_a_compaction, 0, 2);
 	tcase_add_test(tc, what_is_sealed_late_hides_what_was_kept);
 	tcase_add_loop_test(
-	    tc, who_was_idle_finds_an_output_behind_plain_segments, 0, 4);
+	    tc, who_was_idle_finds_an_output_behind_plain_segments, 0, 6);
+	tcase_add_test(tc, what_is_replaced_under_a_backup_is_not_lost);
 	return test_main(suite);
 }

@@ -1146,7 +1146,8 @@ KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_segments(
  *
  * It works in the calling thread, as kvlog_compact_offline() does, and does
  * what the background thread would meanwhile; progress is called in between,
- * and may do anything but close the handle, compact or call kvlog_maintain().
+ * and may do anything but close, compact or call kvlog_maintain(): with another
+ * handle of this process neither, which would wait for this call to end.
  * Others wait for it as for a commit, for the moment in which an output takes
  * the place of its inputs.  The index is led over in small steps; other
  * processes do so at their next call, and then let go of what was replaced.

@@ -478,8 +478,9 @@ find_unapplied(const struct view *view)
 	return t;
 }
 
-enum kvlog_status
-view_follow(struct views *views, struct view *view, bool *ret_stale,
+/* Apply what was published since, but for compactions. */
+static enum kvlog_status
+follow_log(struct views *views, struct view *view, bool *ret_stale,
     struct kvlog_error *err)
 {
 	uint64_t to = control_position(views->control);
@@ -867,8 +868,6 @@ take_in_files(struct views *views, struct view *view, bool *ret_stale,
 		if (view->hints_late && st == KVLOG_OK)
 			st = hints_st;
 	}
-	if (st == KVLOG_OK && !*ret_again && !*ret_stale)
-		view->generation = generation;
 	file_list_fini(&files);
 	return st;
 }
@@ -888,7 +887,7 @@ take_in_all(struct views *views, struct view *view, bool *ret_stale,
 {
 	struct takeover *late = find_unapplied(view);
 	enum kvlog_status st = KVLOG_OK;
-	bool again = true, relist = false;
+	bool again = true;
 
 	if (late != NULL)
 		st = apply_output(view, late, ret_stale, err);
@@ -900,18 +899,22 @@ take_in_all(struct views *views, struct view *view, bool *ret_stale,
 			    "segments of %s are replaced all the time",
 			    views->dir->path);
 		*ret_stale = again = false;
-		if (view->generation != generation || relist)
+		if (view->generation != generation)
 			st = take_in_files(views, view, ret_stale, &again, err);
 		if (st == KVLOG_OK && !*ret_stale && !again) {
 			size_t count = view->set->count;
 
-			st = view_follow(views, view, ret_stale, err);
+			st = follow_log(views, view, ret_stale, err);
 			/* An output may stand where the log has led to now. */
 			if (st == KVLOG_OK && *ret_stale &&
+			    view->generation != generation &&
 			    view->set->count > count) {
-				relist = again = true;
+				again = true;
 				n = 0;
 			}
+			/* Before all is followed there may be more of it. */
+			if (st == KVLOG_OK && !*ret_stale)
+				view->generation = generation;
 		}
 		/* What comes next may have been replaced meanwhile. */
 		again |= generation != control_generation(views->control);

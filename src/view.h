@@ -196,10 +196,6 @@ void view_note_page(struct views *views, struct view *view);
 enum kvlog_status view_catch_up(struct views *views, struct view *view,
     bool *ret_stale, struct kvlog_error *err);
 
-/* The same, but for compactions. */
-enum kvlog_status view_follow(struct views *views, struct view *view,
-    bool *ret_stale, struct kvlog_error *err);
-
 /*
  * A reader's page never changes again once somebody has put another lock file
  * in the place of the one it is on.  So its name is looked at now and then:

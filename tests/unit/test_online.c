@@ -11,6 +11,7 @@
 #include "pieces.h"
 #include "registry.h"
 #include "rng.h"
+#include "sync.h"
 
 #include <errno.h>
 
@@ -466,6 +467,57 @@ START_TEST(no_deleted_key_comes_back_for_want_of_memory)
 }
 END_TEST
 
+/* A sync of what it has not looked at for long: the log has gone on by several
+ * segments, and memory may be short.  _i: some are replaced, or none; in memory
+ * or in hints. */
+START_TEST(who_syncs_finds_what_others_have_done)
+{
+	struct simos_state *base;
+	struct pair p;
+	unsigned n = 0;
+	bool failed = true;
+
+	make_pair(&p, KVLOG_INDEX_MEMORY);
+	simos_kill();
+	simos_forget();
+	base = simos_save();
+	while (failed) {
+		struct model model = {0};
+		enum kvlog_status st;
+		uint32_t at;
+
+		simos_restore(base);
+		model_copy(&model, &p.model);
+		open_pair(
+		    &p, _i % 2 == 0 ? KVLOG_INDEX_MEMORY : KVLOG_INDEX_HINTS);
+		at = segment_number(log_active(&p.mine->store->log));
+		for (unsigned i = 0; i < 5; i++)
+			write_piece(p.mine, &model, i % 2);
+		if (_i < 2)
+			ck_assert(compact(p.mine, at + 2, at + 3));
+		failures = 0;
+		simos_on_fault(note_failure);
+		simos_fail(SIMOS_MALLOC, ++n, ENOMEM, false);
+		st = log_sync_mark(&p.others->store->log, &err);
+		failed = failures > 0;
+		simos_fail_clear();
+		ck_assert_msg(
+		    st == KVLOG_OK || (st == KVLOG_TIMEOUT && failures > 0),
+		    "failure %u: %d %s", n, (int)st, err.text);
+		put(p.others, &model, "a", 10);
+		MAKELOG_OK(kvlog_sync(p.others));
+		expect_in(p.others, &model, "after a sync");
+		expect_in(p.mine, &model, "of the other one");
+		simos_kill();
+		simos_forget();
+		model_fini(&model);
+	}
+	ck_assert_uint_gt(n, 5);
+	simos_state_free(base);
+	model_fini(&p.model);
+}
+END_TEST
+
 /* What the look-up of another thread meets while a writer takes in what was
  * compacted: all is applied, but what went with the files is still in the
  * index.  K was deleted, and the records that say so have gone, too. */
@@ -799,6 +851,7 @@ main(void)
 	tcase_add_test(
 	    tc, maintenance_that_is_not_at_its_end_keeps_nobody_from_it);
 	tcase_add_test(tc, no_deleted_key_comes_back_for_want_of_memory);
+	tcase_add_loop_test(tc, who_syncs_finds_what_others_have_done, 0, 4);
 	tcase_add_test(tc, nobody_looks_up_before_all_is_taken_in);
 	tcase_add_test(tc, without_the_thread_writers_are_not_held_up);
 	tc = makelog_case(suite, "beside");

@@ -467,6 +467,50 @@ START_TEST(no_deleted_key_comes_back_for_want_of_memory)
 }
 END_TEST
 
+/* The same of the process that compacts. */
+START_TEST(no_deleted_key_comes_back_where_it_is_compacted)
+{
+	struct kvlog_compact_options how = KVLOG_COMPACT_OPTIONS_INIT;
+	struct simos_state *base;
+	struct pair p;
+	unsigned n = 0, done = 0;
+	bool failed = true;
+
+	how.flags = KVLOG_COMPACT_ALL;
+	make_pair(&p, KVLOG_INDEX_HINTS);
+	simos_kill();
+	simos_forget();
+	base = simos_save();
+	while (failed) {
+		struct model model = {0};
+		struct kvlog *db;
+
+		simos_restore(base);
+		model_copy(&model, &p.model);
+		db = open_store(KVLOG_OPEN_NOCOMPACT, KVLOG_INDEX_HINTS);
+		delete (db, &model, "K");
+		failures = 0;
+		simos_on_fault(note_failure);
+		simos_fail(SIMOS_MALLOC, ++n, ENOMEM, false);
+		done += kvlog_compact(db, &how, NULL, &err) == KVLOG_OK;
+		failed = failures > 0;
+		simos_fail_clear();
+		ck_assert_msg(kvlog_exists(db, "K", 1) == KVLOG_NOTFOUND,
+		    "K is back after failure %u", n);
+		expect_in(db, &model, "after a failure");
+		MAKELOG_OK(kvlog_compact(db, &how, NULL, &err));
+		expect_in(db, &model, "compacted again");
+		simos_kill();
+		simos_forget();
+		model_fini(&model);
+	}
+	ck_assert_uint_gt(n, 10);
+	ck_assert_uint_gt(done, 1);
+	simos_state_free(base);
+	model_fini(&p.model);
+}
+END_TEST
+
 /* A sync of what it has not looked at for long: the log has gone on by several
  * segments, and memory may be short.  _i: some are replaced, or none; in memory
  * or in hints. */
@@ -851,6 +895,7 @@ main(void)
 	tcase_add_test(
 	    tc, maintenance_that_is_not_at_its_end_keeps_nobody_from_it);
 	tcase_add_test(tc, no_deleted_key_comes_back_for_want_of_memory);
+	tcase_add_test(tc, no_deleted_key_comes_back_where_it_is_compacted);
 	tcase_add_loop_test(tc, who_syncs_finds_what_others_have_done, 0, 4);
 	tcase_add_test(tc, nobody_looks_up_before_all_is_taken_in);
 	tcase_add_test(tc, without_the_thread_writers_are_not_held_up);

@@ -1159,8 +1159,9 @@ KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_segments(
  * changes its value.
  *
  * Cost: the runs are read twice, and what is left of them is written and
- * synced.  Of memory, some megabytes; beside an index in the hints more, for
- * what no hint covers meanwhile.
+ * synced.  Beside an index in memory a run is of 512 MiB at most (or of one
+ * segment), whatever run_bytes says, and it takes 16 MiB of memory at most;
+ * beside an index in the hints more, for what no hint covers meanwhile.
  */
 KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_compact(struct kvlog *db,
     const struct kvlog_compact_options *options,

@@ -8,6 +8,7 @@
 #include "config.h"
 
 #include "compact.h"
+#include "compact_run.h"
 #include "pieces.h"
 #include "registry.h"
 #include "rng.h"
@@ -45,19 +46,26 @@ close_store(struct kvlog *db)
 		ck_abort_msg("close: %s", err.text);
 }
 
+static void
+prepare(struct compaction *c, struct kvlog *db, uint32_t first, uint32_t last)
+{
+	struct store *store = db->store;
+
+	compact_init(c, &store->views, atomic_load(&store->views.view),
+	    &store->log, store->options.segment_size);
+	c->online = true;
+	c->only = (struct compact_run){.first = first, .last = last};
+	ck_assert(store_become_maintainer(store));
+}
+
 /* As kvlog_compact() does it, but for the choice of runs: one, or with last 0
  * whatever is worth it. */
 static bool
 compact(struct kvlog *db, uint32_t first, uint32_t last)
 {
-	struct store *store = db->store;
 	struct compaction c;
 
-	compact_init(&c, &store->views, atomic_load(&store->views.view),
-	    &store->log, store->options.segment_size);
-	c.online = true;
-	c.only = (struct compact_run){.first = first, .last = last};
-	ck_assert(store_become_maintainer(store));
+	prepare(&c, db, first, last);
 	if (compact_store(&c, &err) != KVLOG_OK)
 		ck_abort_msg("compact %u to %u: %s", first, last, err.text);
 	keydir_check(c.view->index.keydir);
@@ -277,6 +285,34 @@ START_TEST(what_is_decided_against_is_durable)
 	simos_forget();
 	simos_power_loss(SIMOS_LOSS_NONE, 1);
 	expect_closed(&model, "after a power loss");
+	model_fini(&model);
+}
+END_TEST
+
+/* To remember which records of a run count takes a bit for each: of a run of
+ * terabytes too many.  It is then decided by hints. */
+START_TEST(a_huge_run_is_not_decided_by_the_index)
+{
+	static const unsigned kinds[] = {0, 1, 2, 0, 1};
+	struct compaction c;
+	struct model model = {0};
+	struct kvlog *db;
+
+	make_content(&model, kinds, SEGMENTS);
+	db = open_store(0, KVLOG_INDEX_MEMORY);
+	for (unsigned huge = 0; huge < 2; huge++) {
+		prepare(&c, db, 2, 4);
+		c.only.bytes = huge == 1 ? COMPACT_ASKED_MAX : 0;
+		ck_assert(compact_may_ask_index(&c, &c.only));
+		if (compact_store(&c, &err) != KVLOG_OK)
+			ck_abort_msg("compact: %s", err.text);
+		ck_assert_uint_eq(c.report.run_count, 1);
+		expect_in(db, &model, "compacted");
+	}
+	c.only.bytes = COMPACT_ASKED_MAX + 1;
+	ck_assert(!compact_may_ask_index(&c, &c.only));
+	close_store(db);
+	expect_closed(&model, "closed");
 	model_fini(&model);
 }
 END_TEST
@@ -889,6 +925,7 @@ main(void)
 	    tc, getenv("KVLOG_COMPACT_CONTENTS") != NULL ? 36000 : 120);
 	tcase_add_test(tc, no_run_in_any_order_changes_a_key);
 	tcase_add_loop_test(tc, what_is_decided_against_is_durable, 0, 2);
+	tcase_add_test(tc, a_huge_run_is_not_decided_by_the_index);
 	tcase_add_test(tc, what_a_stopped_one_has_left_is_cleared);
 	tc = makelog_case(suite, "processes");
 	tcase_add_loop_test(tc, an_idle_writer_sees_what_was_compacted, 0, 2);

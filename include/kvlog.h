@@ -160,9 +160,10 @@ struct kvlog_options {
 	uint32_t mode;         /* permission bits of new files; 0 = 0666
 				  less the umask */
 	enum kvlog_index_mode index_mode; /* default: memory */
-	/* Automatic compaction by the background thread, or kvlog_maintain(),
-	 * of a store with its index in memory.  It begins where all of these
-	 * hold, and rewrites what has the most garbage; 0: the default. */
+	/* Automatic compaction by the background thread, or kvlog_maintain().
+	 * It begins where all of these hold, and rewrites what has the most
+	 * garbage; 0: the default.  With an index in the hints nobody knows
+	 * what is garbage: there it begins when so much was written. */
 	uint32_t compact_percent; /* of the records' bytes are garbage;
 				     default 15 */
 	uint64_t compact_bytes;   /* are garbage; default 4 MiB */

@@ -16,6 +16,10 @@
  * Who writes faster than that waits now and then for a moment, the longer the
  * more garbage there is: space would run out otherwise, and at that moment all
  * would have to wait for long.
+ *
+ * With an index in the hints nobody knows what is replaced.  There all segments
+ * are looked at, by a merge of all hints, each time that the log has grown by
+ * as much as may be garbage, and all are rewritten that are worth it.
  */
 #include "config.h"
 
@@ -33,6 +37,7 @@
 #define WAIT_MAX_MS 30
 #define WAIT_EVERY (UINT64_C(256) << 10) /* bytes written between waits */
 #define SHARE_MIN 10                     /* percent of what is rewritten */
+#define RUN_SHARE 8 /* of all is a run at most, with an index in the hints */
 #define SAMPLE_EVERY 64 /* live records, of which one is looked at */
 #define SAMPLES 256     /* of a segment, at most */
 
@@ -194,26 +199,44 @@ look_at_all(const struct segset *set, struct look *look)
 	}
 }
 
+/* The same; with an index in the hints by what the last compaction has met. */
+static void
+look_at_log(const struct reclaim *r, const struct log *log, struct look *look)
+{
+	uint64_t settled = atomic_load(&r->settled), grown;
+
+	look_at_all(log->view->set, look);
+	if (log->view->index.hints == NULL)
+		return;
+	grown = look->bytes - min_u64(settled, look->bytes);
+	look->dead = atomic_load(&r->settled_dead) +
+		     grown / 100 * atomic_load(&r->garbage_percent);
+}
+
 static uint64_t
 least_bytes(const struct reclaim *r)
 {
 	return r->policy.bytes != 0 ? r->policy.bytes : BYTES;
 }
 
+static uint64_t
+least_percent(const struct reclaim *r)
+{
+	return r->policy.percent != 0 ? r->policy.percent : PERCENT;
+}
+
 static bool
 is_due(const struct reclaim *r, const struct look *look)
 {
-	uint64_t percent = r->policy.percent != 0 ? r->policy.percent : PERCENT;
-
 	return look->dead >= least_bytes(r) &&
-	       look->dead * 100 >= look->bytes * percent;
+	       look->dead * 100 >= look->bytes * least_percent(r);
 }
 
 /* Two milliseconds for each percent there is too much. */
 static void
 set_pressure(struct reclaim *r, const struct look *look)
 {
-	uint64_t least = r->policy.percent != 0 ? r->policy.percent : PERCENT;
+	uint64_t least = least_percent(r);
 	uint64_t share = look->bytes > 0 ? look->dead * 100 / look->bytes : 0;
 	uint32_t ms = 0;
 
@@ -235,7 +258,7 @@ reclaim_wait(struct reclaim *r, struct log *log, uint64_t bytes)
 	/* A run may take seconds, where the disk is slow to sync it. */
 	if (atomic_load(&r->running)) {
 		pthread_mutex_lock(&log->views->lock);
-		look_at_all(log->view->set, &look);
+		look_at_log(r, log, &look);
 		set_pressure(r, &look);
 		pthread_mutex_unlock(&log->views->lock);
 	}
@@ -310,20 +333,26 @@ reclaim_count(struct reclaim *r, const struct kvlog_compact_report *report)
 		    report->bytes_before - report->bytes_after);
 }
 
+static void
+init_compaction(struct reclaim *r, struct log *log, struct compaction *c)
+{
+	compact_init(c, log->views, log->view, log, log->segment_size);
+	c->online = true;
+	c->rate = r->policy.rate;
+	c->go_on = r->go_on;
+	c->go_on_arg = r->go_on_arg;
+}
+
 static bool
 do_run(struct reclaim *r, struct log *log, const struct compact_run *run)
 {
 	struct compaction c;
 	enum kvlog_status st;
 
-	compact_init(&c, log->views, log->view, log, log->segment_size);
-	c.online = true;
+	init_compaction(r, log, &c);
 	c.only = *run;
 	c.if_worth = true;
 	c.threshold = SHARE_MIN;
-	c.rate = r->policy.rate;
-	c.go_on = r->go_on;
-	c.go_on_arg = r->go_on_arg;
 	st = compact_store(&c, NULL);
 	reclaim_count(r, &c.report);
 	if (st == KVLOG_OK && c.report.run_count == 0)
@@ -343,6 +372,53 @@ seal(struct log *log)
 	return st == KVLOG_OK;
 }
 
+/* Bytes of all records, in files that are counted live. */
+static uint64_t
+all_bytes(struct log *log)
+{
+	struct look look;
+
+	views_lock(log->views);
+	look_at_all(log->view->set, &look);
+	pthread_mutex_unlock(&log->views->lock);
+	return look.bytes;
+}
+
+/* Whether the log has grown by as much as may be garbage; then all that is
+ * worth it is rewritten.  What was garbage at the opening comes along. */
+static bool
+compact_by_hints(struct reclaim *r, struct log *log)
+{
+	uint64_t bytes = all_bytes(log), settled = atomic_load(&r->settled);
+	uint64_t grown = bytes - settled, dead;
+	struct compaction c;
+	enum kvlog_status st;
+
+	if (settled == 0 || settled > bytes) {
+		atomic_store(&r->settled, bytes);
+		return false;
+	}
+	if (grown < least_bytes(r) || grown < settled / 100 * least_percent(r))
+		return false;
+	init_compaction(r, log, &c);
+	c.run_limit = bytes / RUN_SHARE;
+	atomic_store(&r->running, true);
+	st = compact_store(&c, NULL);
+	atomic_store(&r->running, false);
+	reclaim_count(r, &c.report);
+	dead = bytes - min_u64(c.live_bytes, bytes);
+	dead -= min_u64(atomic_load(&r->settled_dead), dead);
+	atomic_store(&r->garbage_percent,
+	    (uint32_t)min_u64(100, dead / (grown / 100 + 1)));
+	/* What was written meanwhile is seen to the next time. */
+	bytes -= min_u64(c.report.bytes_before - min_u64(c.report.bytes_after,
+						     c.report.bytes_before),
+	    bytes);
+	atomic_store(&r->settled_dead, bytes - min_u64(c.live_bytes, bytes));
+	atomic_store(&r->settled, bytes);
+	return st == KVLOG_OK && c.report.run_count > 0;
+}
+
 /* Whether so much was written since the last look that it is worth another. */
 bool
 reclaim_wants(const struct reclaim *r, struct log *log)
@@ -350,7 +426,7 @@ reclaim_wants(const struct reclaim *r, struct log *log)
 	uint64_t pos = control_position(log->control);
 	uint64_t grown = control_pos_off(pos) - control_pos_off(r->looked_at);
 
-	return !r->policy.off && log->view->index.hints == NULL &&
+	return !r->policy.off &&
 	       (control_pos_segment(pos) != control_pos_segment(r->looked_at) ||
 		   grown >= least_bytes(r));
 }
@@ -367,7 +443,9 @@ reclaim_step(struct reclaim *r, struct log *log)
 		atomic_store(&r->pressure_ms, 0);
 		return false;
 	}
-	if (!r->surveyed)
+	if (log->view->index.hints != NULL)
+		did = compact_by_hints(r, log);
+	else if (!r->surveyed)
 		r->surveyed = survey(r, log);
 	if (r->surveyed)
 		switch (choose(r, log, &run)) {

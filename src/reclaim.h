@@ -26,6 +26,10 @@ struct reclaim {
 	/* Under the store's maintain_lock. */
 	bool surveyed;      /* what was garbage at the opening is known */
 	uint64_t looked_at; /* position of the log at the last look */
+	/* Index in the hints.  After the last compaction: bytes of records, of
+	 * garbage, and percent of what came before it that was some. */
+	_Atomic uint64_t settled, settled_dead;
+	_Atomic uint32_t garbage_percent;
 	_Atomic uint64_t runs, bytes_written, bytes_freed;
 
 	/* How long to wait for each so many bytes, as compaction does not keep
@@ -37,8 +41,8 @@ struct reclaim {
 
 /*
  * As the maintainer: a look at what there is, and at most one run; false if
- * nothing is to be done for now.  Of an index in the hints it knows nothing,
- * and does nothing.
+ * nothing is to be done for now.  With an index in the hints, all runs that are
+ * worth it.
  */
 bool reclaim_step(struct reclaim *reclaim, struct log *log);
 

@@ -330,12 +330,14 @@ attest_when_idle(struct store *db)
 static uint64_t
 merge_limit(const struct store *db)
 {
-	const struct view *view = atomic_load(&db->views.view);
+	struct view *view = atomic_load(&db->views.view);
+	uint64_t entries = keydir_count(view->index.keydir);
 
-	if (db->reclaim.policy.off || view->index.hints != NULL)
+	if (db->reclaim.policy.off)
 		return UINT64_MAX;
-	return max_u64(
-	    MERGE_LEAST, keydir_count(view->index.keydir) / MERGE_PART);
+	if (view->index.hints != NULL)
+		entries = hintset_entries(&view->hints);
+	return max_u64(MERGE_LEAST, entries / MERGE_PART);
 }
 
 /* With maintain_lock held: what one process does for all. */

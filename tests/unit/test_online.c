@@ -633,6 +633,42 @@ START_TEST(without_the_thread_writers_are_not_held_up)
 }
 END_TEST
 
+/* Where an index is in the hints, too, space comes back by itself, and what was
+ * compacted needs no entry in the table any more. */
+START_TEST(a_store_with_its_index_in_hints_is_compacted)
+{
+	struct kvlog *db = open_store(KVLOG_OPEN_CREATE, KVLOG_INDEX_HINTS);
+	struct store *store = db->store;
+	struct kvlog_stats stats = {.size = sizeof stats};
+	struct model model = {0};
+	struct rng rng;
+
+	rng_init(&rng, 1);
+	store->reclaim.policy.bytes = SIZE;
+	for (unsigned i = 0; i < 1000; i++) {
+		const struct view *view = atomic_load(&store->views.view);
+		char key[16];
+		bool more = true;
+
+		snprintf(key, sizeof key, "k%u", (unsigned)rng_below(&rng, 60));
+		put(db, &model, key, 1000);
+		while (more)
+			MAKELOG_OK(kvlog_maintain(db, 0, &more));
+		if (i < 300)
+			continue;
+		MAKELOG_OK(kvlog_stats_get(db, &stats));
+		ck_assert_uint_lt(
+		    stats.dead_bytes, stats.live_bytes / 4 + SIZE);
+		ck_assert_uint_lt(keydir_count(view->index.keydir), 50);
+	}
+	ck_assert_uint_gt(stats.compact_runs, 10);
+	expect_in(db, &model, "after");
+	close_store(db);
+	expect_closed(&model, "closed");
+	model_fini(&model);
+}
+END_TEST
+
 /* What a handle in the middle of something is interrupted by. */
 static struct {
 	struct kvlog *writer, *other;
@@ -912,6 +948,7 @@ main(void)
 	tcase_add_loop_test(tc, who_syncs_finds_what_others_have_done, 0, 4);
 	tcase_add_test(tc, nobody_looks_up_before_all_is_taken_in);
 	tcase_add_test(tc, without_the_thread_writers_are_not_held_up);
+	tcase_add_test(tc, a_store_with_its_index_in_hints_is_compacted);
 	tc = makelog_case(suite, "beside");
 	tcase_add_loop_test(tc, a_dry_run_beside_a_compaction, 0, 4);
 	tcase_add_loop_test(tc, what_is_due_is_done_within, 0, 2);

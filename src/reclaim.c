@@ -34,10 +34,15 @@
 #define PERCENT 15                /* of all, to begin */
 #define BYTES (UINT64_C(4) << 20) /* likewise */
 #define SLACK 1 /* percent of garbage more, before anybody waits */
-#define WAIT_MAX_MS 30
+#define WAIT_MAX_MS CONTROL_PRESSURE_MAX
+#define TELL_NS UINT64_C(20000000)
 #define WAIT_EVERY (UINT64_C(256) << 10) /* bytes written between waits */
 #define SHARE_MIN 10                     /* percent of what is rewritten */
-#define RUN_SHARE 8 /* of all is a run at most, with an index in the hints */
+#define RUN_SEGMENTS                                                           \
+	4 /* of live bytes in a run, with an index in the hints                \
+	   */
+#define GUESS_PERCENT                                                          \
+	50              /* of what is new there, at least: before all is seen */
 #define SAMPLE_EVERY 64 /* live records, of which one is looked at */
 #define SAMPLES 256     /* of a segment, at most */
 
@@ -209,8 +214,10 @@ look_at_log(const struct reclaim *r, const struct log *log, struct look *look)
 	if (log->view->index.hints == NULL)
 		return;
 	grown = look->bytes - min_u64(settled, look->bytes);
-	look->dead = atomic_load(&r->settled_dead) +
-		     grown / 100 * atomic_load(&r->garbage_percent);
+	look->dead =
+	    atomic_load(&r->settled_dead) +
+	    grown / 100 *
+		max_u64(GUESS_PERCENT, atomic_load(&r->garbage_percent));
 }
 
 static uint64_t
@@ -232,9 +239,19 @@ is_due(const struct reclaim *r, const struct look *look)
 	       look->dead * 100 >= look->bytes * least_percent(r);
 }
 
+static void
+set_wait(struct reclaim *r, struct log *log, uint32_t ms)
+{
+	atomic_store(&r->pressure_ms, ms);
+	/* It holds for a while only, and is to be said again. */
+	if (log->control->shared && (ms > 0 || atomic_load(&r->told)) &&
+	    control_set_pressure(log->control, ms) == 0)
+		atomic_store(&r->told, ms > 0);
+}
+
 /* Two milliseconds for each percent there is too much. */
 static void
-set_pressure(struct reclaim *r, const struct look *look)
+set_pressure(struct reclaim *r, struct log *log, const struct look *look)
 {
 	uint64_t least = least_percent(r);
 	uint64_t share = look->bytes > 0 ? look->dead * 100 / look->bytes : 0;
@@ -243,26 +260,53 @@ set_pressure(struct reclaim *r, const struct look *look)
 	if (is_due(r, look) && share > least + SLACK)
 		ms =
 		    (uint32_t)min_u64(2 * (share - least - SLACK), WAIT_MAX_MS);
-	atomic_store(&r->pressure_ms, ms);
+	set_wait(r, log, ms);
+}
+
+static void
+press(struct reclaim *r, struct log *log)
+{
+	struct look look;
+
+	pthread_mutex_lock(&log->views->lock);
+	look_at_log(r, log, &look);
+	set_pressure(r, log, &look);
+	pthread_mutex_unlock(&log->views->lock);
 }
 
 void
-reclaim_wait(struct reclaim *r, struct log *log, uint64_t bytes)
+reclaim_tell(struct reclaim *r, struct log *log)
+{
+	uint64_t now;
+
+	if (!atomic_load(&r->running) || !log->control->shared)
+		return;
+	now = os->ticks_ns();
+	if (now - r->told_ns < TELL_NS)
+		return;
+	r->told_ns = now;
+	press(r, log);
+}
+
+void
+reclaim_wait(struct reclaim *r, struct log *log, uint64_t bytes, bool by_thread)
 {
 	uint64_t unpaid = atomic_fetch_add(&r->unpaid, bytes) + bytes;
-	struct look look;
 
-	if (unpaid < WAIT_EVERY ||
-	    !atomic_compare_exchange_strong(&r->unpaid, &unpaid, 0))
+	if (unpaid < WAIT_EVERY || !atomic_compare_exchange_strong(&r->unpaid,
+				       &unpaid, unpaid % WAIT_EVERY))
 		return;
-	/* A run may take seconds, where the disk is slow to sync it. */
-	if (atomic_load(&r->running)) {
-		pthread_mutex_lock(&log->views->lock);
-		look_at_log(r, log, &look);
-		set_pressure(r, &look);
-		pthread_mutex_unlock(&log->views->lock);
+	for (; unpaid >= WAIT_EVERY; unpaid -= WAIT_EVERY) {
+		uint64_t ms = control_pressure(log->control);
+
+		/* A run may take seconds, where the disk is slow to sync it. */
+		if (by_thread && atomic_load(&r->running))
+			press(r, log);
+		if (by_thread)
+			ms = max_u64(ms, atomic_load(&r->pressure_ms));
+		if (ms > 0)
+			os->sleep_ns(ms * UINT64_C(1000000));
 	}
-	os->sleep_ns(atomic_load(&r->pressure_ms) * UINT64_C(1000000));
 }
 
 static void
@@ -289,7 +333,7 @@ choose(struct reclaim *r, struct log *log, struct compact_run *ret_run)
 
 	views_lock(log->views);
 	look_at_all(set, &look);
-	set_pressure(r, &look);
+	set_pressure(r, log, &look);
 	if (!is_due(r, &look)) {
 		choice = CHOICE_NONE;
 	} else if (look.active_dead >= look.dead / 2) {
@@ -372,16 +416,47 @@ seal(struct log *log)
 	return st == KVLOG_OK;
 }
 
-/* Bytes of all records, in files that are counted live. */
+/* Bytes of all records, and of those behind a position that are where they were
+ * written. */
 static uint64_t
-all_bytes(struct log *log)
+all_bytes(struct log *log, uint64_t pos, uint64_t *ret_behind)
 {
-	struct look look;
+	uint64_t bytes = 0, behind = 0;
+	const struct segset *set;
 
 	views_lock(log->views);
-	look_at_all(log->view->set, &look);
+	set = log->view->set;
+	for (size_t i = 0; i < set->count; i++) {
+		const struct segment *seg = set->segments[i];
+		uint64_t off = SEGMENT_DATA_OFF;
+
+		bytes += record_bytes(seg);
+		if (seg->header.kind != SEGMENT_PLAIN ||
+		    segment_number(seg) < control_pos_segment(pos))
+			continue;
+		if (segment_number(seg) == control_pos_segment(pos))
+			off = min_u64(control_pos_off(pos), segment_end(seg));
+		behind += segment_end(seg) - off;
+	}
 	pthread_mutex_unlock(&log->views->lock);
-	return look.bytes;
+	*ret_behind = behind;
+	return bytes;
+}
+
+/* What has come of a compaction of all that there was at a position.  What was
+ * written meanwhile is for the next one. */
+static void
+note_outcome(struct reclaim *r, struct log *log, const struct compaction *c,
+    uint64_t pos, uint64_t before, uint64_t grown)
+{
+	uint64_t dead = before - min_u64(c->live_bytes, before), behind;
+	uint64_t bytes = all_bytes(log, pos, &behind) - behind;
+
+	dead -= min_u64(atomic_load(&r->settled_dead), dead);
+	atomic_store(&r->garbage_percent,
+	    (uint32_t)min_u64(100, dead / (grown / 100 + 1)));
+	atomic_store(&r->settled_dead, bytes - min_u64(c->live_bytes, bytes));
+	atomic_store(&r->settled, bytes);
 }
 
 /* Whether the log has grown by as much as may be garbage; then all that is
@@ -389,8 +464,9 @@ all_bytes(struct log *log)
 static bool
 compact_by_hints(struct reclaim *r, struct log *log)
 {
-	uint64_t bytes = all_bytes(log), settled = atomic_load(&r->settled);
-	uint64_t grown = bytes - settled, dead;
+	uint64_t pos = control_position(log->control), behind;
+	uint64_t bytes = all_bytes(log, pos, &behind) - behind;
+	uint64_t settled = atomic_load(&r->settled), grown = bytes - settled;
 	struct compaction c;
 	enum kvlog_status st;
 
@@ -401,21 +477,15 @@ compact_by_hints(struct reclaim *r, struct log *log)
 	if (grown < least_bytes(r) || grown < settled / 100 * least_percent(r))
 		return false;
 	init_compaction(r, log, &c);
-	c.run_limit = bytes / RUN_SHARE;
+	views_lock(log->views);
+	c.run_limit = RUN_SEGMENTS *
+		      repair_segment_size(log->view->set, log->segment_size);
+	pthread_mutex_unlock(&log->views->lock);
 	atomic_store(&r->running, true);
 	st = compact_store(&c, NULL);
 	atomic_store(&r->running, false);
 	reclaim_count(r, &c.report);
-	dead = bytes - min_u64(c.live_bytes, bytes);
-	dead -= min_u64(atomic_load(&r->settled_dead), dead);
-	atomic_store(&r->garbage_percent,
-	    (uint32_t)min_u64(100, dead / (grown / 100 + 1)));
-	/* What was written meanwhile is seen to the next time. */
-	bytes -= min_u64(c.report.bytes_before - min_u64(c.report.bytes_after,
-						     c.report.bytes_before),
-	    bytes);
-	atomic_store(&r->settled_dead, bytes - min_u64(c.live_bytes, bytes));
-	atomic_store(&r->settled, bytes);
+	note_outcome(r, log, &c, pos, bytes, grown);
 	return st == KVLOG_OK && c.report.run_count > 0;
 }
 
@@ -440,7 +510,7 @@ reclaim_step(struct reclaim *r, struct log *log)
 
 	if (!reclaim_wants(r, log) || atomic_load(&log->broken) ||
 	    control_reserve_used(log->control)) {
-		atomic_store(&r->pressure_ms, 0);
+		set_wait(r, log, 0);
 		return false;
 	}
 	if (log->view->index.hints != NULL)
@@ -463,7 +533,7 @@ reclaim_step(struct reclaim *r, struct log *log)
 	/* What fails now is tried again when more has been written. */
 	if (!did) {
 		r->looked_at = pos;
-		atomic_store(&r->pressure_ms, 0);
+		set_wait(r, log, 0);
 	}
 	return did;
 }

@@ -625,11 +625,60 @@ START_TEST(without_the_thread_writers_are_not_held_up)
 	sleeps = simos_count(SIMOS_SLEEP);
 	for (unsigned i = 0; i < 400; i++)
 		put(db, &model, "a", 1500);
-	ck_assert_uint_eq(atomic_load(&reclaim->unpaid), 0);
 	ck_assert_uint_eq(simos_count(SIMOS_SLEEP), sleeps);
 	expect_in(db, &model, "after");
 	close_store(db);
 	model_fini(&model);
+}
+END_TEST
+
+static uint64_t
+sleeps_of(struct kvlog *db, struct model *model)
+{
+	uint64_t before = simos_count(SIMOS_SLEEP);
+
+	for (unsigned i = 0; i < 400; i++) /* two times what is written between
+					      waits, and some */
+		put(db, model, "a", 1500);
+	return simos_count(SIMOS_SLEEP) - before;
+}
+
+/* So do those who write in other processes, until nothing is said any more: who
+ * said so may have died.  They compact nothing themselves. */
+START_TEST(writers_of_other_processes_wait_too)
+{
+	struct pair p;
+	struct reclaim *reclaim;
+	bool more = true;
+
+	make_pair(&p, KVLOG_INDEX_MEMORY);
+	reclaim = &p.mine->store->reclaim;
+	reclaim->policy.off = false;
+	reclaim->policy.bytes = SIZE;
+	for (unsigned i = 0; i < 200; i++)
+		put(p.mine, &p.model, "a", 1500);
+	ck_assert_uint_eq(sleeps_of(p.others, &p.model), 0);
+	while (more && atomic_load(&reclaim->pressure_ms) == 0)
+		MAKELOG_OK(kvlog_maintain(p.mine, 0, &more));
+	ck_assert_uint_eq(sleeps_of(p.others, &p.model), 2);
+	ck_assert_uint_eq(sleeps_of(p.mine, &p.model), 0);
+	os->sleep_ns(CONTROL_PRESSURE_MS * UINT64_C(1000000));
+	ck_assert_uint_eq(sleeps_of(p.others, &p.model), 0);
+
+	/* While a run is under way it is said again and again. */
+	atomic_store(&reclaim->running, true);
+	pthread_mutex_lock(&p.mine->store->maintain_lock);
+	ck_assert(store_go_on(p.mine->store));
+	pthread_mutex_unlock(&p.mine->store->maintain_lock);
+	atomic_store(&reclaim->running, false);
+	ck_assert_uint_eq(sleeps_of(p.others, &p.model), 2);
+
+	/* When all is done nobody waits. */
+	for (more = true; more;)
+		MAKELOG_OK(kvlog_maintain(p.mine, 0, &more));
+	ck_assert_uint_eq(sleeps_of(p.others, &p.model), 0);
+	expect_in(p.others, &p.model, "after");
+	end_pair(&p);
 }
 END_TEST
 
@@ -641,6 +690,7 @@ START_TEST(a_store_with_its_index_in_hints_is_compacted)
 	struct store *store = db->store;
 	struct kvlog_stats stats = {.size = sizeof stats};
 	struct model model = {0};
+	uint64_t most = 0;
 	struct rng rng;
 
 	rng_init(&rng, 1);
@@ -657,10 +707,11 @@ START_TEST(a_store_with_its_index_in_hints_is_compacted)
 		if (i < 300)
 			continue;
 		MAKELOG_OK(kvlog_stats_get(db, &stats));
-		ck_assert_uint_lt(
-		    stats.dead_bytes, stats.live_bytes / 4 + SIZE);
+		most = max_u64(most, stats.dead_bytes);
 		ck_assert_uint_lt(keydir_count(view->index.keydir), 50);
 	}
+	/* Half of a file is its header here, so that garbage weighs less. */
+	ck_assert_uint_lt(most, stats.live_bytes / 2 + SIZE);
 	ck_assert_uint_gt(stats.compact_runs, 10);
 	expect_in(db, &model, "after");
 	close_store(db);
@@ -948,6 +999,7 @@ main(void)
 	tcase_add_loop_test(tc, who_syncs_finds_what_others_have_done, 0, 4);
 	tcase_add_test(tc, nobody_looks_up_before_all_is_taken_in);
 	tcase_add_test(tc, without_the_thread_writers_are_not_held_up);
+	tcase_add_test(tc, writers_of_other_processes_wait_too);
 	tcase_add_test(tc, a_store_with_its_index_in_hints_is_compacted);
 	tc = makelog_case(suite, "beside");
 	tcase_add_loop_test(tc, a_dry_run_beside_a_compaction, 0, 4);

@@ -689,6 +689,11 @@ KVLOG_API void kvlog_feed_close(struct kvlog_feed *feed);
  * next segment, hint files, compaction, a second after the last commit a mark
  * that it is durable), for about budget_ms milliseconds; 0: one step.
  * For handles opened with KVLOG_OPEN_NOTHREAD; harmless on others.
+ * Steps take some milliseconds, but for the sync of a segment and for a run of
+ * compaction, which are not parted: as long as to read, write and sync a
+ * segment's size of live bytes (a quarter of the store with an index in the
+ * hints).  Where that is too long, use small segments (segment_size), or
+ * KVLOG_OPEN_NOCOMPACT and kvlog_compact() at a time of your choice.
  *
  * ret_more   Set to whether work is left.
  * Results: KVLOG_OK, _READONLY, _BROKEN (a write or sync has failed), _INVAL.
@@ -1151,7 +1156,9 @@ KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_segments(
  * handle of this process neither, which would wait for this call to end.
  * Others wait for it as for a commit, for the moment in which an output takes
  * the place of its inputs.  The index is led over in small steps; other
- * processes do so at their next call, and then let go of what was replaced.
+ * processes do so at their next call, all at once, and then let go of what was
+ * replaced.  That call takes as long as a walk over the records of the run: some
+ * 20 ms for 4 MiB of small ones, most of a second for a segment of 128 MiB.
  * Pins and iterators keep what they show.
  *
  * Results: KVLOG_OK, _CANCELLED (by progress; what was done stays), _BUSY

@@ -106,6 +106,18 @@ hintset_count(struct hintset *hints)
 	return count;
 }
 
+uint64_t
+hintset_entries(struct hintset *hints)
+{
+	struct hint_list *list = hint_list_get(hints);
+	uint64_t count = 0;
+
+	for (size_t i = 0; i < list->count; i++)
+		count += list->hints[i]->entry_count;
+	hint_list_put(list);
+	return count;
+}
+
 /* With the lock held. */
 static struct hint_list *
 present(const struct hintset *hints)

@@ -82,7 +82,7 @@ run()
 	}
 }
 
-run all ''
+run all '' --without-peers
 run portable 'tests/unit/test_os tests/unit/test_sum tests/api/test_open' \
     --disable-linux --without-isal --without-jansson --without-peers
 python3 "$src/build-aux/coverage.py" "$src" "$src/tests/coverage.txt" \

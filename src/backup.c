@@ -36,8 +36,6 @@
 
 #define TAIL_NAME "tail.tmp"
 #define NEW_NAME "segment.tmp"
-/* Says that damage was found, so that the next backup reads all files again. */
-#define DAMAGE_NAME "damaged.tmp"
 #define TRIES 100 /* each copies only what was replaced since the last */
 
 struct backup {
@@ -48,6 +46,7 @@ struct backup {
 	struct target target;
 	bool looked; /* at the earlier backup */
 	struct capture capture;
+	struct captured tail; /* what its tail became; end 0: nothing */
 	uint64_t done, total; /* of progress */
 };
 
@@ -368,6 +367,7 @@ copy_tail(struct backup *b, bool *ret_moved, struct kvlog_error *err)
 	enum kvlog_status st;
 	int rc;
 
+	b->tail.end = 0;
 	if (b->capture.tail_count == 0)
 		return KVLOG_OK;
 	set = segset_create();
@@ -386,6 +386,9 @@ copy_tail(struct backup *b, bool *ret_moved, struct kvlog_error *err)
 			    err, rc, "write %s/%s", dir->path, output->name);
 		else
 			b->report->copied_bytes += output->header.size;
+		b->tail = (struct captured){
+		    .id = output->header.id, .end = output->header.end};
+		memcpy(b->tail.name, output->name, sizeof output->name);
 		b->report->copied_count++;
 		segment_close(output);
 	}
@@ -465,54 +468,75 @@ was_damaged(const struct backup *b)
 	struct os_stat st;
 
 	return b->target.earlier.locked &&
-	       os->stat_name(b->target.earlier.dir.fd, DAMAGE_NAME, &st) == 0;
+	       os->stat_name(b->target.earlier.dir.fd, DIR_DAMAGED_NAME, &st) ==
+		   0;
 }
 
 static enum kvlog_status
 leave_note(struct backup *b, struct kvlog_error *err)
 {
 	struct dir *dir = &b->target.part.dir;
-	int fd, rc = dir_create_file(dir, DAMAGE_NAME, &fd);
+	int fd, rc = dir_create_file(dir, DIR_DAMAGED_NAME, &fd);
 
 	if (rc != 0)
-		return err_sys(err, rc, "create %s/%s", dir->path, DAMAGE_NAME);
+		return err_sys(
+		    err, rc, "create %s/%s", dir->path, DIR_DAMAGED_NAME);
 	os->close(fd);
 	return dir_sync(dir, err);
+}
+
+static enum kvlog_status
+verify_file(struct backup *b, const struct captured *f, struct kvlog_error *err)
+{
+	bool damaged;
+	uint64_t off;
+	enum kvlog_status st = transfer_verify(
+	    &b->target.part.dir, f->name, &f->id, f->end, &damaged, &off, err);
+
+	if (st != KVLOG_OK)
+		return st;
+	if (damaged)
+		note_damage(b, f, off);
+	b->report->verified_bytes += f->end;
+	return KVLOG_OK;
 }
 
 /* What the earlier backup has was verified when it came there, and is not read
  * again unless some of it was damaged. */
 static enum kvlog_status
-verify_all(struct backup *b, struct kvlog_error *err)
+verify_all(struct backup *b, bool again, struct kvlog_error *err)
 {
 	const struct capture *c = &b->capture;
+	enum kvlog_status st = KVLOG_OK;
+
+	for (size_t i = 0; i < c->count && st == KVLOG_OK; i++) {
+		const struct captured *f = &c->files[i];
+
+		if (again || !is_kept(b, f->name))
+			st = verify_file(b, f, err);
+		if (st == KVLOG_OK && !go_on(b, f->size))
+			st = cancelled(b, err);
+	}
+	if (st == KVLOG_OK && b->tail.end > 0)
+		st = verify_file(b, &b->tail, err);
+	return st;
+}
+
+static enum kvlog_status
+verify(struct backup *b, struct kvlog_error *err)
+{
 	const bool again = was_damaged(b);
+	const bool wanted = !wants(b, KVLOG_BACKUP_NOVERIFY);
+	enum kvlog_status st = KVLOG_OK;
 
 	b->report->damaged_segments = 0;
 	b->report->verified_bytes = 0;
-	for (size_t i = 0; i < c->count && !wants(b, KVLOG_BACKUP_NOVERIFY);
-	     i++) {
-		const struct captured *f = &c->files[i];
-		bool damaged;
-		uint64_t off;
-		enum kvlog_status st;
-
-		if (again || !is_kept(b, f->name)) {
-			st = transfer_verify(&b->target.part.dir, f->name,
-			    &f->id, f->end, &damaged, &off, err);
-			if (st != KVLOG_OK)
-				return st;
-			if (damaged)
-				note_damage(b, f, off);
-			b->report->verified_bytes += f->end;
-		}
-		if (!go_on(b, f->size))
-			return cancelled(b, err);
-	}
-	if (b->report->damaged_segments > 0 ||
-	    (again && wants(b, KVLOG_BACKUP_NOVERIFY)))
-		return leave_note(b, err);
-	return KVLOG_OK;
+	if (wanted)
+		st = verify_all(b, again, err);
+	if (st == KVLOG_OK &&
+	    (b->report->damaged_segments > 0 || (again && !wanted)))
+		st = leave_note(b, err);
+	return st;
 }
 
 /* All together */
@@ -556,7 +580,7 @@ make_backup(struct backup *b, const char *path, struct kvlog_error *err)
 	if (st == KVLOG_OK)
 		st = add_segment(b, err);
 	if (st == KVLOG_OK)
-		st = verify_all(b, err);
+		st = verify(b, err);
 	if (st == KVLOG_OK)
 		st = target_give_name(&b->target, err);
 	if (st != KVLOG_OK)

@@ -253,13 +253,23 @@ capture_make(struct store *db, struct capture *ret, bool *ret_moved,
 }
 
 bool
-capture_knows(const struct capture *c, uint64_t salt, uint64_t seq)
+capture_knows(const struct capture *c, const struct log_end *ends, size_t count,
+    uint64_t seq)
 {
+	const uint32_t last = ends[count - 1].number;
+	size_t k = 0;
+
 	for (size_t i = 0; i < c->count + c->tail_count; i++) {
 		const struct captured *f = &c->files[i];
 
-		if (seq <= f->last_seq &&
-		    (f->last_salt == salt || f->first_seq <= seq))
+		if (f->id.first > last)
+			break;
+		while (k < count && ends[k].number < f->id.last)
+			k++;
+		if (k < count && ends[k].number == f->id.last &&
+		    ends[k].salt != f->last_salt)
+			break;
+		if (seq <= f->last_seq && f->first_seq <= seq)
 			return true;
 	}
 	return seq == 0; /* all begin so */

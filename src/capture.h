@@ -53,8 +53,21 @@ capture_last(const struct capture *c)
 	return c->files[c->count + c->tail_count - 1].id.last;
 }
 
-/* Whether a commit of this number, the last one before a segment of this salt
- * ended, is of the history that leads here, as far as files tell. */
-bool capture_knows(const struct capture *c, uint64_t salt, uint64_t seq);
+/* Where a file of an earlier state ends: the number and salt of its last
+ * segment. */
+struct log_end {
+	uint32_t number;
+	uint64_t salt;
+};
+
+/*
+ * Whether a state, whose files end there in the order of the log and whose last
+ * commit is seq, is one of the history that leads here.  Branches give the same
+ * numbers to different commits, so that the salts have to agree up to the file
+ * that holds the commit.  Those that a compaction has merged beyond the last of
+ * the ends are gone; then only the numbers tell.
+ */
+bool capture_knows(const struct capture *c, const struct log_end *ends,
+    size_t count, uint64_t seq);
 
 #endif

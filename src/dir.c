@@ -88,6 +88,16 @@ stat_dir(const char *path, struct os_stat *ret)
 	return rc;
 }
 
+bool
+dir_is_replaced(const struct dir *dir)
+{
+	struct os_stat opened, named;
+
+	return stat_dir(dir->path, &named) == 0 &&
+	       os->stat(dir->fd, &opened) == 0 &&
+	       (opened.dev != named.dev || opened.ino != named.ino);
+}
+
 /* Whether a directory, or one above it, is that of the store; path has room
  * for more.  What cannot be opened is not, as far as can be known. */
 static bool

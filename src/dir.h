@@ -21,6 +21,10 @@
 #define DIR_NAME_RESERVE_NAME                                                  \
 	"reserve.name-which-is-as-long-as-the-longest-of-a-segment.tmp"
 
+/* In a backup: segments were damaged when it was made, so that the next one
+ * reads all files again. */
+#define DIR_DAMAGED_NAME "damaged.tmp"
+
 struct dir {
 	int fd;
 	bool name_reserve_used; /* by dir_rename(); to be made anew */
@@ -77,6 +81,9 @@ void dir_close(struct dir *dir);
  */
 enum kvlog_status dir_is_inside(const struct dir *dir, const char *new_path,
     bool *ret_inside, struct kvlog_error *err);
+
+/* Whether its path leads to another directory by now. */
+bool dir_is_replaced(const struct dir *dir);
 
 /* Make names, or the absence of names, durable. */
 enum kvlog_status dir_sync(struct dir *dir, struct kvlog_error *err);

@@ -219,7 +219,7 @@ real_rename(int dirfd, const char *from, const char *to)
 }
 
 static bool
-is_symlink(int dirfd, const char *name)
+real_is_symlink(int dirfd, const char *name)
 {
 	struct stat st;
 
@@ -230,7 +230,7 @@ is_symlink(int dirfd, const char *name)
 static int
 real_exchange(int dirfd, const char *a, const char *b)
 {
-	if (is_symlink(dirfd, a) || is_symlink(dirfd, b))
+	if (real_is_symlink(dirfd, a) || real_is_symlink(dirfd, b))
 		return ELOOP;
 	return os_sys_exchange(dirfd, a, b);
 }
@@ -238,7 +238,9 @@ real_exchange(int dirfd, const char *a, const char *b)
 static int
 real_link(int from_dirfd, const char *from, int to_dirfd, const char *to)
 {
-	return linkat(from_dirfd, from, to_dirfd, to, 0) == 0 ? 0 : errno;
+	return linkat(from_dirfd, from, to_dirfd, to, AT_SYMLINK_FOLLOW) == 0
+		   ? 0
+		   : errno;
 }
 
 static int
@@ -839,6 +841,7 @@ const struct os_table os_real = {
     .unlink = real_unlink,
     .rmdir = real_rmdir,
     .stat_name = real_stat_name,
+    .is_symlink = real_is_symlink,
 
     .close = real_close,
     .stat = real_stat,

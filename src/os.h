@@ -94,11 +94,14 @@ struct os_table {
 	/* Two names trade places, in one step; EOPNOTSUPP where that cannot be
 	 * done, ELOOP if one of them is a symbolic link. */
 	int (*exchange)(int dirfd, const char *a, const char *b);
+	/* Of a symbolic link, the file that it leads to gets the name. */
 	int (*link)(
 	    int from_dirfd, const char *from, int to_dirfd, const char *to);
 	int (*unlink)(int dirfd, const char *name);
 	int (*rmdir)(int dirfd, const char *name); /* of an empty directory */
 	int (*stat_name)(int dirfd, const char *name, struct os_stat *ret);
+	/* All others follow symbolic links. */
+	bool (*is_symlink)(int dirfd, const char *name);
 
 	/* Files. */
 	int (*close)(int fd);

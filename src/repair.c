@@ -272,7 +272,8 @@ remove_stale_hints(
 }
 
 /* Store [from, to) of an open file again.  What cannot be read is not in
- * memory, so there is nothing to write. */
+ * memory, so there is nothing to write.  The file may have got a second name
+ * meanwhile: no byte of it changes, and nobody else stores into such a file. */
 static int
 store_again(int fd, uint64_t from, uint64_t to)
 {

@@ -26,6 +26,7 @@
 #include <time.h>
 
 #define DEFAULT_FILE_MODE 0666u
+#define OPEN_TRIES 20 /* each needs one more backup made meanwhile */
 #define IDLE_NS                                                                \
 	UINT64_C(1000000000) /* without a commit, to attest the last           \
 			      */
@@ -258,7 +259,7 @@ create_if_absent(struct store *db, enum place place, struct kvlog_error *err)
 			    "%s is a store already", db->dir.path);
 		return KVLOG_OK;
 	}
-	if (!control_is_blank(&db->control))
+	if (!control_is_blank(&db->control) || dir_is_replaced(&db->dir))
 		return fail_without_segments(db, err);
 	return create_first_segment(db, err);
 }
@@ -776,15 +777,29 @@ take_part(struct store *db, const struct kvlog_options *options)
 	pthread_mutex_unlock(&db->thread_lock);
 }
 
-/* *ret_db is a new store, or one that this process has open for writing. */
+/*
+ * Whether the path may lead to another directory by now: a backup has taken
+ * the place of an earlier one, whose files go.  A writer that has the store has
+ * kept the backup from that.
+ */
+static bool
+is_replaced(const struct store *db, enum kvlog_status st)
+{
+	return db->dir.path != NULL && (st != KVLOG_OK || !db->writable) &&
+	       dir_is_replaced(&db->dir);
+}
+
+/* *ret_db is a new store, or one that this process has open for writing;
+ * *ret_replaced: neither, and it may be tried again. */
 static enum kvlog_status
 open_store(const char *path, const struct kvlog_options *options,
-    struct store **ret_db, struct kvlog_error *err)
+    struct store **ret_db, bool *ret_replaced, struct kvlog_error *err)
 {
 	uint64_t start = os->ticks_ns();
 	struct store *db = allocate(options), *other = NULL;
 	enum kvlog_status st;
 
+	*ret_replaced = false;
 	if (db == NULL)
 		return err_set(err, KVLOG_NOMEM, 0, "open %s", path);
 	st = open_directory(db, path, err);
@@ -793,7 +808,8 @@ open_store(const char *path, const struct kvlog_options *options,
 				  : open_for_reading(db, err);
 	if (other != NULL)
 		take_part(other, options);
-	if (st != KVLOG_OK || other != NULL) {
+	*ret_replaced = other == NULL && is_replaced(db, st);
+	if (st != KVLOG_OK || other != NULL || *ret_replaced) {
 		destroy(db);
 		*ret_db = other;
 		return st;
@@ -810,11 +826,19 @@ store_open(const char *path, const struct kvlog_options *options,
 	struct kvlog *handle = os->calloc(1, sizeof *handle);
 	struct kvlog_error failure = {0}; /* may be got over */
 	enum kvlog_status st;
+	bool replaced = true;
 
 	if (handle == NULL)
 		return err_set(err, KVLOG_NOMEM, 0, "open %s", path);
 	handle->durability = options->durability;
-	st = open_store(path, options, &handle->store, &failure);
+	for (unsigned i = 0; i < OPEN_TRIES && replaced; i++)
+		st = open_store(
+		    path, options, &handle->store, &replaced, &failure);
+	if (replaced)
+		st = err_set(&failure, KVLOG_BUSY, 0,
+		    "%s became another directory each time it was opened; "
+		    "try again",
+		    path);
 	if (st == KVLOG_OK) {
 		*ret_db = handle;
 		return KVLOG_OK;

@@ -126,6 +126,35 @@ look_inside(struct dir *dir, struct contents *ret, struct kvlog_error *err)
 	return KVLOG_OK;
 }
 
+/* What is made and removed is never what a link leads to. */
+static enum kvlog_status
+check_links(const struct target *t, struct kvlog_error *err)
+{
+	const char *const paths[] = {t->path, t->part_path, t->aside_path};
+
+	for (size_t i = 0; i < ARRAY_LEN(paths); i++)
+		if (os->is_symlink(
+			t->parent_fd, paths[i] + (t->base - t->path)))
+			return err_set(err, KVLOG_CONFLICT, 0,
+			    i == 0 ? "%s is a symbolic link; name the "
+				     "directory itself"
+				   : "%s is in the way: it is a symbolic "
+				     "link; remove it",
+			    paths[i]);
+	return KVLOG_OK;
+}
+
+/* Open a place that may be there, under the name that it has beside the
+ * others; a link there was made since target_init(). */
+static enum kvlog_status
+open_place(const struct target *t, struct place *place, const char *path,
+    unsigned mode, struct kvlog_error *err)
+{
+	enum kvlog_status st = dir_open(&place->dir, path, mode, err);
+
+	return st == KVLOG_OK ? check_links(t, err) : st;
+}
+
 /* Nobody writes there, or will before the place is closed; and nobody ever
  * has, since it was made by a backup. */
 static enum kvlog_status
@@ -140,6 +169,11 @@ lock_place(struct target *t, struct place *place, struct kvlog_error *err)
 	place->locked = true;
 	st = control_lock_writer(
 	    &place->control, &place->dir, false, t->timeout_ms, &sole, err);
+	if (st == KVLOG_BUSY)
+		return err_set(err, KVLOG_BUSY, 0,
+		    "another backup is at work in %s, or it is open for "
+		    "writing (waited %" PRIu32 " ms)",
+		    place->dir.path, t->timeout_ms);
 	if (st == KVLOG_OK && !control_is_blank(&place->control))
 		st = err_set(err, KVLOG_CONFLICT, 0,
 		    "%s was opened for writing and may hold commits of its "
@@ -159,6 +193,16 @@ is_named(const struct target *t, const struct place *place, const char *base)
 	       opened.dev == named.dev && opened.ino == named.ino;
 }
 
+/* What is found in a directory while another backup removes it, is its doing.
+ */
+static bool
+was_replaced(const struct target *t, const struct place *place,
+    const char *base, enum kvlog_status st)
+{
+	return place->dir.path != NULL && st != KVLOG_BUSY &&
+	       !is_named(t, place, base);
+}
+
 static enum kvlog_status
 made_meanwhile(const struct target *t, struct kvlog_error *err)
 {
@@ -166,12 +210,57 @@ made_meanwhile(const struct target *t, struct kvlog_error *err)
 	    "another backup into %s was made meanwhile; try again", t->path);
 }
 
-/* Its last segment is the new one that it got: the link says where it ends. */
+/* Where its files end, but the last one, which is the new one that it got: the
+ * link says where that begins. */
+static enum kvlog_status
+knows_ends(const struct capture *c, struct place *place,
+    const struct segment *newest, bool *ret_knows, struct kvlog_error *err)
+{
+	struct file_list list;
+	struct log_end *ends;
+	size_t count = 0;
+	enum kvlog_status st = dir_list(&place->dir, &list, err);
+
+	if (st != KVLOG_OK)
+		return st;
+	ends = os->calloc(list.count, sizeof *ends);
+	for (size_t i = 0; i < list.count && ends != NULL; i++) {
+		const struct file *f = &list.files[i];
+		struct segment *seg;
+
+		/* One that cannot be read says nothing. */
+		if (f->kind != FILE_SEGMENT ||
+		    f->id.last + 1 >= newest->header.id.first ||
+		    segment_open_header(
+			&place->dir, f->name, &f->id, &seg, NULL) != KVLOG_OK)
+			continue;
+		ends[count++] = (struct log_end){
+		    .number = f->id.last,
+		    .salt = segment_last_salt(seg),
+		};
+		segment_close(seg);
+	}
+	if (ends != NULL) {
+		ends[count++] = (struct log_end){
+		    .number = newest->header.id.first - 1,
+		    .salt = newest->link.prev_salt,
+		};
+		*ret_knows =
+		    capture_knows(c, ends, count, newest->link.prev_last_seq);
+	}
+	os->free(ends);
+	file_list_fini(&list);
+	return ends != NULL ? KVLOG_OK
+			    : err_set(err, KVLOG_NOMEM, 0, "look through %s",
+				  place->dir.path);
+}
+
 static enum kvlog_status
 check_store(const struct target *t, const struct capture *c,
     struct place *place, const struct contents *in, struct kvlog_error *err)
 {
 	struct segment *seg;
+	bool knows = false;
 	enum kvlog_status st = segment_open_header(
 	    &place->dir, in->last.name, &in->last.id, &seg, err);
 
@@ -182,8 +271,9 @@ check_store(const struct target *t, const struct capture *c,
 		st = err_set(err, KVLOG_CONFLICT, 0,
 		    "%s is of another store (their UUIDs differ)",
 		    place->dir.path);
-	else if (!seg->link_ok || !capture_knows(c, seg->link.prev_salt,
-				      seg->link.prev_last_seq))
+	else if (seg->link_ok && seg->header.id.first > 1)
+		st = knows_ends(c, place, seg, &knows, err);
+	if (st == KVLOG_OK && !knows)
 		st = err_set(err, KVLOG_CONFLICT, 0,
 		    "%s goes up to commit %" PRIu64 ", which %s does not know: "
 		    "it is not an earlier state of this store",
@@ -230,7 +320,7 @@ bring_back(struct target *t, struct kvlog_error *err)
 {
 	struct place aside = {.locked = false};
 	struct contents in = {0};
-	enum kvlog_status st = dir_open(&aside.dir, t->aside_path, 0666, err);
+	enum kvlog_status st = open_place(t, &aside, t->aside_path, 0666, err);
 	int rc = 0;
 
 	if (st == KVLOG_NOSTORE)
@@ -245,27 +335,16 @@ bring_back(struct target *t, struct kvlog_error *err)
 	return st;
 }
 
-/* What has the backup's name already. */
-enum kvlog_status
-target_open_earlier(
-    struct target *t, const struct capture *c, struct kvlog_error *err)
+/* Lock what has the backup's name already, unless there is nothing. */
+static enum kvlog_status
+take_earlier(struct target *t, const struct capture *c, struct kvlog_error *err)
 {
 	struct place *place = &t->earlier;
 	struct contents in = {0};
 	struct os_stat ours, theirs;
-	enum kvlog_status st = dir_open(&place->dir, t->path, 0666, err);
+	enum kvlog_status st = look_inside(&place->dir, &in, err);
 	int rc;
 
-	if (st == KVLOG_NOSTORE) {
-		st = bring_back(t, err);
-		if (st != KVLOG_OK)
-			return st;
-		st = dir_open(&place->dir, t->path, 0666, err);
-		if (st == KVLOG_NOSTORE)
-			return KVLOG_OK;
-	}
-	if (st == KVLOG_OK)
-		st = look_inside(&place->dir, &in, err);
 	if (st != KVLOG_OK)
 		return st;
 	if (in.count == 0) {
@@ -289,9 +368,28 @@ target_open_earlier(
 		    "another directory",
 		    t->path, in.odd);
 	st = lock_place(t, place, err);
-	if (st != KVLOG_BUSY && !is_named(t, place, t->base))
-		return made_meanwhile(t, err);
 	return st == KVLOG_OK ? check_store(t, c, place, &in, err) : st;
+}
+
+enum kvlog_status
+target_open_earlier(
+    struct target *t, const struct capture *c, struct kvlog_error *err)
+{
+	struct place *place = &t->earlier;
+	enum kvlog_status st = open_place(t, place, t->path, 0666, err);
+
+	if (st == KVLOG_NOSTORE) {
+		st = bring_back(t, err);
+		if (st != KVLOG_OK)
+			return st;
+		st = open_place(t, place, t->path, 0666, err);
+		if (st == KVLOG_NOSTORE)
+			return KVLOG_OK;
+	}
+	if (st == KVLOG_OK)
+		st = take_earlier(t, c, err);
+	return was_replaced(t, place, t->base, st) ? made_meanwhile(t, err)
+						   : st;
 }
 
 /* Who may read a file of the store may read its like in the backup. */
@@ -303,63 +401,6 @@ file_mode(const struct target *t, unsigned dir_mode)
 	if (os->stat_name(t->source->fd, DIR_LOCK_NAME, &st) == 0)
 		return st.mode | 0600u;
 	return (dir_mode & 0666u) | 0600u;
-}
-
-enum kvlog_status
-target_open_part(struct target *t, struct kvlog_error *err)
-{
-	struct place *place = &t->part;
-	struct contents in = {0};
-	struct os_stat dir;
-	enum kvlog_status st;
-	int rc = os->stat(t->source->fd, &dir);
-
-	if (rc == 0)
-		rc = os->mkdir(t->part_path, dir.mode | 0700u);
-	if (rc != 0 && rc != EEXIST)
-		return err_sys(err, rc, "create directory %s", t->part_path);
-	st = dir_open(&place->dir, t->part_path, file_mode(t, dir.mode), err);
-	if (st == KVLOG_NOSTORE)
-		return made_meanwhile(t, err);
-	if (st == KVLOG_OK)
-		st = check_file_system(place, err);
-	if (st == KVLOG_OK)
-		st = check_ours(place, &in, err);
-	if (st != KVLOG_OK)
-		return st;
-	/* Another backup may be at it.  The name comes before all others, or
-	 * what a power loss leaves would not be known for ours. */
-	if (!in.lock)
-		st = control_create(&place->dir, err);
-	if (st == KVLOG_OK && !in.lock)
-		st = dir_sync(&place->dir, err);
-	if (st == KVLOG_OK || st == KVLOG_CONFLICT)
-		st = lock_place(t, place, err);
-	if (st != KVLOG_BUSY && !is_named(t, place, t->part_base))
-		return made_meanwhile(t, err);
-	return st;
-}
-
-/* The new one in the place of the earlier one */
-
-static enum kvlog_status
-name_failed(const struct target *t, int rc, struct kvlog_error *err)
-{
-	switch (rc) {
-	case EEXIST:
-	case ENOTEMPTY:
-	case ENOTDIR:
-		return err_set(err, KVLOG_CONFLICT, 0,
-		    "%s is there now; the backup stays in %s", t->path,
-		    t->part_path);
-	case ELOOP:
-		return err_set(err, KVLOG_CONFLICT, 0,
-		    "%s is a symbolic link; name the directory itself",
-		    t->path);
-	default:
-		return err_sys(
-		    err, rc, "rename %s to %s", t->part_path, t->path);
-	}
 }
 
 /* The lock file goes last: with it the next backup knows what is left for its
@@ -384,13 +425,98 @@ remove_place(const struct target *t, struct dir *dir, const char *base)
 		(void)os->rmdir(t->parent_fd, base);
 }
 
+/* Nobody else gives the backup its name while this one has the lock, but
+ * somebody may have before. */
+static enum kvlog_status
+check_still_free(struct target *t, struct kvlog_error *err)
+{
+	struct place place = {.locked = false};
+	struct contents in = {0};
+	enum kvlog_status st = open_place(t, &place, t->path, 0666, err);
+
+	if (st == KVLOG_NOSTORE)
+		return KVLOG_OK;
+	if (st == KVLOG_OK)
+		st = look_inside(&place.dir, &in, err);
+	close_place(&place);
+	if (st == KVLOG_OK && in.lock) {
+		remove_place(t, &t->part.dir, t->part_base);
+		st = made_meanwhile(t, err);
+	}
+	return st;
+}
+
+static enum kvlog_status
+take_part(struct target *t, struct kvlog_error *err)
+{
+	struct place *place = &t->part;
+	struct contents in = {0};
+	enum kvlog_status st = check_file_system(place, err);
+
+	if (st == KVLOG_OK)
+		st = check_ours(place, &in, err);
+	if (st != KVLOG_OK)
+		return st;
+	/* Another backup may be at it.  The name comes before all others, or
+	 * what a power loss leaves would not be known for ours. */
+	if (!in.lock)
+		st = control_create(&place->dir, err);
+	if (st == KVLOG_OK && !in.lock)
+		st = dir_sync(&place->dir, err);
+	if (st == KVLOG_OK || st == KVLOG_CONFLICT)
+		st = lock_place(t, place, err);
+	return st;
+}
+
+enum kvlog_status
+target_open_part(struct target *t, struct kvlog_error *err)
+{
+	struct place *place = &t->part;
+	struct os_stat dir;
+	enum kvlog_status st;
+	int rc = os->stat(t->source->fd, &dir);
+
+	if (rc == 0)
+		rc = os->mkdir(t->part_path, dir.mode | 0700u);
+	if (rc != 0 && rc != EEXIST)
+		return err_sys(err, rc, "create directory %s", t->part_path);
+	st = open_place(t, place, t->part_path, file_mode(t, dir.mode), err);
+	if (st == KVLOG_NOSTORE)
+		return made_meanwhile(t, err);
+	if (st == KVLOG_OK)
+		st = take_part(t, err);
+	if (was_replaced(t, place, t->part_base, st))
+		return made_meanwhile(t, err);
+	if (st == KVLOG_OK && !t->earlier.locked)
+		st = check_still_free(t, err);
+	return st;
+}
+
+/* The new one in the place of the earlier one */
+
+static enum kvlog_status
+name_failed(const struct target *t, int rc, struct kvlog_error *err)
+{
+	switch (rc) {
+	case EEXIST:
+	case ENOTEMPTY:
+	case ENOTDIR:
+		return err_set(err, KVLOG_CONFLICT, 0,
+		    "%s is there now; the backup stays in %s", t->path,
+		    t->part_path);
+	default:
+		return err_sys(
+		    err, rc, "rename %s to %s", t->part_path, t->path);
+	}
+}
+
 /* What a backup that was stopped did not get to. */
 static enum kvlog_status
 clear_aside(struct target *t, struct kvlog_error *err)
 {
 	struct place place = {.locked = false};
 	struct contents in = {0};
-	enum kvlog_status st = dir_open(&place.dir, t->aside_path, 0666, err);
+	enum kvlog_status st = open_place(t, &place, t->aside_path, 0666, err);
 
 	if (st == KVLOG_NOSTORE)
 		return KVLOG_OK;
@@ -481,6 +607,8 @@ target_init(struct target *t, const char *path, struct kvlog_error *err)
 
 	t->parent_fd = -1;
 	st = set_path(t, path, err);
+	if (st == KVLOG_OK)
+		st = check_links(t, err);
 	if (st == KVLOG_OK)
 		st = check_mount(t, err);
 	if (st == KVLOG_OK)

@@ -497,8 +497,11 @@ tell_other_files(struct verify *v)
 				    f->file.name, NULL);
 			break;
 		case FILE_TMP:
-			add_other(
-			    v, KVLOG_FINDING_LEFTOVER, f->file.name, NULL);
+			add_other(v, KVLOG_FINDING_LEFTOVER, f->file.name,
+			    strcmp(f->file.name, DIR_DAMAGED_NAME) == 0
+				? "segments of the store were damaged when "
+				  "this backup of it was made"
+				: NULL);
 			break;
 		case FILE_SPARE:
 		case FILE_RESERVE:

@@ -8,7 +8,8 @@
 #include "cli.h"
 
 #include <inttypes.h>
-#include <unistd.h>
+
+#define COLUMN 18 /* of values */
 
 static bool
 show_progress(void *arg, uint64_t done, uint64_t total)
@@ -19,26 +20,9 @@ show_progress(void *arg, uint64_t done, uint64_t total)
 }
 
 static void
-print_number(const char *label, uint64_t number)
-{
-	printf("%-18s%" PRIu64 "\n", label, number);
-}
-
-static void
-print_size(const char *label, uint64_t size)
-{
-	char text[TEXT_SIZE_LEN];
-
-	if (isatty(STDOUT_FILENO) == 1)
-		printf("%-18s%s\n", label, text_size(text, size));
-	else
-		print_number(label, size);
-}
-
-static void
 print_path(const char *label, const char *path)
 {
-	printf("%-18s", label);
+	printf("%-*s", COLUMN, label);
 	text_message(stdout, path);
 	putchar('\n');
 }
@@ -49,15 +33,15 @@ print_text(const struct cli *cli, const char *path,
 {
 	print_path("Database:", cli->store);
 	print_path("Copy:", path);
-	print_number("Last sequence:", r->last_seq);
-	print_number("Segments:", r->segment_count);
-	print_number("Kept:", r->kept_count);
-	print_number("Linked:", r->linked_count);
-	print_number("Cloned:", r->cloned_count);
-	print_number("Copied:", r->copied_count);
-	print_size("Copied bytes:", r->copied_bytes);
-	print_size("Verified bytes:", r->verified_bytes);
-	print_number("Damaged segments:", r->damaged_segments);
+	text_answer(COLUMN, "Last sequence:", r->last_seq);
+	text_answer(COLUMN, "Segments:", r->segment_count);
+	text_answer(COLUMN, "Kept:", r->kept_count);
+	text_answer(COLUMN, "Linked:", r->linked_count);
+	text_answer(COLUMN, "Cloned:", r->cloned_count);
+	text_answer(COLUMN, "Copied:", r->copied_count);
+	text_answer_size(COLUMN, "Copied bytes:", r->copied_bytes);
+	text_answer_size(COLUMN, "Verified bytes:", r->verified_bytes);
+	text_answer(COLUMN, "Damaged segments:", r->damaged_segments);
 }
 
 static void

@@ -251,6 +251,11 @@ bool text_parse_time(const char *text, uint32_t *ret_ms);
 /* "128 MiB", "1.3 KiB"; returns buf. */
 char *text_size(char buf[TEXT_SIZE_LEN], uint64_t size);
 
+/* A line of an answer: a label, and where the values begin; sizes with units
+ * on a terminal, else as exact numbers. */
+void text_answer(int column, const char *label, uint64_t number);
+void text_answer_size(int column, const char *label, uint64_t size);
+
 /*
  * backup.c: the store into another directory, for backup and restore.
  */

@@ -11,7 +11,8 @@
 
 #include <inttypes.h>
 #include <string.h>
-#include <unistd.h>
+
+#define COLUMN 18 /* of values */
 
 /* Live bytes among all bytes of records, in percent; -1: no records. */
 static double
@@ -48,28 +49,7 @@ uuid_text(char text[37], const uint8_t uuid[16])
 static void
 print_label(const char *label)
 {
-	printf("%-18s", label);
-}
-
-static void
-print_number(const char *label, uint64_t number)
-{
-	print_label(label);
-	printf("%" PRIu64 "\n", number);
-}
-
-/* A number of bytes, for whoever reads. */
-static void
-print_size(const char *label, uint64_t size)
-{
-	char text[TEXT_SIZE_LEN];
-
-	if (isatty(STDOUT_FILENO) != 1) {
-		print_number(label, size);
-		return;
-	}
-	print_label(label);
-	puts(text_size(text, size));
+	printf("%-*s", COLUMN, label);
 }
 
 static const char *
@@ -114,27 +94,27 @@ print_text(const struct cli *cli, const struct kvlog_stats *stats)
 	putchar('\n');
 	print_label("UUID:");
 	puts(uuid);
-	print_number("Format:", stats->format);
-	print_number("Records:", stats->record_count);
-	print_number("Segments:", stats->segment_count);
-	print_number("Active segment:", stats->active_segment);
-	print_number("Hint files:", stats->hint_count);
-	print_size("File size:", stats->file_bytes);
-	print_size("Live bytes:", stats->live_bytes);
-	print_size("Dead bytes:", stats->dead_bytes);
+	text_answer(COLUMN, "Format:", stats->format);
+	text_answer(COLUMN, "Records:", stats->record_count);
+	text_answer(COLUMN, "Segments:", stats->segment_count);
+	text_answer(COLUMN, "Active segment:", stats->active_segment);
+	text_answer(COLUMN, "Hint files:", stats->hint_count);
+	text_answer_size(COLUMN, "File size:", stats->file_bytes);
+	text_answer_size(COLUMN, "Live bytes:", stats->live_bytes);
+	text_answer_size(COLUMN, "Dead bytes:", stats->dead_bytes);
 	print_label("Fill factor:");
 	if (fill < 0)
 		puts("-");
 	else
 		printf("%.1f%%\n", fill);
-	print_size("Free space:", stats->free_bytes);
+	text_answer_size(COLUMN, "Free space:", stats->free_bytes);
 	print_index(stats);
-	print_size("Index size:", stats->index_bytes);
-	print_number("Last sequence:", stats->last_seq);
-	print_number("Durable sequence:", stats->durable_seq);
+	text_answer_size(COLUMN, "Index size:", stats->index_bytes);
+	text_answer(COLUMN, "Last sequence:", stats->last_seq);
+	text_answer(COLUMN, "Durable sequence:", stats->durable_seq);
 	print_recovery(stats);
-	print_size("Damaged bytes:", stats->damaged_bytes);
-	print_number("Damaged places:", stats->damaged_ranges);
+	text_answer_size(COLUMN, "Damaged bytes:", stats->damaged_bytes);
+	text_answer(COLUMN, "Damaged places:", stats->damaged_ranges);
 }
 
 /* A measure with two decimals, null if there is none. */

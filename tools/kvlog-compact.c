@@ -15,6 +15,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#define COLUMN 20        /* of values */
 #define WAIT_STEP_MS 200 /* between two looks at the signals */
 
 static const char usage_text[] =
@@ -109,44 +110,28 @@ show_progress(void *arg, uint64_t done, uint64_t total)
 /* Answers */
 
 static void
-print_number(const char *label, uint64_t number)
-{
-	printf("%-20s%" PRIu64 "\n", label, number);
-}
-
-static void
-print_size(const char *label, uint64_t size)
-{
-	char text[TEXT_SIZE_LEN];
-
-	if (isatty(STDOUT_FILENO) == 1)
-		printf("%-20s%s\n", label, text_size(text, size));
-	else
-		print_number(label, size);
-}
-
-static void
 print_text(const struct request *r, const struct kvlog_compact_report *report)
 {
-	printf("%-20s", "Database:");
+	printf("%-*s", COLUMN, "Database:");
 	text_message(stdout, r->cli.store);
 	putchar('\n');
 	if ((r->how.flags & KVLOG_COMPACT_DRY_RUN) != 0)
-		printf("%-20sonly looked, nothing changed\n", "Dry run:");
+		printf(
+		    "%-*sonly looked, nothing changed\n", COLUMN, "Dry run:");
 	if (caught != 0)
-		printf("%-20swhat follows is done\n", "Interrupted:");
-	print_number("Runs:", report->run_count);
-	print_number("Segments before:", report->segments_before);
-	print_number("Segments after:", report->segments_after);
-	print_size("Size before:", report->bytes_before);
-	print_size("Size after:", report->bytes_after);
-	print_size("Written:", report->bytes_written);
-	print_size("Temporary space:", report->temporary_bytes);
-	print_number("Records kept:", report->records_kept);
-	print_number("Superseded:", report->records_superseded);
-	print_number("Tombstones dropped:", report->tombstones_dropped);
-	print_number("Expired:", report->records_expired);
-	print_number("Damaged segments:", report->damaged_segments);
+		printf("%-*swhat follows is done\n", COLUMN, "Interrupted:");
+	text_answer(COLUMN, "Runs:", report->run_count);
+	text_answer(COLUMN, "Segments before:", report->segments_before);
+	text_answer(COLUMN, "Segments after:", report->segments_after);
+	text_answer_size(COLUMN, "Size before:", report->bytes_before);
+	text_answer_size(COLUMN, "Size after:", report->bytes_after);
+	text_answer_size(COLUMN, "Written:", report->bytes_written);
+	text_answer_size(COLUMN, "Temporary space:", report->temporary_bytes);
+	text_answer(COLUMN, "Records kept:", report->records_kept);
+	text_answer(COLUMN, "Superseded:", report->records_superseded);
+	text_answer(COLUMN, "Tombstones dropped:", report->tombstones_dropped);
+	text_answer(COLUMN, "Expired:", report->records_expired);
+	text_answer(COLUMN, "Damaged segments:", report->damaged_segments);
 }
 
 static void

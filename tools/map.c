@@ -24,8 +24,11 @@
 
 #define WIDTH_DEFAULT 80u
 #define WIDTH_MAX 1000u
-#define BAR_MIN 10u
-#define LABEL_WIDTH 42u /* before a bar */
+#define BAR_MIN 4u
+#define NAME_LEN 48
+#define NAME_WIDTH 13   /* at least */
+#define LABEL_WIDTH 29u /* before a bar, beside the name */
+#define LEGEND_WIDTH 60u
 
 enum part { LIVE, DEAD, FREE, PART_COUNT };
 
@@ -39,7 +42,7 @@ static const struct {
 
 /* What is told of a segment, kept until all of them are known. */
 struct row {
-	uint32_t first, last;
+	char name[NAME_LEN];
 	bool active, damaged;
 	uint64_t bytes[PART_COUNT], file_bytes;
 };
@@ -50,13 +53,34 @@ struct map {
 	uint64_t largest; /* of file_bytes */
 	bool failed;      /* out of memory */
 	bool blocks, colour;
+	bool narrow; /* a line of its own for each part of the legend */
+	int name_width;
 	unsigned width; /* of the longest bar */
 };
+
+/* Numbers, and which part of several of the same numbers, as the file's own
+ * name has them: 00000001-00000006.r1.1of2.seg */
+static void
+name_row(char name[NAME_LEN], const struct kvlog_segment *s)
+{
+	const char *part = strstr(s->file, ".r");
+	int len = snprintf(name, NAME_LEN, "%" PRIu32, s->first);
+
+	if (s->last != s->first)
+		len = snprintf(
+		    name, NAME_LEN, "%" PRIu32 "-%" PRIu32, s->first, s->last);
+	if (part != NULL)
+		part = strchr(part + 1, '.');
+	if (part != NULL && strncmp(part, ".1of1.", 6) != 0)
+		(void)snprintf(name + len, NAME_LEN - (size_t)len, " %.*s",
+		    (int)strcspn(part + 1, "."), part + 1);
+}
 
 static bool
 add_row(void *arg, const struct kvlog_segment *s)
 {
 	struct map *map = arg;
+	struct row *row;
 
 	if (map->count == map->cap) {
 		size_t cap = map->cap > 0 ? 2 * map->cap : 64;
@@ -68,14 +92,16 @@ add_row(void *arg, const struct kvlog_segment *s)
 		map->rows = rows;
 		map->cap = cap;
 	}
-	map->rows[map->count++] = (struct row){
-	    .first = s->first,
-	    .last = s->last,
+	row = &map->rows[map->count++];
+	*row = (struct row){
 	    .active = s->active,
 	    .damaged = s->damaged,
 	    .bytes = {s->live_bytes, s->dead_bytes, s->free_bytes},
 	    .file_bytes = s->file_bytes,
 	};
+	name_row(row->name, s);
+	if ((int)strlen(row->name) > map->name_width)
+		map->name_width = (int)strlen(row->name);
 	if (s->file_bytes > map->largest)
 		map->largest = s->file_bytes;
 	return true;
@@ -106,12 +132,13 @@ locale_has_blocks(void)
 static void
 settle_look(const struct cli *cli, struct map *map)
 {
-	unsigned width = line_width();
+	const unsigned width = line_width();
+	const unsigned label = LABEL_WIDTH + (unsigned)map->name_width;
 
 	map->blocks = cli_option(cli, OPT_ASCII) == NULL && locale_has_blocks();
 	map->colour = cli_takes_colour(STDOUT_FILENO);
-	map->width =
-	    width > LABEL_WIDTH + BAR_MIN ? width - LABEL_WIDTH - 1 : BAR_MIN;
+	map->width = width > label + BAR_MIN ? width - label - 1 : BAR_MIN;
+	map->narrow = width < LEGEND_WIDTH;
 }
 
 static void
@@ -157,17 +184,12 @@ static void
 print_row(const struct map *map, const struct row *row)
 {
 	uint64_t records = row->bytes[LIVE] + row->bytes[DEAD];
-	char name[32], size[TEXT_SIZE_LEN], live[16] = "-";
+	char size[TEXT_SIZE_LEN], live[16] = "-";
 
-	if (row->first == row->last)
-		snprintf(name, sizeof name, "%" PRIu32, row->last);
-	else
-		snprintf(name, sizeof name, "%" PRIu32 "-%" PRIu32, row->first,
-		    row->last);
 	if (records > 0)
 		snprintf(live, sizeof live, "%.0f%%",
 		    100 * (double)row->bytes[LIVE] / (double)records);
-	printf("%-13s %-8s %10s %5s  ", name,
+	printf("%-*s %-8s %10s %5s  ", map->name_width, row->name,
 	    row->damaged  ? "damaged"
 	    : row->active ? "active"
 			  : "",
@@ -182,7 +204,8 @@ print_map(const struct map *map)
 	uint64_t sums[PART_COUNT] = {0};
 	char size[TEXT_SIZE_LEN];
 
-	printf("%-13s %-8s %10s %5s\n", "Segment", "", "Size", "Live");
+	printf("%-*s %-8s %10s %5s\n", map->name_width, "Segment", "", "Size",
+	    "Live");
 	for (size_t i = 0; i < map->count; i++) {
 		print_row(map, &map->rows[i]);
 		for (enum part part = LIVE; part < PART_COUNT; part++)
@@ -191,7 +214,8 @@ print_map(const struct map *map)
 	for (enum part part = LIVE; part < PART_COUNT; part++) {
 		print_cells(map, part, 1);
 		printf(" %s %s%s", parts[part].name,
-		    text_size(size, sums[part]), part == FREE ? "\n" : "   ");
+		    text_size(size, sums[part]),
+		    part == FREE || map->narrow ? "\n" : "   ");
 	}
 }
 
@@ -218,7 +242,7 @@ print_json(void *arg, const struct kvlog_segment *s)
 enum cli_exit
 map_print(struct cli *cli, struct kvlog *db)
 {
-	struct map map = {0};
+	struct map map = {.name_width = NAME_WIDTH};
 	enum kvlog_status st;
 
 	cli->error = (struct kvlog_error){0};

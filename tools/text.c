@@ -16,6 +16,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /*
  * Length of the character of two to four bytes at p, 0 if it is not valid
@@ -353,6 +354,23 @@ text_size(char buf[TEXT_SIZE_LEN], uint64_t size)
 		snprintf(buf, TEXT_SIZE_LEN, "%.1f %s",
 		    (double)size / (double)divisor, units[unit]);
 	return buf;
+}
+
+void
+text_answer(int column, const char *label, uint64_t number)
+{
+	printf("%-*s%" PRIu64 "\n", column, label, number);
+}
+
+void
+text_answer_size(int column, const char *label, uint64_t size)
+{
+	char text[TEXT_SIZE_LEN];
+
+	if (isatty(STDOUT_FILENO) == 1)
+		printf("%-*s%s\n", column, label, text_size(text, size));
+	else
+		text_answer(column, label, size);
 }
 
 void

@@ -439,6 +439,82 @@ START_TEST(it_can_be_cancelled_and_goes_on)
 }
 END_TEST
 
+static unsigned calls_left;
+
+static bool
+stop_when_told(void *arg, uint64_t done, uint64_t total)
+{
+	(void)arg;
+	(void)done;
+	(void)total;
+	return calls_left-- > 0;
+}
+
+/* Of links, of what the earlier backup has, of copies; and while it reads. */
+START_TEST(it_can_be_cancelled_at_any_call)
+{
+	struct kvlog_backup_options o = KVLOG_BACKUP_OPTIONS_INIT;
+	struct kvlog *db = api_open(api_store, KVLOG_OPEN_CREATE);
+
+	o.progress = stop_when_told;
+	for (unsigned round = 0; round < 3; round++) {
+		enum kvlog_status st = KVLOG_CANCELLED;
+		unsigned stops = 0;
+
+		fill(db, 60, 40, "a");
+		o.flags = round == 2 ? KVLOG_BACKUP_COPY : 0;
+		for (; st == KVLOG_CANCELLED; stops++) {
+			calls_left = stops;
+			st = kvlog_backup(db, copy_path, &o, NULL, &err);
+			ck_assert(st == KVLOG_OK || *err.text != '\0');
+			ck_assert(st == KVLOG_OK || round > 0 ||
+				  !files_exist(copy_path));
+		}
+		ck_assert_int_eq(st, KVLOG_OK);
+		ck_assert_uint_gt(stops, 5);
+		same_contents(api_store, copy_path);
+	}
+	api_close(db);
+	verify(copy_path);
+}
+END_TEST
+
+/* Somebody makes something of the backup's name in the last moment. */
+static bool
+take_the_name(void *arg, uint64_t done, uint64_t total)
+{
+	const unsigned *kind = arg;
+	char *file = files_path(copy_path, "file");
+
+	if (done == total) {
+		if (*kind == 0)
+			ck_assert_int_eq(mkdir(copy_path, 0777), 0);
+		files_write(*kind == 0 ? file : copy_path, "x", 1);
+	}
+	free(file);
+	return true;
+}
+
+START_TEST(what_takes_its_name_meanwhile_stays)
+{
+	struct kvlog_backup_options o = KVLOG_BACKUP_OPTIONS_INIT;
+	struct kvlog *db = api_open(api_store, KVLOG_OPEN_CREATE);
+	char *part = files_path(api_base, "copy.part");
+	unsigned kind = (unsigned)_i;
+
+	fill(db, 30, 30, "a");
+	o.progress = take_the_name;
+	o.arg = &kind;
+	ck_assert_int_eq(
+	    kvlog_backup(db, copy_path, &o, NULL, &err), KVLOG_CONFLICT);
+	ck_assert_ptr_nonnull(strstr(err.text, "is there now"));
+	ck_assert(files_exist(copy_path));
+	same_contents(api_store, part);
+	api_close(db);
+	free(part);
+}
+END_TEST
+
 static bool compacted;
 
 /* Files that were noted are gone when their turn comes. */
@@ -466,6 +542,36 @@ START_TEST(files_that_are_replaced_meanwhile_are_no_loss)
 	o.progress = compact_inside;
 	ck_assert_int_eq(kvlog_backup(db, copy_path, &o, NULL, &err), KVLOG_OK);
 	ck_assert(compacted);
+	api_close(db);
+	same_contents(api_store, copy_path);
+	verify(copy_path);
+}
+END_TEST
+
+static bool
+compact_always(void *arg, uint64_t done, uint64_t total)
+{
+	struct kvlog *db = api_open(api_store, 0);
+
+	(void)api_put(db, "more", "to compact");
+	api_close(db);
+	compacted = false;
+	return compact_inside(arg, done, total);
+}
+
+START_TEST(files_that_are_always_replaced_are_given_up)
+{
+	struct kvlog_backup_options o = KVLOG_BACKUP_OPTIONS_INIT;
+	struct kvlog *db = api_open(api_store, KVLOG_OPEN_CREATE);
+
+	fill(db, 100, 90, "a");
+	api_close(db);
+	db = api_open(api_store, KVLOG_OPEN_READONLY);
+	o.progress = compact_always;
+	ck_assert_int_eq(
+	    kvlog_backup(db, copy_path, &o, NULL, &err), KVLOG_BUSY);
+	ck_assert_ptr_nonnull(strstr(err.text, "change faster"));
+	must_back_up(db, copy_path, 0); /* what is there is gone on with */
 	api_close(db);
 	same_contents(api_store, copy_path);
 	verify(copy_path);
@@ -537,6 +643,55 @@ START_TEST(damage_is_told_and_copied)
 	api_close(db);
 	db = api_open(copy_path, KVLOG_OPEN_READONLY);
 	ck_assert_uint_eq(api_count(db), 200);
+	api_close(db);
+	free(file);
+}
+END_TEST
+
+START_TEST(each_damaged_segment_is_counted)
+{
+	struct kvlog *db = api_open(api_store, KVLOG_OPEN_CREATE);
+	char *files[2] = {files_path(api_store, "00000002.seg"),
+	    files_path(api_store, "00000004.seg")};
+
+	fill(db, 200, 200, "a");
+	api_close(db);
+	for (unsigned i = 0; i < 2; i++)
+		files_flip(files[i], 4608 + 200, 3);
+	db = api_open(api_store, 0);
+	ck_assert_int_eq(back_up(db, copy_path, 0), KVLOG_CORRUPT);
+	ck_assert_uint_eq(report.damaged_segments, 2);
+	ck_assert_uint_eq(report.damaged_segment, 2); /* the first one */
+	api_close(db);
+	for (unsigned i = 0; i < 2; i++)
+		free(files[i]);
+}
+END_TEST
+
+/* What is copied record by record has its records, if not their values. */
+START_TEST(a_damaged_end_is_told_or_refused)
+{
+	struct kvlog *db = api_open(api_store, KVLOG_OPEN_CREATE);
+	char *file = files_path(api_store, "00000001.seg");
+	const uint64_t second = 4608 + api_record_size(4, 281);
+
+	fill(db, 10, 10, "a");
+	ck_assert_int_eq(kvlog_sync(db), KVLOG_OK);
+	(void)api_put(db, "attests", "that the others are durable");
+	api_close(db);
+	files_flip(file, second + (_i == 0 ? 100 : 4), 3);
+	db = api_open(api_store, KVLOG_OPEN_READONLY);
+	ck_assert_int_eq(back_up(db, copy_path, 0), KVLOG_CORRUPT);
+	ck_assert_uint_eq(err.segment, 1);
+	if (_i == 0) {
+		ck_assert_uint_eq(report.damaged_segments, 1);
+		ck_assert_uint_eq(err.offset, second);
+		ck_assert_uint_eq(report.last_seq, 11);
+	} else {
+		ck_assert_ptr_nonnull(strstr(err.text, "not sealed yet"));
+		ck_assert_uint_eq(report.segment_count, 0);
+		ck_assert(!files_exist(copy_path));
+	}
 	api_close(db);
 	free(file);
 }
@@ -691,6 +846,25 @@ back_up_for_ever(void)
 	}
 }
 
+/* Ends with 0, or with 1 if another one was made, or is under way. */
+static _Noreturn void
+back_up_once(uint32_t timeout_ms)
+{
+	struct kvlog_backup_options o = KVLOG_BACKUP_OPTIONS_INIT;
+	struct kvlog *db = open_patient(KVLOG_OPEN_READONLY);
+	enum kvlog_status st;
+
+	o.timeout_ms = timeout_ms;
+	st = kvlog_backup(db, copy_path, &o, NULL, &err);
+	api_close(db);
+	if (st == KVLOG_OK)
+		_exit(0);
+	if (st == KVLOG_BUSY && strncmp(err.text, "another backup ", 15) == 0)
+		_exit(1);
+	(void)fprintf(stderr, "status %d: %s\n", (int)st, err.text);
+	_exit(2);
+}
+
 START_TEST(killed_it_leaves_the_earlier_or_the_new_one)
 {
 	struct rng rng;
@@ -724,6 +898,100 @@ START_TEST(killed_it_leaves_the_earlier_or_the_new_one)
 	verify(copy_path);
 	verify(api_store);
 	free(part);
+}
+END_TEST
+
+/* Of several first backups at once one is made, and the others are told. */
+START_TEST(of_first_backups_at_once_one_is_made)
+{
+	struct kvlog *db = api_open(api_store, KVLOG_OPEN_CREATE);
+	char *part = files_path(api_base, "copy.part");
+
+	fill(db, 100, 50, "a");
+	api_close(db);
+	for (unsigned round = 0; round < 25; round++) {
+		pid_t pids[4];
+		unsigned made = 0;
+
+		for (unsigned i = 0; i < 4; i++) {
+			pids[i] = fork();
+			ck_assert_int_ge(pids[i], 0);
+			if (pids[i] == 0)
+				back_up_once(round % 2 == 0 ? 0 : 5000);
+		}
+		for (unsigned i = 0; i < 4; i++) {
+			int status;
+
+			ck_assert_int_eq(waitpid(pids[i], &status, 0), pids[i]);
+			ck_assert(WIFEXITED(status));
+			ck_assert_int_le(WEXITSTATUS(status), 1);
+			made += WEXITSTATUS(status) == 0;
+		}
+		ck_assert_uint_ge(made, 1);
+		ck_assert(!files_exist(part));
+		same_contents(api_store, copy_path);
+		tmpdir_remove(strdup(copy_path));
+	}
+	free(part);
+}
+END_TEST
+
+/* False if it was replaced since it was opened. */
+static bool
+read_prefix(unsigned i, unsigned *ret_last)
+{
+	struct kvlog_options o = api_options(KVLOG_OPEN_READONLY);
+	struct kvlog *db;
+	char value[9] = "0";
+	uint64_t count = 0;
+	size_t len;
+	enum kvlog_status st;
+
+	o.index_mode = i % 2 == 0 ? KVLOG_INDEX_MEMORY : KVLOG_INDEX_HINTS;
+	db = api_open_with(copy_path, &o);
+	st = kvlog_get(db, "last", 4, value, 8, &len);
+	if (st == KVLOG_OK)
+		st = kvlog_count(db, &count);
+	api_close(db);
+	if (st == KVLOG_BROKEN)
+		return false;
+	ck_assert_int_eq(st, KVLOG_OK);
+	*ret_last = (unsigned)strtoul(value, NULL, 10);
+	ck_assert_uint_eq(count, *ret_last + 1);
+	return true;
+}
+
+/* Its name leads to one backup or to the next one at any time; which of them,
+ * is decided while it is opened. */
+START_TEST(it_can_be_opened_at_any_time)
+{
+	struct kvlog *db = api_open(api_store, KVLOG_OPEN_CREATE);
+	unsigned last, first, seen = 0;
+	pid_t writer, maker;
+
+	api_close(db);
+	writer = begin(write_for_ever);
+	db = open_patient(0);
+	while (last_of(db) < 100)
+		(void)usleep(1000);
+	must_back_up(db, copy_path, 0);
+	api_close(db);
+	maker = begin(back_up_for_ever);
+	first = last = check_prefix(copy_path);
+	for (unsigned i = 0; i < 600; i++) {
+		unsigned now;
+
+		if (!read_prefix(i, &now))
+			continue;
+		ck_assert_uint_ge(now, last);
+		last = now;
+		seen++;
+	}
+	ck_assert_uint_gt(seen, 100);
+	ck_assert_uint_gt(last, first); /* it was exchanged meanwhile */
+	ck_assert_int_eq(waitpid(maker, NULL, WNOHANG), 0);
+	end(maker);
+	end(writer);
 }
 END_TEST
 
@@ -796,13 +1064,20 @@ make_suite(void)
 	tcase_add_test(tc, a_backup_that_has_gone_its_own_way_is_kept);
 	tcase_add_test(tc, a_backup_that_is_ahead_is_kept);
 	tcase_add_test(tc, it_can_be_cancelled_and_goes_on);
+	tcase_add_test(tc, it_can_be_cancelled_at_any_call);
+	tcase_add_loop_test(tc, what_takes_its_name_meanwhile_stays, 0, 2);
 	tcase_add_test(tc, files_that_are_replaced_meanwhile_are_no_loss);
+	tcase_add_test(tc, files_that_are_always_replaced_are_given_up);
+	tcase_add_test(tc, each_damaged_segment_is_counted);
+	tcase_add_loop_test(tc, a_damaged_end_is_told_or_refused, 0, 2);
 	tcase_add_test(tc, who_reads_the_earlier_backup_is_told);
 	tcase_add_test(tc, wrong_arguments_are_refused);
 	tcase_add_test(tc, damage_is_told_and_copied);
 	tcase_add_loop_test(
 	    tc, beside_writers_it_is_a_prefix_of_their_commits, 0, 2);
 	tcase_add_test(tc, killed_it_leaves_the_earlier_or_the_new_one);
+	tcase_add_test(tc, of_first_backups_at_once_one_is_made);
+	tcase_add_test(tc, it_can_be_opened_at_any_time);
 	tcase_add_test(tc, segments_add_up);
 	suite_add_tcase(suite, tc);
 	return suite;

@@ -9,9 +9,8 @@
  * KVLOG_KILL_ROUNDS=n   rounds, of one store (default 15)
  * KVLOG_SEED=n          repeats records and delays
  */
+#include "kill.h"
 #include "model.h"
-#include "rng.h"
-#include "test.h"
 #include "tmpdir.h"
 
 #include <signal.h>
@@ -137,8 +136,7 @@ check(const struct model *model, unsigned flags, enum kvlog_index_mode mode)
 
 START_TEST(killed_compactions_change_nothing)
 {
-	const char *text = getenv("KVLOG_KILL_ROUNDS");
-	uint64_t rounds = text != NULL ? strtoull(text, NULL, 0) : 15;
+	uint64_t rounds = kill_rounds(15);
 	char *dir = tmpdir_create();
 	struct model model = {0};
 	uint64_t usual_us;
@@ -179,14 +177,8 @@ int
 main(void)
 {
 	Suite *suite = suite_create("compact");
-	TCase *tc = tcase_create("kill");
+	TCase *tc = kill_case(suite, &seed);
 
-	seed = rng_seed_from_env();
-	printf("KVLOG_SEED=%" PRIu64 "\n", seed);
-	(void)fflush(stdout);
-	tcase_set_timeout(
-	    tc, getenv("KVLOG_KILL_ROUNDS") != NULL ? 36000 : 300);
 	tcase_add_test(tc, killed_compactions_change_nothing);
-	suite_add_tcase(suite, tc);
 	return test_main(suite);
 }

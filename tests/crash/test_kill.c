@@ -11,8 +11,7 @@
  * KVLOG_KILL_RECORDS=n   records that are in the store before
  * KVLOG_SEED=n           repeats lengths and delays
  */
-#include "rng.h"
-#include "test.h"
+#include "kill.h"
 #include "tmpdir.h"
 
 #include <errno.h>
@@ -193,12 +192,8 @@ struct range {
 
 START_TEST(acknowledged_records_survive_sigkill)
 {
-	const char *rounds_text = getenv("KVLOG_KILL_ROUNDS");
-	const char *records_text = getenv("KVLOG_KILL_RECORDS");
-	uint64_t rounds =
-	    rounds_text != NULL ? strtoull(rounds_text, NULL, 0) : 20;
-	uint64_t records =
-	    records_text != NULL ? strtoull(records_text, NULL, 0) : 20000;
+	uint64_t rounds = kill_rounds(20);
+	uint64_t records = kill_number("KVLOG_KILL_RECORDS", 20000);
 	char *dir = tmpdir_create(), path[4200];
 	struct range *ranges = calloc((size_t)rounds + 1, sizeof *ranges);
 	uint64_t next = 1, total = 0, extra = 0, count = 0;
@@ -322,15 +317,9 @@ int
 main(void)
 {
 	Suite *suite = suite_create("kill");
-	TCase *tc = tcase_create("kill");
+	TCase *tc = kill_case(suite, &seed);
 
-	seed = rng_seed_from_env();
-	printf("KVLOG_SEED=%" PRIu64 "\n", seed);
-	(void)fflush(stdout);
-	tcase_set_timeout(
-	    tc, getenv("KVLOG_KILL_ROUNDS") != NULL ? 36000 : 300);
 	tcase_add_test(tc, acknowledged_records_survive_sigkill);
 	tcase_add_test(tc, opening_and_closing_survive_sigkill);
-	suite_add_tcase(suite, tc);
 	return test_main(suite);
 }

@@ -14,8 +14,7 @@
  */
 #include "config.h"
 
-#include "rng.h"
-#include "test.h"
+#include "kill.h"
 #include "tmpdir.h"
 
 #include <kvlog.h>
@@ -376,8 +375,7 @@ verify(void)
 
 START_TEST(killed_compactions_change_nothing)
 {
-	const char *text = getenv("KVLOG_KILL_ROUNDS");
-	unsigned rounds = text != NULL ? (unsigned)strtoul(text, NULL, 0) : 25;
+	unsigned rounds = (unsigned)kill_rounds(25);
 	char *dir = tmpdir_create();
 	pid_t pids[WRITERS + READERS];
 	struct rng rng;
@@ -646,15 +644,9 @@ int
 main(void)
 {
 	Suite *suite = suite_create("online");
-	TCase *tc = tcase_create("kill");
+	TCase *tc = kill_case(suite, &seed);
 
-	seed = rng_seed_from_env();
-	printf("KVLOG_SEED=%" PRIu64 "\n", seed);
-	(void)fflush(stdout);
-	tcase_set_timeout(
-	    tc, getenv("KVLOG_KILL_ROUNDS") != NULL ? 36000 : 300);
 	tcase_add_test(tc, killed_compactions_change_nothing);
-	suite_add_tcase(suite, tc);
 	tc = tcase_create("space");
 	tcase_set_timeout(tc, 300);
 	tcase_add_loop_test(

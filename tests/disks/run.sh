@@ -1,13 +1,14 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-2-Clause
 #
-# Stores on small full disks: file systems in images, mounted by loop devices
-# (root needed), and tmpfs.
+# Stores on small full disks, and backups where files can share blocks: file
+# systems in images, mounted by loop devices (root needed), and tmpfs.
 #
 #	run.sh [KIND...]	ext4-4k ext4-1k ext4-inodes xfs btrfs tmpfs
-#				tmpfs-inodes fsize readonly; default: all
+#				tmpfs-inodes fsize readonly clone-xfs
+#				clone-btrfs; default: all
 #
-# FULL is the program of full.c, KVLOG the command-line program.  What this
+# FULL is the program of full.c, KVLOG and VERIFY are the command-line programs.  What this
 # machine cannot do is skipped, with the reason; all that was mounted and made
 # goes away at the end, also by a signal.  Exit status: 0, 1, or 77 if all was
 # skipped.
@@ -126,6 +127,49 @@ readonly_medium()
 	rm -f "$work/pipe"
 }
 
+in_use()
+{
+	df --output=used -B 1K "$mnt" | tail -n 1
+}
+
+# Links are refused for files that may not be changed, and clones are not: the
+# backup has files of its own, which share their blocks with the store's.
+clones()
+{
+	command -v chattr >/dev/null || {
+		skip 'there is no chattr'
+		return
+	}
+	done_count=$((done_count + 1))
+	s=$mnt/s
+	b=$mnt/b
+	head -c 15000000 /dev/urandom | od -An -v -tx1 -w50 | tr -d ' ' |
+	    awk '{ print NR "\t" $0 }' | "$KVLOG" load -q "$s" || bad 'load'
+	"$KVLOG" put -q "$s" last 1 || bad 'put'
+	chattr +i "$s"/*.seg 2>"$work/chattr" || {
+		skip "$(tail -n 1 "$work/chattr")"
+		rm -rf "$s"
+		return
+	}
+	sync
+	before=$(in_use)
+	"$KVLOG" backup --read-only --json "$s" "$b" >"$work/out" ||
+	    bad 'backup'
+	sync
+	more=$(($(in_use) - before))
+	grep -q '"linked":0,"cloned":[1-9]' "$work/out" ||
+	    bad "nothing was cloned: $(cat "$work/out")"
+	[ $more -lt 9000 ] || bad "$more KiB more: blocks are not shared"
+	chattr -i "$s"/*.seg
+
+	# Each has its own bytes from now on.
+	rm -r "$s"
+	"$KVLOG" put -q "$b" other 2 || bad 'put'
+	"$VERIFY" -q "$b" || bad 'the backup is not sound'
+	[ "$("$KVLOG" get "$b" last)" = 1 ] || bad 'a value is lost'
+	rm -r "$b"
+}
+
 away()
 {
 	umount "$mnt" || {
@@ -136,7 +180,7 @@ away()
 }
 
 [ $# -gt 0 ] || set -- ext4-4k ext4-1k ext4-inodes xfs btrfs tmpfs \
-	tmpfs-inodes fsize readonly
+	tmpfs-inodes fsize readonly clone-xfs clone-btrfs
 for kind in "$@"; do
 	case $kind in
 	ext4-4k)
@@ -183,6 +227,16 @@ for kind in "$@"; do
 	readonly)
 		image 64M ext4 -q || continue
 		readonly_medium
+		away
+		;;
+	clone-xfs)
+		image 300M xfs -q || continue
+		clones
+		away
+		;;
+	clone-btrfs)
+		image 300M btrfs -q || continue
+		clones
 		away
 		;;
 	*)

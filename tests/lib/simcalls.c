@@ -404,6 +404,17 @@ sim_stat_name(int dirfd, const char *name, struct os_stat *ret)
 	return 0;
 }
 
+/* There are none. */
+static bool
+sim_is_symlink(int dirfd, const char *name)
+{
+	if (ENTER(SIMOS_STAT_NAME, "%s", name) == 0) {
+		(void)dir_of(dirfd);
+		(void)plain_name(name);
+	}
+	return false;
+}
+
 /* Files. */
 
 static int
@@ -1015,6 +1026,7 @@ const struct os_table os_sim = {
     .unlink = sim_unlink,
     .rmdir = sim_rmdir,
     .stat_name = sim_stat_name,
+    .is_symlink = sim_is_symlink,
 
     .close = sim_close,
     .stat = sim_stat,

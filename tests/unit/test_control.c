@@ -10,6 +10,7 @@
 #include <stdarg.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -1774,6 +1775,91 @@ START_TEST(one_maintainer_at_a_time)
 }
 END_TEST
 
+static int stat_result;
+
+static int
+failing_stat(int fd, struct os_stat *ret)
+{
+	(void)fd;
+	(void)ret;
+	return stat_result;
+}
+
+static int
+failing_stat_name(int dirfd, const char *name, struct os_stat *ret)
+{
+	(void)dirfd;
+	(void)name;
+	(void)ret;
+	return stat_result;
+}
+
+/* Somebody else's directory or lock file is in the place of what was opened. */
+START_TEST(what_has_lost_its_name_is_noticed)
+{
+	struct control c;
+	char *other = files_path(path, "other");
+
+	make_page();
+	c = open_control(false);
+	ck_assert(control_is_named(&c, &dir));
+	ck_assert(!control_is_superseded(&c, &dir));
+	/* What cannot be looked at may be there still. */
+	stat_result = EIO;
+	table.stat = failing_stat;
+	table.stat_name = failing_stat_name;
+	ck_assert(control_is_named(&c, &dir));
+	ck_assert(!control_is_superseded(&c, &dir));
+	table.stat = os_real.stat;
+	table.stat_name = os_real.stat_name;
+
+	ck_assert_int_eq(rename(lock_path, other), 0);
+	ck_assert(!control_is_named(&c, &dir));
+	ck_assert(!control_is_superseded(&c, &dir)); /* a copy without it */
+	ck_assert_int_eq(mkdir(lock_path, 0700), 0);
+	ck_assert(!control_is_named(&c, &dir));
+	ck_assert(!control_is_superseded(&c, &dir)); /* nobody's lock file */
+	ck_assert_int_eq(rmdir(lock_path), 0);
+	ck_assert_int_eq(control_create(&dir, NULL), KVLOG_OK);
+	ck_assert(!control_is_named(&c, &dir));
+	ck_assert(control_is_superseded(&c, &dir));
+	c.barred = true; /* it could not read the first one */
+	ck_assert(!control_is_superseded(&c, &dir));
+	c.barred = false;
+
+	ck_assert_int_eq(unlink(lock_path), 0);
+	ck_assert_int_eq(rename(other, lock_path), 0);
+	ck_assert(!control_is_superseded(&c, &dir));
+	ck_assert_int_eq(unlink(lock_path), 0);
+	ck_assert_int_eq(rmdir(path), 0);
+	ck_assert(control_is_superseded(&c, &dir));
+	ck_assert_int_eq(mkdir(path, 0700), 0); /* for teardown() */
+	control_close(&c);
+	free(other);
+}
+END_TEST
+
+/* While the first writer of a process opens, there is nothing to share. */
+START_TEST(who_opens_is_not_shared)
+{
+	struct control first, second;
+	struct kvlog_error err = {0};
+
+	make_page();
+	first = open_control(true);
+	ck_assert_int_eq(lock(&first, true, 0, NULL), KVLOG_OK);
+	for (unsigned shared = 0; shared < 2; shared++) {
+		second = open_control(true);
+		ck_assert_int_eq(lock(&second, shared, 0, &err), KVLOG_BUSY);
+		ck_assert_ptr_null(second.other);
+		ck_assert_ptr_nonnull(strstr(err.text, "in this process"));
+		control_close(&second);
+	}
+	control_opened(&first);
+	control_close(&first);
+}
+END_TEST
+
 /* End note */
 
 START_TEST(the_note_is_kept_and_checked)
@@ -1866,6 +1952,8 @@ main(void)
 	tcase_add_test(tc, one_writer_of_all_processes);
 	tcase_add_test(tc, no_writer_gets_in_while_another_process_opens);
 	tcase_add_loop_test(tc, who_cannot_lock_holds_nothing, 0, 2);
+	tcase_add_test(tc, what_has_lost_its_name_is_noticed);
+	tcase_add_test(tc, who_opens_is_not_shared);
 	tcase_add_test(tc, the_note_is_kept_and_checked);
 	tcase_add_test(tc, positions_are_packed);
 	suite_add_tcase(suite, tc);

@@ -172,8 +172,16 @@ START_TEST(directories_trade_places_and_go)
 	ck_assert_int_eq(os->stat(fd, &st), 0);
 	ck_assert_uint_eq(st.mode & 0700u, 0700);
 	ck_assert_int_eq(symlinkat("1", dir, "to1"), 0);
+	ck_assert(os->is_symlink(dir, "to1"));
+	ck_assert(!os->is_symlink(dir, "1"));
+	ck_assert(!os->is_symlink(dir, "none"));
 	ck_assert_int_eq(os->exchange(dir, "0", "to1"), ELOOP);
 	ck_assert_int_eq(os->exchange(dir, "to1", "0"), ELOOP);
+	ck_assert_int_eq(symlinkat("x", dir, "tox"), 0);
+	ck_assert_int_eq(os->link(dir, "tox", dir, "z"), 0);
+	ck_assert(!os->is_symlink(dir, "z"));
+	ck_assert_int_eq(os->unlink(dir, "z"), 0);
+	ck_assert_int_eq(os->unlink(dir, "tox"), 0);
 	ck_assert_int_eq(os->rmdir(dir, "0"), ENOTEMPTY);
 	if (KVLOG_LINUX) {
 		ck_assert_int_eq(os->exchange(dir, "0", "1"), 0);

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #define NAME "00000001.seg"
 #define LEN 700000u
@@ -28,6 +29,12 @@ static struct kvlog_error err;
 static struct os_table table;
 static uint8_t *bytes;
 static uint64_t told, allowed;
+
+/* What is refused is left to the next way; with other errors that ends. */
+static int link_result, clone_result;
+static const int refusals[] = {
+    EXDEV, EPERM, EACCES, EMLINK, EOPNOTSUPP, ENOSYS, EINVAL};
+#define REFUSALS ((int)(sizeof refusals / sizeof refusals[0]))
 
 static bool
 go_on(void *arg, uint64_t len)
@@ -63,6 +70,7 @@ setup(void)
 	allowed = UINT64_MAX;
 	table = os_real;
 	os = &table;
+	link_result = clone_result = EXDEV;
 }
 
 static void
@@ -85,7 +93,7 @@ refuse_link(int from_fd, const char *a, int to_fd, const char *b)
 	(void)a;
 	(void)to_fd;
 	(void)b;
-	return EXDEV;
+	return link_result;
 }
 
 static int
@@ -93,7 +101,14 @@ refuse_clone(int a, int b)
 {
 	(void)a;
 	(void)b;
-	return EXDEV;
+	return clone_result;
+}
+
+static int
+refuse_sync(int fd)
+{
+	(void)fd;
+	return EIO;
 }
 
 /* As a file system does that has it. */
@@ -179,12 +194,53 @@ START_TEST(copies_come_last)
 {
 	struct stat st;
 
+	link_result = refusals[_i];
+	clone_result = refusals[REFUSALS - 1 - _i];
 	table.link = refuse_link;
 	table.clone = refuse_clone;
 	ck_assert_int_eq(arrive(), TRANSFER_COPIED);
 	ck_assert_uint_eq(told, LEN);
 	ck_assert_int_eq(stat(to_file, &st), 0);
 	ck_assert_uint_lt((uint64_t)st.st_blocks * 512, LEN); /* sparse */
+}
+END_TEST
+
+START_TEST(what_fails_is_told)
+{
+	table.link = refuse_link;
+	table.clone = make_clone;
+	table.sync = refuse_sync;
+	ck_assert_int_eq(refused(), KVLOG_IO);
+	ck_assert_ptr_nonnull(strstr(err.text, "write "));
+	table.clone = refuse_clone;
+	ck_assert_int_eq(refused(), KVLOG_IO);
+	clone_result = EIO;
+	ck_assert_int_eq(refused(), KVLOG_IO);
+	ck_assert_ptr_nonnull(strstr(err.text, "clone "));
+	link_result = EIO;
+	ck_assert_int_eq(refused(), KVLOG_IO);
+	ck_assert_ptr_nonnull(strstr(err.text, "link "));
+}
+END_TEST
+
+/* Somebody cuts the source when half of it is read. */
+static int
+read_and_cut(int fd, void *buf, size_t len, uint64_t off, size_t *ret_len)
+{
+	char *file = files_path(from_path, NAME);
+
+	if (off >= LEN / 2)
+		ck_assert_int_eq(truncate(file, LEN / 2), 0);
+	free(file);
+	return os_real.pread(fd, buf, len, off, ret_len);
+}
+
+START_TEST(a_file_that_is_cut_meanwhile_is_none)
+{
+	how.copy_only = true;
+	table.pread = read_and_cut;
+	ck_assert_int_eq(refused(), KVLOG_IO);
+	ck_assert_ptr_nonnull(strstr(err.text, "reads back otherwise"));
 }
 END_TEST
 
@@ -243,7 +299,9 @@ make_suite(void)
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, links_come_first);
 	tcase_add_test(tc, clones_come_next);
-	tcase_add_test(tc, copies_come_last);
+	tcase_add_loop_test(tc, copies_come_last, 0, REFUSALS);
+	tcase_add_test(tc, what_fails_is_told);
+	tcase_add_test(tc, a_file_that_is_cut_meanwhile_is_none);
 	tcase_add_test(tc, copies_can_be_asked_for);
 	tcase_add_test(tc, what_is_not_there_is_gone);
 	tcase_add_test(tc, a_copy_that_reads_back_otherwise_is_none);

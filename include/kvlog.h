@@ -160,9 +160,10 @@ struct kvlog_options {
 	uint32_t mode;         /* permission bits of new files; 0 = 0666
 				  less the umask */
 	enum kvlog_index_mode index_mode; /* default: memory */
-	/* Automatic compaction by the background thread, or kvlog_maintain(),
-	 * of a store with its index in memory.  It begins where all of these
-	 * hold, and rewrites what has the most garbage; 0: the default. */
+	/* Automatic compaction by the background thread, or kvlog_maintain().
+	 * It begins where all of these hold, and rewrites what has the most
+	 * garbage; 0: the default.  With an index in the hints nobody knows
+	 * what is garbage: there it begins when so much was written. */
 	uint32_t compact_percent; /* of the records' bytes are garbage;
 				     default 15 */
 	uint64_t compact_bytes;   /* are garbage; default 4 MiB */
@@ -688,6 +689,11 @@ KVLOG_API void kvlog_feed_close(struct kvlog_feed *feed);
  * next segment, hint files, compaction, a second after the last commit a mark
  * that it is durable), for about budget_ms milliseconds; 0: one step.
  * For handles opened with KVLOG_OPEN_NOTHREAD; harmless on others.
+ * Steps take some milliseconds, but for the sync of a segment and for a run of
+ * compaction, which are not parted: as long as to read, write and sync a
+ * segment's size of live bytes (a quarter of the store with an index in the
+ * hints).  Where that is too long, use small segments (segment_size), or
+ * KVLOG_OPEN_NOCOMPACT and kvlog_compact() at a time of your choice.
  *
  * ret_more   Set to whether work is left.
  * Results: KVLOG_OK, _READONLY, _BROKEN (a write or sync has failed), _INVAL.
@@ -1146,10 +1152,13 @@ KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_segments(
  *
  * It works in the calling thread, as kvlog_compact_offline() does, and does
  * what the background thread would meanwhile; progress is called in between,
- * and may do anything but close the handle, compact or call kvlog_maintain().
+ * and may do anything but close, compact or call kvlog_maintain(): with another
+ * handle of this process neither, which would wait for this call to end.
  * Others wait for it as for a commit, for the moment in which an output takes
  * the place of its inputs.  The index is led over in small steps; other
- * processes do so at their next call, and then let go of what was replaced.
+ * processes do so at their next call, all at once, and then let go of what was
+ * replaced.  That call takes as long as a walk over the records of the run: some
+ * 20 ms for 4 MiB of small ones, most of a second for a segment of 128 MiB.
  * Pins and iterators keep what they show.
  *
  * Results: KVLOG_OK, _CANCELLED (by progress; what was done stays), _BUSY
@@ -1158,8 +1167,9 @@ KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_segments(
  * changes its value.
  *
  * Cost: the runs are read twice, and what is left of them is written and
- * synced.  Of memory, some megabytes; beside an index in the hints more, for
- * what no hint covers meanwhile.
+ * synced.  Beside an index in memory a run is of 512 MiB at most (or of one
+ * segment), whatever run_bytes says, and it takes 16 MiB of memory at most;
+ * beside an index in the hints more, for what no hint covers meanwhile.
  */
 KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_compact(struct kvlog *db,
     const struct kvlog_compact_options *options,

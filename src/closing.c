@@ -42,13 +42,6 @@ unhinted_from(const struct segment *seg)
 	return max_u64(SEGMENT_DATA_OFF, atomic_load(&seg->hinted_to));
 }
 
-/* A damaged segment is read anew at every opening. */
-static bool
-may_have_hint(const struct segment *seg)
-{
-	return seg->bad_count == 0 && !seg->damaged && !seg->hint_failed;
-}
-
 static uint64_t
 tail_min(uint64_t hinted_to, bool closing)
 {
@@ -76,7 +69,7 @@ plan_hint(struct log *log, bool closing, struct hint_plan *plan,
 		end = segment_end(s);
 		/* An empty segment gets a hint, so that those before it and
 		 * behind it are neighbours and can be merged. */
-		if (!may_have_hint(s) ||
+		if (!segment_may_be_hinted(s) ||
 		    (from >= end &&
 			(!sealed || atomic_load(&s->hinted_to) != 0)) ||
 		    (sealed && s->last_seq > evidence))

@@ -21,8 +21,10 @@
 
 #include <string.h>
 
-#define RUN_PARTS 8      /* a run becomes at most so many whole segments ... */
-#define RUN_SHARE 16     /* ... or such a share of all, if that is more */
+#define RUN_PARTS 8 /* a run becomes at most so many whole segments ... */
+#define RUN_SHARE                                                              \
+	16               /* ... or such a share of all, if that is more: for   \
+			    each run all hints behind it may be read */
 #define WORTH 25         /* percent of a run that must be garbage */
 #define ACTIVE_MIN 65536 /* bytes of a new active segment, at least */
 
@@ -268,6 +270,8 @@ choose_runs(struct compaction *c, const uint64_t *live)
 	if (c->run_limit == 0)
 		c->run_limit =
 		    max_u64(RUN_PARTS * c->max_size, c->live_bytes / RUN_SHARE);
+	if (c->online && c->view->index.hints == NULL)
+		c->run_limit = min_u64(c->run_limit, COMPACT_ASKED_MAX / 4);
 	for (size_t i = 0; i < c->stop && st == KVLOG_OK;) {
 		struct compact_run run;
 
@@ -456,7 +460,7 @@ do_runs(struct compaction *c, struct kvlog_error *err)
 			return KVLOG_OK;
 		/* What was written meanwhile is decided against, too. */
 		if (st == KVLOG_OK && c->online)
-			st = compact_may_ask_index(c)
+			st = compact_may_ask_index(c, run)
 				 ? compaction_look(c, &failure)
 				 : compaction_settle(c, &failure);
 		if (st == KVLOG_OK)

@@ -154,9 +154,15 @@ survives(
 }
 
 bool
-compact_may_ask_index(const struct compaction *c)
+compact_may_ask_index(const struct compaction *c, const struct compact_run *run)
 {
 	bool may;
+
+	static_assert(
+	    COMPACT_ASKED_MAX / 8 / (RECORD_HEADER_SIZE + 1) < 10 << 20,
+	    "one bit for each of the smallest records there are");
+	if (run->bytes > COMPACT_ASKED_MAX)
+		return false;
 
 	views_lock(c->views);
 	may = c->online && c->view->index.hints == NULL &&
@@ -426,7 +432,7 @@ compact_rewrite(
 	while (j.first + j.count < c->stop &&
 	       is_in_run(&j, c->set->segments[j.first + j.count]))
 		j.count++;
-	j.by_index = compact_may_ask_index(c);
+	j.by_index = compact_may_ask_index(c, run);
 	stop = j.by_index ? j.first + j.count : compaction_stretch(c, j.first);
 	st = weigh(&j, stop, err);
 	if (st == KVLOG_OK && is_worth_it(&j)) {

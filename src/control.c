@@ -20,6 +20,7 @@
  *     16 intent    17 who has the turn    18 who had the last one
  *
  *     24 who wants the turn    25 the reserve was used
+ *     26 how long writers are to wait, who says so, and until when
  *
  *     byte 1024 mutex of the turn    byte 1280 mutex of the sync
  *
@@ -114,7 +115,7 @@ static_assert(ATOMIC_LLONG_LOCK_FREE != 0, "needs atomic 64-bit words");
 #define PAGE_VALID 1u
 #define PAGE_CLOSED 2u /* without a boot id: valid in every boot */
 
-const _Atomic uint64_t control_no_words[CONTROL_RESERVE + 1];
+const _Atomic uint64_t control_no_words[CONTROL_WORDS];
 
 /* Lock bytes lie here; offset by the byte's number. */
 #define LOCK_BASE (UINT64_C(1) << 30)
@@ -1100,6 +1101,7 @@ control_format(struct control *control, const struct control_state *state,
 	    {CONTROL_LAST_TURN_OF, 0},
 	    {CONTROL_WANTED, 0},
 	    {CONTROL_RESERVE, 0},
+	    {CONTROL_PRESSURE, 0},
 	    {CONTROL_VALID, PAGE_VALID},
 	};
 	if (rc == 0)
@@ -1160,6 +1162,39 @@ int
 control_set_reserve_used(struct control *control, bool used)
 {
 	return control_store(control, CONTROL_RESERVE, used);
+}
+
+/* Bits of the word: 8 of milliseconds, 16 of a lock byte, 40 of a time. */
+static uint64_t
+ticks_ms(void)
+{
+	return os->ticks_ns() / 1000000;
+}
+
+int
+control_set_pressure(struct control *control, unsigned wait_ms)
+{
+	uint64_t until = ticks_ms() + CONTROL_PRESSURE_MS;
+
+	assert(wait_ms <= CONTROL_PRESSURE_MAX);
+	return control_store(control, CONTROL_PRESSURE,
+	    wait_ms == 0
+		? 0
+		: until << 24 | (control->byte & 0xffff) << 8 | wait_ms);
+}
+
+unsigned
+control_pressure(const struct control *control)
+{
+	uint64_t word = control_load(control, CONTROL_PRESSURE);
+	uint64_t now, until = word >> 24;
+
+	if (word == 0 || (word >> 8 & 0xffff) == control->byte)
+		return 0;
+	now = ticks_ms();
+	if (until <= now || until - now > CONTROL_PRESSURE_MS)
+		return 0;
+	return (unsigned)min_u64(word & 0xff, CONTROL_PRESSURE_MAX);
 }
 
 int

@@ -58,6 +58,8 @@ enum control_word {
 
 	CONTROL_WANTED = 24,
 	CONTROL_RESERVE,
+	CONTROL_PRESSURE,
+	CONTROL_WORDS
 };
 
 /* How writers take turns. */
@@ -228,7 +230,7 @@ bool control_read(
 
 /* The words of a page that has been found valid; zeros without a lock file.
  * Cheap enough for every operation. */
-extern const _Atomic uint64_t control_no_words[CONTROL_RESERVE + 1];
+extern const _Atomic uint64_t control_no_words[CONTROL_WORDS];
 static inline const _Atomic uint64_t *
 control_words(const struct control *control)
 {
@@ -334,6 +336,14 @@ int control_set_syncing(struct control *control, bool syncing);
 int control_next_generation(struct control *control);
 /* The reserve was renamed into use, and must be made anew before a put. */
 int control_set_reserve_used(struct control *control, bool used);
+/* Compaction does not keep up: writers of all processes are to wait for so long
+ * now and then, at most CONTROL_PRESSURE_MAX ms; 0: not any more.  Holds for
+ * CONTROL_PRESSURE_MS, as whoever says so may die. */
+#define CONTROL_PRESSURE_MAX 30
+#define CONTROL_PRESSURE_MS 300
+int control_set_pressure(struct control *control, unsigned wait_ms);
+/* What another handle says of that. */
+unsigned control_pressure(const struct control *control);
 /* The last store: all of the log is durable, and nobody writes any more.  Only
  * systems without a boot id need that; failing costs them a segment. */
 int control_set_closed(struct control *control);

@@ -195,7 +195,9 @@ exchange_move(struct exchange *x, struct index *index, size_t records)
 	struct record rec;
 	bool bad = false;
 
-	if (keydir_count(index->keydir) == 0)
+	/* Where hints are searched they lead to what has come, and the sweep
+	 * takes out what leads to what has gone. */
+	if (keydir_count(index->keydir) == 0 || index->hints != NULL)
 		p->at = x->come_count;
 	for (size_t n = 0; n < records; n++) {
 		struct segment *seg;

@@ -106,6 +106,18 @@ hintset_count(struct hintset *hints)
 	return count;
 }
 
+uint64_t
+hintset_entries(struct hintset *hints)
+{
+	struct hint_list *list = hint_list_get(hints);
+	uint64_t count = 0;
+
+	for (size_t i = 0; i < list->count; i++)
+		count += list->hints[i]->entry_count;
+	hint_list_put(list);
+	return count;
+}
+
 /* With the lock held. */
 static struct hint_list *
 present(const struct hintset *hints)
@@ -399,10 +411,17 @@ is_before(struct place a, struct place b)
 static bool
 covers_more(const struct hint *hint)
 {
-	for (size_t i = 0; i < hint->source_count; i++)
-		if (hint->sources[i].to > covered_to(hint->sources[i].seg))
-			return true;
-	return false;
+	bool more = false;
+
+	for (size_t i = 0; i < hint->source_count; i++) {
+		const struct segment *seg = hint->sources[i].seg;
+
+		/* It would hide what is served for damaged records. */
+		if (!segment_may_be_hinted(seg))
+			return false;
+		more = more || hint->sources[i].to > covered_to(seg);
+	}
+	return more;
 }
 
 /*
@@ -660,7 +679,7 @@ may_store(const struct hint *image, uint64_t attested)
 	for (size_t i = 0; i < image->source_count; i++) {
 		const struct segment *seg = image->sources[i].seg;
 
-		if (seg->damaged || seg->hint_failed || seg->bad_count > 0 ||
+		if (!segment_may_be_hinted(seg) ||
 		    image->sources[i].last_seq > attested)
 			return false;
 	}

@@ -64,8 +64,9 @@ enum kvlog_status hintset_collect(struct hintset *hints, struct dir *dir,
 /* Whether a file of this name serves. */
 bool hintset_uses(struct hintset *hints, const char *name);
 
-/* The number of hints. */
+/* The number of hints, and of entries in all of them. */
 size_t hintset_count(struct hintset *hints);
+uint64_t hintset_entries(struct hintset *hints);
 
 /* The hints as they are now, held until hint_list_put(). */
 struct hint_list *hint_list_get(struct hintset *hints);

@@ -856,21 +856,32 @@ kvlog_salvage(const char *path, const char *new_path,
 
 #define COMPACT_FLAGS (KVLOG_COMPACT_ALL | KVLOG_COMPACT_DRY_RUN)
 
+/* What is NULL becomes a default, the report own. */
 static enum kvlog_status
-check_compaction(const struct kvlog_compact_options *options,
-    const struct kvlog_compact_report *report, struct kvlog_error *err)
+check_compaction(const struct kvlog_compact_options **options,
+    struct kvlog_compact_report **report, struct kvlog_compact_report *own,
+    struct kvlog_error *err)
 {
-	if (options->size != sizeof *options || report->size != sizeof *report)
+	static const struct kvlog_compact_options defaults =
+	    KVLOG_COMPACT_OPTIONS_INIT;
+	const struct kvlog_compact_options *o =
+	    *options != NULL ? *options : &defaults;
+
+	own->size = sizeof *own;
+	*options = o;
+	if (*report == NULL)
+		*report = own;
+	if (o->size != sizeof *o || (*report)->size != sizeof **report)
 		return err_set(err, KVLOG_INVAL, 0,
 		    "the size of options or report is not that of its struct");
-	if ((options->flags & ~COMPACT_FLAGS) != 0)
+	if ((o->flags & ~COMPACT_FLAGS) != 0)
 		return err_set(err, KVLOG_INVAL, 0,
 		    "unknown bits in options.flags: 0x%x",
-		    options->flags & ~COMPACT_FLAGS);
-	if (options->threshold > PERCENT_MAX)
+		    o->flags & ~COMPACT_FLAGS);
+	if (o->threshold > PERCENT_MAX)
 		return err_set(err, KVLOG_INVAL, 0,
 		    "options.threshold is %u percent; at most %u make sense",
-		    (unsigned)options->threshold, PERCENT_MAX);
+		    (unsigned)o->threshold, PERCENT_MAX);
 	return KVLOG_OK;
 }
 
@@ -878,19 +889,12 @@ enum kvlog_status
 kvlog_compact(struct kvlog *db, const struct kvlog_compact_options *options,
     struct kvlog_compact_report *ret_report, struct kvlog_error *err)
 {
-	static const struct kvlog_compact_options defaults =
-	    KVLOG_COMPACT_OPTIONS_INIT;
-	struct kvlog_compact_report report = {.size = sizeof report};
+	struct kvlog_compact_report own;
 	struct kvlog_error failure = {0};
 	enum kvlog_status st = check_handle(db, err);
 
-	if (st != KVLOG_OK)
-		return st;
-	if (options == NULL)
-		options = &defaults;
-	if (ret_report == NULL)
-		ret_report = &report;
-	st = check_compaction(options, ret_report, err);
+	if (st == KVLOG_OK)
+		st = check_compaction(&options, &ret_report, &own, err);
 	if (st != KVLOG_OK)
 		return st;
 	st = online_compact(db->store, options, ret_report, &failure);
@@ -902,20 +906,14 @@ kvlog_compact_offline(const char *path,
     const struct kvlog_compact_options *options,
     struct kvlog_compact_report *ret_report, struct kvlog_error *err)
 {
-	static const struct kvlog_compact_options defaults =
-	    KVLOG_COMPACT_OPTIONS_INIT;
-	struct kvlog_compact_report report = {.size = sizeof report};
+	struct kvlog_compact_report own;
 	struct kvlog_error failure = {0};
 	enum kvlog_status st;
 
-	if (options == NULL)
-		options = &defaults;
-	if (ret_report == NULL)
-		ret_report = &report;
 	if (path == NULL || path[0] == '\0')
 		return err_set(
 		    err, KVLOG_INVAL, 0, "kvlog_compact_offline needs a path");
-	st = check_compaction(options, ret_report, err);
+	st = check_compaction(&options, &ret_report, &own, err);
 	if (st != KVLOG_OK)
 		return st;
 	st = offline_compact(path, options, ret_report, &failure);

@@ -47,8 +47,6 @@ compact(struct store *db, const struct kvlog_compact_options *options,
 	while (st == KVLOG_OK && log_write_hint(&db->log, false))
 		(void)store_go_on(db);
 	c->online = true;
-	c->go_on = store_go_on;
-	c->go_on_arg = db;
 	return st == KVLOG_OK ? compact_store(c, err) : st;
 }
 
@@ -76,6 +74,11 @@ online_compact(struct store *db, const struct kvlog_compact_options *options,
 	compact_init(&c, &db->views, view, dry ? NULL : &db->log,
 	    db->options.segment_size);
 	compact_take_options(&c, options);
+	/* A dry run keeps the thread from its work, too. */
+	if (db->writable) {
+		c.go_on = store_go_on;
+		c.go_on_arg = db;
+	}
 	st = dry ? compact_store(&c, err) : compact(db, options, &c, err);
 	if (!dry)
 		reclaim_count(&db->reclaim, &c.report);

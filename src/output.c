@@ -504,6 +504,13 @@ retire_inputs(struct output *o, struct kvlog_error *err)
 	return st;
 }
 
+/* That take the place of what goes with the inputs. */
+struct hints {
+	struct hint **all;
+	size_t count, cap;
+	bool searched; /* by look-ups */
+};
+
 /* The hints that were written with the parts, as far as they can be opened;
  * returns how many. */
 static size_t
@@ -527,20 +534,85 @@ open_hints(const struct output *o, struct hint **hints)
 	return count;
 }
 
+static bool
+is_input(const struct output *o, const struct segment *seg)
+{
+	for (size_t i = 0; i < o->plan.count; i++)
+		if (inputs_of(o)[i] == seg)
+			return true;
+	return false;
+}
+
+static bool
+goes_with_inputs(const struct output *o, const struct hint *hint)
+{
+	for (size_t i = 0; i < hint->source_count; i++)
+		if (is_input(o, hint->sources[i].seg))
+			return true;
+	return false;
+}
+
+/* Images of what hints cover together with the inputs, and nothing would cover
+ * without.  Whatever fails here is tried again in the exchange. */
+static void
+build_images(const struct output *o, struct hints *h)
+{
+	struct hint_list *list = hint_list_get(&o->log->view->hints);
+
+	for (size_t n = 0; n < list->count; n++) {
+		const struct hint *hint = list->hints[n];
+
+		for (size_t i = 0;
+		     i < hint->source_count && goes_with_inputs(o, hint); i++) {
+			const struct hint_source *s = &hint->sources[i];
+			struct hint_source gap = {
+			    .seg = s->seg, .from = s->from, .to = s->to};
+
+			if (!is_input(o, s->seg) && h->count < h->cap &&
+			    hint_build(&gap, 1, UINT64_MAX, &h->all[h->count],
+				NULL) == KVLOG_OK)
+				h->count++;
+		}
+	}
+	hint_list_put(list);
+}
+
+/* All that may take long comes before the turn. */
+static void
+gather_hints(const struct output *o, struct hints *h)
+{
+	h->searched = o->plan.online && o->log->view->index.hints != NULL;
+	h->count = 0;
+	h->cap = o->part_count + (h->searched ? o->plan.set->count : 0);
+	h->all = os->calloc(h->cap, sizeof(*h->all));
+	if (h->all == NULL)
+		h->cap = 0;
+	else
+		h->count = open_hints(o, h->all);
+	if (h->searched)
+		build_images(o, h);
+}
+
+static void
+drop_hints(struct hints *h)
+{
+	for (size_t i = 0; i < h->count; i++)
+		hint_unref(h->all[i]);
+	os->free(h->all);
+}
+
 /* With the turn. */
 static enum kvlog_status
-exchange(struct output *o, struct takeover *takeover, struct hint **hints,
-    size_t hint_count, struct kvlog_error *err)
+exchange(struct output *o, struct takeover *takeover, const struct hints *hints,
+    struct kvlog_error *err)
 {
 	struct log *log = o->log;
 	struct view *view = log->view;
 	struct kvlog_error cause;
 	int rc = control_next_generation(log->control);
 
-	view_exchange(view, takeover);
-	/* A hint is a cache; what look-ups need of the old ones stays. */
-	(void)hintset_exchange(&view->hints, hints, hint_count,
-	    o->plan.online && view->index.hints != NULL, NULL);
+	view_exchange(
+	    view, takeover, hints->all, hints->count, hints->searched);
 	view_note_page(log->views, view);
 	if (rc == 0)
 		return KVLOG_OK;
@@ -567,13 +639,14 @@ take_place(struct output *o, struct takeover *takeover, bool *ret_done,
     struct kvlog_error *err)
 {
 	struct log *log = o->log;
-	struct hint **hints = os->calloc(o->part_count, sizeof(*hints));
-	size_t count = hints != NULL ? open_hints(o, hints) : 0;
-	enum kvlog_status st = log_await_turn(log, err);
+	struct hints hints;
+	enum kvlog_status st;
 
+	gather_hints(o, &hints);
+	st = log_await_turn(log, err);
 	if (st == KVLOG_OK) {
 		*ret_done = true;
-		st = exchange(o, takeover, hints, count, err);
+		st = exchange(o, takeover, &hints, err);
 		log_release_turn(log);
 	} else {
 		forgo(log, takeover);
@@ -581,9 +654,7 @@ take_place(struct output *o, struct takeover *takeover, bool *ret_done,
 			segment_close(o->parts[i]);
 	}
 	o->part_count = 0; /* the set's now, or nobody's */
-	for (size_t i = 0; i < count; i++)
-		hint_unref(hints[i]);
-	os->free(hints);
+	drop_hints(&hints);
 	if (st != KVLOG_OK)
 		return st;
 	/* An output attests what it stands for. */

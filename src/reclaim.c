@@ -16,6 +16,10 @@
  * Who writes faster than that waits now and then for a moment, the longer the
  * more garbage there is: space would run out otherwise, and at that moment all
  * would have to wait for long.
+ *
+ * With an index in the hints nobody knows what is replaced.  There all segments
+ * are looked at, by a merge of all hints, each time that the log has grown by
+ * as much as may be garbage, and all are rewritten that are worth it.
  */
 #include "config.h"
 
@@ -30,9 +34,15 @@
 #define PERCENT 15                /* of all, to begin */
 #define BYTES (UINT64_C(4) << 20) /* likewise */
 #define SLACK 1 /* percent of garbage more, before anybody waits */
-#define WAIT_MAX_MS 30
+#define WAIT_MAX_MS CONTROL_PRESSURE_MAX
+#define TELL_NS UINT64_C(20000000)
 #define WAIT_EVERY (UINT64_C(256) << 10) /* bytes written between waits */
 #define SHARE_MIN 10                     /* percent of what is rewritten */
+#define RUN_SEGMENTS                                                           \
+	4 /* of live bytes in a run, with an index in the hints                \
+	   */
+#define GUESS_PERCENT                                                          \
+	50              /* of what is new there, at least: before all is seen */
 #define SAMPLE_EVERY 64 /* live records, of which one is looked at */
 #define SAMPLES 256     /* of a segment, at most */
 
@@ -194,52 +204,109 @@ look_at_all(const struct segset *set, struct look *look)
 	}
 }
 
+/* The same; with an index in the hints by what the last compaction has met. */
+static void
+look_at_log(const struct reclaim *r, const struct log *log, struct look *look)
+{
+	uint64_t settled = atomic_load(&r->settled), grown;
+
+	look_at_all(log->view->set, look);
+	if (log->view->index.hints == NULL)
+		return;
+	grown = look->bytes - min_u64(settled, look->bytes);
+	look->dead =
+	    atomic_load(&r->settled_dead) +
+	    grown / 100 *
+		max_u64(GUESS_PERCENT, atomic_load(&r->garbage_percent));
+}
+
 static uint64_t
 least_bytes(const struct reclaim *r)
 {
 	return r->policy.bytes != 0 ? r->policy.bytes : BYTES;
 }
 
+static uint64_t
+least_percent(const struct reclaim *r)
+{
+	return r->policy.percent != 0 ? r->policy.percent : PERCENT;
+}
+
 static bool
 is_due(const struct reclaim *r, const struct look *look)
 {
-	uint64_t percent = r->policy.percent != 0 ? r->policy.percent : PERCENT;
-
 	return look->dead >= least_bytes(r) &&
-	       look->dead * 100 >= look->bytes * percent;
+	       look->dead * 100 >= look->bytes * least_percent(r);
+}
+
+static void
+set_wait(struct reclaim *r, struct log *log, uint32_t ms)
+{
+	atomic_store(&r->pressure_ms, ms);
+	/* It holds for a while only, and is to be said again. */
+	if (log->control->shared && (ms > 0 || atomic_load(&r->told)) &&
+	    control_set_pressure(log->control, ms) == 0)
+		atomic_store(&r->told, ms > 0);
 }
 
 /* Two milliseconds for each percent there is too much. */
 static void
-set_pressure(struct reclaim *r, const struct look *look)
+set_pressure(struct reclaim *r, struct log *log, const struct look *look)
 {
-	uint64_t least = r->policy.percent != 0 ? r->policy.percent : PERCENT;
+	uint64_t least = least_percent(r);
 	uint64_t share = look->bytes > 0 ? look->dead * 100 / look->bytes : 0;
 	uint32_t ms = 0;
 
 	if (is_due(r, look) && share > least + SLACK)
 		ms =
 		    (uint32_t)min_u64(2 * (share - least - SLACK), WAIT_MAX_MS);
-	atomic_store(&r->pressure_ms, ms);
+	set_wait(r, log, ms);
+}
+
+static void
+press(struct reclaim *r, struct log *log)
+{
+	struct look look;
+
+	pthread_mutex_lock(&log->views->lock);
+	look_at_log(r, log, &look);
+	set_pressure(r, log, &look);
+	pthread_mutex_unlock(&log->views->lock);
 }
 
 void
-reclaim_wait(struct reclaim *r, struct log *log, uint64_t bytes)
+reclaim_tell(struct reclaim *r, struct log *log)
+{
+	uint64_t now;
+
+	if (!atomic_load(&r->running) || !log->control->shared)
+		return;
+	now = os->ticks_ns();
+	if (now - r->told_ns < TELL_NS)
+		return;
+	r->told_ns = now;
+	press(r, log);
+}
+
+void
+reclaim_wait(struct reclaim *r, struct log *log, uint64_t bytes, bool by_thread)
 {
 	uint64_t unpaid = atomic_fetch_add(&r->unpaid, bytes) + bytes;
-	struct look look;
 
-	if (unpaid < WAIT_EVERY ||
-	    !atomic_compare_exchange_strong(&r->unpaid, &unpaid, 0))
+	if (unpaid < WAIT_EVERY || !atomic_compare_exchange_strong(&r->unpaid,
+				       &unpaid, unpaid % WAIT_EVERY))
 		return;
-	/* A run may take seconds, where the disk is slow to sync it. */
-	if (atomic_load(&r->running)) {
-		pthread_mutex_lock(&log->views->lock);
-		look_at_all(log->view->set, &look);
-		set_pressure(r, &look);
-		pthread_mutex_unlock(&log->views->lock);
+	for (; unpaid >= WAIT_EVERY; unpaid -= WAIT_EVERY) {
+		uint64_t ms = control_pressure(log->control);
+
+		/* A run may take seconds, where the disk is slow to sync it. */
+		if (by_thread && atomic_load(&r->running))
+			press(r, log);
+		if (by_thread)
+			ms = max_u64(ms, atomic_load(&r->pressure_ms));
+		if (ms > 0)
+			os->sleep_ns(ms * UINT64_C(1000000));
 	}
-	os->sleep_ns(atomic_load(&r->pressure_ms) * UINT64_C(1000000));
 }
 
 static void
@@ -266,7 +333,7 @@ choose(struct reclaim *r, struct log *log, struct compact_run *ret_run)
 
 	views_lock(log->views);
 	look_at_all(set, &look);
-	set_pressure(r, &look);
+	set_pressure(r, log, &look);
 	if (!is_due(r, &look)) {
 		choice = CHOICE_NONE;
 	} else if (look.active_dead >= look.dead / 2) {
@@ -310,20 +377,26 @@ reclaim_count(struct reclaim *r, const struct kvlog_compact_report *report)
 		    report->bytes_before - report->bytes_after);
 }
 
+static void
+init_compaction(struct reclaim *r, struct log *log, struct compaction *c)
+{
+	compact_init(c, log->views, log->view, log, log->segment_size);
+	c->online = true;
+	c->rate = r->policy.rate;
+	c->go_on = r->go_on;
+	c->go_on_arg = r->go_on_arg;
+}
+
 static bool
 do_run(struct reclaim *r, struct log *log, const struct compact_run *run)
 {
 	struct compaction c;
 	enum kvlog_status st;
 
-	compact_init(&c, log->views, log->view, log, log->segment_size);
-	c.online = true;
+	init_compaction(r, log, &c);
 	c.only = *run;
 	c.if_worth = true;
 	c.threshold = SHARE_MIN;
-	c.rate = r->policy.rate;
-	c.go_on = r->go_on;
-	c.go_on_arg = r->go_on_arg;
 	st = compact_store(&c, NULL);
 	reclaim_count(r, &c.report);
 	if (st == KVLOG_OK && c.report.run_count == 0)
@@ -343,6 +416,79 @@ seal(struct log *log)
 	return st == KVLOG_OK;
 }
 
+/* Bytes of all records, and of those behind a position that are where they were
+ * written. */
+static uint64_t
+all_bytes(struct log *log, uint64_t pos, uint64_t *ret_behind)
+{
+	uint64_t bytes = 0, behind = 0;
+	const struct segset *set;
+
+	views_lock(log->views);
+	set = log->view->set;
+	for (size_t i = 0; i < set->count; i++) {
+		const struct segment *seg = set->segments[i];
+		uint64_t off = SEGMENT_DATA_OFF;
+
+		bytes += record_bytes(seg);
+		if (seg->header.kind != SEGMENT_PLAIN ||
+		    segment_number(seg) < control_pos_segment(pos))
+			continue;
+		if (segment_number(seg) == control_pos_segment(pos))
+			off = min_u64(control_pos_off(pos), segment_end(seg));
+		behind += segment_end(seg) - off;
+	}
+	pthread_mutex_unlock(&log->views->lock);
+	*ret_behind = behind;
+	return bytes;
+}
+
+/* What has come of a compaction of all that there was at a position.  What was
+ * written meanwhile is for the next one. */
+static void
+note_outcome(struct reclaim *r, struct log *log, const struct compaction *c,
+    uint64_t pos, uint64_t before, uint64_t grown)
+{
+	uint64_t dead = before - min_u64(c->live_bytes, before), behind;
+	uint64_t bytes = all_bytes(log, pos, &behind) - behind;
+
+	dead -= min_u64(atomic_load(&r->settled_dead), dead);
+	atomic_store(&r->garbage_percent,
+	    (uint32_t)min_u64(100, dead / (grown / 100 + 1)));
+	atomic_store(&r->settled_dead, bytes - min_u64(c->live_bytes, bytes));
+	atomic_store(&r->settled, bytes);
+}
+
+/* Whether the log has grown by as much as may be garbage; then all that is
+ * worth it is rewritten.  What was garbage at the opening comes along. */
+static bool
+compact_by_hints(struct reclaim *r, struct log *log)
+{
+	uint64_t pos = control_position(log->control), behind;
+	uint64_t bytes = all_bytes(log, pos, &behind) - behind;
+	uint64_t settled = atomic_load(&r->settled), grown = bytes - settled;
+	struct compaction c;
+	enum kvlog_status st;
+
+	if (settled == 0 || settled > bytes) {
+		atomic_store(&r->settled, bytes);
+		return false;
+	}
+	if (grown < least_bytes(r) || grown < settled / 100 * least_percent(r))
+		return false;
+	init_compaction(r, log, &c);
+	views_lock(log->views);
+	c.run_limit = RUN_SEGMENTS *
+		      repair_segment_size(log->view->set, log->segment_size);
+	pthread_mutex_unlock(&log->views->lock);
+	atomic_store(&r->running, true);
+	st = compact_store(&c, NULL);
+	atomic_store(&r->running, false);
+	reclaim_count(r, &c.report);
+	note_outcome(r, log, &c, pos, bytes, grown);
+	return st == KVLOG_OK && c.report.run_count > 0;
+}
+
 /* Whether so much was written since the last look that it is worth another. */
 bool
 reclaim_wants(const struct reclaim *r, struct log *log)
@@ -350,7 +496,7 @@ reclaim_wants(const struct reclaim *r, struct log *log)
 	uint64_t pos = control_position(log->control);
 	uint64_t grown = control_pos_off(pos) - control_pos_off(r->looked_at);
 
-	return !r->policy.off && log->view->index.hints == NULL &&
+	return !r->policy.off &&
 	       (control_pos_segment(pos) != control_pos_segment(r->looked_at) ||
 		   grown >= least_bytes(r));
 }
@@ -364,10 +510,12 @@ reclaim_step(struct reclaim *r, struct log *log)
 
 	if (!reclaim_wants(r, log) || atomic_load(&log->broken) ||
 	    control_reserve_used(log->control)) {
-		atomic_store(&r->pressure_ms, 0);
+		set_wait(r, log, 0);
 		return false;
 	}
-	if (!r->surveyed)
+	if (log->view->index.hints != NULL)
+		did = compact_by_hints(r, log);
+	else if (!r->surveyed)
 		r->surveyed = survey(r, log);
 	if (r->surveyed)
 		switch (choose(r, log, &run)) {
@@ -385,7 +533,7 @@ reclaim_step(struct reclaim *r, struct log *log)
 	/* What fails now is tried again when more has been written. */
 	if (!did) {
 		r->looked_at = pos;
-		atomic_store(&r->pressure_ms, 0);
+		set_wait(r, log, 0);
 	}
 	return did;
 }

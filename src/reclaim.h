@@ -26,6 +26,10 @@ struct reclaim {
 	/* Under the store's maintain_lock. */
 	bool surveyed;      /* what was garbage at the opening is known */
 	uint64_t looked_at; /* position of the log at the last look */
+	/* Index in the hints.  After the last compaction: bytes of records, of
+	 * garbage, and percent of what came before it that was some. */
+	_Atomic uint64_t settled, settled_dead;
+	_Atomic uint32_t garbage_percent;
 	_Atomic uint64_t runs, bytes_written, bytes_freed;
 
 	/* How long to wait for each so many bytes, as compaction does not keep
@@ -33,12 +37,14 @@ struct reclaim {
 	_Atomic uint32_t pressure_ms;
 	_Atomic uint64_t unpaid;
 	_Atomic bool running; /* a run, in which writers look for themselves */
+	_Atomic bool told;    /* other processes, of the pressure */
+	uint64_t told_ns;
 };
 
 /*
  * As the maintainer: a look at what there is, and at most one run; false if
- * nothing is to be done for now.  Of an index in the hints it knows nothing,
- * and does nothing.
+ * nothing is to be done for now.  With an index in the hints, all runs that are
+ * worth it.
  */
 bool reclaim_step(struct reclaim *reclaim, struct log *log);
 
@@ -49,17 +55,23 @@ void reclaim_count(
 /* Whether there may be something to do. */
 bool reclaim_wants(const struct reclaim *reclaim, struct log *log);
 
-/* After a commit of so many bytes, without locks: wait, if it is to. */
-void reclaim_wait(struct reclaim *reclaim, struct log *log, uint64_t bytes);
+/* As the maintainer, every few milliseconds: while a run is under way, tell
+ * writers of other processes how far behind it is. */
+void reclaim_tell(struct reclaim *reclaim, struct log *log);
 
-static inline void
-reclaim_pay(struct reclaim *reclaim, struct log *log, uint64_t bytes)
+/* Whether writers may have to wait. */
+static inline bool
+reclaim_presses(const struct reclaim *reclaim, const struct log *log)
 {
-	if (UNLIKELY(
-		atomic_load_explicit(
-		    &reclaim->pressure_ms, memory_order_relaxed) != 0 ||
-		atomic_load_explicit(&reclaim->running, memory_order_relaxed)))
-		reclaim_wait(reclaim, log, bytes);
+	return atomic_load_explicit(
+		   &reclaim->pressure_ms, memory_order_relaxed) != 0 ||
+	       atomic_load_explicit(&reclaim->running, memory_order_relaxed) ||
+	       control_load(log->control, CONTROL_PRESSURE) != 0;
 }
+
+/* If so, after a commit of so many bytes, without locks: wait.  by_thread:
+ * whether what is done here about it is done meanwhile. */
+void reclaim_wait(
+    struct reclaim *reclaim, struct log *log, uint64_t bytes, bool by_thread);
 
 #endif

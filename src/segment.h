@@ -200,6 +200,14 @@ segment_end(const struct segment *seg)
 	return atomic_load_explicit(&seg->end, memory_order_acquire);
 }
 
+/* No hint may hide that records are damaged: they are read anew at every
+ * opening. */
+static inline bool
+segment_may_be_hinted(const struct segment *seg)
+{
+	return seg->bad_count == 0 && !seg->damaged && !seg->hint_failed;
+}
+
 /* How far records may reach: all of the file. */
 static inline uint64_t
 segment_limit(const struct segment *seg)

@@ -300,6 +300,7 @@ store_go_on(void *arg)
 	if (log_is_behind(&db->log))
 		(void)log_sync_sealed(&db->log, &more, NULL);
 	(void)prepare(db, db->control.maintainer);
+	reclaim_tell(&db->reclaim, &db->log);
 	pthread_mutex_lock(&db->thread_lock);
 	stop = db->thread_stop;
 	pthread_mutex_unlock(&db->thread_lock);
@@ -331,12 +332,14 @@ attest_when_idle(struct store *db)
 static uint64_t
 merge_limit(const struct store *db)
 {
-	const struct view *view = atomic_load(&db->views.view);
+	struct view *view = atomic_load(&db->views.view);
+	uint64_t entries = keydir_count(view->index.keydir);
 
-	if (db->reclaim.policy.off || view->index.hints != NULL)
+	if (db->reclaim.policy.off)
 		return UINT64_MAX;
-	return max_u64(
-	    MERGE_LEAST, keydir_count(view->index.keydir) / MERGE_PART);
+	if (view->index.hints != NULL)
+		entries = hintset_entries(&view->hints);
+	return max_u64(MERGE_LEAST, entries / MERGE_PART);
 }
 
 /* With maintain_lock held: what one process does for all. */
@@ -873,6 +876,18 @@ store_close(struct kvlog *handle, struct kvlog_error *err)
 
 /* Reading and writing */
 
+/* Without the thread, to wait for what is done here would help nobody. */
+static void
+pay(struct store *db, const struct commit_op *ops, size_t op_count)
+{
+	uint64_t bytes = 0;
+
+	for (size_t i = 0; i < op_count; i++)
+		bytes += (uint64_t)ops[i].key_len + ops[i].value_len;
+	reclaim_wait(
+	    &db->reclaim, &db->log, bytes, atomic_load(&db->thread_runs));
+}
+
 enum kvlog_status
 store_write(struct kvlog *handle, const struct commit_op *ops, size_t op_count,
     bool strict, enum kvlog_durability durability,
@@ -888,10 +903,8 @@ store_write(struct kvlog *handle, const struct commit_op *ops, size_t op_count,
 	    &db->log, ops, op_count, strict, ret_receipt, ret_failed, err);
 	if (st != KVLOG_OK)
 		return st;
-	/* Without the thread, waiting would help nobody. */
-	for (size_t i = 0; i < op_count && atomic_load(&db->thread_runs); i++)
-		reclaim_pay(&db->reclaim, &db->log,
-		    (uint64_t)ops[i].key_len + ops[i].value_len);
+	if (UNLIKELY(reclaim_presses(&db->reclaim, &db->log)))
+		pay(db, ops, op_count);
 	if (durability == KVLOG_DURABILITY_COMMIT)
 		return log_sync(&db->log, ret_receipt->seq, err);
 	if (durability == KVLOG_DURABILITY_INTERVAL) {

@@ -111,7 +111,7 @@ plan_sync(struct log *log, struct sync_plan *plan, size_t max_sealed,
 	views_lock(log->views);
 	/* What others have published is synced along, if it can be seen. */
 	if (log->control->shared)
-		(void)view_follow(log->views, log->view, &stale, NULL);
+		(void)view_catch_up(log->views, log->view, &stale, NULL);
 	first = first_unsynced(log, synced);
 	for (size_t i = first; i + 1 < set->count; i++) {
 		if (plan->sealed_count == max_sealed)
@@ -122,8 +122,9 @@ plan_sync(struct log *log, struct sync_plan *plan, size_t max_sealed,
 		plan->evidence = set->segments[i]->evidence;
 		plan->position = recovery_end_pos(set->segments[i]);
 	}
+	/* Else there are more behind it, which cannot be seen now. */
 	if (with_active && first + plan->sealed_count + 1 == set->count &&
-	    set->segments[set->count - 1]->header.kind == SEGMENT_PLAIN) {
+	    log_active(log)->map.writable) {
 		plan->active = segment_ref(log_active(log));
 		plan->seq = log->view->next_seq - 1;
 		plan->evidence = log->view->evidence;

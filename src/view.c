@@ -478,8 +478,9 @@ find_unapplied(const struct view *view)
 	return t;
 }
 
-enum kvlog_status
-view_follow(struct views *views, struct view *view, bool *ret_stale,
+/* Apply what was published since, but for compactions. */
+static enum kvlog_status
+follow_log(struct views *views, struct view *view, bool *ret_stale,
     struct kvlog_error *err)
 {
 	uint64_t to = control_position(views->control);
@@ -578,8 +579,8 @@ view_prepare_exchange(struct view *view, size_t first, size_t old_count,
 }
 
 /* They are led over one after the other. */
-void
-view_exchange(struct view *view, struct takeover *t)
+static void
+swap(struct view *view, struct takeover *t)
 {
 	struct takeover **end = &view->takeovers;
 
@@ -587,6 +588,26 @@ view_exchange(struct view *view, struct takeover *t)
 	while (*end != NULL)
 		end = &(*end)->next;
 	*end = t;
+}
+
+/* A hint is a cache: failing harms nobody, but what look-ups need stays. */
+static enum kvlog_status
+exchange_hints(struct view *view, struct hint *const *hints, size_t count,
+    bool searched, struct kvlog_error *err)
+{
+	enum kvlog_status st =
+	    hintset_exchange(&view->hints, hints, count, searched, err);
+
+	view->hints_late = st != KVLOG_OK && searched;
+	return st;
+}
+
+void
+view_exchange(struct view *view, struct takeover *t, struct hint *const *hints,
+    size_t count, bool searched)
+{
+	swap(view, t);
+	(void)exchange_hints(view, hints, count, searched, NULL);
 }
 
 bool
@@ -597,6 +618,10 @@ view_settle(struct views *views, struct view *view, size_t records)
 	while (*at != NULL && (*at)->ended)
 		at = &(*at)->next;
 	if (*at == NULL)
+		return false;
+	/* The table must not forget what hints do not say yet. */
+	if (view->hints_late &&
+	    exchange_hints(view, NULL, 0, true, NULL) != KVLOG_OK)
 		return false;
 	if (exchange_move((*at)->exchange, &view->index, records) ||
 	    exchange_sweep((*at)->exchange, &view->index, records))
@@ -725,7 +750,7 @@ take_in(struct views *views, struct view *view, const struct stretch *s,
 		os->free(parts);
 		return st;
 	}
-	view_exchange(view, t);
+	swap(view, t);
 	if (s->is_end) {
 		t->unapplied = true;
 		st = apply_output(view, t, ret_stale, err);
@@ -804,8 +829,7 @@ open_hints(struct views *views, struct view *view,
 	return count;
 }
 
-/* The set is another one now.  A hint is a cache: failing harms nobody, but
- * what look-ups need stays. */
+/* The set is another one now. */
 static enum kvlog_status
 take_in_hints(struct views *views, struct view *view,
     const struct file_list *files, struct kvlog_error *err)
@@ -814,11 +838,12 @@ take_in_hints(struct views *views, struct view *view,
 	enum kvlog_status st;
 	size_t count;
 
-	if (hints == NULL)
+	if (hints == NULL) {
+		view->hints_late = view->index.hints != NULL;
 		return err_set(err, KVLOG_NOMEM, 0, "take hints in");
+	}
 	count = open_hints(views, view, files, hints);
-	st = hintset_exchange(
-	    &view->hints, hints, count, view->index.hints != NULL, err);
+	st = exchange_hints(view, hints, count, view->index.hints != NULL, err);
 	for (size_t i = 0; i < count; i++)
 		hint_unref(hints[i]);
 	os->free(hints);
@@ -856,19 +881,13 @@ take_in_files(struct views *views, struct view *view, bool *ret_stale,
 		i = i + view->set->count - count;
 		changed = true;
 	}
-	/* Where they are searched, the index must not forget what they do not
-	 * say yet: that comes behind this (view_settle()). */
 	if (changed || view->hints_late) {
 		enum kvlog_status hints_st = take_in_hints(
 		    views, view, &files, st == KVLOG_OK ? err : NULL);
 
-		view->hints_late =
-		    hints_st != KVLOG_OK && view->index.hints != NULL;
 		if (view->hints_late && st == KVLOG_OK)
 			st = hints_st;
 	}
-	if (st == KVLOG_OK && !*ret_again && !*ret_stale)
-		view->generation = generation;
 	file_list_fini(&files);
 	return st;
 }
@@ -888,7 +907,7 @@ take_in_all(struct views *views, struct view *view, bool *ret_stale,
 {
 	struct takeover *late = find_unapplied(view);
 	enum kvlog_status st = KVLOG_OK;
-	bool again = true, relist = false;
+	bool again = true;
 
 	if (late != NULL)
 		st = apply_output(view, late, ret_stale, err);
@@ -900,18 +919,22 @@ take_in_all(struct views *views, struct view *view, bool *ret_stale,
 			    "segments of %s are replaced all the time",
 			    views->dir->path);
 		*ret_stale = again = false;
-		if (view->generation != generation || relist)
+		if (view->generation != generation)
 			st = take_in_files(views, view, ret_stale, &again, err);
 		if (st == KVLOG_OK && !*ret_stale && !again) {
 			size_t count = view->set->count;
 
-			st = view_follow(views, view, ret_stale, err);
+			st = follow_log(views, view, ret_stale, err);
 			/* An output may stand where the log has led to now. */
 			if (st == KVLOG_OK && *ret_stale &&
+			    view->generation != generation &&
 			    view->set->count > count) {
-				relist = again = true;
+				again = true;
 				n = 0;
 			}
+			/* Before all is followed there may be more of it. */
+			if (st == KVLOG_OK && !*ret_stale)
+				view->generation = generation;
 		}
 		/* What comes next may have been replaced meanwhile. */
 		again |= generation != control_generation(views->control);

@@ -49,7 +49,8 @@ struct view {
 	uint64_t evidence;     /* what the newest record or link attests */
 	uint64_t loaded_bytes; /* of the index, when the view was made */
 	uint64_t hints_ns;     /* when hints of others were looked for last */
-	bool hints_late;       /* they are not those of the set yet */
+	bool hints_late;       /* they are searched, and not those of the set
+				  yet */
 };
 
 struct views {
@@ -171,13 +172,15 @@ void view_adopt_hints(struct views *views, struct view *view);
  * With the lock held: make ready that segs, which are opened, mapped and
  * durable, take the place of set->segments[first .. first + old_count).
  * expired: see exchange_create().  Then either view_exchange() lets them, in
- * the set, and step by step in the index; or view_forgo() leaves all as it is,
- * and the segments to the caller.
+ * the set, among the hints (searched: see "whole" of hintset_exchange()), and
+ * step by step in the index; or view_forgo() leaves all as it is, and the
+ * segments to the caller.
  */
 enum kvlog_status view_prepare_exchange(struct view *view, size_t first,
     size_t old_count, struct segment *const *segs, size_t count, bool expired,
     struct takeover **ret_takeover, struct kvlog_error *err);
-void view_exchange(struct view *view, struct takeover *takeover);
+void view_exchange(struct view *view, struct takeover *takeover,
+    struct hint *const *hints, size_t count, bool searched);
 void view_forgo(struct takeover *takeover);
 
 /* With the lock held, in a view that is up to date: another step, of about so
@@ -194,10 +197,6 @@ void view_note_page(struct views *views, struct view *view);
  * whether that is impossible, so that a new view is needed.
  */
 enum kvlog_status view_catch_up(struct views *views, struct view *view,
-    bool *ret_stale, struct kvlog_error *err);
-
-/* The same, but for compactions. */
-enum kvlog_status view_follow(struct views *views, struct view *view,
     bool *ret_stale, struct kvlog_error *err);
 
 /*

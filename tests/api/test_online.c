@@ -110,7 +110,7 @@ max_of(uint64_t a, uint64_t b)
 	return a > b ? a : b;
 }
 
-/* _i: by the thread, or by kvlog_maintain(). */
+/* _i: by the thread, or by kvlog_maintain(), then in hints, too. */
 START_TEST(a_store_that_is_overwritten_stays_small)
 {
 	struct kvlog_options o = steady_options(0);
@@ -119,6 +119,8 @@ START_TEST(a_store_that_is_overwritten_stays_small)
 
 	if (_i == 0)
 		o.flags &= ~KVLOG_OPEN_NOTHREAD;
+	if (_i == 2)
+		o.index_mode = KVLOG_INDEX_HINTS;
 	db = api_open_with(api_store, &o);
 	for (unsigned round = 0; round < 20; round++) {
 		overwrite(db, round, _i != 0);
@@ -139,18 +141,19 @@ START_TEST(a_store_that_is_overwritten_stays_small)
 }
 END_TEST
 
-/* _i: not wanted, or of an index that says nothing of it. */
+/* _i: not wanted, or not enough, with an index in the hints likewise. */
 START_TEST(nothing_is_compacted_that_is_not_to_be)
 {
+	unsigned why = (unsigned)_i % 3;
 	struct kvlog_options o =
-	    steady_options(_i == 0 ? KVLOG_OPEN_NOCOMPACT : 0);
+	    steady_options(why == 0 ? KVLOG_OPEN_NOCOMPACT : 0);
 	struct kvlog *db;
 
-	if (_i == 1)
+	if (_i >= 3)
 		o.index_mode = KVLOG_INDEX_HINTS;
-	if (_i == 2)
+	if (why == 1)
 		o.compact_bytes = 1 << 30;
-	if (_i == 3)
+	if (why == 2)
 		o.compact_percent = 99;
 	db = api_open_with(api_store, &o);
 	for (unsigned round = 0; round < 8; round++)
@@ -373,8 +376,8 @@ main(void)
 	Suite *suite = suite_create("online");
 	TCase *tc = api_case(suite, "online");
 
-	tcase_add_loop_test(tc, a_store_that_is_overwritten_stays_small, 0, 2);
-	tcase_add_loop_test(tc, nothing_is_compacted_that_is_not_to_be, 0, 4);
+	tcase_add_loop_test(tc, a_store_that_is_overwritten_stays_small, 0, 3);
+	tcase_add_loop_test(tc, nothing_is_compacted_that_is_not_to_be, 0, 5);
 	tcase_add_test(tc, garbage_of_before_is_known);
 	tcase_add_test(tc, the_active_segment_is_ended);
 	tcase_add_loop_test(tc, compaction_in_use_gives_space_back, 0, 2);

@@ -1749,39 +1749,56 @@ seconds_since(const struct timespec *start)
 	       (double)(now.tv_nsec - start->tv_nsec) / 1e9;
 }
 
+static void
+damage_random_store(uint64_t seed)
+{
+	struct rot_plan plan = {.seed = seed};
+	struct rng rng;
+
+	rng_init(&rng, seed);
+	plan.parts = rng_below(&rng, 2) == 0;
+	plan.tail = rng_below(&rng, 4) == 0;
+	plan.closed = rng_below(&rng, 2) == 0;
+	plan.same_boot = rng_below(&rng, 2) == 0;
+	plan.hints = rng_below(&rng, 4) != 0;
+	rot_make(&map, &plan);
+	link_records();
+	for (unsigned i = 0; i < 300; i++) {
+		struct rot_damage d[DAMAGES_MAX];
+		size_t count = 1 + (size_t)rng_below(&rng, DAMAGES_MAX);
+
+		for (size_t n = 0; n < count; n++)
+			random_damage(&rng, &d[n]);
+		try_damages(d, count);
+	}
+	rot_free(&map);
+}
+
 /* Random stores, each with random damages, until the time is over. */
 START_TEST(random_damages_to_random_stores)
 {
-	const char *text = getenv("KVLOG_DAMAGE_SECONDS");
-	double seconds = text != NULL ? strtod(text, NULL) : 0;
+	double seconds = strtod(getenv("KVLOG_DAMAGE_SECONDS"), NULL);
 	uint64_t seed = rng_seed_from_env();
 	struct timespec start;
 
 	clock_gettime(CLOCK_MONOTONIC, &start);
-	while (seconds_since(&start) < seconds) {
-		struct rot_plan plan = {.seed = seed};
-		struct rng rng;
+	while (seconds_since(&start) < seconds)
+		damage_random_store(seed++);
+	print_table();
+	ck_assert_uint_eq(failures, 0);
+}
+END_TEST
 
-		rng_init(&rng, seed++);
-		plan.parts = rng_below(&rng, 2) == 0;
-		plan.tail = rng_below(&rng, 4) == 0;
-		plan.closed = rng_below(&rng, 2) == 0;
-		plan.same_boot = rng_below(&rng, 2) == 0;
-		plan.hints = rng_below(&rng, 4) != 0;
-		rot_make(&map, &plan);
-		link_records();
-		for (unsigned i = 0; i < 300; i++) {
-			struct rot_damage d[DAMAGES_MAX];
-			size_t count = 1 + (size_t)rng_below(&rng, DAMAGES_MAX);
+/* Seeds that found a bug. */
+START_TEST(stores_that_were_served_wrongly_once)
+{
+	static const uint64_t seeds[] = {
+	    /* A hint over a damaged segment was taken in after opening. */
+	    UINT64_C(3537630239),
+	};
 
-			for (size_t n = 0; n < count; n++)
-				random_damage(&rng, &d[n]);
-			try_damages(d, count);
-		}
-		rot_free(&map);
-	}
-	if (seconds > 0)
-		print_table();
+	for (size_t i = 0; i < ARRAY_LEN(seeds); i++)
+		damage_random_store(seeds[i]);
 	ck_assert_uint_eq(failures, 0);
 }
 END_TEST
@@ -1797,6 +1814,7 @@ main(void)
 		tcase_add_test(tc, one_damage_of_each_kind_at_each_place);
 	else
 		tcase_add_test(tc, random_damages_to_random_stores);
+	tcase_add_test(tc, stores_that_were_served_wrongly_once);
 	suite_add_tcase(suite, tc);
 	return test_main(suite);
 }

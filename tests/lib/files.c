@@ -262,3 +262,42 @@ files_fd_count(void)
 	(void)closedir(stream);
 	return count;
 }
+
+/* Whether a thread of this process sleeps, by the letter behind its name. */
+static bool
+sleeps(const char *tid)
+{
+	char path[300], text[128] = "", *state;
+	FILE *stream;
+
+	(void)snprintf(path, sizeof path, "/proc/self/task/%s/stat", tid);
+	stream = fopen(path, "r");
+	if (stream == NULL)
+		return true; /* it has ended */
+	(void)fread(text, 1, sizeof text - 1, stream);
+	(void)fclose(stream);
+	state = strrchr(text, ')');
+	return state != NULL && strncmp(state, ") S", 3) == 0;
+}
+
+void
+files_await_sleep(void)
+{
+	bool all = false;
+
+	for (unsigned i = 0; i < 10000 && !all; i++) {
+		DIR *stream = opendir("/proc/self/task");
+		const struct dirent *entry;
+
+		if (stream == NULL)
+			return;
+		all = true;
+		while ((entry = readdir(stream)) != NULL)
+			all = all && (entry->d_name[0] == '.' ||
+					 atol(entry->d_name) == getpid() ||
+					 sleeps(entry->d_name));
+		(void)closedir(stream);
+		if (!all)
+			(void)usleep(1000);
+	}
+}

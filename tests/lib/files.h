@@ -55,4 +55,8 @@ struct tree_file *tree_find(struct tree *tree, const char *name);
 /* Descriptors this process has open; 0 where that cannot be told. */
 size_t files_fd_count(void);
 
+/* Wait until all other threads of this process sleep, where that can be
+ * known; not for longer than some seconds. */
+void files_await_sleep(void);
+
 #endif

@@ -12,6 +12,34 @@
 #include "store.h"
 #include "turn.h"
 
+/* Of the smallest segments; nothing is done in the background. */
+static inline struct kvlog *
+open_store(unsigned flags, enum kvlog_index_mode mode)
+{
+	struct kvlog_options o = KVLOG_OPTIONS_INIT;
+	struct kvlog_error err = {0};
+	struct kvlog *db = NULL;
+
+	o.flags = flags | KVLOG_OPEN_NOTHREAD;
+	o.durability = KVLOG_DURABILITY_NONE;
+	o.index_mode = mode;
+	o.timeout_ms = 0;
+	if ((flags & KVLOG_OPEN_CREATE) != 0)
+		o.segment_size = MAKELOG_SIZE;
+	if (kvlog_open(MAKELOG_STORE, &o, &db, &err) != KVLOG_OK)
+		ck_abort_msg("open: %s", err.text);
+	return db;
+}
+
+static inline void
+close_store(struct kvlog *db)
+{
+	struct kvlog_error err = {0};
+
+	if (kvlog_close(db, &err) != KVLOG_OK)
+		ck_abort_msg("close: %s", err.text);
+}
+
 static inline void
 put(struct kvlog *db, struct model *model, const char *key, size_t value_len)
 {

@@ -752,11 +752,10 @@ script_reopen(void *arg)
 /* Superseded, deleted, deleted and put again; some of it in batches, some in
  * the active segment. */
 static void
-script_compact(void *arg)
+write_garbage(struct victim *v)
 {
 	static const struct victim_step steps[] = {
 	    {"c", VICTIM_DELETE}, {"d", 700}, {"a", 300}};
-	struct victim *v = arg;
 
 	(void)victim_open(v, KVLOG_OPEN_CREATE);
 	(void)victim_put(v, "a", 1500, NONE);
@@ -765,6 +764,14 @@ script_compact(void *arg)
 	(void)victim_put(v, "a", 1600, NONE);
 	(void)victim_delete(v, "b", NONE);
 	(void)victim_batch(v, steps, 3, NONE);
+}
+
+static void
+script_compact(void *arg)
+{
+	struct victim *v = arg;
+
+	write_garbage(v);
 	(void)victim_put(v, "e", 2000, COMMIT);
 	(void)victim_close(v);
 	(void)victim_compact(v, KVLOG_COMPACT_ALL);
@@ -778,17 +785,9 @@ script_compact(void *arg)
 static void
 script_online(void *arg)
 {
-	static const struct victim_step steps[] = {
-	    {"c", VICTIM_DELETE}, {"d", 700}, {"a", 300}};
 	struct victim *v = arg;
 
-	(void)victim_open(v, KVLOG_OPEN_CREATE);
-	(void)victim_put(v, "a", 1500, NONE);
-	(void)victim_put(v, "b", 1500, NONE);
-	(void)victim_put(v, "c", 800, NONE);
-	(void)victim_put(v, "a", 1600, NONE);
-	(void)victim_delete(v, "b", NONE);
-	(void)victim_batch(v, steps, 3, NONE);
+	write_garbage(v);
 	(void)victim_compact(v, KVLOG_COMPACT_ALL);
 	victim_check(v);
 	(void)victim_put(v, "e", 2000, COMMIT);

@@ -23,30 +23,6 @@
 static struct kvlog_error err;
 static struct kvlog_compact_report report;
 
-static struct kvlog *
-open_store(unsigned flags, enum kvlog_index_mode mode)
-{
-	struct kvlog_options o = KVLOG_OPTIONS_INIT;
-	struct kvlog *db = NULL;
-
-	o.flags = flags | KVLOG_OPEN_NOTHREAD;
-	o.durability = KVLOG_DURABILITY_NONE;
-	o.index_mode = mode;
-	o.timeout_ms = 0;
-	if ((flags & KVLOG_OPEN_CREATE) != 0)
-		o.segment_size = SIZE;
-	if (kvlog_open(STORE, &o, &db, &err) != KVLOG_OK)
-		ck_abort_msg("open: %s", err.text);
-	return db;
-}
-
-static void
-close_store(struct kvlog *db)
-{
-	if (kvlog_close(db, &err) != KVLOG_OK)
-		ck_abort_msg("close: %s", err.text);
-}
-
 /* As the program does it. */
 static enum kvlog_status
 compact(unsigned flags)

@@ -8,9 +8,11 @@
 #include "config.h"
 
 #include "compact.h"
+#include "compact_run.h"
 #include "pieces.h"
 #include "registry.h"
 #include "rng.h"
+#include "sync.h"
 
 #include <errno.h>
 
@@ -20,28 +22,16 @@
 
 static struct kvlog_error err;
 
-static struct kvlog *
-open_store(unsigned flags, enum kvlog_index_mode mode)
-{
-	struct kvlog_options o = KVLOG_OPTIONS_INIT;
-	struct kvlog *db = NULL;
-
-	o.flags = flags | KVLOG_OPEN_NOTHREAD;
-	o.durability = KVLOG_DURABILITY_NONE;
-	o.index_mode = mode;
-	o.timeout_ms = 0;
-	if ((flags & KVLOG_OPEN_CREATE) != 0)
-		o.segment_size = SIZE;
-	if (kvlog_open(STORE, &o, &db, &err) != KVLOG_OK)
-		ck_abort_msg("open: %s", err.text);
-	return db;
-}
-
 static void
-close_store(struct kvlog *db)
+prepare(struct compaction *c, struct kvlog *db, uint32_t first, uint32_t last)
 {
-	if (kvlog_close(db, &err) != KVLOG_OK)
-		ck_abort_msg("close: %s", err.text);
+	struct store *store = db->store;
+
+	compact_init(c, &store->views, atomic_load(&store->views.view),
+	    &store->log, store->options.segment_size);
+	c->online = true;
+	c->only = (struct compact_run){.first = first, .last = last};
+	ck_assert(store_become_maintainer(store));
 }
 
 /* As kvlog_compact() does it, but for the choice of runs: one, or with last 0
@@ -49,14 +39,9 @@ close_store(struct kvlog *db)
 static bool
 compact(struct kvlog *db, uint32_t first, uint32_t last)
 {
-	struct store *store = db->store;
 	struct compaction c;
 
-	compact_init(&c, &store->views, atomic_load(&store->views.view),
-	    &store->log, store->options.segment_size);
-	c.online = true;
-	c.only = (struct compact_run){.first = first, .last = last};
-	ck_assert(store_become_maintainer(store));
+	prepare(&c, db, first, last);
 	if (compact_store(&c, &err) != KVLOG_OK)
 		ck_abort_msg("compact %u to %u: %s", first, last, err.text);
 	keydir_check(c.view->index.keydir);
@@ -280,6 +265,34 @@ START_TEST(what_is_decided_against_is_durable)
 }
 END_TEST
 
+/* To remember which records of a run count takes a bit for each: of a run of
+ * terabytes too many.  It is then decided by hints. */
+START_TEST(a_huge_run_is_not_decided_by_the_index)
+{
+	static const unsigned kinds[] = {0, 1, 2, 0, 1};
+	struct compaction c;
+	struct model model = {0};
+	struct kvlog *db;
+
+	make_content(&model, kinds, SEGMENTS);
+	db = open_store(0, KVLOG_INDEX_MEMORY);
+	for (unsigned huge = 0; huge < 2; huge++) {
+		prepare(&c, db, 2, 4);
+		c.only.bytes = huge == 1 ? COMPACT_ASKED_MAX : 0;
+		ck_assert(compact_may_ask_index(&c, &c.only));
+		if (compact_store(&c, &err) != KVLOG_OK)
+			ck_abort_msg("compact: %s", err.text);
+		ck_assert_uint_eq(c.report.run_count, 1);
+		expect_in(db, &model, "compacted");
+	}
+	c.only.bytes = COMPACT_ASKED_MAX + 1;
+	ck_assert(!compact_may_ask_index(&c, &c.only));
+	close_store(db);
+	expect_closed(&model, "closed");
+	model_fini(&model);
+}
+END_TEST
+
 /* Space of others in the making, and what was whole but not told, is found by
  * the next compaction; nothing else goes. */
 START_TEST(what_a_stopped_one_has_left_is_cleared)
@@ -466,6 +479,101 @@ START_TEST(no_deleted_key_comes_back_for_want_of_memory)
 }
 END_TEST
 
+/* The same of the process that compacts. */
+START_TEST(no_deleted_key_comes_back_where_it_is_compacted)
+{
+	struct kvlog_compact_options how = KVLOG_COMPACT_OPTIONS_INIT;
+	struct simos_state *base;
+	struct pair p;
+	unsigned n = 0, done = 0;
+	bool failed = true;
+
+	how.flags = KVLOG_COMPACT_ALL;
+	make_pair(&p, KVLOG_INDEX_HINTS);
+	simos_kill();
+	simos_forget();
+	base = simos_save();
+	while (failed) {
+		struct model model = {0};
+		struct kvlog *db;
+
+		simos_restore(base);
+		model_copy(&model, &p.model);
+		db = open_store(KVLOG_OPEN_NOCOMPACT, KVLOG_INDEX_HINTS);
+		delete (db, &model, "K");
+		failures = 0;
+		simos_on_fault(note_failure);
+		simos_fail(SIMOS_MALLOC, ++n, ENOMEM, false);
+		done += kvlog_compact(db, &how, NULL, &err) == KVLOG_OK;
+		failed = failures > 0;
+		simos_fail_clear();
+		ck_assert_msg(kvlog_exists(db, "K", 1) == KVLOG_NOTFOUND,
+		    "K is back after failure %u", n);
+		expect_in(db, &model, "after a failure");
+		MAKELOG_OK(kvlog_compact(db, &how, NULL, &err));
+		expect_in(db, &model, "compacted again");
+		simos_kill();
+		simos_forget();
+		model_fini(&model);
+	}
+	ck_assert_uint_gt(n, 10);
+	ck_assert_uint_gt(done, 1);
+	simos_state_free(base);
+	model_fini(&p.model);
+}
+END_TEST
+
+/* A sync of what it has not looked at for long: the log has gone on by several
+ * segments, and memory may be short.  _i: some are replaced, or none; in memory
+ * or in hints. */
+START_TEST(who_syncs_finds_what_others_have_done)
+{
+	struct simos_state *base;
+	struct pair p;
+	unsigned n = 0;
+	bool failed = true;
+
+	make_pair(&p, KVLOG_INDEX_MEMORY);
+	simos_kill();
+	simos_forget();
+	base = simos_save();
+	while (failed) {
+		struct model model = {0};
+		enum kvlog_status st;
+		uint32_t at;
+
+		simos_restore(base);
+		model_copy(&model, &p.model);
+		open_pair(
+		    &p, _i % 2 == 0 ? KVLOG_INDEX_MEMORY : KVLOG_INDEX_HINTS);
+		at = segment_number(log_active(&p.mine->store->log));
+		for (unsigned i = 0; i < 5; i++)
+			write_piece(p.mine, &model, i % 2);
+		if (_i < 2)
+			ck_assert(compact(p.mine, at + 2, at + 3));
+		failures = 0;
+		simos_on_fault(note_failure);
+		simos_fail(SIMOS_MALLOC, ++n, ENOMEM, false);
+		st = log_sync_mark(&p.others->store->log, &err);
+		failed = failures > 0;
+		simos_fail_clear();
+		ck_assert_msg(
+		    st == KVLOG_OK || (st == KVLOG_TIMEOUT && failures > 0),
+		    "failure %u: %d %s", n, (int)st, err.text);
+		put(p.others, &model, "a", 10);
+		MAKELOG_OK(kvlog_sync(p.others));
+		expect_in(p.others, &model, "after a sync");
+		expect_in(p.mine, &model, "of the other one");
+		simos_kill();
+		simos_forget();
+		model_fini(&model);
+	}
+	ck_assert_uint_gt(n, 5);
+	simos_state_free(base);
+	model_fini(&p.model);
+}
+END_TEST
+
 /* What the look-up of another thread meets while a writer takes in what was
  * compacted: all is applied, but what went with the files is still in the
  * index.  K was deleted, and the records that say so have gone, too. */
@@ -517,10 +625,97 @@ START_TEST(without_the_thread_writers_are_not_held_up)
 	sleeps = simos_count(SIMOS_SLEEP);
 	for (unsigned i = 0; i < 400; i++)
 		put(db, &model, "a", 1500);
-	ck_assert_uint_eq(atomic_load(&reclaim->unpaid), 0);
 	ck_assert_uint_eq(simos_count(SIMOS_SLEEP), sleeps);
 	expect_in(db, &model, "after");
 	close_store(db);
+	model_fini(&model);
+}
+END_TEST
+
+static uint64_t
+sleeps_of(struct kvlog *db, struct model *model)
+{
+	uint64_t before = simos_count(SIMOS_SLEEP);
+
+	for (unsigned i = 0; i < 400; i++) /* two times what is written between
+					      waits, and some */
+		put(db, model, "a", 1500);
+	return simos_count(SIMOS_SLEEP) - before;
+}
+
+/* So do those who write in other processes, until nothing is said any more: who
+ * said so may have died.  They compact nothing themselves. */
+START_TEST(writers_of_other_processes_wait_too)
+{
+	struct pair p;
+	struct reclaim *reclaim;
+	bool more = true;
+
+	make_pair(&p, KVLOG_INDEX_MEMORY);
+	reclaim = &p.mine->store->reclaim;
+	reclaim->policy.off = false;
+	reclaim->policy.bytes = SIZE;
+	for (unsigned i = 0; i < 200; i++)
+		put(p.mine, &p.model, "a", 1500);
+	ck_assert_uint_eq(sleeps_of(p.others, &p.model), 0);
+	while (more && atomic_load(&reclaim->pressure_ms) == 0)
+		MAKELOG_OK(kvlog_maintain(p.mine, 0, &more));
+	ck_assert_uint_eq(sleeps_of(p.others, &p.model), 2);
+	ck_assert_uint_eq(sleeps_of(p.mine, &p.model), 0);
+	os->sleep_ns(CONTROL_PRESSURE_MS * UINT64_C(1000000));
+	ck_assert_uint_eq(sleeps_of(p.others, &p.model), 0);
+
+	/* While a run is under way it is said again and again. */
+	atomic_store(&reclaim->running, true);
+	pthread_mutex_lock(&p.mine->store->maintain_lock);
+	ck_assert(store_go_on(p.mine->store));
+	pthread_mutex_unlock(&p.mine->store->maintain_lock);
+	atomic_store(&reclaim->running, false);
+	ck_assert_uint_eq(sleeps_of(p.others, &p.model), 2);
+
+	/* When all is done nobody waits. */
+	for (more = true; more;)
+		MAKELOG_OK(kvlog_maintain(p.mine, 0, &more));
+	ck_assert_uint_eq(sleeps_of(p.others, &p.model), 0);
+	expect_in(p.others, &p.model, "after");
+	end_pair(&p);
+}
+END_TEST
+
+/* Where an index is in the hints, too, space comes back by itself, and what was
+ * compacted needs no entry in the table any more. */
+START_TEST(a_store_with_its_index_in_hints_is_compacted)
+{
+	struct kvlog *db = open_store(KVLOG_OPEN_CREATE, KVLOG_INDEX_HINTS);
+	struct store *store = db->store;
+	struct kvlog_stats stats = {.size = sizeof stats};
+	struct model model = {0};
+	uint64_t most = 0;
+	struct rng rng;
+
+	rng_init(&rng, 1);
+	store->reclaim.policy.bytes = SIZE;
+	for (unsigned i = 0; i < 1000; i++) {
+		const struct view *view = atomic_load(&store->views.view);
+		char key[16];
+		bool more = true;
+
+		snprintf(key, sizeof key, "k%u", (unsigned)rng_below(&rng, 60));
+		put(db, &model, key, 1000);
+		while (more)
+			MAKELOG_OK(kvlog_maintain(db, 0, &more));
+		if (i < 300)
+			continue;
+		MAKELOG_OK(kvlog_stats_get(db, &stats));
+		most = max_u64(most, stats.dead_bytes);
+		ck_assert_uint_lt(keydir_count(view->index.keydir), 50);
+	}
+	/* Half of a file is its header here, so that garbage weighs less. */
+	ck_assert_uint_lt(most, stats.live_bytes / 2 + SIZE);
+	ck_assert_uint_gt(stats.compact_runs, 10);
+	expect_in(db, &model, "after");
+	close_store(db);
+	expect_closed(&model, "closed");
 	model_fini(&model);
 }
 END_TEST
@@ -530,6 +725,7 @@ static struct {
 	struct kvlog *writer, *other;
 	struct model *model;
 	unsigned calls;
+	const char *cut; /* the segment behind it */
 	bool done;
 } guest;
 
@@ -560,19 +756,23 @@ delete_and_compact(void *arg, uint64_t done, uint64_t total)
 
 /* The segments that a dry run looks at are replaced: it shows no key that was
  * deleted, and does not take others for them: it ends, or goes on with a view
- * of before.  _i: in memory, or in hints. */
+ * of before.  _i: in memory, or in hints; of a reader, or of a writer of
+ * another process, whose view is the log. */
 START_TEST(a_dry_run_beside_a_compaction)
 {
 	static const unsigned kinds[] = {1, 0, 1, 1, 1};
 	struct kvlog_compact_options how = KVLOG_COMPACT_OPTIONS_INIT;
+	bool goes_on = _i == 1;
 	struct model model = {0};
 	struct kvlog *dbs[2];
 	enum kvlog_status st;
 
 	make_content(&model, kinds, ARRAY_LEN(kinds));
 	dbs[0] = open_store(0, KVLOG_INDEX_MEMORY);
-	dbs[1] = open_store(KVLOG_OPEN_READONLY,
-	    _i == 1 ? KVLOG_INDEX_HINTS : KVLOG_INDEX_MEMORY);
+	registry_forget();
+	dbs[1] = open_store(_i < 2 ? KVLOG_OPEN_READONLY : 0,
+	    _i % 2 == 1 ? KVLOG_INDEX_HINTS : KVLOG_INDEX_MEMORY);
+	ck_assert_ptr_ne(dbs[0]->store, dbs[1]->store);
 	expect_in(dbs[1], &model, "before");
 	guest.writer = dbs[0];
 	guest.other = dbs[1];
@@ -581,17 +781,49 @@ START_TEST(a_dry_run_beside_a_compaction)
 	how.progress = delete_and_compact;
 	st = kvlog_compact(dbs[1], &how, NULL, &err);
 	ck_assert_uint_gt(guest.calls, 0);
-	ck_assert_msg(st == (_i == 0 ? KVLOG_BUSY : KVLOG_OK), "%d: %s",
+	ck_assert_msg(st == (goes_on ? KVLOG_OK : KVLOG_BUSY), "%d: %s",
 	    (int)st, err.text);
-	ck_assert(_i != 0 || strstr(err.text, "replaced") != NULL);
+	ck_assert(goes_on || strstr(err.text, "replaced") != NULL);
 	expect_in(dbs[1], &model, "after the dry run");
 	put(dbs[0], &model, "c", 10);
 	expect_in(dbs[1], &model, "after another commit");
 	how.progress = NULL;
 	MAKELOG_OK(kvlog_compact(dbs[1], &how, NULL, &err));
-	close_store(dbs[1]);
-	close_store(dbs[0]);
-	expect_closed(&model, "closed");
+	simos_kill();
+	simos_forget();
+	expect_closed(&model, "killed");
+	model_fini(&model);
+}
+END_TEST
+
+static bool
+let_time_pass(void *arg, uint64_t done, uint64_t total)
+{
+	(void)arg;
+	(void)done;
+	(void)total;
+	os->sleep_ns(UINT64_C(1000000000));
+	return true;
+}
+
+/* The thread waits for it: what a commit was promised is kept meanwhile.  _i: a
+ * dry run. */
+START_TEST(what_is_due_is_done_within)
+{
+	struct kvlog_compact_options how = KVLOG_COMPACT_OPTIONS_INIT;
+	struct kvlog *db = open_store(KVLOG_OPEN_CREATE, KVLOG_INDEX_MEMORY);
+	struct model model = {0};
+
+	for (unsigned i = 0; i < PIECES; i++)
+		write_piece(db, &model, i);
+	atomic_store(&db->store->interval_ms, 2);
+	atomic_store(&db->store->interval_seq, kvlog_last_seq(db));
+	ck_assert_uint_lt(kvlog_durable_seq(db), kvlog_last_seq(db));
+	how.flags = KVLOG_COMPACT_ALL | (_i == 1 ? KVLOG_COMPACT_DRY_RUN : 0);
+	how.progress = let_time_pass;
+	MAKELOG_OK(kvlog_compact(db, &how, NULL, &err));
+	ck_assert_uint_ge(kvlog_durable_seq(db), kvlog_last_seq(db));
+	close_store(db);
 	model_fini(&model);
 }
 END_TEST
@@ -647,7 +879,8 @@ START_TEST(what_is_sealed_late_hides_what_was_kept)
 END_TEST
 
 /* An output stands two plain segments behind the last one that a handle knows.
- * _i: a reader, in memory or in hints; a writer that looks first, or writes. */
+ * _i: a reader, in memory or in hints; a writer of another process that looks
+ * first, or writes, likewise. */
 START_TEST(who_was_idle_finds_an_output_behind_plain_segments)
 {
 	static const unsigned kinds[] = {0};
@@ -657,25 +890,90 @@ START_TEST(who_was_idle_finds_an_output_behind_plain_segments)
 
 	make_content(&model, kinds, ARRAY_LEN(kinds));
 	dbs[0] = open_store(0, KVLOG_INDEX_MEMORY);
+	registry_forget();
 	dbs[1] = open_store(_i < 2 ? KVLOG_OPEN_READONLY : 0,
-	    _i == 1 ? KVLOG_INDEX_HINTS : KVLOG_INDEX_MEMORY);
+	    _i % 2 == 1 ? KVLOG_INDEX_HINTS : KVLOG_INDEX_MEMORY);
 	expect_in(dbs[1], &model, "before");
+	ck_assert_ptr_ne(dbs[0]->store, dbs[1]->store);
 	view = atomic_load(&dbs[1]->store->views.view);
 	for (unsigned i = 0; i < 6; i++)
 		write_piece(dbs[0], &model, i % 2);
 	ck_assert(compact(dbs[0], 5, 6));
-	if (_i != 3)
+	if (_i < 4)
 		expect_in(dbs[1], &model, "compacted");
-	if (_i == 0) /* and need not load all of it anew */
+	if (_i != 1) /* and need not load all of it anew */
 		ck_assert_ptr_eq(atomic_load(&dbs[1]->store->views.view), view);
 	if (_i >= 2)
 		put(dbs[1], &model, "c", 10);
 	put(dbs[0], &model, "d", 10);
 	expect_in(dbs[0], &model, "the writer");
 	expect_in(dbs[1], &model, "the other");
-	close_store(dbs[1]);
-	close_store(dbs[0]);
-	expect_closed(&model, "closed");
+	simos_kill();
+	simos_forget();
+	expect_closed(&model, "killed");
+	model_fini(&model);
+}
+END_TEST
+
+static struct os_table hooked;
+static const struct os_table *plain;
+
+static int
+note_sync(int fd)
+{
+	/* All before the backup's cut is durable then. */
+	guest.calls += guest.cut != NULL && makelog_exists(guest.cut);
+	return plain->sync(fd);
+}
+
+static void
+unlock_late(const struct os_map *map, uint64_t off)
+{
+	plain->mutex_unlock(map, off);
+	if (guest.calls == 0 || guest.done)
+		return;
+	guest.done = true;
+	put(guest.writer, guest.model, "a", 20);
+	ck_assert(compact(guest.writer, 1, 3));
+	expect_in(guest.other, guest.model, "within the backup");
+}
+
+/* While a backup makes sure that all up to its cut is durable, a key of before
+ * is written anew, and another process puts segments in the place of those that
+ * had it which have it no more.  The backup has one or the other. */
+START_TEST(what_is_replaced_under_a_backup_is_not_lost)
+{
+	struct kvlog_options o = KVLOG_OPTIONS_INIT;
+	struct model model = {0};
+	struct kvlog *dbs[2], *copy;
+
+	dbs[0] = open_store(KVLOG_OPEN_CREATE, KVLOG_INDEX_MEMORY);
+	put(dbs[0], &model, "a", 10);
+	seal(dbs[0]);
+	put(dbs[0], &model, "b", 10);
+	seal(dbs[0]);
+	put(dbs[0], &model, "c", 10);
+	registry_forget();
+	dbs[1] = open_store(0, KVLOG_INDEX_MEMORY);
+	guest.writer = dbs[0];
+	guest.other = dbs[1];
+	guest.model = &model;
+	guest.cut = "00000004.seg";
+	plain = os;
+	hooked = *os;
+	hooked.sync = note_sync;
+	hooked.mutex_unlock = unlock_late;
+	os = &hooked;
+	if (kvlog_backup(dbs[1], "/copy", NULL, NULL, &err) != KVLOG_OK)
+		ck_abort_msg("back up: %s", err.text);
+	os = plain;
+	ck_assert(guest.done);
+	simos_kill();
+	simos_forget();
+	o.flags = KVLOG_OPEN_READONLY | KVLOG_OPEN_NOTHREAD;
+	MAKELOG_OK(kvlog_open("/copy", &o, &copy, &err));
+	expect_in(copy, &model, "the backup");
+	close_store(copy);
 	model_fini(&model);
 }
 END_TEST
@@ -690,18 +988,25 @@ main(void)
 	    tc, getenv("KVLOG_COMPACT_CONTENTS") != NULL ? 36000 : 120);
 	tcase_add_test(tc, no_run_in_any_order_changes_a_key);
 	tcase_add_loop_test(tc, what_is_decided_against_is_durable, 0, 2);
+	tcase_add_test(tc, a_huge_run_is_not_decided_by_the_index);
 	tcase_add_test(tc, what_a_stopped_one_has_left_is_cleared);
 	tc = makelog_case(suite, "processes");
 	tcase_add_loop_test(tc, an_idle_writer_sees_what_was_compacted, 0, 2);
 	tcase_add_test(
 	    tc, maintenance_that_is_not_at_its_end_keeps_nobody_from_it);
 	tcase_add_test(tc, no_deleted_key_comes_back_for_want_of_memory);
+	tcase_add_test(tc, no_deleted_key_comes_back_where_it_is_compacted);
+	tcase_add_loop_test(tc, who_syncs_finds_what_others_have_done, 0, 4);
 	tcase_add_test(tc, nobody_looks_up_before_all_is_taken_in);
 	tcase_add_test(tc, without_the_thread_writers_are_not_held_up);
+	tcase_add_test(tc, writers_of_other_processes_wait_too);
+	tcase_add_test(tc, a_store_with_its_index_in_hints_is_compacted);
 	tc = makelog_case(suite, "beside");
-	tcase_add_loop_test(tc, a_dry_run_beside_a_compaction, 0, 2);
+	tcase_add_loop_test(tc, a_dry_run_beside_a_compaction, 0, 4);
+	tcase_add_loop_test(tc, what_is_due_is_done_within, 0, 2);
 	tcase_add_test(tc, what_is_sealed_late_hides_what_was_kept);
 	tcase_add_loop_test(
-	    tc, who_was_idle_finds_an_output_behind_plain_segments, 0, 4);
+	    tc, who_was_idle_finds_an_output_behind_plain_segments, 0, 6);
+	tcase_add_test(tc, what_is_replaced_under_a_backup_is_not_lost);
 	return test_main(suite);
 }

@@ -22,6 +22,7 @@
  * of the few bytes that a program has for libraries it loads later. */
 #define ATTR_LOCAL_TLS                                                         \
 	__attribute__((tls_model("initial-exec"), visibility("hidden")))
+#define ATTR_LOCAL __attribute__((visibility("hidden"))) /* in the library */
 #else
 #define ATTR_PRINTF(fmt, args)
 #define ATTR_MUST_CHECK
@@ -31,6 +32,7 @@
 #define UNLIKELY(x) (x)
 #define PREFETCH(p) ((void)(p))
 #define ATTR_LOCAL_TLS
+#define ATTR_LOCAL
 #endif
 
 #define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))

@@ -51,8 +51,8 @@ bytes_equal(const uint8_t *a, const uint8_t *b, size_t n)
 {
 	if (n < 8 || n > 16)
 		return memcmp(a, b, n) == 0;
-	return ((get_u64(a) ^ get_u64(b)) |
-		   (get_u64(a + n - 8) ^ get_u64(b + n - 8))) == 0;
+	return get_u64(a) == get_u64(b) &&
+	       get_u64(a + n - 8) == get_u64(b + n - 8);
 }
 
 static inline void

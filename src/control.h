@@ -287,10 +287,11 @@ control_reserve_used(const struct control *control)
 static inline uint64_t
 control_stamp_of(const _Atomic uint64_t *words)
 {
-	/* The nonce is random; the others count, or have few values. */
+	/* The nonce is random, the generation counts, and the third has fewer
+	 * values than 8. */
 	return control_word(words, CONTROL_NONCE) +
-	       (control_word(words, CONTROL_VALID) << 62) +
-	       (control_word(words, CONTROL_GENERATION) << 20);
+	       8 * (control_word(words, CONTROL_VALID) +
+		       8 * control_word(words, CONTROL_GENERATION));
 }
 static inline uint64_t
 control_stamp(const struct control *control)

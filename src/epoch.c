@@ -22,7 +22,7 @@
  * before the counter was read.  A late one reads e and goes back; it may
  * delay the step, but never lets one through.
  *
- * The counters are spread over EPOCH_SLOTS cache lines, and each thread keeps
+ * The counters are spread over EPOCH_LINES cache lines, and each thread keeps
  * to one of them, so that readers on different processors do not meet.  All
  * order comes from operations on the counters and the number themselves, not
  * from fences, which ThreadSanitizer does not follow.
@@ -36,19 +36,18 @@
 
 #include "os.h"
 
-_Thread_local uint32_t epoch_thread_number ATTR_LOCAL_TLS;
+_Thread_local uint32_t epoch_thread_line ATTR_LOCAL_TLS;
 
 uint32_t
-epoch_number_thread(void)
+epoch_choose_line(void)
 {
-	static _Atomic uint32_t last;
+	static _Atomic uint32_t threads;
+	uint32_t thread =
+	    atomic_fetch_add_explicit(&threads, 1, memory_order_relaxed);
 
-	do
-		epoch_thread_number =
-		    atomic_fetch_add_explicit(&last, 1, memory_order_relaxed) +
-		    1;
-	while (epoch_thread_number == 0); /* after 2^32 threads */
-	return epoch_thread_number;
+	epoch_thread_line = (uint32_t)offsetof(struct epoch, inside) +
+			    thread % EPOCH_LINES * CACHE_LINE;
+	return epoch_thread_line;
 }
 
 int
@@ -61,10 +60,8 @@ epoch_create(struct epoch **ret_epoch)
 	atomic_init(&epoch->now, 2);
 	epoch->head = NULL;
 	epoch->tail = &epoch->head;
-	for (unsigned i = 0; i < EPOCH_SLOTS; i++) {
-		atomic_init(&epoch->slots[i].inside[0], 0);
-		atomic_init(&epoch->slots[i].inside[1], 0);
-	}
+	for (unsigned i = 0; i < EPOCH_COUNTERS; i++)
+		atomic_init(&epoch->inside[i], 0);
 	*ret_epoch = epoch;
 	return 0;
 }
@@ -88,10 +85,8 @@ epoch_destroy(struct epoch *epoch)
 {
 	if (epoch == NULL)
 		return;
-	for (unsigned i = 0; i < EPOCH_SLOTS; i++) {
-		assert(atomic_load(&epoch->slots[i].inside[0]) == 0);
-		assert(atomic_load(&epoch->slots[i].inside[1]) == 0);
-	}
+	for (unsigned i = 0; i < EPOCH_COUNTERS; i++)
+		assert(atomic_load(&epoch->inside[i]) == 0);
 	free_up_to(epoch, UINT64_MAX);
 	os->free(epoch);
 }
@@ -114,8 +109,9 @@ advance(struct epoch *epoch)
 {
 	uint64_t now = atomic_load(&epoch->now);
 
-	for (unsigned i = 0; i < EPOCH_SLOTS; i++)
-		if (atomic_load(&epoch->slots[i].inside[(now - 1) & 1]) != 0)
+	for (unsigned i = 0; i < EPOCH_LINES; i++)
+		if (atomic_load(&epoch->inside[i * EPOCH_LINE_COUNTERS +
+					       ((now - 1) & 1)]) != 0)
 			return false;
 	atomic_store(&epoch->now, now + 1);
 	return true;

@@ -14,13 +14,11 @@
 
 #include <stdatomic.h>
 
-#define EPOCH_SLOTS 64u
-
-/* A cache line of counters: readers that are inside, by parity of their
- * epoch. */
-struct epoch_slot {
-	_Alignas(CACHE_LINE) _Atomic uint32_t inside[2];
-};
+/* Readers that are inside are counted in so many cache lines.  The first two
+ * counters of each are in use, one for either parity of a reader's epoch. */
+#define EPOCH_LINES 64u
+#define EPOCH_LINE_COUNTERS (CACHE_LINE / 4u)
+#define EPOCH_COUNTERS (EPOCH_LINES * EPOCH_LINE_COUNTERS)
 
 /* The fields are epoch.c's, and of what is inline here. */
 struct epoch {
@@ -30,13 +28,13 @@ struct epoch {
 	_Alignas(CACHE_LINE) struct epoch_node *head;
 	struct epoch_node **tail;
 
-	struct epoch_slot slots[EPOCH_SLOTS];
+	_Alignas(CACHE_LINE) _Atomic uint32_t inside[EPOCH_COUNTERS];
 };
 
-/* What a reader holds between enter and leave: where it is counted. */
+/* What a reader holds between enter and leave: where in the epoch the counter
+ * is that counts it. */
 struct epoch_token {
-	uint32_t slot;
-	uint32_t parity;
+	size_t counter;
 };
 
 int epoch_create(struct epoch **ret_epoch); /* 0 or ENOMEM */
@@ -44,37 +42,37 @@ int epoch_create(struct epoch **ret_epoch); /* 0 or ENOMEM */
 /* Frees everything that waits.  No reader may be inside.  NULL is fine. */
 void epoch_destroy(struct epoch *epoch);
 
-/* Threads get numbers in turn when they first read, from 1 on; 0: none yet.
- * A number is a matter of speed alone, so that all epochs of a process share
- * them. */
-extern _Thread_local uint32_t epoch_thread_number ATTR_LOCAL_TLS;
-uint32_t epoch_number_thread(void);
+/* Threads are given lines in turn when they first read: where in an epoch the
+ * line begins; 0: none yet.  Which one it is, is a matter of speed alone, so
+ * that all epochs of a process share this. */
+extern _Thread_local uint32_t epoch_thread_line ATTR_LOCAL_TLS;
+uint32_t epoch_choose_line(void);
 
 static inline _Atomic uint32_t *
-epoch_inside(struct epoch *epoch, struct epoch_token token)
+epoch_counter(struct epoch *epoch, struct epoch_token token)
 {
-	return &epoch->slots[token.slot].inside[token.parity];
+	return (_Atomic uint32_t *)(void *)((char *)epoch + token.counter);
 }
 
 /* A reader's section.  Any thread, any nesting; never waits. */
 static inline struct epoch_token
 epoch_enter(struct epoch *epoch)
 {
-	uint32_t number = epoch_thread_number;
+	uint32_t line = epoch_thread_line;
 	uint64_t now = atomic_load(&epoch->now);
 
-	if (UNLIKELY(number == 0))
-		number = epoch_number_thread();
+	if (UNLIKELY(line == 0))
+		line = epoch_choose_line();
 	for (;;) {
 		const struct epoch_token token = {
-		    number % EPOCH_SLOTS, now & 1};
+		    line + (now & 1) * sizeof epoch->inside[0]};
 		uint64_t again;
 
-		atomic_fetch_add(epoch_inside(epoch, token), 1);
+		atomic_fetch_add(epoch_counter(epoch, token), 1);
 		again = atomic_load(&epoch->now);
 		if (LIKELY(again == now))
 			return token; /* EPOCH-1 */
-		atomic_fetch_sub(epoch_inside(epoch, token), 1);
+		atomic_fetch_sub(epoch_counter(epoch, token), 1);
 		now = again;
 	}
 }
@@ -83,7 +81,7 @@ static inline void
 epoch_leave(struct epoch *epoch, struct epoch_token token)
 {
 	atomic_fetch_sub_explicit(
-	    epoch_inside(epoch, token), 1, memory_order_release);
+	    epoch_counter(epoch, token), 1, memory_order_release);
 }
 
 /*

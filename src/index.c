@@ -230,22 +230,21 @@ static bool
 find_sound(const struct index *index, uint64_t loc, struct index_find *f)
 {
 	struct index_ref *ref = &f->ref;
-	const uint8_t *value;
-	uint32_t len;
+	struct record_plain plain;
 
 	f->sound = false;
 	if (loc == KEYDIR_NONE)
 		return false;
 	ref->loc = loc;
 	ref->seg = segset_at(index->segs, loc, &ref->off);
-	f->sound = index_read_plain(index, ref->seg, ref->off, f->key,
-		       f->key_len, &value, &len) == KVLOG_OK;
+	f->sound =
+	    index_read_plain(ref->seg, ref->off, f->key, f->key_len, &plain) &&
+	    (!index->verify || record_plain_ok(&plain));
 	if (!f->sound)
 		return false;
 	f->status = KVLOG_OK;
-	ref->rec.seq = record_plain_seq(value, f->key_len);
-	ref->rec.value = value;
-	ref->rec.value_len = len;
+	ref->rec.seq = record_plain_seq(&plain);
+	ref->rec.value = record_plain_value(&plain, &ref->rec.value_len);
 	return true;
 }
 

@@ -65,35 +65,35 @@ enum kvlog_status index_find(struct index *index, uint64_t hash,
     struct kvlog_error *err);
 
 /* index_find_plain() of the candidate at off. */
-static inline enum kvlog_status
-index_read_plain(const struct index *index, const struct segment *seg,
-    uint64_t off, const void *key, size_t key_len, const uint8_t **ret_value,
-    uint32_t *ret_len)
+static inline bool
+index_read_plain(const struct segment *seg, uint64_t off, const void *key,
+    size_t key_len, struct record_plain *ret_plain)
 {
 	const uint64_t end = segment_end(seg);
 	const uint8_t *p = seg->map.addr + off;
 
 	if (UNLIKELY(off >= end) ||
 	    UNLIKELY(!record_is_put_of(p, end - off, key, key_len)))
-		return KVLOG_CORRUPT;
-	*ret_value = record_plain_value(
-	    p, key_len, index->verify, segment_seed(seg, off), ret_len);
-	return LIKELY(*ret_value != NULL) ? KVLOG_OK : KVLOG_CORRUPT;
+		return false;
+	*ret_plain = (struct record_plain){
+	    p, RECORD_HEADER_SIZE + key_len, segment_seed(seg, off)};
+	return true;
 }
 
 /*
- * index_find() and both checksums in a straight line, for what look-ups nearly
- * always meet: the first candidate is a sound put of the key, or there is none
- * and nothing else to search.  A get has two cache misses, each of which takes
- * as long as 500 instructions; with fewer than that from one to the next, the
+ * index_find() in a straight line, for what look-ups nearly always meet: the
+ * first candidate is a put of the key, or there is none and nothing else to
+ * search.  A get has two cache misses, each of which takes as long as hundreds
+ * of instructions; with few enough registers written from one to the next, the
  * processor waits for those of successive gets together.
- *   KVLOG_OK        the value is *ret_len bytes at *ret_value
+ *   KVLOG_OK        *ret_plain is what was found; its sums are still to be
+ *                   verified
  *   KVLOG_NOTFOUND  there is none
  *   KVLOG_CORRUPT   something else; index_find() tells what
  */
 static inline enum kvlog_status
 index_find_plain(const struct index *index, uint64_t hash, const void *key,
-    size_t key_len, const uint8_t **ret_value, uint32_t *ret_len)
+    size_t key_len, struct record_plain *ret_plain)
 {
 	uint64_t loc = keydir_find(index->keydir, hash), off;
 	const struct segment *seg;
@@ -101,8 +101,9 @@ index_find_plain(const struct index *index, uint64_t hash, const void *key,
 	if (loc == KEYDIR_NONE)
 		return index->hints == NULL ? KVLOG_NOTFOUND : KVLOG_CORRUPT;
 	seg = segset_at(index->segs, loc, &off);
-	return index_read_plain(
-	    index, seg, off, key, key_len, ret_value, ret_len);
+	return LIKELY(index_read_plain(seg, off, key, key_len, ret_plain))
+		   ? KVLOG_OK
+		   : KVLOG_CORRUPT;
 }
 
 /* A key that is looked for together with others: the first line is the

@@ -56,7 +56,7 @@ static_assert(CACHE_LINE << LEAF_UNIT_SHIFT == ARENA_UNIT_BYTES, "one unit");
 static size_t
 index_of(const struct keydir_directory *directory, uint64_t hash)
 {
-	return (size_t)(hash >> (KEYDIR_HASH_BITS - directory->depth));
+	return (size_t)(hash >> directory->shift);
 }
 
 static struct keydir_directory *
@@ -96,6 +96,7 @@ new_directory(struct keydir *keydir, uint32_t depth)
 		return NULL;
 	directory->keydir = keydir;
 	directory->depth = depth;
+	directory->shift = KEYDIR_HASH_BITS - depth;
 	return directory;
 }
 
@@ -189,7 +190,7 @@ free_leaf(struct keydir *keydir, struct leaf *leaf)
 	uint32_t shift = leaf->unit_shift;
 
 	for (uint32_t u = leaf->unit_count; u-- > 0;)
-		put_unit(keydir, leaf->unit[u], shift);
+		put_unit(keydir, leaf_unit(leaf, u), shift);
 }
 
 static uint64_t

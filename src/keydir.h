@@ -28,6 +28,7 @@ struct keydir_directory {
 	struct keydir *keydir;
 	struct epoch_node node; /* once it is retired */
 	uint32_t depth;
+	uint32_t shift;                /* of a hash, to its entry */
 	_Atomic(struct leaf *) leaf[]; /* 2^depth */
 };
 
@@ -86,7 +87,7 @@ keydir_leaf_of(const struct keydir *keydir, uint64_t hash)
 {
 	const struct keydir_directory *directory =
 	    atomic_load_explicit(&keydir->directory, memory_order_acquire);
-	size_t index = (size_t)(hash >> (KEYDIR_HASH_BITS - directory->depth));
+	size_t index = (size_t)(hash >> directory->shift);
 
 	return atomic_load_explicit(
 	    &directory->leaf[index], memory_order_acquire);

@@ -103,8 +103,10 @@ leaf_init(
 	leaf->unit_shift = (uint8_t)size.shift;
 	leaf->unit_count = (uint8_t)size.units;
 	leaf->depth = (uint8_t)depth;
+	leaf->home_shift = (uint8_t)(64 - LEAF_HASH_BITS + depth);
 	for (uint32_t u = 0; u < size.units; u++)
-		leaf->unit[u] = units[u];
+		leaf->unit[u] = (uintptr_t)units[u] -
+				((uintptr_t)u << size.shift) * CACHE_LINE;
 	leaf->cap = (uint32_t)size_cap(size);
 	leaf->low = (uint32_t)size_low(size);
 	return leaf;
@@ -310,7 +312,7 @@ leaf_check(const struct leaf *leaf, uint64_t prefix)
 	struct leaf_size size = {leaf->unit_shift, leaf->unit_count};
 	uint64_t count = 0;
 
-	assert((const void *)leaf->unit[0] == (const void *)leaf);
+	assert(leaf_unit(leaf, 0) == (const void *)leaf);
 	assert(leaf->bucket_count + LEAF_HEAD_LINES == size_lines(size));
 	assert(leaf->cap == size_cap(size));
 	assert(leaf->cap < leaf->bucket_count * LEAF_SLOTS);

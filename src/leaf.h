@@ -78,8 +78,10 @@ struct leaf {
 	uint32_t bucket_count;
 	uint8_t unit_shift; /* lines per unit, binary logarithm */
 	uint8_t unit_count;
-	uint8_t depth; /* bits of hash in the prefix */
-	struct bucket *unit[LEAF_UNITS_MAX];
+	uint8_t depth;      /* bits of hash in the prefix */
+	uint8_t home_shift; /* of a hash, so that they are gone */
+	/* Line n of the leaf is n lines behind unit[n >> unit_shift]. */
+	uintptr_t unit[LEAF_UNITS_MAX];
 
 	/* Line 1: the writer's. */
 	_Alignas(CACHE_LINE) uint32_t count; /* entries */
@@ -144,7 +146,7 @@ leaf_mark_of(uint64_t hash)
 static inline uint32_t
 leaf_home(const struct leaf *leaf, uint64_t hash)
 {
-	uint64_t top = hash << (64 - LEAF_HASH_BITS) << leaf->depth;
+	uint64_t top = hash << leaf->home_shift;
 
 	return (uint32_t)((top >> 32) * leaf->bucket_count >> 32);
 }
@@ -152,10 +154,19 @@ leaf_home(const struct leaf *leaf, uint64_t hash)
 static inline struct bucket *
 leaf_bucket(const struct leaf *leaf, uint32_t index)
 {
-	uint32_t line = index + LEAF_HEAD_LINES;
-	uint32_t unit = line >> leaf->unit_shift;
+	uint64_t line = (uint64_t)index + LEAF_HEAD_LINES;
 
-	return &leaf->unit[unit][line - (unit << leaf->unit_shift)];
+	return (struct bucket *)(leaf->unit[line >> leaf->unit_shift] +
+				 line * CACHE_LINE);
+}
+
+/* The memory of a unit. */
+static inline void *
+leaf_unit(const struct leaf *leaf, uint32_t unit)
+{
+	uint64_t line = (uint64_t)unit << leaf->unit_shift;
+
+	return (void *)(leaf->unit[unit] + line * CACHE_LINE);
 }
 
 static inline uint32_t

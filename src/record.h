@@ -147,26 +147,32 @@ record_is_put_of(
  * extensions and key. */
 bool record_head_ok(const uint8_t *p, size_t head_len, uint32_t seed);
 
-/* The value of a record that record_is_put_of() key, if both of its sums are
- * right or not to be verified; else NULL. */
-static inline const uint8_t *
-record_plain_value(const uint8_t *p, size_t key_len, bool verify, uint32_t seed,
-    uint32_t *ret_value_len)
-{
-	const size_t head_len = RECORD_HEADER_SIZE + key_len;
-	uint32_t value_len = get_u32(p + 12);
+/* A record that record_is_put_of() its key, so that the rest of it is had
+ * without parsing, too. */
+struct record_plain {
+	const uint8_t *p;
+	size_t head_len; /* then comes the value */
+	uint32_t seed;   /* of its sums, which sum_pair_ok() verifies */
+};
 
-	if (verify && UNLIKELY(!sum_pair_ok(p, head_len, value_len, seed)))
-		return NULL;
-	*ret_value_len = value_len;
-	return p + head_len;
+static inline const uint8_t *
+record_plain_value(const struct record_plain *plain, uint32_t *ret_len)
+{
+	*ret_len = get_u32(plain->p + 12);
+	return plain->p + plain->head_len;
 }
 
-/* The sequence number of such a record, from where its value is. */
 static inline uint64_t
-record_plain_seq(const uint8_t *value, size_t key_len)
+record_plain_seq(const struct record_plain *plain)
 {
-	return get_u64(value - key_len - RECORD_HEADER_SIZE + 16);
+	return get_u64(plain->p + 16);
+}
+
+static inline bool
+record_plain_ok(const struct record_plain *plain)
+{
+	return sum_pair_ok(
+	    plain->p, plain->head_len, get_u32(plain->p + 12), plain->seed);
 }
 
 /* Verify the header sum of a record parsed at p. */

@@ -17,6 +17,7 @@
 
 #include "load.h"
 #include "repair.h"
+#include "sum_inline.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -1128,22 +1129,26 @@ copy(void *buf, size_t cap, const uint8_t *value, size_t len)
 
 /* In the epoch, in a view that shows all that is published; KVLOG_CORRUPT if it
  * is not so plain. */
-static inline enum kvlog_status
+SUM_TARGET static inline enum kvlog_status
 copy_plain(const struct view *view, uint64_t hash, const void *key,
     size_t key_len, void *buf, size_t cap, size_t *ret_len)
 {
 	const struct index *index = &view->index;
-	uint32_t batches = index_batches(index);
+	uint32_t batches = index_batches(index), len;
+	struct record_plain plain = {NULL, 0, 0};
 	const uint8_t *value;
-	uint32_t len;
 	enum kvlog_status st =
-	    index_find_plain(index, hash, key, key_len, &value, &len);
+	    index_find_plain(index, hash, key, key_len, &plain);
 
 	/* As in find_committed(). */
 	if (UNLIKELY((batches & 1) != 0 || index_batches(index) != batches))
 		return KVLOG_CORRUPT;
 	if (UNLIKELY(st != KVLOG_OK))
 		return st;
+	value = record_plain_value(&plain, &len);
+	if (index->verify && UNLIKELY(!sum_pair_ok_instruction(
+				 plain.p, plain.head_len, len, plain.seed)))
+		return KVLOG_CORRUPT;
 	if (ret_len != NULL)
 		*ret_len = len;
 	return copy(buf, cap, value, len);
@@ -1166,12 +1171,23 @@ copy_value(void *arg, const struct index_ref *ref)
 	return copy(to->buf, to->cap, ref->rec.value, len);
 }
 
-enum kvlog_status
-store_read_copy(struct store *db, const void *key, size_t key_len, void *buf,
+/* The whole way. */
+ATTR_NOINLINE static enum kvlog_status
+read_copy(struct store *db, const void *key, size_t key_len, void *buf,
+    size_t cap, size_t *ret_len)
+{
+	struct copy_to to = {buf, cap, ret_len};
+
+	return store_read(db, key, key_len, true, copy_value, &to, NULL);
+}
+
+/* store_read_copy() where checksums are inlined. */
+SUM_TARGET static enum kvlog_status
+read_copy_inline(struct store *db, const void *key, size_t key_len, void *buf,
     size_t cap, size_t *ret_len)
 {
 	struct views *views = &db->views;
-	uint64_t hash = sum_hash(views->secret, key, key_len);
+	uint64_t hash = sum_hash_inline(views->secret, key, key_len);
 	struct epoch_token token = epoch_enter(views->epoch);
 	const struct view *view =
 	    atomic_load_explicit(&views->view, memory_order_acquire);
@@ -1181,12 +1197,18 @@ store_read_copy(struct store *db, const void *key, size_t key_len, void *buf,
 		   view_is_current(views, view)))
 		st = copy_plain(view, hash, key, key_len, buf, cap, ret_len);
 	epoch_leave(views->epoch, token);
-	if (UNLIKELY(st == KVLOG_CORRUPT)) {
-		struct copy_to to = {buf, cap, ret_len};
+	return LIKELY(st != KVLOG_CORRUPT)
+		   ? st
+		   : read_copy(db, key, key_len, buf, cap, ret_len);
+}
 
-		st = store_read(db, key, key_len, true, copy_value, &to, NULL);
-	}
-	return st;
+enum kvlog_status
+store_read_copy(struct store *db, const void *key, size_t key_len, void *buf,
+    size_t cap, size_t *ret_len)
+{
+	return LIKELY(sum_may_inline())
+		   ? read_copy_inline(db, key, key_len, buf, cap, ret_len)
+		   : read_copy(db, key, key_len, buf, cap, ret_len);
 }
 
 enum kvlog_status

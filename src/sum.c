@@ -17,19 +17,10 @@
 #include <isa-l/crc.h>
 #endif
 
-#define XXH_INLINE_ALL
-#include <xxhash.h>
-
 #include "bytes.h"
+#include "sum_inline.h"
 
-#if defined __GNUC__ && defined __x86_64__
-#define HAVE_CRC_INSTRUCTION 1
-#define CRC_TARGET __attribute__((target("sse4.2")))
-#else
-#define HAVE_CRC_INSTRUCTION 0
-#define CRC_TARGET
-#endif
-#if HAVE_CRC_INSTRUCTION && defined __GLIBC__
+#if SUM_HAVE_INSTRUCTION && defined __GLIBC__
 #if __GLIBC_PREREQ(2, 33)
 #include <sys/platform/x86.h>
 #define HAVE_CPU_FEATURES 1
@@ -104,54 +95,7 @@ sum_update_table(uint32_t reg, const void *p, size_t len)
 	return reg;
 }
 
-#if HAVE_CRC_INSTRUCTION
-
-/* x86: the byte order is the format's own. */
-static inline uint64_t
-native_u64(const uint8_t *bytes)
-{
-	uint64_t v;
-
-	memcpy(&v, bytes, 8);
-	return v;
-}
-
-CRC_TARGET static inline uint32_t
-update_instruction(uint32_t reg, const void *p, size_t len)
-{
-	const uint8_t *bytes = p;
-	uint64_t wide = reg;
-
-	for (size_t n = len / 32; n > 0; n--, bytes += 32) {
-		wide = __builtin_ia32_crc32di(wide, native_u64(bytes));
-		wide = __builtin_ia32_crc32di(wide, native_u64(bytes + 8));
-		wide = __builtin_ia32_crc32di(wide, native_u64(bytes + 16));
-		wide = __builtin_ia32_crc32di(wide, native_u64(bytes + 24));
-	}
-	if (len & 16) {
-		wide = __builtin_ia32_crc32di(wide, native_u64(bytes));
-		wide = __builtin_ia32_crc32di(wide, native_u64(bytes + 8));
-		bytes += 16;
-	}
-	if (len & 8) {
-		wide = __builtin_ia32_crc32di(wide, native_u64(bytes));
-		bytes += 8;
-	}
-	reg = (uint32_t)wide;
-	if ((len & 7) == 0)
-		return reg;
-	if (len & 4) {
-		reg = __builtin_ia32_crc32si(reg, get_u32(bytes));
-		bytes += 4;
-	}
-	if (len & 2) {
-		reg = __builtin_ia32_crc32hi(reg, get_u16(bytes));
-		bytes += 2;
-	}
-	if (len & 1)
-		reg = __builtin_ia32_crc32qi(reg, *bytes);
-	return reg;
-}
+#if SUM_HAVE_INSTRUCTION
 
 #if HAVE_CPU_FEATURES
 /*
@@ -160,41 +104,21 @@ update_instruction(uint32_t reg, const void *p, size_t len)
  * to its host: 47 us of a kvlog get that takes 600.  Whoever comes before
  * this constructor goes by the tables, with the same result.
  */
-static bool instruction;
-
 __attribute__((constructor)) static void
 look_for_instruction(void)
 {
-	instruction = CPU_FEATURE_ACTIVE(SSE4_2);
-}
-
-static bool
-has_instruction(void)
-{
-	return instruction;
+	sum_instruction = CPU_FEATURE_ACTIVE(SSE4_2);
 }
 #else
-/* A load and a test: the flags are filled in before any constructor. */
-static bool
-has_instruction(void)
+__attribute__((constructor)) static void
+look_for_instruction(void)
 {
-	return __builtin_cpu_supports("sse4.2");
+	__builtin_cpu_init();
+	sum_instruction = __builtin_cpu_supports("sse4.2");
 }
 #endif
 
-#else
-
-static uint32_t
-update_instruction(uint32_t reg, const void *p, size_t len)
-{
-	return sum_update_table(reg, p, len);
-}
-
-static bool
-has_instruction(void)
-{
-	return false;
-}
+bool sum_instruction;
 
 #endif
 
@@ -210,8 +134,8 @@ update_long(uint32_t reg, const void *p, size_t len)
 		reg = crc32_iscsi(bytes, (int)chunk, reg);
 	return crc32_iscsi(bytes, (int)len, reg);
 #else
-	return has_instruction() ? update_instruction(reg, p, len)
-				 : sum_update_table(reg, p, len);
+	return sum_has_instruction() ? sum_update_instruction(reg, p, len)
+				     : sum_update_table(reg, p, len);
 #endif
 }
 
@@ -224,13 +148,12 @@ update_long(uint32_t reg, const void *p, size_t len)
  *     libisal      17.1  17.2  26.3  28.2  37.2  20.0  22.2  59.7
  *     instruction   5.2   6.1  10.9  13.1  18.6  24.4  46.9  90.4
  */
-#define SHORT_LEN 256 /* a power of two */
 
 uint32_t
 sum_update(uint32_t reg, const void *p, size_t len)
 {
-	if (len < SHORT_LEN && has_instruction())
-		return update_instruction(reg, p, len);
+	if (len < SUM_SHORT_LEN && sum_has_instruction())
+		return sum_update_instruction(reg, p, len);
 	return update_long(reg, p, len);
 }
 
@@ -246,19 +169,9 @@ sum_from(uint32_t seed, const void *p, size_t len)
 	return ~sum_update(seed, p, len);
 }
 
-CRC_TARGET static bool
-pair_ok_instruction(
+bool
+sum_pair_ok_long(
     const uint8_t *p, size_t head_len, size_t value_len, uint32_t seed)
-{
-	uint32_t head = update_instruction(seed, p + 4, head_len - 4);
-	uint32_t value = update_instruction(seed, p + head_len, value_len);
-
-	return (head ^ get_u32(p)) == UINT32_MAX &&
-	       (value ^ get_u32(p + 4)) == UINT32_MAX;
-}
-
-ATTR_NOINLINE static bool
-pair_ok_long(const uint8_t *p, size_t head_len, size_t value_len, uint32_t seed)
 {
 	return sum_from(seed, p + 4, head_len - 4) == get_u32(p) &&
 	       sum_from(seed, p + head_len, value_len) == get_u32(p + 4);
@@ -267,9 +180,9 @@ pair_ok_long(const uint8_t *p, size_t head_len, size_t value_len, uint32_t seed)
 bool
 sum_pair_ok(const uint8_t *p, size_t head_len, size_t value_len, uint32_t seed)
 {
-	if (LIKELY((head_len | value_len) < SHORT_LEN && has_instruction()))
-		return pair_ok_instruction(p, head_len, value_len, seed);
-	return pair_ok_long(p, head_len, value_len, seed);
+	return sum_has_instruction()
+		   ? sum_pair_ok_instruction(p, head_len, value_len, seed)
+		   : sum_pair_ok_long(p, head_len, value_len, seed);
 }
 
 /*
@@ -352,21 +265,15 @@ sum_salt(uint64_t salt)
 }
 
 /* Apart from short keys, which then need none of its registers. */
-ATTR_NOINLINE static uint64_t
-hash_long(const uint8_t *secret, const void *key, size_t len)
+ATTR_NOINLINE uint64_t
+sum_hash_long(const uint8_t *secret, const void *key, size_t len)
 {
-	return XXH3_64bits_withSecret(key, len, secret, SUM_SECRET_LEN);
+	return XXH3_64bits_withSecret(key, len, secret, SUM_SECRET_LEN) >>
+	       (64 - SUM_HASH_BITS);
 }
 
 ATTR_FLATTEN uint64_t
 sum_hash(const uint8_t secret[SUM_SECRET_LEN], const void *key, size_t len)
 {
-	uint64_t hash;
-
-	static_assert(SUM_SECRET_LEN >= XXH3_SECRET_SIZE_MIN, "short secret");
-	if (len <= 16)
-		hash = XXH3_64bits_withSecret(key, len, secret, SUM_SECRET_LEN);
-	else
-		hash = hash_long(secret, key, len);
-	return hash >> (64 - SUM_HASH_BITS);
+	return sum_hash_inline(secret, key, len);
 }

@@ -30,7 +30,7 @@ static void
 free_leaf(struct leaf *leaf)
 {
 	for (uint32_t u = leaf->unit_count; u-- > 0;)
-		free(leaf->unit[u]);
+		free(leaf_unit(leaf, u));
 }
 
 /* Entry n of a leaf for a prefix of zeros, depth bits long. */

@@ -11,7 +11,19 @@
 #include <stdint.h>
 #include <stdlib.h>
 
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
 #include "../mix.h"
+
+/* The same with half the work: nothing shows in its upper bits. */
+static inline uint64_t
+mix_short(uint64_t x)
+{
+	x *= UINT64_C(0x9e3779b97f4a7c15);
+	return (x ^ x >> 32) * UINT64_C(0x9e3779b97f4a7c15);
+}
 
 /*
  * A permutation of 0 .. count-1, computed: three rounds, each a bijection of
@@ -63,6 +75,11 @@ shuffle_at(const struct shuffle *shuffle, uint64_t i)
 static inline uint64_t
 scale(uint64_t h, uint64_t range)
 {
+#ifdef __SIZEOF_INT128__
+	__extension__ typedef unsigned __int128 wide;
+
+	return (uint64_t)((wide)h * range >> 64);
+#else
 	const uint64_t h_high = h >> 32, h_low = h & UINT32_MAX;
 	const uint64_t r_high = range >> 32, r_low = range & UINT32_MAX;
 	const uint64_t a = h_high * r_low, b = h_low * r_high;
@@ -70,25 +87,37 @@ scale(uint64_t h, uint64_t range)
 	    (h_low * r_low >> 32) + (a & UINT32_MAX) + (b & UINT32_MAX);
 
 	return h_high * r_high + (a >> 32) + (b >> 32) + (middle >> 32);
-}
-
-/* The eight hexadecimal digits of x, as they lie in memory. */
-static inline uint64_t
-hex_digits(uint32_t x)
-{
-	uint64_t d = x, letters;
-
-	d = (d | d << 16) & UINT64_C(0x0000ffff0000ffff);
-	d = (d | d << 8) & UINT64_C(0x00ff00ff00ff00ff);
-	d = (d | d << 4) & UINT64_C(0x0f0f0f0f0f0f0f0f);
-	letters = (d + UINT64_C(0x0606060606060606)) >> 4 &
-		  UINT64_C(0x0101010101010101);
-	d += UINT64_C(0x3030303030303030) + letters * ('a' - '0' - 10);
-#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-	d = __builtin_bswap64(d);
 #endif
-	return d;
 }
+
+#define HEX_DIGITS 16u
+
+/* The hexadecimal digits of x: a key for each operation, so that this is a good
+ * part of what the loop around an engine costs. */
+#ifdef __SSE2__
+static inline void
+hex_digits(uint8_t *digits, uint64_t x)
+{
+	const __m128i bytes =
+	    _mm_cvtsi64_si128((long long)__builtin_bswap64(x));
+	const __m128i low = _mm_set1_epi8(0x0f);
+	const __m128i d =
+	    _mm_unpacklo_epi8(_mm_and_si128(_mm_srli_epi16(bytes, 4), low),
+		_mm_and_si128(bytes, low));
+	const __m128i letters = _mm_and_si128(
+	    _mm_cmpgt_epi8(d, _mm_set1_epi8(9)), _mm_set1_epi8('a' - '0' - 10));
+
+	_mm_storeu_si128((__m128i *)(void *)digits,
+	    _mm_add_epi8(_mm_add_epi8(d, _mm_set1_epi8('0')), letters));
+}
+#else
+static inline void
+hex_digits(uint8_t *digits, uint64_t x)
+{
+	for (unsigned i = HEX_DIGITS; i-- > 0; x >>= 4)
+		digits[i] = (uint8_t) "0123456789abcdef"[x & 15];
+}
+#endif
 
 static inline int
 compare_ns(const void *a, const void *b)

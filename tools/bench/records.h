@@ -73,22 +73,21 @@ void records_fini(struct records *records);
 static inline void
 record_key(uint8_t *key, size_t key_len, uint64_t number)
 {
-	uint64_t digits[2];
+	uint8_t digits[HEX_DIGITS];
 
-	digits[0] = hex_digits((uint32_t)(number >> 32));
-	digits[1] = hex_digits((uint32_t)number);
-	if (key_len >= sizeof digits)
-		memcpy(key, digits, sizeof digits);
-	else
-		memcpy(key, (const uint8_t *)digits + sizeof digits - key_len,
-		    key_len);
+	if (key_len >= HEX_DIGITS) {
+		hex_digits(key, number);
+		return;
+	}
+	hex_digits(digits, number);
+	memcpy(key, digits + HEX_DIGITS - key_len, key_len);
 }
 
 static inline struct value
 record_value(
     const struct records *records, uint64_t record, uint64_t generation)
 {
-	uint64_t h = mix(records->seed ^ record ^ generation << 48);
+	uint64_t h = mix_short(records->seed ^ record ^ generation << 48);
 	uint64_t slot = h >> (64 - RECORDS_SLOT_BITS);
 
 	return (struct value){

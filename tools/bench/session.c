@@ -39,6 +39,28 @@ cpu_us(void)
 	       (uint64_t)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec);
 }
 
+#define REST_LOOK_US 20000u
+#define REST_BUSY_US 1000u /* a thread that wakes up now and then is at rest   \
+			    */
+#define REST_LOOKS 500u    /* at most: 10 s */
+
+/*
+ * Some engines have threads that go on for a while with what was written, in
+ * the memory and on the processors that a benchmark uses.  That work is not of
+ * the calls that are measured next: let it end.
+ */
+static void
+wait_for_rest(void)
+{
+	for (unsigned i = 0; i < REST_LOOKS; i++) {
+		uint64_t before = cpu_us();
+
+		usleep(REST_LOOK_US);
+		if (cpu_us() - before < REST_BUSY_US)
+			return;
+	}
+}
+
 /* Bytes that this process has given to the medium since; 0: not known. */
 static uint64_t
 written_since(uint64_t before)
@@ -604,6 +626,8 @@ static bool
 measure_workload(struct session *session, const struct workload *workload,
     struct measure *measure)
 {
+	if (!workload->fresh)
+		wait_for_rest();
 	start_clock(session);
 	if (workload_is_oneshot(workload))
 		return measure_oneshots(session, workload, measure);

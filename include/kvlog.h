@@ -1157,9 +1157,9 @@ KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_segments(
  * Others wait for it as for a commit, for the moment in which an output takes
  * the place of its inputs.  The index is led over in small steps; other
  * processes do so at their next call, all at once, and then let go of what was
- * replaced.  That call takes as long as a walk over the records of the run: some
- * 20 ms for 4 MiB of small ones, most of a second for a segment of 128 MiB.
- * Pins and iterators keep what they show.
+ * replaced.  That call takes as long as a walk over the records of the run:
+ * some 20 ms for 4 MiB of small ones, most of a second for a segment of 128
+ * MiB. Pins and iterators keep what they show.
  *
  * Results: KVLOG_OK, _CANCELLED (by progress; what was done stays), _BUSY
  * (another process compacts), _READONLY, _NOSPACE, _NOMEM, _BROKEN (a sync

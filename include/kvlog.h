@@ -164,7 +164,7 @@ struct kvlog_options {
 	 * of a store with its index in memory.  It begins where all of these
 	 * hold, and rewrites what has the most garbage; 0: the default. */
 	uint32_t compact_percent; /* of the records' bytes are garbage;
-				     default 15 */
+				     default 25 */
 	uint64_t compact_bytes;   /* are garbage; default 4 MiB */
 	uint64_t compact_rate;    /* to write in a second at most; default: as
 				     many as can be */

@@ -27,7 +27,7 @@
 
 #include <string.h>
 
-#define PERCENT 15                /* of all, to begin */
+#define PERCENT 25                /* of all, to begin */
 #define BYTES (UINT64_C(4) << 20) /* likewise */
 #define SLACK 1 /* percent of garbage more, before anybody waits */
 #define WAIT_MAX_MS 30
@@ -209,6 +209,16 @@ is_due(const struct reclaim *r, const struct look *look)
 	       look->dead * 100 >= look->bytes * percent;
 }
 
+/* Whether half as much of it is garbage. */
+static bool
+is_near(const struct reclaim *r, const struct look *look)
+{
+	struct look twice = *look;
+
+	twice.dead *= 2;
+	return is_due(r, &twice);
+}
+
 /* Two milliseconds for each percent there is too much. */
 static void
 set_pressure(struct reclaim *r, const struct look *look)
@@ -267,13 +277,14 @@ choose(struct reclaim *r, struct log *log, struct compact_run *ret_run)
 	views_lock(log->views);
 	look_at_all(set, &look);
 	set_pressure(r, &look);
+	/* What is written to, prepared or in the making holds space back. */
+	atomic_store(&log->small_segments, is_near(r, &look));
 	if (!is_due(r, &look)) {
 		choice = CHOICE_NONE;
 	} else if (look.active_dead >= look.dead / 2) {
 		choice = CHOICE_SEAL;
 	} else if (look.best.dead > 0) {
-		extend(set, &look.best,
-		    repair_segment_size(set, log->segment_size));
+		extend(set, &look.best, log_segment_size(log));
 		*ret_run = (struct compact_run){
 		    .first = set->segments[look.best.first]->header.id.first,
 		    .last = set->segments[look.best.end - 1]->header.id.last};

@@ -30,7 +30,7 @@
 #define PERCENT 25                /* of all, to begin */
 #define BYTES (UINT64_C(4) << 20) /* likewise */
 #define SLACK 1 /* percent of garbage more, before anybody waits */
-#define WAIT_MAX_MS 30
+#define WAIT_MAX_MS 50
 #define WAIT_EVERY (UINT64_C(256) << 10) /* bytes written between waits */
 #define SHARE_MIN 10                     /* percent of what is rewritten */
 #define SAMPLE_EVERY 64 /* live records, of which one is looked at */
@@ -219,18 +219,20 @@ is_near(const struct reclaim *r, const struct look *look)
 	return is_due(r, &twice);
 }
 
-/* Two milliseconds for each percent there is too much. */
+/* Two milliseconds for one percent too much, and for more the square: a disk
+ * that is slow for a while is to cost time, not space. */
 static void
 set_pressure(struct reclaim *r, const struct look *look)
 {
-	uint64_t least = r->policy.percent != 0 ? r->policy.percent : PERCENT;
-	uint64_t share = look->bytes > 0 ? look->dead * 100 / look->bytes : 0;
-	uint32_t ms = 0;
+	double least = r->policy.percent != 0 ? r->policy.percent : PERCENT;
+	double over = 0, ms;
 
-	if (is_due(r, look) && share > least + SLACK)
-		ms =
-		    (uint32_t)min_u64(2 * (share - least - SLACK), WAIT_MAX_MS);
-	atomic_store(&r->pressure_ms, ms);
+	if (is_due(r, look))
+		over = (double)look->dead * 100 / (double)look->bytes - least -
+		       SLACK;
+	ms = over > 0 ? 2 * over * over : 0;
+	atomic_store(
+	    &r->pressure_ms, (uint32_t)(ms < WAIT_MAX_MS ? ms : WAIT_MAX_MS));
 }
 
 void

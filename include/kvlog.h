@@ -165,7 +165,7 @@ struct kvlog_options {
 	 * garbage; 0: the default.  With an index in the hints nobody knows
 	 * what is garbage: there it begins when so much was written. */
 	uint32_t compact_percent; /* of the records' bytes are garbage;
-				     default 15 */
+				     default 25 */
 	uint64_t compact_bytes;   /* are garbage; default 4 MiB */
 	uint64_t compact_rate;    /* to write in a second at most; default: as
 				     many as can be */

@@ -16,10 +16,12 @@
  * Where an index in memory is at hand, it is asked instead: a record that it
  * leads to counts, and to look at one run costs no more than the run.  What
  * hides the others may have been written just now, and is made durable before
- * the output gets its names.
+ * the output gets its names.  The entries that count are marked; the records of
+ * the others are never read.
  *
  * A run is looked at twice, since files are made at their exact size: once to
- * add up what survives, which is also the forecast, once to copy it.
+ * add up what survives, which is also the forecast, once to copy it.  The order
+ * of keys matters to the first look only if several files are made.
  */
 #include "config.h"
 
@@ -32,6 +34,8 @@
 #include <inttypes.h>
 #include <string.h>
 
+/* Entries whose misses are waited for together. */
+#define MARKED_TOGETHER 32
 /* Of what must be garbage by estimate, such a part must go at last. */
 #define WORTH_WEIGHED 2
 
@@ -44,11 +48,12 @@ struct job {
 	struct hint_cover *older;
 	size_t older_count;
 
-	/* By the index: one bit for each entry of the run, whether it counts.
-	 */
+	/* By the index: hints of the run, and a bit for each entry of each of
+	 * them, whether it counts. */
 	bool by_index;
-	uint8_t *counts;
-	uint64_t entry_count; /* looked at so far */
+	struct hint_cover cover;
+	uint8_t **marks;
+	bool weighed; /* each key came once, when they were marked */
 
 	uint64_t input_count; /* records of the inputs, without marks */
 	struct output_layout layout;
@@ -181,13 +186,14 @@ is_newest(const struct job *j, const struct merge_entry *e)
 	bool newest;
 
 	/* A tombstone has no entry, but nothing has its key either. */
-	if (e->rec.type == RECORD_DELETE && (e->rec.flags & RECORD_BUCKET) == 0)
+	if ((e->rec.flags & RECORD_BUCKET) != 0)
+		newest = true;
+	else if (e->rec.type == RECORD_DELETE)
 		newest = index_find(index, e->hash, e->rec.key, e->rec.key_len,
 			     &ref, NULL) != KVLOG_OK;
 	else
-		newest = (e->rec.flags & RECORD_BUCKET) != 0 ||
-			 keydir_has(index->keydir, e->hash,
-			     segset_loc(e->seg, e->off));
+		newest = keydir_has(
+		    index->keydir, e->hash, segset_loc(e->seg, e->off));
 	epoch_leave(index->epoch, token);
 	return newest;
 }
@@ -202,13 +208,6 @@ weigh_entry(void *arg, const struct merge_entry *e, struct kvlog_error *err)
 
 	if (!is_in_run(j, e->seg))
 		return KVLOG_OK;
-	if (j->by_index) {
-		uint64_t n = j->entry_count++;
-
-		if (!is_newest(j, e))
-			return KVLOG_OK;
-		j->counts[n / 8] |= (uint8_t)(1u << n % 8);
-	}
 	if (compaction_expired(j->c, &e->rec))
 		j->latest_ms = max_u64(j->latest_ms, e->rec.expiry_ms);
 	if (!survives(j, e, &rec)) {
@@ -225,6 +224,173 @@ weigh_entry(void *arg, const struct merge_entry *e, struct kvlog_error *err)
 	return KVLOG_OK;
 }
 
+/* Marks */
+
+/* Records of keys in buckets are not in the index; they come last. */
+static bool
+has_buckets(const struct hint *hint)
+{
+	struct hint_entry e;
+	struct record rec;
+
+	return hint->entry_count > 0 &&
+	       (!hint_get(hint, hint->entry_count - 1, &e) ||
+		   !hint_read(&e, &rec) || (rec.flags & RECORD_BUCKET) != 0);
+}
+
+/* Some entries of a hint that follow one another, and which of them count. */
+struct marking {
+	const struct hint *hint;
+	bool buckets;
+	size_t count;
+	struct hint_entry entries[MARKED_TOGETHER];
+	bool counts[MARKED_TOGETHER];
+};
+
+/* Of a put the index knows whether it counts. */
+static void
+ask_index(const struct job *j, struct marking *m)
+{
+	struct index *index = &j->c->view->index;
+	struct epoch_token token = epoch_enter(index->epoch);
+	uint64_t hashes[MARKED_TOGETHER];
+
+	for (size_t i = 0; i < m->count; i++)
+		hashes[i] = m->entries[i].hash;
+	index_prefetch(index, hashes, m->count);
+	for (size_t i = 0; i < m->count; i++) {
+		const struct hint_entry *e = &m->entries[i];
+
+		m->counts[i] = m->buckets || e->type != RECORD_PUT ||
+			       keydir_has(index->keydir, e->hash,
+				   segset_loc(e->seg, e->off));
+		if (m->counts[i])
+			PREFETCH(e->seg->map.addr + e->off);
+	}
+	epoch_leave(index->epoch, token);
+}
+
+/* Of other records their keys tell; and all that count are weighed. */
+static enum kvlog_status
+read_marked(struct job *j, struct marking *m, struct kvlog_error *err)
+{
+	enum kvlog_status st = KVLOG_OK;
+
+	for (size_t i = 0; i < m->count && st == KVLOG_OK; i++) {
+		const struct hint_entry *h = &m->entries[i];
+		struct merge_entry e = {
+		    .seg = h->seg, .off = h->off, .hash = h->hash};
+
+		if (!m->counts[i])
+			continue;
+		if (!hint_read(h, &e.rec))
+			return compaction_damage(j->c, e.seg, e.off);
+		if (m->buckets || h->type != RECORD_PUT) {
+			/* Several tombstones of a key may. */
+			j->weighed &= j->cover.count == 1;
+			m->counts[i] = is_newest(j, &e);
+		}
+		if (m->counts[i])
+			st = weigh_entry(j, &e, err);
+	}
+	return st;
+}
+
+static enum kvlog_status
+mark_hint(struct job *j, const struct hint *hint, uint8_t *marks,
+    struct kvlog_error *err)
+{
+	struct marking m = {.hint = hint, .buckets = has_buckets(hint)};
+	enum kvlog_status st = KVLOG_OK;
+
+	for (uint64_t n = 0; n < hint->entry_count && st == KVLOG_OK;
+	     n += m.count) {
+		uint64_t left = hint->entry_count - n;
+
+		m.count = (size_t)min_u64(MARKED_TOGETHER, left);
+		for (size_t i = 0; i < m.count; i++)
+			if (!hint_get(hint, n + i, &m.entries[i]))
+				return err_set(err, KVLOG_IO, 0,
+				    "hints of %s changed while they were read; "
+				    "check the disk",
+				    j->c->dir->path);
+		ask_index(j, &m);
+		st = read_marked(j, &m, err);
+		for (size_t i = 0; i < m.count; i++)
+			marks[(n + i) / 8] |=
+			    (uint8_t)(m.counts[i] << (n + i) % 8);
+		if (st == KVLOG_OK && n % COMPACTION_CHECK == 0)
+			st = compaction_ask(j->c, err);
+	}
+	return st;
+}
+
+/* A damaged hint is replaced by an image. */
+static enum kvlog_status
+mend_hint(struct job *j, struct hint **hint, struct kvlog_error *err)
+{
+	struct hint *image;
+	struct hint_damage damage;
+	enum kvlog_status st;
+
+	if (hint_verify(*hint))
+		return KVLOG_OK;
+	st = hint_build_around(
+	    (*hint)->sources, (*hint)->source_count, &image, &damage, err);
+	if (st != KVLOG_OK)
+		return st;
+	hint_unref(*hint);
+	*hint = image;
+	return damage.seg == NULL
+		   ? KVLOG_OK
+		   : compaction_damage(j->c, damage.seg, damage.off);
+}
+
+/* Which entries of the run count; weighs them on the way, in any order. */
+static enum kvlog_status
+mark_all(struct job *j, struct kvlog_error *err)
+{
+	struct hint_cover *cover = &j->cover;
+	enum kvlog_status st =
+	    compaction_cover(j->c, j->first, j->first + j->count, cover, err);
+
+	if (st != KVLOG_OK)
+		return st;
+	j->marks = os->calloc(cover->count + 1, sizeof *j->marks);
+	if (j->marks == NULL)
+		return err_set(err, KVLOG_NOMEM, 0, "compact segments");
+	j->weighed = true;
+	for (size_t i = 0; i < cover->count && st == KVLOG_OK; i++) {
+		st = mend_hint(j, &cover->hints[i], err);
+		if (st != KVLOG_OK)
+			break;
+		j->marks[i] = os->calloc(
+		    (size_t)(cover->hints[i]->entry_count / 8 + 1), 1);
+		st = j->marks[i] != NULL
+			 ? mark_hint(j, cover->hints[i], j->marks[i], err)
+			 : err_set(err, KVLOG_NOMEM, 0, "compact segments");
+	}
+	return st;
+}
+
+static void
+free_marks(struct job *j)
+{
+	for (size_t i = 0; j->marks != NULL && i < j->cover.count; i++)
+		os->free(j->marks[i]);
+	os->free(j->marks);
+	hint_cover_fini(&j->cover);
+}
+
+/* Walk over what may count in the run, in order of keys. */
+static enum kvlog_status
+walk_run(struct job *j, size_t stop, compaction_fn *fn, struct kvlog_error *err)
+{
+	return j->by_index ? compaction_walk_cover(
+				 j->c, &j->cover, j->marks, fn, j, err)
+			   : compaction_walk(j->c, j->first, stop, fn, j, err);
+}
+
 /* The second look: make it.  Values are verified on the way. */
 static enum kvlog_status
 copy_entry(void *arg, const struct merge_entry *e, struct kvlog_error *err)
@@ -235,12 +401,6 @@ copy_entry(void *arg, const struct merge_entry *e, struct kvlog_error *err)
 
 	if (!is_in_run(j, e->seg))
 		return KVLOG_OK;
-	if (j->by_index) {
-		uint64_t n = j->entry_count++;
-
-		if ((j->counts[n / 8] & 1u << n % 8) == 0)
-			return KVLOG_OK;
-	}
 	if (!survives(j, e, &rec))
 		return KVLOG_OK;
 	if (!record_value_ok(&e->rec, segment_seed(e->seg, e->off)))
@@ -372,9 +532,8 @@ write_output(
 	if (j->latest_ms > 0)
 		plan.now_ms = c->now_ms;
 	st = output_create(&j->output, c->log, &plan, err);
-	j->entry_count = 0;
 	if (st == KVLOG_OK)
-		st = compaction_walk(c, j->first, stop, copy_entry, j, err);
+		st = walk_run(j, stop, copy_entry, err);
 	if (st == KVLOG_OK && j->by_index)
 		st = log_sync_mark(c->log, err);
 	/* From here on it cannot be ended. */
@@ -400,21 +559,28 @@ space_needed(const struct output_layout *l)
 	       2 * BLOCK_SIZE * (uint64_t)l->count;
 }
 
+static void
+forget_weights(struct job *j)
+{
+	output_layout_fini(&j->layout);
+	j->tombstones = j->expired = j->changed = j->latest_ms = 0;
+}
+
 static enum kvlog_status
 weigh(struct job *j, size_t stop, struct kvlog_error *err)
 {
-	struct compaction *c = j->c;
 	enum kvlog_status st = examine_inputs(j, err);
 
 	if (st == KVLOG_OK)
 		st = find_older(j, err);
-	if (st == KVLOG_OK && j->by_index) {
-		j->counts = os->calloc((size_t)(j->input_count / 8 + 1), 1);
-		if (j->counts == NULL)
-			st = err_set(err, KVLOG_NOMEM, 0, "compact segments");
+	if (st == KVLOG_OK && j->by_index)
+		st = mark_all(j, err);
+	/* Where a file ends, the order of keys decides. */
+	if (st == KVLOG_OK &&
+	    (!j->weighed || (j->layout.count > 1 && j->cover.count > 1))) {
+		forget_weights(j);
+		st = walk_run(j, stop, weigh_entry, err);
 	}
-	if (st == KVLOG_OK)
-		st = compaction_walk(c, j->first, stop, weigh_entry, j, err);
 	if (st == KVLOG_OK && output_layout_end(&j->layout) != KVLOG_OK)
 		st = err_set(err, KVLOG_NOMEM, 0, "compact segments");
 	return st;
@@ -449,7 +615,7 @@ compact_rewrite(
 	for (size_t i = 0; i < j.older_count; i++)
 		hint_cover_fini(&j.older[i]);
 	os->free(j.older);
-	os->free(j.counts);
+	free_marks(&j);
 	output_layout_fini(&j.layout);
 	return st;
 }

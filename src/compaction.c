@@ -223,25 +223,16 @@ compaction_cover(struct compaction *c, size_t first, size_t stop,
 	return st;
 }
 
-/*
- * Call fn with the newest record of each key in set->segments[first .. stop).
- * KVLOG_CORRUPT: damage was met, and noted.
- */
 enum kvlog_status
-compaction_walk(struct compaction *c, size_t first, size_t stop,
-    compaction_fn *fn, void *arg, struct kvlog_error *err)
+compaction_walk_cover(struct compaction *c, const struct hint_cover *cover,
+    uint8_t *const *marks, compaction_fn *fn, void *arg,
+    struct kvlog_error *err)
 {
-	struct hint_cover cover;
 	struct merge *merge = NULL;
-	enum kvlog_status st = compaction_cover(c, first, stop, &cover, err);
+	enum kvlog_status st = merge_create(cover->hints, cover->count, &merge);
 
-	if (st != KVLOG_OK)
-		return st;
-	/* A merge would map them, too, but could not tell why not. */
-	for (size_t i = first; i < stop && st == KVLOG_OK; i++)
-		st = segment_map(c->set->segments[i], err);
-	if (st == KVLOG_OK)
-		st = merge_create(cover.hints, cover.count, &merge);
+	if (st == KVLOG_OK && marks != NULL)
+		merge_mark(merge, marks);
 	for (uint64_t n = 1; st == KVLOG_OK; n++) {
 		const struct merge_entry *e;
 
@@ -256,10 +247,31 @@ compaction_walk(struct compaction *c, size_t first, size_t stop,
 			st = fn(arg, e, err);
 	}
 	merge_destroy(merge);
-	hint_cover_fini(&cover);
 	if (st == KVLOG_NOMEM)
 		return err_set(err, st, 0, "compact segments");
 	return st == KVLOG_NOTFOUND ? KVLOG_OK : st;
+}
+
+/*
+ * Call fn with the newest record of each key in set->segments[first .. stop).
+ * KVLOG_CORRUPT: damage was met, and noted.
+ */
+enum kvlog_status
+compaction_walk(struct compaction *c, size_t first, size_t stop,
+    compaction_fn *fn, void *arg, struct kvlog_error *err)
+{
+	struct hint_cover cover;
+	enum kvlog_status st = compaction_cover(c, first, stop, &cover, err);
+
+	if (st != KVLOG_OK)
+		return st;
+	/* A merge would map them, too, but could not tell why not. */
+	for (size_t i = first; i < stop && st == KVLOG_OK; i++)
+		st = segment_map(c->set->segments[i], err);
+	if (st == KVLOG_OK)
+		st = compaction_walk_cover(c, &cover, NULL, fn, arg, err);
+	hint_cover_fini(&cover);
+	return st;
 }
 
 bool

@@ -128,6 +128,12 @@ typedef enum kvlog_status compaction_fn(
 enum kvlog_status compaction_walk(struct compaction *c, size_t first,
     size_t stop, compaction_fn *fn, void *arg, struct kvlog_error *err);
 
+/* The same of a cover that is at hand, and of entries marked in it alone, if
+ * marks is not NULL. */
+enum kvlog_status compaction_walk_cover(struct compaction *c,
+    const struct hint_cover *cover, uint8_t *const *marks, compaction_fn *fn,
+    void *arg, struct kvlog_error *err);
+
 bool compaction_expired(const struct compaction *c, const struct record *rec);
 
 /* Whether a record that counts says no more than that its key is gone. */

@@ -340,7 +340,7 @@ int control_set_reserve_used(struct control *control, bool used);
 /* Compaction does not keep up: writers of all processes are to wait for so long
  * now and then, at most CONTROL_PRESSURE_MAX ms; 0: not any more.  Holds for
  * CONTROL_PRESSURE_MS, as whoever says so may die. */
-#define CONTROL_PRESSURE_MAX 30
+#define CONTROL_PRESSURE_MAX 50
 #define CONTROL_PRESSURE_MS 300
 int control_set_pressure(struct control *control, unsigned wait_ms);
 /* What another handle says of that. */

@@ -470,7 +470,8 @@ hint_writer_destroy(struct hint_writer *w)
 /* Images */
 
 /* A record while it is sorted: its place in a mapping and, to save most looks
- * at it, the first bytes of its key as a number. */
+ * at it, the first bytes of its key as a number: of those behind what all keys
+ * begin with. */
 struct sorted {
 	uint64_t prefix;
 	const uint8_t *bytes;
@@ -481,6 +482,8 @@ struct sorted {
 struct sorting {
 	struct sorted *list;
 	size_t count, cap;
+	const uint8_t *first; /* a key outside of buckets; NULL: none yet */
+	size_t common;        /* with so many bytes of it all such keys begin */
 	struct segment_search search; /* for what stands behind damage */
 };
 
@@ -527,6 +530,20 @@ same_key(const struct sorted *a, const struct sorted *b)
 	return hint_key_compare(&ka, &kb) == 0;
 }
 
+static void
+note_common(struct sorting *s, const struct record *rec)
+{
+	size_t n = 0;
+
+	if (s->first == NULL) {
+		s->first = rec->key;
+		s->common = rec->key_len;
+	}
+	while (n < s->common && n < rec->key_len && s->first[n] == rec->key[n])
+		n++;
+	s->common = n;
+}
+
 static int
 add_sorted(struct sorting *s, const struct record *rec, const uint8_t *bytes,
     uint32_t index)
@@ -542,11 +559,12 @@ add_sorted(struct sorting *s, const struct record *rec, const uint8_t *bytes,
 		s->cap = cap;
 	}
 	s->list[s->count++] = (struct sorted){
-	    .prefix = key_prefix(rec->key, rec->key_len),
 	    .bytes = bytes,
 	    .index = index,
 	    .bucket = (rec->flags & RECORD_BUCKET) != 0,
 	};
+	if ((rec->flags & RECORD_BUCKET) == 0)
+		note_common(s, rec);
 	return 0;
 }
 
@@ -598,12 +616,26 @@ gather(struct sorting *s, struct hint_source *source, uint32_t index,
 	return KVLOG_OK;
 }
 
+static void
+set_prefixes(struct sorting *s)
+{
+	for (size_t i = 0; i < s->count; i++) {
+		struct sorted *item = &s->list[i];
+		struct hint_key key = key_at(item->bytes);
+
+		if (!item->bucket)
+			item->prefix = key_prefix(
+			    key.bytes + s->common, key.len - s->common);
+	}
+}
+
 /* Keep the last record of each key. */
 static void
 sort_and_thin(struct sorting *s)
 {
 	size_t kept = 0;
 
+	set_prefixes(s);
 	if (s->count > 1)
 		qsort(s->list, s->count, sizeof *s->list, compare_sorted);
 	for (size_t i = 0; i < s->count; i++)

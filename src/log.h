@@ -26,9 +26,10 @@ struct log {
 	struct dir *dir;
 	struct control *control;
 	struct views *views;
-	struct view *view;     /* a writer has but one */
-	uint64_t segment_size; /* upper bound, bytes */
-	uint32_t timeout_ms;   /* longest wait for other processes */
+	struct view *view;           /* a writer has but one */
+	uint64_t segment_size;       /* upper bound, bytes */
+	_Atomic bool small_segments; /* see repair_segment_size() */
+	uint32_t timeout_ms;         /* longest wait for other processes */
 	/* Called when background work may have come up, perhaps with the turn
 	 * held; may be NULL. */
 	void (*wake)(void *arg);

@@ -23,12 +23,15 @@
 
 #include <string.h>
 
-#define AHEAD 8 /* entries whose records are fetched early */
+#define AHEAD 16u /* entries whose records are fetched early */
+#define LINE 64u  /* of the cache: header and key lie in two, often */
 
 struct source {
 	struct hint *hint;
-	uint64_t next;   /* number of the entry that is loaded */
-	bool damaged;    /* the record of that is */
+	uint64_t next;    /* number of the entry that is loaded */
+	uint64_t ahead;   /* the first behind those that were fetched ... */
+	unsigned fetched; /* ... from next on, as many */
+	bool damaged;     /* the record of that is */
 	bool told;       /* ... but it is none of the hint's: it tells of damage
 			    that was found when an image was made */
 	uint64_t prefix; /* first 8 bytes of its key, to compare */
@@ -36,6 +39,7 @@ struct source {
 	struct record rec;
 	struct hint_damage hurt; /* met when the hint was replaced */
 	size_t age;
+	const uint8_t *marks; /* a bit for each entry that counts; NULL: all */
 };
 
 /* A damaged entry that was met. */
@@ -64,14 +68,42 @@ struct merge {
 
 /* Sources */
 
+static bool
+is_marked(const struct source *s, uint64_t n)
+{
+	return s->marks == NULL || (s->marks[n / 8] & 1u << n % 8) != 0;
+}
+
 static void
-fetch_ahead(const struct source *s)
+fetch_next(struct source *s)
 {
 	struct hint_entry e;
 
-	if (s->next + AHEAD < s->hint->entry_count &&
-	    hint_get(s->hint, s->next + AHEAD, &e))
+	while (s->ahead < s->hint->entry_count && !is_marked(s, s->ahead))
+		s->ahead++;
+	if (s->ahead < s->hint->entry_count &&
+	    hint_get(s->hint, s->ahead, &e)) {
 		PREFETCH(e.seg->map.addr + e.off);
+		PREFETCH(e.seg->map.addr + e.off + LINE);
+	}
+	s->ahead++;
+	s->fetched++;
+}
+
+/* The next entry is loaded: as long as the walk is young, each fetches two
+ * more. */
+static void
+fetch_ahead(struct source *s)
+{
+	if (s->ahead <= s->next) {
+		s->ahead = s->next + 1;
+		s->fetched = 0;
+	} else {
+		s->fetched--;
+	}
+	fetch_next(s);
+	if (s->fetched < AHEAD)
+		fetch_next(s);
 }
 
 /*
@@ -92,6 +124,8 @@ replace_hint(struct merge *m, struct source *s)
 	}
 	hint_unref(s->hint);
 	s->hint = image;
+	s->marks = NULL; /* of other numbers */
+	s->ahead = 0;
 	(void)hint_seek(image, m->has_last ? &m->last : &m->start, &s->next);
 	s->told = s->hurt.seg != NULL;
 	return KVLOG_OK;
@@ -101,6 +135,8 @@ replace_hint(struct merge *m, struct source *s)
 static enum kvlog_status
 load(struct merge *m, struct source *s, bool *ret_there)
 {
+	while (s->next < s->hint->entry_count && !is_marked(s, s->next))
+		s->next++;
 	*ret_there = s->told || s->next < s->hint->entry_count;
 	if (*ret_there && !s->told && !hint_get(s->hint, s->next, &s->entry)) {
 		enum kvlog_status st = replace_hint(m, s);
@@ -181,6 +217,7 @@ place(struct merge *m)
 		bool there;
 
 		s->told = s->hurt.seg != NULL; /* in every walk */
+		s->ahead = 0;
 		if (!hint_seek(s->hint, &m->start, &s->next))
 			st = replace_hint(m, s);
 		if (st == KVLOG_OK)
@@ -284,6 +321,14 @@ merge_destroy(struct merge *m)
 	os->free(m->start_bytes);
 	os->free(m->damaged);
 	os->free(m);
+}
+
+void
+merge_mark(struct merge *m, uint8_t *const *marks)
+{
+	for (size_t i = 0; i < m->source_count; i++)
+		m->sources[i].marks = marks[i];
+	m->placed = false;
 }
 
 enum kvlog_status

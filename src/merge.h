@@ -29,6 +29,10 @@ enum kvlog_status merge_create(
     struct hint *const *hints, size_t count, struct merge **ret_merge);
 void merge_destroy(struct merge *merge); /* NULL is fine */
 
+/* From its beginning on, yield only what is marked by a bit: of each hint, in
+ * the order of its entries.  What is not marked is passed over unread. */
+void merge_mark(struct merge *merge, uint8_t *const *marks);
+
 /* To just before the first key >= key; after KVLOG_NOMEM the next call of
  * merge_next() goes there. */
 enum kvlog_status merge_seek(struct merge *merge, const struct hint_key *key);

@@ -856,6 +856,7 @@ const struct os_table os_real = {
     .map = real_map,
     .unmap = real_unmap,
     .protect = real_protect,
+    .write_back = os_sys_write_back,
     .advise = real_advise,
     .store = real_store,
     .store_word = real_store_word,

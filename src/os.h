@@ -124,6 +124,9 @@ struct os_table {
 	/* Contents and size are durable after it, stores into mappings
 	 * included.  Never retried by anybody after a failure. */
 	int (*sync)(int fd);
+	/* Begin to write what was stored there: sync() waits less then.  What
+	 * fails, that tells. */
+	void (*write_back)(int fd, uint64_t off, uint64_t len);
 
 	/* Mappings. */
 	int (*map)(int fd, uint64_t len, bool writable, bool by_pwrite,
@@ -218,6 +221,7 @@ int os_sys_allocate(int fd, uint64_t size,
     uint64_t old_size); /* EOPNOTSUPP: os.c shall write zeros */
 int os_sys_punch(int fd, uint64_t off, uint64_t len);
 int os_sys_sync(int fd);
+void os_sys_write_back(int fd, uint64_t off, uint64_t len);
 int os_sys_exchange(int dirfd, const char *a, const char *b);
 int os_sys_clone(int from_fd, int to_fd);
 void os_sys_populate(void *addr, size_t len); /* whole pages from addr */

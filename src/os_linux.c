@@ -161,6 +161,14 @@ os_sys_sync(int fd)
 	return fdatasync(fd) == 0 ? 0 : errno;
 }
 
+/* Only what is wrong with the range is told here. */
+void
+os_sys_write_back(int fd, uint64_t off, uint64_t len)
+{
+	(void)sync_file_range(
+	    fd, (off_t)off, (off_t)len, SYNC_FILE_RANGE_WRITE);
+}
+
 /* What a kernel or a file system does not know it refuses as invalid. */
 static int
 not_supported(int error)

@@ -101,6 +101,14 @@ os_sys_sync(int fd)
 }
 
 void
+os_sys_write_back(int fd, uint64_t off, uint64_t len)
+{
+	(void)fd;
+	(void)off;
+	(void)len;
+}
+
+void
 os_sys_populate(void *addr, size_t len)
 {
 	(void)addr;

@@ -29,6 +29,8 @@
 #include <string.h>
 
 #define BUFFER_LEN 65536u /* bytes that are stored at once */
+/* Written while others are still stored. */
+#define WRITE_BACK_LEN (UINT64_C(2) << 20)
 
 /* Layout */
 
@@ -116,6 +118,7 @@ struct output {
 	uint8_t *buffer; /* BUFFER_LEN bytes, to be stored at stored */
 	size_t buffered;
 	uint64_t stored;
+	uint64_t given; /* to the disk to write, up to here */
 };
 
 static struct segment *const *
@@ -270,7 +273,7 @@ begin_part(struct output *o, struct kvlog_error *err)
 		*err = cause;
 	if (st != KVLOG_OK)
 		return st;
-	o->off = o->stored = SEGMENT_DATA_OFF;
+	o->off = o->stored = o->given = SEGMENT_DATA_OFF;
 	o->buffered = 0;
 	rc = segment_store_link(o->seg, &o->link);
 	if (rc != 0)
@@ -288,6 +291,10 @@ flush(struct output *o)
 		rc = os->store(&o->seg->map, o->stored, o->buffer, o->buffered);
 	o->stored += o->buffered;
 	o->buffered = 0;
+	if (o->stored - o->given >= WRITE_BACK_LEN) {
+		os->write_back(o->seg->fd, o->given, o->stored - o->given);
+		o->given = o->stored;
+	}
 	return rc;
 }
 

@@ -31,7 +31,7 @@
 
 #include <string.h>
 
-#define PERCENT 15                /* of all, to begin */
+#define PERCENT 25                /* of all, to begin */
 #define BYTES (UINT64_C(4) << 20) /* likewise */
 #define SLACK 1 /* percent of garbage more, before anybody waits */
 #define WAIT_MAX_MS CONTROL_PRESSURE_MAX
@@ -249,18 +249,29 @@ set_wait(struct reclaim *r, struct log *log, uint32_t ms)
 		atomic_store(&r->told, ms > 0);
 }
 
-/* Two milliseconds for each percent there is too much. */
+/* Whether half as much of it is garbage. */
+static bool
+is_near(const struct reclaim *r, const struct look *look)
+{
+	struct look twice = *look;
+
+	twice.dead *= 2;
+	return is_due(r, &twice);
+}
+
+/* Two milliseconds for one percent too much, and for more the square: a disk
+ * that is slow for a while is to cost time, not space. */
 static void
 set_pressure(struct reclaim *r, struct log *log, const struct look *look)
 {
-	uint64_t least = least_percent(r);
-	uint64_t share = look->bytes > 0 ? look->dead * 100 / look->bytes : 0;
-	uint32_t ms = 0;
+	double least = (double)least_percent(r);
+	double over = 0, ms;
 
-	if (is_due(r, look) && share > least + SLACK)
-		ms =
-		    (uint32_t)min_u64(2 * (share - least - SLACK), WAIT_MAX_MS);
-	set_wait(r, log, ms);
+	if (is_due(r, look))
+		over = (double)look->dead * 100 / (double)look->bytes - least -
+		       SLACK;
+	ms = over > 0 ? 2 * over * over : 0;
+	set_wait(r, log, (uint32_t)(ms < WAIT_MAX_MS ? ms : WAIT_MAX_MS));
 }
 
 static void
@@ -334,13 +345,14 @@ choose(struct reclaim *r, struct log *log, struct compact_run *ret_run)
 	views_lock(log->views);
 	look_at_all(set, &look);
 	set_pressure(r, log, &look);
+	/* What is written to, prepared or in the making holds space back. */
+	atomic_store(&log->small_segments, is_near(r, &look));
 	if (!is_due(r, &look)) {
 		choice = CHOICE_NONE;
 	} else if (look.active_dead >= look.dead / 2) {
 		choice = CHOICE_SEAL;
 	} else if (look.best.dead > 0) {
-		extend(set, &look.best,
-		    repair_segment_size(set, log->segment_size));
+		extend(set, &look.best, log_segment_size(log));
 		*ret_run = (struct compact_run){
 		    .first = set->segments[look.best.first]->header.id.first,
 		    .last = set->segments[look.best.end - 1]->header.id.last};

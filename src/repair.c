@@ -28,13 +28,17 @@
 #include <string.h>
 
 #define SEGMENT_SIZE_START (UINT64_C(1) << 20)
+/* What part of all a segment is. */
+#define PARTS 16u
+#define SMALL_PARTS 40u
 #define NEW_NAME "segment.tmp"
 #define REWRITE_NAME "rewrite.tmp"
 
 uint64_t
-repair_segment_size(const struct segset *set, uint64_t max_size)
+repair_segment_size(const struct segset *set, uint64_t max_size, bool small)
 {
-	uint64_t size = max_u64(SEGMENT_SIZE_START, segset_bytes(set) / 16);
+	uint64_t size = max_u64(SEGMENT_SIZE_START,
+	    segset_bytes(set) / (small ? SMALL_PARTS : PARTS));
 
 	return round_up(min_u64(size, max_size), BLOCK_SIZE);
 }
@@ -559,7 +563,7 @@ begin_segment(struct dir *dir, struct segset *set, struct recovery *r,
 	    .store = &last->header.store,
 	    .number = last->header.id.last + 1,
 	    .max_size = segment_size,
-	    .size = repair_segment_size(set, segment_size),
+	    .size = repair_segment_size(set, segment_size, false),
 	    .may_use_reserve = true,
 	    .opening = true,
 	};

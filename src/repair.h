@@ -17,8 +17,10 @@ enum kvlog_status repair_log(struct dir *dir, struct control *control,
     struct hintset *hints, struct recovery *recovery, uint64_t segment_size,
     struct kvlog_error *err);
 
-/* The size for the next plain segment of a store. */
-uint64_t repair_segment_size(const struct segset *set, uint64_t max_size);
+/* The size for the next plain segment of a store; small: as what is written to,
+ * prepared and compacted is to hold back little space. */
+uint64_t repair_segment_size(
+    const struct segset *set, uint64_t max_size, bool small);
 
 /* A plain segment to be made. */
 struct segment_plan {

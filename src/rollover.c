@@ -29,6 +29,13 @@
  * synced, all of a huge page would be written with it. */
 #define HUGE_NEED (UINT64_C(256) << 10)
 
+uint64_t
+log_segment_size(const struct log *log)
+{
+	return repair_segment_size(log->view->set, log->segment_size,
+	    atomic_load(&log->small_segments));
+}
+
 static uint64_t
 next_size(const struct log *log)
 {
@@ -36,7 +43,7 @@ next_size(const struct log *log)
 
 	need = SEGMENT_DATA_OFF +
 	       min_u64(COMMITS_MIN * need, max_u64(need, COMMITS_LEN));
-	return max_u64(repair_segment_size(log->view->set, log->segment_size),
+	return max_u64(log_segment_size(log),
 	    round_up(min_u64(need, log->segment_size), BLOCK_SIZE));
 }
 

@@ -18,6 +18,9 @@
 enum kvlog_status log_roll_over(struct log *log, uint64_t need,
     bool may_use_reserve, bool new_range, struct kvlog_error *err);
 
+/* What the next segment is sized, if nothing longer is to be stored. */
+uint64_t log_segment_size(const struct log *log);
+
 /* The next segment as it should be made now. */
 struct segment_plan log_plan_next(const struct log *log, const char *name);
 

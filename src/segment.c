@@ -210,6 +210,8 @@ write_fixed(struct segment *seg)
 	return rc;
 }
 
+/* An output is written once, from one end to the other: without a mapping that
+ * takes no page faults, nor is a page cleared before. */
 static int
 map_segment(struct segment *seg, bool writable)
 {
@@ -218,7 +220,9 @@ map_segment(struct segment *seg, bool writable)
 
 	if (rc == 0)
 		rc = os->map(seg->fd, min_u64(seg->header.size, seg->file_len),
-		    writable, fs == OS_FS_COW, &seg->map);
+		    writable,
+		    fs == OS_FS_COW || seg->header.kind == SEGMENT_OUTPUT,
+		    &seg->map);
 	if (rc == 0)
 		atomic_store_explicit(
 		    &seg->mapped, SEGMENT_MAPPED, memory_order_release);

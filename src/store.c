@@ -325,11 +325,12 @@ attest_when_idle(struct store *db)
 	return now - db->idle_since_ns >= IDLE_NS && log_attest(&db->log);
 }
 
-#define MERGE_LEAST 65536
-#define MERGE_PART 16
+#define MERGE_LEAST 8192
+#define MERGE_PART 64
 
 /* A hint serves until one of its segments is replaced.  Where this happens all
- * the time, hints over many segments would be made in vain. */
+ * the time, hints over many segments would be made in vain, and more of them
+ * for each run that needs the hints of some of these segments alone. */
 static uint64_t
 merge_limit(const struct store *db)
 {

@@ -194,6 +194,7 @@ START_TEST(the_active_segment_is_ended)
 	uint32_t number;
 
 	o.segment_size = UINT64_C(64) << 20;
+	o.compact_percent = 15; /* a fifth is */
 	db = api_open_with(api_store, &o);
 	for (unsigned round = 0; round < 5; round++)
 		overwrite(db, round, false);

@@ -729,6 +729,14 @@ sim_protect(struct os_map *map)
 }
 
 static void
+sim_write_back(int fd, uint64_t off, uint64_t len)
+{
+	(void)fd;
+	(void)off;
+	(void)len;
+}
+
+static void
 sim_advise(
     const struct os_map *map, uint64_t off, uint64_t len, enum os_advice advice)
 {
@@ -1041,6 +1049,7 @@ const struct os_table os_sim = {
     .map = sim_map,
     .unmap = sim_unmap,
     .protect = sim_protect,
+    .write_back = sim_write_back,
     .advise = sim_advise,
     .store = sim_store,
     .store_word = sim_store_word,

@@ -733,19 +733,22 @@ START_TEST(segments_grow_with_the_store)
 	struct segment *one[] = {&seg};
 	struct segset fake = {.segments = one, .count = 1};
 
-	ck_assert_uint_eq(repair_segment_size(set, UINT64_C(1) << 30), 1 << 20);
-	ck_assert_uint_eq(repair_segment_size(set, 8192), 8192);
-	ck_assert_uint_eq(repair_segment_size(set, 10000), 12288);
+	ck_assert_uint_eq(
+	    repair_segment_size(set, UINT64_C(1) << 30, false), 1 << 20);
+	ck_assert_uint_eq(repair_segment_size(set, 8192, true), 8192);
+	ck_assert_uint_eq(repair_segment_size(set, 10000, false), 12288);
 	/* By what is in it: or each opening after a crash would make them
 	 * grow by a part. */
 	atomic_init(&seg.end, UINT64_C(5) << 20);
 	ck_assert_uint_eq(
-	    repair_segment_size(&fake, UINT64_C(1) << 30), 1 << 20);
+	    repair_segment_size(&fake, UINT64_C(1) << 30, false), 1 << 20);
 	atomic_init(&seg.end, UINT64_C(100) << 20);
-	ck_assert_uint_eq(repair_segment_size(&fake, UINT64_C(1) << 30),
+	ck_assert_uint_eq(repair_segment_size(&fake, UINT64_C(1) << 30, false),
 	    (UINT64_C(100) << 20) / 16);
 	ck_assert_uint_eq(
-	    repair_segment_size(&fake, UINT64_C(4) << 20), 4 << 20);
+	    repair_segment_size(&fake, UINT64_C(4) << 20, false), 4 << 20);
+	ck_assert_uint_eq(repair_segment_size(&fake, UINT64_C(1) << 30, true),
+	    (UINT64_C(100) << 20) / 40);
 	segset_destroy(set);
 }
 END_TEST

@@ -67,8 +67,9 @@ static volatile pid_t child_pid;          /* 0: none runs */
 static const char usage_text[] =
     "usage: kvlog-bench [--engines=LIST] [--benchmarks=LIST] [--num=N,...]\n"
     "                   [--reads=N] [--sync-num=N] [--oneshot-num=N]\n"
-    "                   [--large-num=N] [--large-size=N] [--threads=N]\n"
-    "                   [--readers=N] [--writers=N] [--key-size=N]\n"
+    "                   [--large-num=N] [--large-size=N] [--churn=N]\n"
+    "                   [--threads=N] [--readers=N] [--writers=N] "
+    "[--key-size=N]\n"
     "                   [--value-size=SIZES] [--compressible=PERCENT]\n"
     "                   [--distribution=uniform|zipfian] [--theta=NUMBER]\n"
     "                   [--seconds=N] [--rounds=N] [--seed=N] [--dir=DIR]\n"
@@ -86,7 +87,8 @@ print_help(void)
 	printf("Compare kvlog with other embedded stores on this machine.\n\n"
 	       "  --engines=LIST     default: kvlog and peers in the first "
 	       "way of each\n"
-	       "  --benchmarks=LIST  default: all, in the order below\n"
+	       "  --benchmarks=LIST  default: all but space, in the order "
+	       "below\n"
 	       "  --num=N,...        records in a store; default 1000000; "
 	       "k and M are understood;\n"
 	       "                     of a list, all benchmarks with each\n"
@@ -99,6 +101,8 @@ print_help(void)
 	       "256\n"
 	       "  --large-size=N     bytes in each of their values; default "
 	       "1048576\n"
+	       "  --churn=N          how often churn puts all keys; default "
+	       "20\n"
 	       "  --threads=N        threads of benchmarks that have some; "
 	       "default 2\n"
 	       "  --readers=N        reading processes of readwrite, default "
@@ -134,8 +138,8 @@ print_help(void)
 	       "Benchmarks:\n");
 	for (workload = workload_table; workload->name != NULL; workload++)
 		printf("  %-15s %s\n", workload->name, workload->text);
-	printf("\nlarge, oneshot, threads and processes stand for those of "
-	       "that kind.\n");
+	printf("\nlarge, oneshot, threads, processes and space (from churn on) "
+	       "stand for those of that kind.\n");
 	printf("\nEngines:\n");
 	for (i = 0; engine_table[i] != NULL; i++)
 		printf("  %-14s %s\n", engine_table[i]->name,
@@ -254,13 +258,16 @@ options_init(struct options *options)
 			options->engines[options->engine_count++] =
 			    engine_table[i];
 	}
-	for (i = 0; workload_table[i].name != NULL; i++)
-		options->benchmarks[options->benchmark_count++] =
-		    &workload_table[i];
+	for (i = 0; workload_table[i].name != NULL; i++) {
+		if (!workload_table[i].by_name)
+			options->benchmarks[options->benchmark_count++] =
+			    &workload_table[i];
+	}
 	options->sizes[0] = 1000000;
 	options->size_count = 1;
 	options->large_num = 256;
 	options->large_len = 1048576;
+	options->churn = 20;
 	options->compressible = 50;
 	options->theta = 0.99;
 	options->sync_num = 2000;
@@ -313,6 +320,7 @@ enum option_code {
 	OPT_ONESHOT_NUM,
 	OPT_LARGE_NUM,
 	OPT_LARGE_SIZE,
+	OPT_CHURN,
 	OPT_THREADS,
 	OPT_READERS,
 	OPT_WRITERS,
@@ -344,6 +352,7 @@ static const struct option long_options[] = {
     {"oneshot-num", required_argument, NULL, OPT_ONESHOT_NUM},
     {"large-num", required_argument, NULL, OPT_LARGE_NUM},
     {"large-size", required_argument, NULL, OPT_LARGE_SIZE},
+    {"churn", required_argument, NULL, OPT_CHURN},
     {"threads", required_argument, NULL, OPT_THREADS},
     {"readers", required_argument, NULL, OPT_READERS},
     {"writers", required_argument, NULL, OPT_WRITERS},
@@ -422,6 +431,8 @@ parse_option(struct options *options, int code, const char *name, char *arg)
 	case OPT_LARGE_SIZE:
 		return parse_number(
 		    name, arg, 1, UINT64_C(1) << 28, &options->large_len);
+	case OPT_CHURN:
+		return parse_number(name, arg, 1, 1000, &options->churn);
 	case OPT_THREADS:
 		return parse_number(
 		    name, arg, 1, BENCH_MAX_THREADS, &options->threads);
@@ -903,15 +914,20 @@ static bool
 bench_check_room(struct bench *bench)
 {
 	const struct options *options = &bench->options;
-	uint64_t num = options->sync_num, need;
+	uint64_t num = options->sync_num, need, times = 2;
 	uint64_t room = machine_room(bench->work_dir);
 
 	for (size_t i = 0; i < options->size_count; i++) {
 		if (options->sizes[i] > num)
 			num = options->sizes[i];
 	}
-	need =
-	    bench_footprint(num, options->key_len, options->lengths.mean) * 2;
+	/* Of an engine that gives nothing back. */
+	for (size_t b = 0; b < options->benchmark_count; b++) {
+		if (options->benchmarks[b]->op == WORKLOAD_CHURN)
+			times = options->churn + 2;
+	}
+	need = bench_footprint(num, options->key_len, options->lengths.mean) *
+	       times;
 	if (need <= room)
 		return true;
 	fprintf(stderr,

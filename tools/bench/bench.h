@@ -60,6 +60,7 @@ struct options {
 	const char *value_size; /* the same as it was given */
 	uint64_t large_num;     /* records with large values, of that length */
 	uint64_t large_len;
+	uint64_t churn;        /* how often churn puts all keys */
 	unsigned compressible; /* per cent of a value */
 	bool zipfian;          /* reads of a loaded store choose so */
 	double theta;          /* of Zipf's distribution */
@@ -81,7 +82,8 @@ enum omission {
 	OMIT_NOTHING,
 	OMIT_UNSHARED, /* another process cannot use an open store */
 	OMIT_NO_SCAN,  /* it has no order of keys */
-	OMIT_NO_VIEW   /* it always copies values */
+	OMIT_NO_VIEW,  /* it always copies values */
+	OMIT_NO_COMPACT
 };
 
 /* What is to be known about a result. */
@@ -119,6 +121,12 @@ struct measure {
 	uint64_t private_bytes; /* that reading processes gained, together;
 				   see machine_private() */
 	uint64_t dirty_bytes;   /* the same */
+	uint64_t disk_fresh;    /* of churn: allocated before it */
+	uint64_t disk_most;     /* ... and at most meanwhile */
+	uint64_t rewritten;     /* bytes that compact() has written ... */
+	uint64_t rewriting_ns;
+	uint64_t copied; /* ... and that were copied and synced beside it */
+	uint64_t copying_ns;
 	struct histogram latency;
 };
 
@@ -247,8 +255,28 @@ uint64_t machine_written(void);
  */
 void machine_private(uint64_t *ret_private, uint64_t *ret_dirty);
 
+/* ---- disk.c ---- */
+
 /* machine_disk - bytes allocated by the files under dir, as du counts. */
 uint64_t machine_disk(const char *dir);
+
+/*
+ * machine_watch_disk - look at it every some milliseconds, in a thread, until
+ * machine_watch_end() tells the most there was.  False if that cannot be.
+ */
+struct disk_watch;
+struct disk_watch *machine_watch_disk(const char *dir);
+uint64_t machine_watch_end(struct disk_watch *watch);
+
+/* machine_evict - let no page of the files under dir be in memory: of those
+ * that nobody has mapped. */
+void machine_evict(const char *dir);
+
+/*
+ * machine_copy - copy the files under dir as cp does, sync each, and remove
+ * the copies.  How many bytes, and how long that took; false with errno.
+ */
+bool machine_copy(const char *dir, uint64_t *ret_bytes, uint64_t *ret_ns);
 
 /* machine_room - bytes that can still be written below dir. */
 uint64_t machine_room(const char *dir);

@@ -50,6 +50,7 @@ struct engine_config {
 	enum engine_mode mode;
 	enum engine_access access;
 	bool one_shot;      /* for one operation: opening is what counts */
+	bool hoard;         /* what is replaced stays until compact() */
 	uint64_t key_count; /* records the store will hold */
 	size_t key_len;     /* bytes in every key */
 	size_t value_len;   /* bytes in every value */
@@ -133,6 +134,10 @@ struct engine {
 	 */
 	enum engine_result (*scan)(void *db, const void *from, size_t from_len,
 	    engine_use *use, void *arg);
+
+	/* compact - give back the space of what was replaced; how many bytes
+	 * were written for that. */
+	enum engine_result (*compact)(void *db, uint64_t *ret_bytes);
 
 	/* sync - make everything written durable. */
 	enum engine_result (*sync)(void *db);

@@ -37,7 +37,8 @@ ours_open(const struct engine *engine, const char *dir,
 	enum kvlog_status st;
 
 	snprintf(path, sizeof path, "%s/" STORE_NAME, dir);
-	options.flags = access_flags[config->access] | variant->flags;
+	options.flags = access_flags[config->access] | variant->flags |
+			(config->hoard ? KVLOG_OPEN_NOCOMPACT : 0);
 	options.index_mode =
 	    config->one_shot ? KVLOG_INDEX_HINTS : variant->index_mode;
 	options.durability = config->mode == ENGINE_SYNC
@@ -200,6 +201,21 @@ ours_scan(
 }
 
 static enum engine_result
+ours_compact(void *db, uint64_t *ret_bytes)
+{
+	struct kvlog_compact_options options = KVLOG_COMPACT_OPTIONS_INIT;
+	struct kvlog_compact_report report = {.size = sizeof report};
+	struct kvlog_error err;
+	enum kvlog_status st;
+
+	st = kvlog_compact(db, &options, &report, &err);
+	if (st != KVLOG_OK)
+		return engine_fail("%s: %s", kvlog_status_text(st), err.text);
+	*ret_bytes = report.bytes_written;
+	return ENGINE_OK;
+}
+
+static enum engine_result
 ours_sync(void *db)
 {
 	return result_of(kvlog_sync(db));
@@ -236,7 +252,8 @@ ours_close(void *db)
 		.get = ours_get, .delete = ours_delete,                        \
 		.put_batch = ours_put_batch, .get_many = ours_get_many,        \
 		.get_view = ours_get_view, .scan = ours_scan,                  \
-		.sync = ours_sync, .count = ours_count, .close = ours_close,   \
+		.compact = ours_compact, .sync = ours_sync,                    \
+		.count = ours_count, .close = ours_close,                      \
 	}
 
 const struct engine engine_kvlog =
@@ -253,7 +270,7 @@ const struct engine engine_kvlog_noverify = ENGINE_KVLOG("kvlog-noverify",
     KVLOG_OPEN_NOVERIFY, KVLOG_INDEX_MEMORY);
 
 const struct engine engine_kvlog_nocompact = ENGINE_KVLOG("kvlog-nocompact",
-    false, NULL, "as kvlog, but what is replaced stays where it is",
+    false, &engine_kvlog, "as kvlog, but what is replaced stays where it is",
     KVLOG_OPEN_NOCOMPACT, KVLOG_INDEX_MEMORY);
 
 const struct engine engine_kvlog_unshared = ENGINE_KVLOG("kvlog-unshared",

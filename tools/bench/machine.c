@@ -14,7 +14,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,7 +21,6 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <sys/utsname.h>
 #ifdef __linux__
 #include <sys/vfs.h>
@@ -44,8 +42,6 @@ bool clock_uses_tsc;
 double clock_ns_per_tick = 1.0;
 
 static volatile uint64_t sink; /* so that loads are not left out */
-
-static uint64_t disk_total; /* of the walk in progress */
 
 /* The counter counts the same time at any speed and in any sleep. */
 static bool
@@ -455,52 +451,4 @@ machine_private(uint64_t *ret_private, uint64_t *ret_dirty)
 	if (file != NULL)
 		fclose(file);
 	*ret_private = clean + *ret_dirty;
-}
-
-static int
-disk_visit(const char *path, const struct stat *st, int type, struct FTW *where)
-{
-	(void)path;
-	(void)where;
-	if (type == FTW_F)
-		disk_total += (uint64_t)st->st_blocks * 512;
-	return 0;
-}
-
-uint64_t
-machine_disk(const char *dir)
-{
-	disk_total = 0;
-	nftw(dir, disk_visit, 16, FTW_PHYS);
-	return disk_total;
-}
-
-uint64_t
-machine_room(const char *dir)
-{
-	struct statvfs fs;
-
-	if (statvfs(dir, &fs) != 0 || fs.f_blocks == 0)
-		return UINT64_MAX; /* then we shall see */
-	return (uint64_t)fs.f_bavail * fs.f_frsize;
-}
-
-static int
-remove_visit(
-    const char *path, const struct stat *st, int type, struct FTW *where)
-{
-	(void)st;
-	(void)type;
-	(void)where;
-	return remove(path);
-}
-
-bool
-machine_remove(const char *dir)
-{
-	struct stat st;
-
-	if (lstat(dir, &st) != 0)
-		return errno == ENOENT;
-	return nftw(dir, remove_visit, 16, FTW_DEPTH | FTW_PHYS) == 0;
 }

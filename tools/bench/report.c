@@ -105,6 +105,13 @@ print_engine(const struct report *report, const struct options *sized,
 		print_below(engine->base->name, 0, s->base_ratio);
 	if (s->writer_ops_per_s > 0)
 		print_below("writers", s->writer_ops_per_s, s->writer_ratio);
+	if (s->growth > 0)
+		printf("%-15s%10.2f of a fresh load at most, %.2f once "
+		       "closed\n",
+		    "(disk)", s->growth, s->growth_closed);
+	if (s->copied_per_s > 0)
+		printf("%-15s%10.2f GB/s copied and synced: ratio %.2f\n",
+		    "(cp)", s->copied_per_s / 1e9, s->copied_ratio);
 	if (s->private_bytes > 0)
 		printf("%-15s%10.2f MiB private, %.2f of it no clean pages of "
 		       "files: %.2f and %.2f bytes a key\n",

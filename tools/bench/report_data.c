@@ -54,6 +54,12 @@ static const struct {
     FIGURE("writers_ratio", writer_ratio, 4),
     FIGURE("reader_private_bytes", private_bytes, 0),
     FIGURE("reader_dirty_bytes", dirty_bytes, 0),
+    FIGURE("disk_fresh_bytes", disk_fresh, 0),
+    FIGURE("disk_most_bytes", disk_most, 0),
+    FIGURE("disk_growth", growth, 4),
+    FIGURE("disk_growth_closed", growth_closed, 4),
+    FIGURE("copied_bytes_per_s", copied_per_s, 0),
+    FIGURE("copied_ratio", copied_ratio, 4),
 #undef FIGURE
 };
 #define FIGURE_COUNT (sizeof figures / sizeof figures[0])
@@ -111,12 +117,14 @@ json_options(const struct options *options)
 		printf("%s%" PRIu64, i == 0 ? "" : ", ", options->sizes[i]);
 	printf("], \"reads\": %" PRIu64 ", \"sync_num\": %" PRIu64
 	       ", \"oneshot_num\": %" PRIu64 ", \"large_num\": %" PRIu64
-	       ", \"large_size\": %" PRIu64 ",\n    \"threads\": %" PRIu64
-	       ", \"readers\": %" PRIu64 ", \"writers\": %" PRIu64
+	       ", \"large_size\": %" PRIu64 ", \"churn\": %" PRIu64
+	       ",\n    \"threads\": %" PRIu64 ", \"readers\": %" PRIu64
+	       ", \"writers\": %" PRIu64
 	       ", \"key_size\": %zu, \"value_size\": ",
 	    options->reads_wanted, options->sync_num, options->oneshot_num,
-	    options->large_num, options->large_len, options->threads,
-	    options->readers, options->writers, options->key_len);
+	    options->large_num, options->large_len, options->churn,
+	    options->threads, options->readers, options->writers,
+	    options->key_len);
 	json_string(options->value_size);
 	printf(", \"compressible\": %u,\n    \"distribution\": \"%s\", "
 	       "\"theta\": %g, \"seconds\": %" PRIu64

@@ -387,6 +387,22 @@ more_rows(const struct page *page, const struct engine *engine,
 		ratio_cell(cells[2], s->base_ratio);
 		row(page, false, cells, 14);
 	}
+	if (s->growth > 0) {
+		snprintf(cells[0], CELL_LEN, "(disk of a fresh load, at most)");
+		snprintf(cells[1], CELL_LEN, "%s", "");
+		ratio_cell(cells[2], s->growth);
+		row(page, false, cells, 14);
+		snprintf(cells[0], CELL_LEN, "(disk of it, once closed)");
+		ratio_cell(cells[2], s->growth_closed);
+		row(page, false, cells, 14);
+	}
+	if (s->copied_per_s > 0) {
+		snprintf(cells[0], CELL_LEN, "(cp and fsync)");
+		snprintf(
+		    cells[1], CELL_LEN, "%.2f GB/s", s->copied_per_s / 1e9);
+		ratio_cell(cells[2], s->copied_ratio);
+		row(page, false, cells, 14);
+	}
 	if (s->private_bytes > 0) {
 		snprintf(cells[0], CELL_LEN, "(each reader, alone)");
 		snprintf(cells[1], CELL_LEN, "%.2f MiB",

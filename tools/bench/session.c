@@ -10,6 +10,7 @@
 
 #include "session.h"
 
+#include "compactions.h"
 #include "crowd.h"
 #include "oneshots.h"
 #include "steps.h"
@@ -25,6 +26,8 @@
 #include <unistd.h>
 
 #define CHECK_COUNT 1000u /* records looked at after a writing benchmark */
+
+#define REST_NS 300000000L
 
 #define OPEN_COUNT 5u /* openings of a store that was closed */
 
@@ -104,7 +107,13 @@ check_store(
 	return true;
 }
 
-static bool
+bool
+session_check_store(struct session *session, uint64_t count)
+{
+	return check_store(session, count, count, false);
+}
+
+bool
 session_close_store(struct session *session)
 {
 	struct measure *measure = session->last_write;
@@ -127,13 +136,13 @@ session_close_store(struct session *session)
 	return true;
 }
 
-/* Open what is in the directory, or make it; false after a message. */
-static bool
+bool
 session_open(struct session *session, enum engine_access access)
 {
 	struct engine_config config = {
 	    .mode = session->mode,
 	    .access = access,
+	    .hoard = session->hoard,
 	    .key_count = session->key_range,
 	    .key_len = session->records->key_len,
 	    .value_len = session->records->lengths.mean,
@@ -171,7 +180,7 @@ session_describe(struct session *session, enum engine_mode mode, bool large,
 	session->key_range = key_count;
 }
 
-static bool
+bool
 session_open_store(struct session *session, enum engine_mode mode, bool large,
     uint64_t key_count)
 {
@@ -286,6 +295,24 @@ session_kill_store(struct session *session)
 	return true;
 }
 
+/* Nothing has been replaced in it, and what the engine does in the background
+ * after a load has had its time. */
+static bool
+session_load_anew(struct session *session, const struct workload *workload)
+{
+	const struct timespec pause = {.tv_nsec = REST_NS};
+
+	if (!session_open_store(session, ENGINE_ASYNC, workload->large,
+		workload_num(workload, session->options)) ||
+	    !session_fill_store(session))
+		return false;
+	if (session->engine->sync(session->db) != ENGINE_OK)
+		return step_failed(session, ENGINE_FAILED, "");
+	nanosleep(&pause, NULL);
+	session->written = machine_written();
+	return true;
+}
+
 static bool
 session_prepare_store(struct session *session, const struct workload *workload)
 {
@@ -295,8 +322,12 @@ session_prepare_store(struct session *session, const struct workload *workload)
 		session->closed = false;
 		return session_kill_store(session);
 	}
+	if (workload_compacts(workload))
+		return compactions_prepare(session, workload);
 	if (!workload_loops(workload))
 		return session_settle_store(session, workload);
+	if (workload->op == WORKLOAD_CHURN)
+		return session_load_anew(session, workload);
 	if (workload->fresh)
 		return session_open_store(session, workload->mode,
 		    workload->large, workload_num(workload, session->options));
@@ -380,7 +411,8 @@ user_bytes(const struct session *session, const struct workload *workload,
 
 	if (workload->op == WORKLOAD_MIXED)
 		return ops * (100 - workload->get_share) / 100 * bytes;
-	return workload_writes(workload) && workload->op != WORKLOAD_DELETE
+	return (workload_writes(workload) && workload->op != WORKLOAD_DELETE) ||
+		       workload->op == WORKLOAD_CHURN
 		   ? ops * bytes
 		   : 0;
 }
@@ -434,6 +466,47 @@ after_writing(struct session *session, const struct workload *workload,
 	session->last_write = measure;
 	session->last_written = session->written;
 	return true;
+}
+
+/* ---- all keys again and again ---- */
+
+/* What is cut has some values of the last generation, and some of the one
+ * before. */
+static bool
+after_churn(struct session *session, uint64_t done)
+{
+	uint64_t range = session->key_range, rest = done % range;
+
+	if (rest > 0) {
+		session->generation--;
+		session->changes = true;
+	}
+	return check_store(session, range,
+	    rest > 0   ? rest
+	    : done > 0 ? range
+		       : 0,
+	    false);
+}
+
+static bool
+measure_churn(struct session *session, const struct workload *workload,
+    struct measure *measure)
+{
+	uint64_t disk_fresh = machine_disk(session->dir);
+	struct disk_watch *watch = machine_watch_disk(session->dir);
+	bool ok;
+
+	if (watch == NULL) {
+		perror("kvlog-bench: thread");
+		session->error = BENCH_EXIT_FAILED;
+		return false;
+	}
+	ok = measure_calls(session, workload, measure);
+	measure->disk_most = machine_watch_end(watch);
+	measure->disk_fresh = disk_fresh;
+	session->last_write = measure;
+	session->last_written = session->written;
+	return ok && after_churn(session, measure->ops);
 }
 
 /* ---- openings ---- */
@@ -633,6 +706,10 @@ measure_workload(struct session *session, const struct workload *workload,
 		return measure_oneshots(session, workload, measure);
 	if (workload_readers(workload, session->options) > 0)
 		return measure_crowd(session, workload, measure);
+	if (workload_compacts(workload))
+		return compactions_measure(session, workload, measure);
+	if (workload->op == WORKLOAD_CHURN)
+		return measure_churn(session, workload, measure);
 	if (workload->op == WORKLOAD_OPEN)
 		return measure_open(session, OPEN_COUNT, measure);
 	if (workload->op == WORKLOAD_OPEN_KILLED)
@@ -657,6 +734,8 @@ omission_of(const struct session *session, const struct workload *workload)
 		return OMIT_NO_SCAN;
 	if (workload->op == WORKLOAD_GET_VIEW && engine->get_view == NULL)
 		return OMIT_NO_VIEW;
+	if (workload_compacts(workload) && engine->compact == NULL)
+		return OMIT_NO_COMPACT;
 	return OMIT_NOTHING;
 }
 

@@ -29,6 +29,7 @@ struct session {
 	uint64_t record_count; /* records in the open store: the first ones */
 	uint64_t generation;   /* of all its values */
 	unsigned ahead;        /* by how many overwriting has raised it */
+	bool hoard;            /* the store is to keep what is replaced */
 	bool changes; /* some may be of the next generation: others put them */
 	bool
 	    spoiled; /* some values are nobody knows what; the keys are right */
@@ -81,5 +82,20 @@ enum bench_exit session_run(struct session *session,
 
 /* session_end - close what is open and free the session; NULL is fine. */
 enum bench_exit session_end(struct session *session);
+
+/*
+ * For benchmarks with a store of their own; false after a message, with
+ * session->error set.
+ *
+ * session_open - open what is in the directory, or make it.
+ * session_open_store - make one for so many records, the only one.
+ * session_close_store - close it if one is open.
+ * session_check_store - its count of records, and some of them all over it.
+ */
+bool session_open(struct session *session, enum engine_access access);
+bool session_open_store(struct session *session, enum engine_mode mode,
+    bool large, uint64_t key_count);
+bool session_close_store(struct session *session);
+bool session_check_store(struct session *session, uint64_t count);
 
 #endif /* BENCH_SESSION_H */

@@ -119,6 +119,21 @@ step_put(struct session *session, uint64_t i)
 	    session, shuffle_at(&session->order, i), session->generation);
 }
 
+/* Each time all of them in another order. */
+static bool
+step_churn(struct session *session, uint64_t i)
+{
+	uint64_t range = session->key_range;
+
+	if (i % range == 0) {
+		shuffle_init(
+		    &session->order, range, mix(session->seed + i / range));
+		session->generation++;
+	}
+	return put_record(session, shuffle_at(&session->order, i % range),
+	    session->generation);
+}
+
 bool
 step_put_batch(struct session *session, uint64_t i)
 {
@@ -571,6 +586,8 @@ step_of(const struct session *session, enum workload_op op)
 		return step_scan;
 	case WORKLOAD_DELETE:
 		return step_delete;
+	case WORKLOAD_CHURN:
+		return step_churn;
 	case WORKLOAD_SCAN_ALL:
 	case WORKLOAD_ONESHOT_GET:
 	case WORKLOAD_ONESHOT_GET_ABSENT:
@@ -579,6 +596,8 @@ step_of(const struct session *session, enum workload_op op)
 	case WORKLOAD_OPEN_KILLED:
 	case WORKLOAD_READ_WRITE:
 	case WORKLOAD_READ_MEMORY:
+	case WORKLOAD_COMPACT:
+	case WORKLOAD_COMPACT_PUTS:
 		break; /* not measured in steps */
 	}
 	return NULL;

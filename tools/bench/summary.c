@@ -41,6 +41,8 @@ static const struct {
     MEDIAN(process_ns, process_ns, 1),
     MEDIAN(private_bytes, private_bytes, 1),
     MEDIAN(dirty_bytes, dirty_bytes, 1),
+    MEDIAN(disk_fresh, disk_fresh, 1),
+    MEDIAN(disk_most, disk_most, 1),
 #undef MEDIAN
 };
 
@@ -163,6 +165,45 @@ summarise_latency(const struct cell *cell, struct summary *s)
 		    histogram_quantile(&s->latency, quantile_shares[q]);
 }
 
+/* How much the disk was in use at most, and at last. */
+static void
+summarise_growth(const struct cell *cell, struct summary *s)
+{
+	double most[BENCH_MAX_ROUNDS], last[BENCH_MAX_ROUNDS];
+
+	for (unsigned r = 0; r < cell->rounds; r++) {
+		const struct measure *m = cell->round[r];
+
+		if (m->disk_fresh == 0)
+			return;
+		most[r] = (double)m->disk_most / (double)m->disk_fresh;
+		last[r] = (double)m->disk_closed / (double)m->disk_fresh;
+	}
+	s->growth = median(most, cell->rounds);
+	s->growth_closed = median(last, cell->rounds);
+}
+
+/* What was rewritten, beside a copy in the same round. */
+static void
+summarise_rewriting(const struct cell *cell, struct summary *s)
+{
+	double rates[BENCH_MAX_ROUNDS], copies[BENCH_MAX_ROUNDS];
+	double ratios[BENCH_MAX_ROUNDS];
+
+	for (unsigned r = 0; r < cell->rounds; r++) {
+		const struct measure *m = cell->round[r];
+
+		if (m->rewriting_ns == 0)
+			return;
+		rates[r] = per_second(m->rewritten, m->rewriting_ns);
+		copies[r] = per_second(m->copied, m->copying_ns);
+		ratios[r] = copies[r] > 0 ? rates[r] / copies[r] : 0;
+	}
+	s->bytes_per_s = median(rates, cell->rounds);
+	s->copied_per_s = median(copies, cell->rounds);
+	s->copied_ratio = median(ratios, cell->rounds);
+}
+
 static void
 summarise(const struct results *results, const struct options *sized,
     size_t size, size_t engine, size_t benchmark, struct summary *s)
@@ -194,6 +235,8 @@ summarise(const struct results *results, const struct options *sized,
 	}
 	if (workload->large)
 		s->bytes_per_s = s->ops_per_s * (double)sized->large_len;
+	summarise_growth(&cell, s);
+	summarise_rewriting(&cell, s);
 	s->amplification = amplification(&cell);
 	s->base_ratio = base_ratio(results, size, engine, benchmark);
 	summarise_latency(&cell, s);
@@ -397,6 +440,9 @@ report_limit(const struct report *report, size_t size, size_t benchmark)
 	case WORKLOAD_OPEN_KILLED:
 	case WORKLOAD_READ_WRITE:
 	case WORKLOAD_READ_MEMORY:
+	case WORKLOAD_CHURN:
+	case WORKLOAD_COMPACT:
+	case WORKLOAD_COMPACT_PUTS:
 		break;
 	}
 	return 0;
@@ -426,6 +472,7 @@ summary_note(
 		"left out: another process cannot use an open store",
 	    [OMIT_NO_SCAN] = "left out: no order of keys",
 	    [OMIT_NO_VIEW] = "left out: values are always copied",
+	    [OMIT_NO_COMPACT] = "left out: compared with a copy alone",
 	};
 
 	if (!s->done)

@@ -28,12 +28,15 @@ struct summary {
 	double disk_open, disk_closed;
 	double rss_peak, rss, rss_anon;
 	double amplification; /* 0: not known */
-	double bytes_per_s;   /* of large values; else 0 */
+	double bytes_per_s;   /* of large values, or rewritten; else 0 */
 	double ratio;         /* 0: no peer to compare with */
 	double command_ns, command_ratio, process_ns; /* 0: none */
 	double writer_ops_per_s, writer_ratio;        /* 0: none */
 	double private_bytes, dirty_bytes;            /* of a reader */
 	double base_ratio; /* to the engine's base; 0: none, or not run */
+	double disk_fresh, disk_most;      /* of churn; else 0, and these ... */
+	double growth, growth_closed;      /* ... in parts of disk_fresh */
+	double copied_per_s, copied_ratio; /* bytes copied beside it; else 0 */
 	double longest_ns;
 	struct histogram latency;
 	uint64_t quantile_ns[QUANTILE_COUNT];

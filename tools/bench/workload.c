@@ -121,6 +121,27 @@ const struct workload workload_table[] = {
 	.op = WORKLOAD_GET_VIEW,
 	.large = true,
 	.group = "large"},
+    {.name = "churn",
+	.text = "async puts of present keys, all of them again and again",
+	.op = WORKLOAD_CHURN,
+	.group = "space",
+	.by_name = true},
+    {.name = "compact",
+	.text = "records that one call compacts, of twice as many",
+	.op = WORKLOAD_COMPACT,
+	.group = "space",
+	.by_name = true},
+    {.name = "compactcold",
+	.text = "the same of a store that is not in memory",
+	.op = WORKLOAD_COMPACT,
+	.group = "space",
+	.cold = true,
+	.by_name = true},
+    {.name = "compactputs",
+	.text = "async puts of present keys during such a call",
+	.op = WORKLOAD_COMPACT_PUTS,
+	.group = "space",
+	.by_name = true},
     {.name = NULL},
 };
 
@@ -198,7 +219,11 @@ workload_ops(const struct workload *workload, const struct options *options)
 		return options->oneshot_num;
 	case WORKLOAD_OPEN:
 	case WORKLOAD_OPEN_KILLED:
+	case WORKLOAD_COMPACT:
+	case WORKLOAD_COMPACT_PUTS:
 		return options->num;
+	case WORKLOAD_CHURN:
+		return options->num * options->churn;
 	case WORKLOAD_READ_WRITE:
 	case WORKLOAD_READ_MEMORY:
 		return crowd_reads(workload, options);
@@ -235,9 +260,16 @@ workload_readers(const struct workload *workload, const struct options *options)
 }
 
 bool
+workload_compacts(const struct workload *workload)
+{
+	return workload->op == WORKLOAD_COMPACT ||
+	       workload->op == WORKLOAD_COMPACT_PUTS;
+}
+
+bool
 workload_loops(const struct workload *workload)
 {
-	return !workload_is_oneshot(workload) &&
+	return !workload_is_oneshot(workload) && !workload_compacts(workload) &&
 	       workload->op != WORKLOAD_OPEN &&
 	       workload->op != WORKLOAD_OPEN_KILLED &&
 	       workload->op != WORKLOAD_READ_WRITE &&

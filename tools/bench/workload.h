@@ -37,7 +37,11 @@ enum workload_op {
 	WORKLOAD_OPEN_KILLED,
 	/* Processes use one store at once. */
 	WORKLOAD_READ_WRITE,
-	WORKLOAD_READ_MEMORY
+	WORKLOAD_READ_MEMORY,
+	WORKLOAD_CHURN,
+	/* A store half of which was replaced; see compactions.h. */
+	WORKLOAD_COMPACT,
+	WORKLOAD_COMPACT_PUTS
 };
 
 struct workload {
@@ -51,6 +55,8 @@ struct workload {
 	bool skewed;        /* always by Zipf's distribution */
 	unsigned get_share; /* per cent, of WORKLOAD_MIXED */
 	const char *group;  /* another name, for it and others */
+	bool cold;          /* what it reads is not in memory */
+	bool by_name;       /* takes long: runs only if it is asked for */
 };
 
 /* All benchmarks, ended by one without a name. */
@@ -85,6 +91,9 @@ bool workload_is_oneshot(const struct workload *workload);
 /* workload_readers - how many processes read at once; else 0. */
 unsigned workload_readers(
     const struct workload *workload, const struct options *options);
+
+/* workload_compacts - whether its store is one that is to be compacted. */
+bool workload_compacts(const struct workload *workload);
 
 /* workload_loops - whether it is a loop of calls in one process. */
 bool workload_loops(const struct workload *workload);

@@ -490,8 +490,8 @@ compact_by_hints(struct reclaim *r, struct log *log)
 		return false;
 	init_compaction(r, log, &c);
 	views_lock(log->views);
-	c.run_limit = RUN_SEGMENTS *
-		      repair_segment_size(log->view->set, log->segment_size);
+	c.run_limit = RUN_SEGMENTS * repair_segment_size(log->view->set,
+					 log->segment_size, false);
 	pthread_mutex_unlock(&log->views->lock);
 	atomic_store(&r->running, true);
 	st = compact_store(&c, NULL);

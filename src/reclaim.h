@@ -49,17 +49,17 @@ void reclaim_count(
 /* Whether there may be something to do. */
 bool reclaim_wants(const struct reclaim *reclaim, struct log *log);
 
-/* After a commit of so many bytes, without locks: wait, if it is to. */
-void reclaim_wait(struct reclaim *reclaim, struct log *log, uint64_t bytes);
-
-static inline void
-reclaim_pay(struct reclaim *reclaim, struct log *log, uint64_t bytes)
+/* Whether writers are to wait, or a run goes on, in which they may have to. */
+static inline bool
+reclaim_asks(const struct reclaim *reclaim)
 {
-	if (UNLIKELY(
-		atomic_load_explicit(
-		    &reclaim->pressure_ms, memory_order_relaxed) != 0 ||
-		atomic_load_explicit(&reclaim->running, memory_order_relaxed)))
-		reclaim_wait(reclaim, log, bytes);
+	return atomic_load_explicit(
+		   &reclaim->pressure_ms, memory_order_relaxed) != 0 ||
+	       atomic_load_explicit(&reclaim->running, memory_order_relaxed);
 }
+
+/* If it is so, after a record of so many bytes, without locks: wait, if there
+ * have been enough. */
+void reclaim_wait(struct reclaim *reclaim, struct log *log, uint64_t bytes);
 
 #endif

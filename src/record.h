@@ -22,6 +22,8 @@
 #include "bytes.h"
 #include "sum.h"
 
+#include <string.h>
+
 #define RECORD_ALIGN 8u
 #define RECORD_HEADER_SIZE 28u
 #define RECORD_EXT_MAX 28u
@@ -99,9 +101,34 @@ record_size(unsigned flags, size_t key_len, size_t value_len)
  */
 unsigned record_encode(uint8_t *buf, const struct record *rec, uint32_t seed);
 
-/* The same with key, value and padding: record_size() bytes, and RECORD_ALIGN
+/* All but the sums, in the words that they are then computed of: what was
+ * stored in smaller parts, a processor has to wait for. */
+static inline void
+record_put_fields(uint8_t *buf, const struct record *rec)
+{
+	put_u64(buf + 4, (uint64_t)rec->type << 32 |
+			     (uint64_t)rec->flags << 40 |
+			     (uint64_t)rec->key_len << 48);
+	put_u64(buf + 12, rec->value_len | rec->seq << 32);
+	put_u64(buf + 20, rec->seq >> 32 | (uint64_t)rec->lag << 32);
+}
+
+/* All of a record without extensions: record_size() bytes, and RECORD_ALIGN
  * more may be touched. */
-void record_write(uint8_t *buf, const struct record *rec, uint32_t seed);
+static inline void
+record_write(uint8_t *buf, const struct record *rec, uint32_t seed)
+{
+	uint8_t *p = buf + RECORD_HEADER_SIZE;
+
+	assert(record_ext_len(rec->flags) == 0);
+	record_put_fields(buf, rec);
+	bytes_copy(p, rec->key, rec->key_len);
+	p += rec->key_len;
+	sum_pair_set(buf, (size_t)(p - buf), rec->value, rec->value_len, seed);
+	if (rec->value_len > 0)
+		memcpy(p, rec->value, rec->value_len);
+	memset(p + rec->value_len, 0, RECORD_ALIGN);
+}
 
 /* Change the sum of the value in an encoded head of len bytes, so that the
  * value fails it: a damaged value stays damaged when it is copied. */
@@ -143,9 +170,20 @@ record_is_put_of(
 	       bytes_equal(p + RECORD_HEADER_SIZE, key, key_len);
 }
 
+/* The length of the value of such a record. */
+static inline uint32_t
+record_plain_len(const uint8_t *p)
+{
+	return get_u32(p + 12);
+}
+
 /* Verify the header sum of a record at p, head_len bytes of which are header,
  * extensions and key. */
-bool record_head_ok(const uint8_t *p, size_t head_len, uint32_t seed);
+static inline bool
+record_head_ok(const uint8_t *p, size_t head_len, uint32_t seed)
+{
+	return sum_from(seed, p + 4, head_len - 4) == get_u32(p);
+}
 
 /* The value of a record that record_is_put_of() key, if both of its sums are
  * right or not to be verified; else NULL. */
@@ -192,9 +230,26 @@ bool record_type_known(unsigned type);
 
 /* The sequence number up to which a valid record attests that everything was
  * durable when it was written. */
-uint64_t record_attests(uint64_t seq, uint32_t lag);
+static inline uint64_t
+record_attests(uint64_t seq, uint32_t lag)
+{
+	uint64_t before_range = seq - seq % RECORD_RANGE;
+
+	/* Before the first commit of a range everything is made durable. */
+	if (before_range > 0)
+		before_range--;
+	if (lag == RECORD_LAG_MAX || lag > seq)
+		return before_range;
+	return max_u64(seq - lag, before_range);
+}
 
 /* The lag to write for a commit or mark seq while durable is durable. */
-uint32_t record_lag(uint64_t seq, uint64_t durable);
+static inline uint32_t
+record_lag(uint64_t seq, uint64_t durable)
+{
+	uint64_t lag = seq > durable ? seq - durable : 0;
+
+	return (uint32_t)min_u64(lag, RECORD_LAG_MAX);
+}
 
 #endif

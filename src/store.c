@@ -849,6 +849,18 @@ store_close(struct kvlog *handle, struct kvlog_error *err)
 
 /* Reading and writing */
 
+/* After a commit: wait, if compaction does not keep up.  Without the thread,
+ * waiting would help nobody. */
+static inline void
+pay(struct store *db, const struct commit_op *ops, size_t op_count)
+{
+	for (size_t i = 0; i < op_count && reclaim_asks(&db->reclaim) &&
+			   atomic_load(&db->thread_runs);
+	     i++)
+		reclaim_wait(&db->reclaim, &db->log,
+		    (uint64_t)ops[i].key_len + ops[i].value_len);
+}
+
 enum kvlog_status
 store_write(struct kvlog *handle, const struct commit_op *ops, size_t op_count,
     bool strict, enum kvlog_durability durability,
@@ -864,10 +876,7 @@ store_write(struct kvlog *handle, const struct commit_op *ops, size_t op_count,
 	    &db->log, ops, op_count, strict, ret_receipt, ret_failed, err);
 	if (st != KVLOG_OK)
 		return st;
-	/* Without the thread, waiting would help nobody. */
-	for (size_t i = 0; i < op_count && atomic_load(&db->thread_runs); i++)
-		reclaim_pay(&db->reclaim, &db->log,
-		    (uint64_t)ops[i].key_len + ops[i].value_len);
+	pay(db, ops, op_count);
 	if (durability == KVLOG_DURABILITY_COMMIT)
 		return log_sync(&db->log, ret_receipt->seq, err);
 	if (durability == KVLOG_DURABILITY_INTERVAL) {

@@ -117,6 +117,12 @@ native_u64(const uint8_t *bytes)
 }
 
 CRC_TARGET static inline uint32_t
+update_word(uint32_t reg, uint64_t word)
+{
+	return (uint32_t)__builtin_ia32_crc32di(reg, word);
+}
+
+CRC_TARGET static inline uint32_t
 update_instruction(uint32_t reg, const void *p, size_t len)
 {
 	const uint8_t *bytes = p;
@@ -185,6 +191,15 @@ has_instruction(void)
 #else
 
 static uint32_t
+update_word(uint32_t reg, uint64_t word)
+{
+	uint8_t bytes[8];
+
+	put_u64(bytes, word);
+	return sum_update_table(reg, bytes, sizeof bytes);
+}
+
+static uint32_t
 update_instruction(uint32_t reg, const void *p, size_t len)
 {
 	return sum_update_table(reg, p, len);
@@ -226,12 +241,18 @@ update_long(uint32_t reg, const void *p, size_t len)
  */
 #define SHORT_LEN 256 /* a power of two */
 
+static inline uint32_t
+update(uint32_t reg, const void *p, size_t len)
+{
+	if (LIKELY(len < SHORT_LEN && has_instruction()))
+		return update_instruction(reg, p, len);
+	return update_long(reg, p, len);
+}
+
 uint32_t
 sum_update(uint32_t reg, const void *p, size_t len)
 {
-	if (len < SHORT_LEN && has_instruction())
-		return update_instruction(reg, p, len);
-	return update_long(reg, p, len);
+	return update(reg, p, len);
 }
 
 uint32_t
@@ -243,7 +264,7 @@ sum_crc(const void *p, size_t len)
 uint32_t
 sum_from(uint32_t seed, const void *p, size_t len)
 {
-	return ~sum_update(seed, p, len);
+	return ~update(seed, p, len);
 }
 
 CRC_TARGET static bool
@@ -270,6 +291,32 @@ sum_pair_ok(const uint8_t *p, size_t head_len, size_t value_len, uint32_t seed)
 	if (LIKELY((head_len | value_len) < SHORT_LEN && has_instruction()))
 		return pair_ok_instruction(p, head_len, value_len, seed);
 	return pair_ok_long(p, head_len, value_len, seed);
+}
+
+/* The word that the value's sum is in is taken as it is made: to read what was
+ * stored just now in parts, a processor has to wait. */
+CRC_TARGET static void
+pair_set_instruction(uint8_t *p, size_t head_len, const void *value,
+    size_t value_len, uint32_t seed)
+{
+	uint32_t sum = ~update_instruction(seed, value, value_len);
+	uint64_t word = (uint64_t)get_u32(p + 8) << 32 | sum;
+
+	put_u64(p + 4, word);
+	put_u32(p, ~update_instruction(
+		       update_word(seed, word), p + 12, head_len - 12));
+}
+
+void
+sum_pair_set(uint8_t *p, size_t head_len, const void *value, size_t value_len,
+    uint32_t seed)
+{
+	if (LIKELY((head_len | value_len) < SHORT_LEN && has_instruction())) {
+		pair_set_instruction(p, head_len, value, value_len, seed);
+		return;
+	}
+	put_u32(p + 4, sum_from(seed, value, value_len));
+	put_u32(p, sum_from(seed, p + 4, head_len - 4));
 }
 
 /*

@@ -9,7 +9,8 @@
  *     intent          the control page says where the commit will end
  *     store           the records, the first word of the first one last
  *     publish         one 64-bit store of the position
- *     index           entries point at the new records
+ *     index           entries point at the new records; that of an overwrite
+ *                     does so when the lock is taken next (view_put_off())
  *     clear intent, release the turn
  *
  * INV-9: everything that can fail comes before the first store; from there
@@ -362,6 +363,25 @@ apply(struct log *log, const struct segment *seg, const struct commit_op *op,
 	(void)st;
 }
 
+/* Of an entry that is replaced the old record has to be looked at, which can
+ * wait; see view_put_off(). */
+static bool
+may_put_off(const struct commit_op *op, const struct index_place *place)
+{
+	return op->type != RECORD_DELETE && !place->looked &&
+	       place->loc != KEYDIR_NONE;
+}
+
+/* The key that the caller gave is not there later, that in the record is. */
+static void
+put_off(
+    struct view *view, const struct segment *seg, uint64_t start, uint64_t size)
+{
+	view->late.key = seg->map.addr + start + RECORD_HEADER_SIZE;
+	view_put_off(view, segset_loc(seg, start),
+	    control_pos(segment_number(seg), start + size));
+}
+
 /* Under the turn nobody else changes the index, nor frees what it names: so
  * there is no need for the epoch. */
 static enum kvlog_status
@@ -371,17 +391,17 @@ commit_turn(struct log *log, const struct commit_op *ops,
     struct kvlog_error *err)
 {
 	struct view *view = log->view;
+	struct index_place *place = &view->late;
 	struct segment *seg;
-	struct index_place place;
 	struct stamp stamp;
 	uint64_t size, start;
-	bool only_deletes;
+	bool only_deletes, late;
 	enum kvlog_status st;
 
 	st = index_reserve(&view->index, hashes, count, err);
 	if (st == KVLOG_OK)
-		st = decide_all(
-		    log, ops, count, strict, &place, ret_failed, err);
+		st =
+		    decide_all(log, ops, count, strict, place, ret_failed, err);
 	if (st == KVLOG_OK)
 		st = measure(ops, count, &size, &only_deletes, err);
 	if (st == KVLOG_OK)
@@ -396,8 +416,11 @@ commit_turn(struct log *log, const struct commit_op *ops,
 	st = store_commit(log, seg, ops, count, size, &stamp, err);
 	if (st != KVLOG_OK)
 		return st;
-	if (count == 1)
-		apply(log, seg, ops, &place, start);
+	late = count == 1 && may_put_off(ops, place);
+	if (late)
+		put_off(view, seg, start, size);
+	else if (count == 1)
+		apply(log, seg, ops, place, start);
 	else
 		apply_batch(log, seg, ops, hashes, count, start);
 	view->evidence =
@@ -408,7 +431,8 @@ commit_turn(struct log *log, const struct commit_op *ops,
 	ret_receipt->offset = start;
 	atomic_store_explicit(&view->last_seq, stamp.seq, memory_order_release);
 	atomic_store_explicit(&log->own_seq, stamp.seq, memory_order_relaxed);
-	show(view, seg);
+	if (!late)
+		show(view, seg);
 	(void)control_set_intent(log->control, 0);
 	if (start / LOOK_EVERY != (start + size) / LOOK_EVERY &&
 	    log->wake != NULL)

@@ -234,7 +234,7 @@ reclaim_wait(struct reclaim *r, struct log *log, uint64_t bytes)
 		return;
 	/* A run may take seconds, where the disk is slow to sync it. */
 	if (atomic_load(&r->running)) {
-		pthread_mutex_lock(&log->views->lock);
+		views_enter(log->views);
 		look_at_all(log->view->set, &look);
 		set_pressure(r, &look);
 		pthread_mutex_unlock(&log->views->lock);

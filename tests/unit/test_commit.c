@@ -665,6 +665,8 @@ START_TEST(an_empty_value_is_a_value)
 	MAKELOG_OK(put("empty", 1));
 	MAKELOG_OK(put("empty", 0));
 	ck_assert_uint_eq(seq_of("empty"), 2);
+	MAKELOG_OK(put("new", 0));
+	ck_assert_uint_eq(seq_of("new"), 3);
 	close_store();
 	o.flags = KVLOG_OPEN_READONLY;
 	for (size_t i = 0; i < ARRAY_LEN(modes); i++) {

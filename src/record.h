@@ -230,26 +230,9 @@ bool record_type_known(unsigned type);
 
 /* The sequence number up to which a valid record attests that everything was
  * durable when it was written. */
-static inline uint64_t
-record_attests(uint64_t seq, uint32_t lag)
-{
-	uint64_t before_range = seq - seq % RECORD_RANGE;
-
-	/* Before the first commit of a range everything is made durable. */
-	if (before_range > 0)
-		before_range--;
-	if (lag == RECORD_LAG_MAX || lag > seq)
-		return before_range;
-	return max_u64(seq - lag, before_range);
-}
+uint64_t record_attests(uint64_t seq, uint32_t lag);
 
 /* The lag to write for a commit or mark seq while durable is durable. */
-static inline uint32_t
-record_lag(uint64_t seq, uint64_t durable)
-{
-	uint64_t lag = seq > durable ? seq - durable : 0;
-
-	return (uint32_t)min_u64(lag, RECORD_LAG_MAX);
-}
+uint32_t record_lag(uint64_t seq, uint64_t durable);
 
 #endif

@@ -186,9 +186,11 @@ struct os_table {
 	void (*free)(void *p);
 	/*
 	 * Much memory: whole pages of zeros, which the system has back as soon
-	 * as they are freed, and which take none before they are used.  Sizes
-	 * of OS_HUGE_PAGE and more begin at a multiple of it, and are in huge
-	 * pages if the system has such for the asking.
+	 * as they are freed.  They are brought in at once, as each that is
+	 * waited for later costs whoever needs it several microseconds; but
+	 * sizes of OS_HUGE_PAGE and more take no memory before they are used,
+	 * begin at a multiple of it, and are in huge pages if the system has
+	 * such for the asking.
 	 */
 	void *(*pages)(size_t size);
 	void (*free_pages)(void *p, size_t size);

@@ -67,6 +67,13 @@ count_results()
 	END { settle(); print pass + 0, fail + 0, skip + 0 }'
 }
 
+# What took longest in a directory, where files know when they were made.
+print_slowest()
+{
+	find "$1/tests" -name '*.log' -exec stat -c '%W %Y %n' {} + |
+	    awk '$1 > 0 { print $2 - $1, "s", $3 }' | sort -rn | head -n 5
+}
+
 # Build and test in a directory; the rest are arguments of configure.
 run_tests()
 {
@@ -77,6 +84,7 @@ run_tests()
 	fi
 
 	kvlog_say "make check (in $dir)"
+	started=$(date +%s)
 	find "$dir" -name '*.trs' -exec rm -f {} +
 	rm -f "$dir/test-suite.log"
 	make -C "$dir" -k -j "$(kvlog_jobs)" check >"$dir/check.out" 2>&1
@@ -99,7 +107,9 @@ run_tests()
 	else
 		sed -n '/^SKIP/,/^$/p' "$dir/test-suite.log" 2>/dev/null
 	fi
-	kvlog_say "$dir: $1 passed, $2 failed, $3 skipped"
+	kvlog_say "$dir: $1 passed, $2 failed, $3 skipped, in" \
+	    "$(($(date +%s) - started)) s; the longest:"
+	print_slowest "$dir" >&2
 }
 
 kvlog_install_packages

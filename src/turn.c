@@ -208,12 +208,13 @@ note_death(struct log *log, struct kvlog_error *err)
 static enum kvlog_status
 queue_for_turn(struct log *log, bool *ret_died, struct kvlog_error *err)
 {
+	const uint64_t deadline = log_deadline(log);
 	enum kvlog_status st;
 
 	log->queued++;
 	pthread_mutex_unlock(&log->views->lock);
 	pthread_mutex_lock(&log->turn_lock);
-	st = control_take_turn(log->control, log_deadline(log), ret_died, err);
+	st = control_take_turn(log->control, deadline, ret_died, err);
 	if (st != KVLOG_OK)
 		pthread_mutex_unlock(&log->turn_lock);
 	views_enter(log->views);

@@ -786,7 +786,7 @@ make_suite(void)
 	TCase *tc = tcase_create("backup");
 
 	tcase_add_checked_fixture(tc, setup, teardown);
-	tcase_set_timeout(tc, 120);
+	tcase_set_timeout(tc, 300);
 	tcase_add_test(tc, an_empty_store_has_a_backup);
 	tcase_add_test(tc, an_empty_backup_is_of_every_later_state);
 	tcase_add_test(tc, a_reader_can_make_one);

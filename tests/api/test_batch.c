@@ -331,7 +331,7 @@ make_suite(void)
 	TCase *tc = tcase_create("batch");
 
 	tcase_add_checked_fixture(tc, api_db_setup, api_db_teardown);
-	tcase_set_timeout(tc, 60);
+	tcase_set_timeout(tc, 300);
 	tcase_add_test(tc, steps_share_one_number);
 	tcase_add_test(tc, later_steps_on_a_key_win);
 	tcase_add_test(tc, deleting_an_absent_key_is_no_error);

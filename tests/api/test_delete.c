@@ -131,7 +131,7 @@ make_suite(void)
 	TCase *tc = tcase_create("delete");
 
 	tcase_add_checked_fixture(tc, api_db_setup, api_db_teardown);
-	tcase_set_timeout(tc, 120);
+	tcase_set_timeout(tc, 300);
 	tcase_add_test(tc, a_deleted_key_is_gone);
 	tcase_add_test(tc, deleting_what_is_absent_writes_nothing);
 	tcase_add_test(tc, refuses_what_put_refuses);

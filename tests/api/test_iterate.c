@@ -402,7 +402,7 @@ make_suite(void)
 	TCase *tc = tcase_create("iterate");
 
 	tcase_add_checked_fixture(tc, api_db_setup, api_db_teardown);
-	tcase_set_timeout(tc, 120);
+	tcase_set_timeout(tc, 300);
 	tcase_add_test(tc, keys_come_in_order_a_prefix_first);
 	tcase_add_test(tc, entries_have_key_value_and_place);
 	tcase_add_test(tc, an_empty_value_is_not_null);

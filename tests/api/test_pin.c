@@ -402,7 +402,7 @@ make_suite(void)
 	TCase *tc = tcase_create("pin");
 
 	tcase_add_checked_fixture(tc, api_db_setup, api_db_teardown);
-	tcase_set_timeout(tc, 120);
+	tcase_set_timeout(tc, 300);
 	suite_add_tcase(suite, tc);
 	tcase_add_test(tc, values_are_where_the_store_has_them);
 	tcase_add_test(tc, a_pin_shows_what_is_newest);

@@ -421,7 +421,7 @@ make_suite(void)
 	TCase *tc = tcase_create("put_get");
 
 	tcase_add_checked_fixture(tc, api_db_setup, api_db_teardown);
-	tcase_set_timeout(tc, 120);
+	tcase_set_timeout(tc, 300);
 	tcase_add_test(tc, what_was_put_can_be_got);
 	tcase_add_test(tc, get_says_how_much_room_it_needs);
 	tcase_add_test(tc, an_empty_value_is_a_value);

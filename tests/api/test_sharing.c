@@ -762,6 +762,61 @@ START_TEST(threads_that_wait_keep_nobody_from_reading)
 }
 END_TEST
 
+#define IMPATIENT 8u
+
+static void *
+put_impatiently(void *arg)
+{
+	struct kvlog_error err = {0};
+
+	ck_assert_int_eq(put_with(arg, &err), KVLOG_BUSY);
+	return NULL;
+}
+
+static double
+give_up(struct kvlog *db)
+{
+	pthread_t threads[IMPATIENT];
+	double began = seconds();
+
+	for (unsigned i = 0; i < IMPATIENT; i++)
+		ck_assert_int_eq(
+		    pthread_create(&threads[i], NULL, put_impatiently, db), 0);
+	for (unsigned i = 0; i < IMPATIENT; i++)
+		ck_assert_int_eq(pthread_join(threads[i], NULL), 0);
+	return seconds() - began;
+}
+
+/* Their time runs from the call on, not from when those before them gave up. A
+ * busy machine may take its time once or twice. */
+START_TEST(threads_give_up_at_the_same_time)
+{
+	struct kvlog_options o = api_options(0);
+	struct kvlog_error err = {0};
+	struct kvlog *db;
+	struct helper h;
+	double took;
+
+	make_store();
+	h = start(commit_slowly);
+	ck_assert_int_eq(hear(h.fd), 'm');
+	db = api_open(api_store, 0);
+	ck_assert_int_eq(stop_in_turn(&h, db, &err), KVLOG_BUSY);
+	api_close(db);
+
+	o.timeout_ms = 1000;
+	db = api_open_with(api_store, &o);
+	took = give_up(db);
+	for (unsigned i = 0; i < 3 && took > IMPATIENT * 0.75; i++)
+		took = give_up(db);
+	ck_assert(took <= IMPATIENT * 0.75);
+
+	ck_assert_int_eq(kill(h.pid, SIGCONT), 0);
+	api_close(db);
+	finish(&h);
+}
+END_TEST
+
 /* Killed there instead, he is not waited for at all. */
 START_TEST(nobody_waits_for_the_dead)
 {
@@ -1159,6 +1214,7 @@ make_suite(void)
 	tcase_add_test(trace, readers_repair_nothing);
 	tcase_add_test(wait, nobody_waits_for_longer_than_told);
 	tcase_add_test(wait, threads_that_wait_keep_nobody_from_reading);
+	tcase_add_test(wait, threads_give_up_at_the_same_time);
 	tcase_add_test(wait, nobody_waits_for_the_dead);
 	tcase_add_loop_test(wait, compaction_waits_for_all_writers, 0, 2);
 	tcase_add_test(process, a_handle_that_is_closed_takes_no_lock_along);

@@ -30,7 +30,7 @@ work=$(mktemp -d "${TMPDIR:-/tmp}/kvlog-cli.XXXXXX") || exit 1
 children=
 trap 'test -z "$children" || kill $children 2>/dev/null
 cd / && rm -rf "$work"' EXIT
-trap 'exit 1' HUP INT TERM
+trap 'echo "FAILED: $case_name: ended from outside: $what"; exit 1' HUP INT TERM
 cd "$work" || exit 1
 
 failures=0

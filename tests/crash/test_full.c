@@ -241,7 +241,7 @@ main(void)
 	printf("KVLOG_SEED=%" PRIu64 "\n", seed);
 	(void)fflush(stdout);
 	tcase_add_checked_fixture(tc, setup, teardown);
-	tcase_set_timeout(tc, 120);
+	tcase_set_timeout(tc, 300);
 	tcase_add_loop_test(
 	    tc, deletes_leave_room_for_opening_and_compaction, 0, 3);
 	tcase_add_test(

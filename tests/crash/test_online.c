@@ -656,7 +656,7 @@ main(void)
 	tcase_add_test(tc, killed_compactions_change_nothing);
 	suite_add_tcase(suite, tc);
 	tc = tcase_create("space");
-	tcase_set_timeout(tc, 60);
+	tcase_set_timeout(tc, 300);
 	tcase_add_loop_test(
 	    tc, what_was_replaced_is_let_go_at_the_next_call, 0, 2);
 	tcase_add_loop_test(tc, pins_and_walks_keep_what_they_show, 0, 2);

@@ -1458,7 +1458,7 @@ main(void)
 	tcase_add_loop_test(damage, damage_after_a_pause_is_no_torn_end, 0, 2);
 	tcase_add_test(
 	    damage, a_store_stays_degraded_when_its_damaged_end_gets_a_hint);
-	tcase_set_timeout(many, 30);
+	tcase_set_timeout(many, 300);
 	tcase_add_loop_test(many, many_bad_places_cost_their_number_only, 0, 2);
 	tcase_add_test(hostile, a_hint_of_2_to_the_64_entries_is_left_alone);
 	tcase_add_loop_test(hostile,

@@ -1846,7 +1846,7 @@ main(void)
 	TCase *tc = tcase_create("control");
 
 	tcase_add_checked_fixture(tc, setup, teardown);
-	tcase_set_timeout(tc, 60);
+	tcase_set_timeout(tc, 300);
 	tcase_add_test(tc, a_new_lock_file_is_blank);
 	tcase_add_test(tc, the_page_tells_what_was_written);
 	tcase_add_test(tc, the_page_is_stale_where_its_head_differs);
@@ -1879,7 +1879,7 @@ main(void)
 		else
 			tcase_add_checked_fixture(
 			    tc, setup_byte, teardown_sharing);
-		tcase_set_timeout(tc, 60);
+		tcase_set_timeout(tc, 300);
 		tcase_add_test(tc, writers_join);
 		tcase_add_test(tc, sharing_is_mutual);
 		tcase_add_test(tc, who_wants_to_be_alone_waits);

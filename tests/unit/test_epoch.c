@@ -247,7 +247,7 @@ main(void)
 	TCase *tc = tcase_create("epoch");
 
 	tcase_add_checked_fixture(tc, setup, teardown);
-	tcase_set_timeout(tc, 120);
+	tcase_set_timeout(tc, 300);
 	tcase_add_test(tc, reclaim_frees_at_once_without_readers);
 	tcase_add_test(tc, reclaim_waits_for_a_reader_from_before);
 	tcase_add_test(tc, readers_in_turn_do_not_hold_it_up);

@@ -1777,7 +1777,7 @@ main(void)
 	TCase *tc = tcase_create("hint");
 
 	tcase_add_checked_fixture(tc, setup, teardown);
-	tcase_set_timeout(tc, 120);
+	tcase_set_timeout(tc, 300);
 	suite_add_tcase(suite, tc);
 	tcase_add_test(tc, one_entry_a_key_its_last_record);
 	tcase_add_test(tc, of_several_segments_the_newest_counts);
@@ -1812,7 +1812,7 @@ main(void)
 
 	tc = tcase_create("failures");
 	tcase_add_checked_fixture(tc, sim_setup, sim_teardown);
-	tcase_set_timeout(tc, 120);
+	tcase_set_timeout(tc, 300);
 	suite_add_tcase(suite, tc);
 	tcase_add_loop_test(tc, failures_leave_no_file, 0, 2);
 	tcase_add_test(tc, building_without_memory);

@@ -1353,7 +1353,7 @@ main(void)
 	TCase *tc = tcase_create("hintset");
 
 	tcase_add_checked_fixture(tc, setup, teardown);
-	tcase_set_timeout(tc, 120);
+	tcase_set_timeout(tc, 300);
 	suite_add_tcase(suite, tc);
 	tcase_add_test(tc, hints_of_whole_segments_serve);
 	tcase_add_test(tc, the_wider_one_serves);
@@ -1388,7 +1388,7 @@ main(void)
 
 	tc = tcase_create("threads");
 	tcase_add_checked_fixture(tc, real_setup, real_teardown);
-	tcase_set_timeout(tc, 120);
+	tcase_set_timeout(tc, 300);
 	suite_add_tcase(suite, tc);
 	tcase_add_test(tc, threads_mend_add_and_read);
 	return test_main(suite);

@@ -857,7 +857,7 @@ make_suite(void)
 
 	tc = tcase_create("random");
 	tcase_add_checked_fixture(tc, setup, NULL);
-	tcase_set_timeout(tc, 120);
+	tcase_set_timeout(tc, 300);
 	tcase_add_test(tc, what_a_model_does_is_accepted_and_no_more);
 	tcase_add_test(tc, small_ones_are_judged_as_by_trying_everything);
 	tcase_add_test(

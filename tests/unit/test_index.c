@@ -524,7 +524,7 @@ main(void)
 	TCase *tc = tcase_create("index");
 
 	tcase_add_checked_fixture(tc, setup, teardown);
-	tcase_set_timeout(tc, 60);
+	tcase_set_timeout(tc, 300);
 	tcase_add_test(tc, finds_what_was_set);
 	tcase_add_test(tc, equal_hashes_are_not_equal_keys);
 	tcase_add_test(

@@ -618,7 +618,7 @@ main(void)
 	TCase *tc = tcase_create("merge");
 
 	tcase_add_checked_fixture(tc, setup, teardown);
-	tcase_set_timeout(tc, 120);
+	tcase_set_timeout(tc, 300);
 	suite_add_tcase(suite, tc);
 	tcase_add_test(tc, nothing_comes_of_nothing);
 	tcase_add_loop_test(tc, the_newest_of_each_key_in_order, 0, 5);

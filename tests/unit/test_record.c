@@ -479,7 +479,7 @@ main(void)
 	TCase *tc = tcase_create("record");
 
 	tcase_add_checked_fixture(tc, setup, teardown);
-	tcase_set_timeout(tc, 60);
+	tcase_set_timeout(tc, 300);
 	tcase_add_test(tc, every_combination_of_flags_round_trips);
 	tcase_add_test(tc, a_mark_has_neither_key_nor_value);
 	tcase_add_test(tc, fields_lie_where_the_format_says);

@@ -1016,7 +1016,7 @@ main(void)
 	TCase *tc = tcase_create("segment");
 
 	tcase_add_checked_fixture(tc, setup, segtest_teardown);
-	tcase_set_timeout(tc, 120);
+	tcase_set_timeout(tc, 300);
 	tcase_add_test(tc, what_was_created_can_be_opened);
 	tcase_add_test(tc, the_end_of_the_address_space_is_told);
 	tcase_add_test(tc, an_output_says_where_it_ends);

@@ -1914,7 +1914,7 @@ simos_suite(void)
 	TCase *tc = tcase_create("machine");
 
 	tcase_add_checked_fixture(tc, setup, teardown);
-	tcase_set_timeout(tc, 60);
+	tcase_set_timeout(tc, 300);
 	tcase_add_test(tc, directories_trade_places_and_go);
 	tcase_add_test(tc, an_exchange_is_one_step_for_a_power_loss);
 	tcase_add_test(tc, names_behave_as_the_systems_do);

@@ -602,7 +602,7 @@ main(void)
 	TCase *tc = tcase_create("store");
 
 	tcase_add_checked_fixture(tc, setup, teardown);
-	tcase_set_timeout(tc, 60);
+	tcase_set_timeout(tc, 300);
 	tcase_add_test(tc, without_a_thread_the_caller_keeps_the_interval);
 	tcase_add_test(
 	    tc, without_a_thread_the_caller_makes_segments_and_hints);

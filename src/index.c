@@ -296,6 +296,15 @@ index_find_many(struct index *index, struct index_find *finds, size_t count)
 			find_fetched(index, &probes[i], locs[i], &finds[i]);
 }
 
+enum kvlog_status
+index_reserve(struct index *index, const uint64_t *hashes, size_t count,
+    struct kvlog_error *err)
+{
+	if (UNLIKELY(keydir_reserve(index->keydir, hashes, count) != 0))
+		return err_set(err, KVLOG_NOMEM, 0, "grow the index");
+	return KVLOG_OK;
+}
+
 void
 index_prefetch(const struct index *index, const uint64_t *hashes, size_t count)
 {

@@ -124,14 +124,8 @@ void index_find_many(
 
 /* Make sure that index_set() of these hashes cannot fail; see
  * keydir_reserve(). */
-static inline enum kvlog_status
-index_reserve(struct index *index, const uint64_t *hashes, size_t count,
-    struct kvlog_error *err)
-{
-	if (UNLIKELY(keydir_reserve(index->keydir, hashes, count) != 0))
-		return err_set(err, KVLOG_NOMEM, 0, "grow the index");
-	return KVLOG_OK;
-}
+enum kvlog_status index_reserve(struct index *index, const uint64_t *hashes,
+    size_t count, struct kvlog_error *err);
 
 /* Memory mode: keys that have a value, and damaged records that may be. */
 static inline uint64_t

@@ -12,7 +12,7 @@
 #include "base.h"
 #include <stdatomic.h>
 
-#define ARENA_UNIT_BYTES 512u
+#define ARENA_UNIT_BYTES 1024u
 
 struct arena {
 	struct arena_chunk *chunks; /* newest first: the one to cut from */

@@ -62,7 +62,7 @@
 #define LEAF_LOC_MASK ((UINT64_C(1) << LEAF_LOC_BITS) - 1)
 #define LEAF_MARKS 26u
 
-#define LEAF_UNIT_SHIFT 3u /* an ordinary unit has 8 lines: 512 bytes */
+#define LEAF_UNIT_SHIFT 4u /* an ordinary unit has 16 lines: 1 KiB */
 #define LEAF_UNITS_MAX 7u  /* pointers that fit into line 0 */
 #define LEAF_HEAD_LINES 2u
 #define LEAF_LOAD_PERCENT 88u /* of the slots, at most (LEAF-3) */
@@ -105,7 +105,7 @@ struct leaf_size {
 };
 
 /* The least size for this many entries, with regard to cap.  Sizes are 1 unit
- * of 4 or 8 lines; 2 to 7 units of 8; 4 to 7 of 16, of 32, ... */
+ * of 4, 8 or 16 lines; 2 to 7 units of 16; 4 to 7 of 32, of 64, ... */
 struct leaf_size leaf_size_for(uint64_t entries);
 
 /* The most entries that a leaf of ordinary units takes. */

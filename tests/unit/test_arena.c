@@ -8,7 +8,7 @@
 #include "os.h"
 #include "test.h"
 
-#define COUNT 5000u
+#define COUNT 3000u
 #define HUGE_UNITS (OS_HUGE_PAGE / ARENA_UNIT_BYTES)
 
 static const struct os_table *os_before;

@@ -55,6 +55,23 @@ bytes_equal(const uint8_t *a, const uint8_t *b, size_t n)
 	       get_u64(a + n - 8) == get_u64(b + n - 8);
 }
 
+/* memcpy() does the same; likewise.  If n is 0, pointers may be NULL. */
+static inline void
+bytes_copy(uint8_t *to, const uint8_t *from, size_t n)
+{
+	uint64_t head, tail;
+
+	if (n < 8 || n > 16) {
+		if (n > 0)
+			memcpy(to, from, n);
+		return;
+	}
+	memcpy(&head, from, 8);
+	memcpy(&tail, from + n - 8, 8);
+	memcpy(to, &head, 8);
+	memcpy(to + n - 8, &tail, 8);
+}
+
 static inline void
 put_u16(uint8_t *p, uint16_t v)
 {
@@ -71,11 +88,18 @@ put_u32(uint8_t *p, uint32_t v)
 	p[3] = (uint8_t)(v >> 24);
 }
 
+/* Where the machine has the same order, in one store whatever the compiler
+ * makes of bytes: what is read back at once as a word must not have been stored
+ * in parts. */
 static inline void
 put_u64(uint8_t *p, uint64_t v)
 {
+#if defined __BYTE_ORDER__ && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+	memcpy(p, &v, sizeof v);
+#else
 	put_u32(p, (uint32_t)v);
 	put_u32(p + 4, (uint32_t)(v >> 32));
+#endif
 }
 
 /* n is 1 to 8; v fits. */

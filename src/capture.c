@@ -243,7 +243,7 @@ capture_make(struct store *db, struct capture *ret, bool *ret_moved,
 		return err_set(err, st, 0, "look at %s", db->dir.path);
 	}
 	ret->db = db;
-	pthread_mutex_lock(&db->views.lock);
+	views_enter(&db->views);
 	st = note_all(ret, db, ret->view, cut, generation, ret_moved, err);
 	pthread_mutex_unlock(&db->views.lock);
 	/* Where one cannot be made the backup is read when it is opened. */

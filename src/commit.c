@@ -9,7 +9,8 @@
  *     intent          the control page says where the commit will end
  *     store           the records, the first word of the first one last
  *     publish         one 64-bit store of the position
- *     index           entries point at the new records
+ *     index           entries point at the new records; that of an overwrite
+ *                     does so when the lock is taken next (view_put_off())
  *     clear intent, release the turn
  *
  * INV-9: everything that can fail comes before the first store; from there
@@ -57,19 +58,19 @@ struct stage {
 };
 
 /* Store what waits, but for the first word. */
-static int
+static inline int
 store_staged(struct stage *stage)
 {
 	size_t skip = 0;
 	int rc;
 
-	if (stage->len == 0)
+	if (UNLIKELY(stage->len == 0))
 		return 0;
-	if (stage->off == stage->start) {
+	if (LIKELY(stage->off == stage->start)) {
 		skip = sizeof stage->first;
 		memcpy(&stage->first, stage->bytes, skip);
 	}
-	rc = os->store(&stage->seg->map, stage->off + skip, stage->bytes + skip,
+	rc = os_store(&stage->seg->map, stage->off + skip, stage->bytes + skip,
 	    stage->len - skip);
 	stage->off += stage->len;
 	stage->len = 0;
@@ -92,7 +93,7 @@ store_large(struct stage *stage, const struct commit_op *op, uint64_t end)
 	return rc;
 }
 
-static int
+static inline int
 add_record(struct stage *stage, const struct commit_op *op,
     const struct stamp *stamp, unsigned flags)
 {
@@ -142,26 +143,38 @@ store_records(struct stage *stage, const struct commit_op *ops, size_t count,
 	if (rc == 0)
 		rc = store_staged(stage);
 	if (rc == 0)
-		rc = os->store_word(
-		    &stage->seg->map, stage->start, stage->first);
+		rc =
+		    os_store_word(&stage->seg->map, stage->start, stage->first);
 	return rc;
 }
 
-/* Store the records of a commit from the active segment's end on, where there
- * is space, and publish them. */
 static enum kvlog_status
-store_commit(struct log *log, const struct commit_op *ops, size_t count,
-    uint64_t size, const struct stamp *stamp, struct kvlog_error *err)
+store_failed(
+    struct log *log, const struct segment *seg, int rc, struct kvlog_error *err)
 {
 	struct kvlog_error cause;
-	struct segment *seg = log_active(log);
-	uint64_t start = segment_end(seg);
+
+	err_sys(&cause, rc,
+	    "write to %s/%s failed; close the store, see to the disk, "
+	    "and open it again",
+	    log->dir->path, seg->name);
+	return log_break(log, &cause, err);
+}
+
+/* Store the records of a commit from the end of seg, the active segment, on,
+ * where there is space, and publish them. */
+static enum kvlog_status
+store_commit(struct log *log, struct segment *seg, const struct commit_op *ops,
+    size_t count, uint64_t size, const struct stamp *stamp,
+    struct kvlog_error *err)
+{
+	const uint64_t start = segment_end(seg), end = start + size;
 	struct stage stage;
 	int rc;
 
 	assert(size <= log_room(seg));
-	rc = control_set_intent(log->control, start + size);
-	if (rc != 0) /* nothing is stored yet */
+	rc = control_set_intent(log->control, end);
+	if (UNLIKELY(rc != 0)) /* nothing is stored yet */
 		return err_sys(
 		    err, rc, "write to %s/%s", log->dir->path, DIR_LOCK_NAME);
 	stage.seg = seg;
@@ -169,17 +182,12 @@ store_commit(struct log *log, const struct commit_op *ops, size_t count,
 	stage.len = 0;
 	rc = store_records(&stage, ops, count, stamp);
 	if (rc == 0)
-		rc = control_set_position(log->control,
-		    control_pos(segment_number(seg), start + size));
-	if (rc != 0) {
-		err_sys(&cause, rc,
-		    "write to %s/%s failed; close the store, see to the disk, "
-		    "and open it again",
-		    log->dir->path, seg->name);
-		return log_break(log, &cause, err);
-	}
-	assert(stage.off == start + size);
-	atomic_store_explicit(&seg->end, start + size, memory_order_release);
+		rc = control_set_position(
+		    log->control, control_pos(segment_number(seg), end));
+	if (UNLIKELY(rc != 0))
+		return store_failed(log, seg, rc, err);
+	assert(stage.off == end);
+	atomic_store_explicit(&seg->end, end, memory_order_release);
 	return KVLOG_OK;
 }
 
@@ -207,7 +215,8 @@ log_mark(struct log *log, bool clean, struct kvlog_error *err)
 	int rc;
 
 	if (st == KVLOG_OK)
-		st = store_commit(log, &mark, 1, size, &stamp, err);
+		st = store_commit(
+		    log, log_active(log), &mark, 1, size, &stamp, err);
 	if (st != KVLOG_OK)
 		return st;
 	show(view, log_active(log));
@@ -320,8 +329,9 @@ measure(const struct commit_op *ops, size_t count, uint64_t *ret_size,
 #define GROUP 16u
 
 static void
-apply_batch(struct log *log, const struct commit_op *ops,
-    const uint64_t *hashes, size_t count, uint64_t off)
+apply_batch(struct log *log, const struct segment *seg,
+    const struct commit_op *ops, const uint64_t *hashes, size_t count,
+    uint64_t off)
 {
 	struct index *index = &log->view->index;
 
@@ -333,8 +343,7 @@ apply_batch(struct log *log, const struct commit_op *ops,
 			index_prefetch(index, hashes + i,
 			    (size_t)min_u64(GROUP, count - i));
 		st = index_set(index, hashes[i], ops[i].key, ops[i].key_len,
-		    segset_loc(log_active(log), off),
-		    ops[i].type == RECORD_DELETE);
+		    segset_loc(seg, off), ops[i].type == RECORD_DELETE);
 		assert(st == KVLOG_OK); /* reserved */
 		(void)st;
 		off += record_size(0, ops[i].key_len, ops[i].value_len);
@@ -344,14 +353,33 @@ apply_batch(struct log *log, const struct commit_op *ops,
 
 /* place: the one key's. */
 static void
-apply(struct log *log, const struct commit_op *op, struct index_place *place,
-    uint64_t off)
+apply(struct log *log, const struct segment *seg, const struct commit_op *op,
+    struct index_place *place, uint64_t off)
 {
 	enum kvlog_status st = index_set_at(&log->view->index, place,
-	    segset_loc(log_active(log), off), op->type == RECORD_DELETE);
+	    segset_loc(seg, off), op->type == RECORD_DELETE);
 
 	assert(st == KVLOG_OK); /* reserved */
 	(void)st;
+}
+
+/* Of an entry that is replaced the old record has to be looked at, which can
+ * wait; see view_put_off(). */
+static bool
+may_put_off(const struct commit_op *op, const struct index_place *place)
+{
+	return op->type != RECORD_DELETE && !place->looked &&
+	       place->loc != KEYDIR_NONE;
+}
+
+/* The key that the caller gave is not there later, that in the record is. */
+static void
+put_off(
+    struct view *view, const struct segment *seg, uint64_t start, uint64_t size)
+{
+	view->late.key = seg->map.addr + start + RECORD_HEADER_SIZE;
+	view_put_off(view, segset_loc(seg, start),
+	    control_pos(segment_number(seg), start + size));
 }
 
 /* Under the turn nobody else changes the index, nor frees what it names: so
@@ -363,42 +391,48 @@ commit_turn(struct log *log, const struct commit_op *ops,
     struct kvlog_error *err)
 {
 	struct view *view = log->view;
-	struct index_place place;
+	struct index_place *place = &view->late;
+	struct segment *seg;
 	struct stamp stamp;
 	uint64_t size, start;
-	bool only_deletes;
+	bool only_deletes, late;
 	enum kvlog_status st;
 
 	st = index_reserve(&view->index, hashes, count, err);
 	if (st == KVLOG_OK)
-		st = decide_all(
-		    log, ops, count, strict, &place, ret_failed, err);
+		st =
+		    decide_all(log, ops, count, strict, place, ret_failed, err);
 	if (st == KVLOG_OK)
 		st = measure(ops, count, &size, &only_deletes, err);
 	if (st == KVLOG_OK)
 		st = log_reserve_room(log, size, only_deletes, err);
 	if (st != KVLOG_OK)
 		return st;
-	start = segment_end(log_active(log));
+	seg = log_active(log);
+	start = segment_end(seg);
 	stamp.seq = view->next_seq;
 	stamp.lag = record_lag(stamp.seq, log_durable(log));
 	stamp.flags = 0;
-	st = store_commit(log, ops, count, size, &stamp, err);
+	st = store_commit(log, seg, ops, count, size, &stamp, err);
 	if (st != KVLOG_OK)
 		return st;
-	if (count == 1)
-		apply(log, ops, &place, start);
+	late = count == 1 && may_put_off(ops, place);
+	if (late)
+		put_off(view, seg, start, size);
+	else if (count == 1)
+		apply(log, seg, ops, place, start);
 	else
-		apply_batch(log, ops, hashes, count, start);
+		apply_batch(log, seg, ops, hashes, count, start);
 	view->evidence =
 	    max_u64(view->evidence, record_attests(stamp.seq, stamp.lag));
 	view->next_seq++;
 	ret_receipt->seq = stamp.seq;
-	ret_receipt->segment = segment_number(log_active(log));
+	ret_receipt->segment = segment_number(seg);
 	ret_receipt->offset = start;
 	atomic_store_explicit(&view->last_seq, stamp.seq, memory_order_release);
 	atomic_store_explicit(&log->own_seq, stamp.seq, memory_order_relaxed);
-	show(view, log_active(log));
+	if (!late)
+		show(view, seg);
 	(void)control_set_intent(log->control, 0);
 	if (start / LOOK_EVERY != (start + size) / LOOK_EVERY &&
 	    log->wake != NULL)

@@ -115,7 +115,7 @@ static_assert(ATOMIC_LLONG_LOCK_FREE != 0, "needs atomic 64-bit words");
 #define PAGE_VALID 1u
 #define PAGE_CLOSED 2u /* without a boot id: valid in every boot */
 
-const _Atomic uint64_t control_no_words[CONTROL_WORDS];
+static const _Atomic uint64_t no_words[CONTROL_WORDS];
 
 /* Lock bytes lie here; offset by the byte's number. */
 #define LOCK_BASE (UINT64_C(1) << 30)
@@ -186,6 +186,13 @@ map_page(struct control *control, bool by_pwrite)
 	return rc;
 }
 
+static void
+unmap_page(struct control *control)
+{
+	control->words = no_words;
+	os->unmap(&control->map);
+}
+
 /* A lock file that is there but shorter than it should be: a copy, or a
  * creation that was cut off.  A writer makes it whole. */
 static int
@@ -221,9 +228,12 @@ map_lock_file(struct control *control)
 	if (rc != 0)
 		return rc;
 	rc = map_page(control, fs == OS_FS_COW);
-	if (rc == 0 && !control->writable)
+	if (rc != 0)
+		return rc;
+	control->words = (const void *)control->map.addr;
+	if (!control->writable)
 		os->advise(&control->map, 0, FILE_SIZE, OS_ADVICE_DENSE);
-	return rc;
+	return 0;
 }
 
 static enum kvlog_status
@@ -261,6 +271,7 @@ control_open(struct control *ret_control, struct dir *dir, bool writable,
 	int rc;
 
 	memset(control, 0, sizeof *control);
+	control->words = no_words;
 	control->dir = dir;
 	control->fd = -1;
 	control->writable = writable;
@@ -357,14 +368,14 @@ control_close(struct control *control)
 {
 	if (control->forks != registry_forks()) {
 		/* The parent's; the registry has closed its descriptors. */
-		os->unmap(&control->map);
+		unmap_page(control);
 		control->registered = NULL;
 		control->fd = -1;
 		return;
 	}
 	if (control->writer)
 		leave_all_gates(control); /* needs the mapping */
-	os->unmap(&control->map);
+	unmap_page(control);
 	if (control->writer)
 		release_writer(control);
 	if (control->registered != NULL)

@@ -71,6 +71,7 @@ enum control_turns {
 struct control {
 	const struct dir *dir; /* not owned */
 	struct os_map map; /* addr is NULL if there is no lock file to read */
+	const _Atomic uint64_t *words; /* of the page; zeros if there is none */
 	int fd;
 	uint64_t dev, ino; /* of the lock file */
 	uint8_t boot_id[16];
@@ -230,13 +231,10 @@ bool control_read(
 
 /* The words of a page that has been found valid; zeros without a lock file.
  * Cheap enough for every operation. */
-extern const _Atomic uint64_t control_no_words[CONTROL_WORDS];
 static inline const _Atomic uint64_t *
 control_words(const struct control *control)
 {
-	const void *p = control->map.addr;
-
-	return LIKELY(p != NULL) ? p : control_no_words;
+	return control->words;
 }
 static inline uint64_t
 control_word(const _Atomic uint64_t *words, enum control_word word)
@@ -303,7 +301,7 @@ control_stamp(const struct control *control)
 static inline int
 control_store(struct control *control, enum control_word word, uint64_t value)
 {
-	return os->store_word(&control->map, 8 * (uint64_t)word, value);
+	return os_store_word(&control->map, 8 * (uint64_t)word, value);
 }
 static inline int
 control_set_position(struct control *control, uint64_t position)

@@ -124,11 +124,8 @@ epoch_is_empty(const struct epoch *epoch)
 }
 
 void
-epoch_reclaim(struct epoch *epoch)
+epoch_free(struct epoch *epoch)
 {
-	if (epoch->head == NULL)
-		return;
-
 	/* Two steps make everything ready if no reader is inside. */
 	for (int step = 0; step < 2; step++)
 		if (!advance(epoch))

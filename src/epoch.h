@@ -103,6 +103,12 @@ bool epoch_is_empty(const struct epoch *epoch);
 
 /* Free what can be freed now; cheap when there is nothing.  Callers exclude
  * each other and epoch_retire(). */
-void epoch_reclaim(struct epoch *epoch);
+void epoch_free(struct epoch *epoch);
+static inline void
+epoch_reclaim(struct epoch *epoch)
+{
+	if (UNLIKELY(epoch->head != NULL))
+		epoch_free(epoch);
+}
 
 #endif

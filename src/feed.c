@@ -367,7 +367,7 @@ look(struct kvlog_feed *feed, struct view *view, struct kvlog_change *change,
 		struct place p;
 		uint64_t exact = 1;
 
-		pthread_mutex_lock(&views->lock);
+		views_enter(views);
 		find_place(feed, view, durable, &p);
 		(void)segment_ref(p.seg); /* it may be replaced meanwhile */
 		if (p.seg->header.kind == SEGMENT_OUTPUT)

@@ -225,6 +225,22 @@ prefetch_record(const struct index *index, uint64_t loc, unsigned lines)
 		PREFETCH((const void *)(p + i * CACHE_LINE));
 }
 
+/* Bring what tells a record's key nearer: a line or two. */
+static void
+prefetch_head(const struct index *index, uint64_t loc, size_t key_len)
+{
+	uint64_t off;
+	const struct segment *seg = segset_at(index->segs, loc, &off);
+	uintptr_t p;
+
+	if (atomic_load_explicit(&seg->mapped, memory_order_acquire) !=
+	    SEGMENT_MAPPED)
+		return;
+	p = (uintptr_t)seg->map.addr + off;
+	PREFETCH((const void *)p);
+	PREFETCH((const void *)(p + RECORD_HEADER_SIZE + key_len - 1));
+}
+
 /* If the first candidate is what nearly all are. */
 static bool
 find_sound(const struct index *index, uint64_t loc, struct index_find *f)
@@ -283,7 +299,7 @@ enum kvlog_status
 index_reserve(struct index *index, const uint64_t *hashes, size_t count,
     struct kvlog_error *err)
 {
-	if (keydir_reserve(index->keydir, hashes, count) != 0)
+	if (UNLIKELY(keydir_reserve(index->keydir, hashes, count) != 0))
 		return err_set(err, KVLOG_NOMEM, 0, "grow the index");
 	return KVLOG_OK;
 }
@@ -347,17 +363,6 @@ note_dead(const struct segment *seg, uint64_t size)
 	    memory_order_relaxed);
 }
 
-static void
-note_dead_at(const struct index *index, uint64_t loc)
-{
-	uint64_t off;
-	const struct segment *seg = segset_at(index->segs, loc, &off);
-	struct record rec;
-
-	if (segment_parse(seg, off, &rec))
-		note_dead(seg, rec.size);
-}
-
 bool
 index_remove(struct index *index, uint64_t hash, uint64_t loc)
 {
@@ -374,7 +379,7 @@ index_remove(struct index *index, uint64_t hash, uint64_t loc)
 	return true;
 }
 
-void
+ATTR_FLATTEN void
 index_seek(const struct index *index, uint64_t hash, const void *key,
     size_t key_len, struct index_place *place)
 {
@@ -384,7 +389,7 @@ index_seek(const struct index *index, uint64_t hash, const void *key,
 	place->looked = false;
 	place->loc = keydir_first(index->keydir, hash, &place->probe);
 	if (place->loc != KEYDIR_NONE)
-		prefetch_record(index, place->loc, 1);
+		prefetch_head(index, place->loc, key_len);
 }
 
 /* What the keydir has at a place. */
@@ -407,11 +412,13 @@ index_look(
 	    place->key_len, &place->ref, err);
 }
 
-/* Whether the first candidate is a sound put of the key, as an overwrite nearly
- * always finds it. */
+/* If the first candidate is a sound put of the key, as an overwrite nearly
+ * always finds it: let loc take its place. */
 static bool
-is_plain(const struct index *index, const struct index_place *place)
+replace_plain(
+    const struct index *index, const struct index_place *place, uint64_t loc)
 {
+	const size_t key_len = place->key_len;
 	const struct segment *seg;
 	const uint8_t *p;
 	uint64_t off, end;
@@ -421,11 +428,14 @@ is_plain(const struct index *index, const struct index_place *place)
 	seg = segset_at(index->segs, place->loc, &off);
 	end = segment_end(seg);
 	p = seg->map.addr + off;
-	return off < end &&
-	       record_is_put_of(p, end - off, place->key, place->key_len) &&
-	       (!index->verify ||
-		   record_head_ok(p, RECORD_HEADER_SIZE + place->key_len,
-		       segment_seed(seg, off)));
+	if (off >= end || !record_is_put_of(p, end - off, place->key, key_len))
+		return false;
+	if (index->verify && !record_head_ok(p, RECORD_HEADER_SIZE + key_len,
+				 segment_seed(seg, off)))
+		return false;
+	note_dead(seg, record_size(0, key_len, record_plain_len(p)));
+	keydir_replace_at(&place->probe, loc);
+	return true;
 }
 
 enum kvlog_status
@@ -434,11 +444,9 @@ index_set_at(struct index *index, struct index_place *place, uint64_t loc,
 {
 	bool there, gone, wanted;
 
-	if (LIKELY(!tombstone && !place->looked && is_plain(index, place))) {
-		note_dead_at(index, place->loc);
-		keydir_replace_at(&place->probe, loc);
+	if (LIKELY(!tombstone && !place->looked &&
+		   replace_plain(index, place, loc)))
 		return KVLOG_OK;
-	}
 	look(index, place);
 	there = place->status == KVLOG_OK;
 	gone = there && place->ref.rec.type == RECORD_DELETE;

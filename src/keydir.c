@@ -478,12 +478,6 @@ split(struct keydir *keydir, struct leaf *old, uint64_t hash)
 	return true;
 }
 
-static bool
-has_room(const struct leaf *leaf)
-{
-	return leaf->count + leaf->pending <= leaf->cap;
-}
-
 /*
  * Make room for what is pending, or go one step towards it; false if there is
  * no memory.  Where the leaf should be split and may not be, it is left as it
@@ -505,14 +499,6 @@ grow(struct keydir *keydir, struct leaf *leaf, uint64_t hash, bool forced)
 	return done;
 }
 
-/* Whether a leaf's marks are mostly stale, or it is mostly empty. */
-static bool
-is_untidy(const struct leaf *leaf)
-{
-	return leaf->stale > 2 * leaf->bucket_count ||
-	       leaf->count + leaf->pending < leaf->low;
-}
-
 /* Copy such a leaf, unless it is about to be copied anyway.  Where there is no
  * memory, it stays. */
 static void
@@ -521,7 +507,7 @@ tidy(struct keydir *keydir, struct leaf *leaf, uint64_t hash)
 	uint64_t want = leaf->count + leaf->pending;
 	uint64_t roomy = want + want / 8;
 
-	if (!has_room(leaf))
+	if (!leaf_has_room(leaf))
 		return;
 	if (want <= leaf_cap_max())
 		roomy = min_u64(roomy, leaf_cap_max());
@@ -531,12 +517,12 @@ tidy(struct keydir *keydir, struct leaf *leaf, uint64_t hash)
 
 /* Make room for one entry. */
 static int
-reserve_one(struct keydir *keydir, uint64_t hash)
+make_room_for_one(struct keydir *keydir, uint64_t hash)
 {
 	struct leaf *leaf = keydir_leaf_of(keydir, hash);
 
 	leaf->pending = 1;
-	while (UNLIKELY(!has_room(leaf))) {
+	while (UNLIKELY(!leaf_has_room(leaf))) {
 		if (!grow(keydir, leaf, hash, true))
 			return ENOMEM;
 		leaf = keydir_leaf_of(keydir, hash);
@@ -570,7 +556,7 @@ grow_all(struct keydir *keydir, const uint64_t *hashes, size_t hash_count,
 	for (size_t i = 0; i < hash_count; i++) {
 		struct leaf *leaf = keydir_leaf_of(keydir, hashes[i]);
 
-		if (LIKELY(has_room(leaf)))
+		if (LIKELY(leaf_has_room(leaf)))
 			continue;
 		*ret_lacking = true;
 		if (!grow(keydir, leaf, hashes[i], forced))
@@ -582,26 +568,16 @@ grow_all(struct keydir *keydir, const uint64_t *hashes, size_t hash_count,
 }
 
 int
-keydir_reserve(struct keydir *keydir, const uint64_t *hashes, size_t hash_count)
+keydir_make_room(
+    struct keydir *keydir, const uint64_t *hashes, size_t hash_count)
 {
 	bool lacking = true, grown = true;
-
-	if (hash_count == 1) {
-		struct leaf *leaf = keydir_leaf_of(keydir, hashes[0]);
-
-		leaf->pending = 1;
-		if (UNLIKELY(is_untidy(leaf)))
-			tidy(keydir, leaf, hashes[0]);
-		else if (LIKELY(has_room(leaf)))
-			return 0;
-		return reserve_one(keydir, hashes[0]);
-	}
 
 	count_pending(keydir, hashes, hash_count);
 	for (size_t i = 0; i < hash_count; i++) {
 		struct leaf *leaf = keydir_leaf_of(keydir, hashes[i]);
 
-		if (UNLIKELY(is_untidy(leaf)))
+		if (UNLIKELY(leaf_is_untidy(leaf)))
 			tidy(keydir, leaf, hashes[i]);
 	}
 
@@ -634,7 +610,7 @@ keydir_insert(struct keydir *keydir, uint64_t hash, uint64_t loc)
 	assert(hash >> KEYDIR_HASH_BITS == 0);
 	assert(loc <= KEYDIR_LOC_MAX);
 	if (UNLIKELY(leaf->count >= leaf->cap)) {
-		int result = reserve_one(keydir, hash);
+		int result = make_room_for_one(keydir, hash);
 
 		if (result != 0)
 			return result;

@@ -197,8 +197,19 @@ keydir_prefetch(const struct keydir *keydir, uint64_t hash)
  * leaves with many removed entries are tidied up.  0, or ENOMEM with nothing
  * changed that a find could see.
  */
-int keydir_reserve(
+int keydir_make_room(
     struct keydir *keydir, const uint64_t *hashes, size_t hash_count);
+static inline int
+keydir_reserve(struct keydir *keydir, const uint64_t *hashes, size_t hash_count)
+{
+	struct leaf *leaf = keydir_leaf_of(keydir, hashes[0]);
+
+	leaf->pending = 1;
+	if (LIKELY(hash_count == 1 && leaf_has_room(leaf) &&
+		   !leaf_is_untidy(leaf)))
+		return 0;
+	return keydir_make_room(keydir, hashes, hash_count);
+}
 
 /* Add an entry; the caller knows that its key has none.  0 or ENOMEM (never
  * after a reserve). */

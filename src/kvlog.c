@@ -246,7 +246,7 @@ make_op(struct kvlog *db, const struct kvlog_op *op, struct commit_op *ret,
 }
 
 /* op: all but its condition and hash. */
-static enum kvlog_status
+static inline enum kvlog_status
 write_one(struct kvlog *db, struct commit_op *op, const struct kvlog_write *how,
     struct kvlog_receipt *ret_receipt)
 {

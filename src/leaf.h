@@ -258,6 +258,21 @@ leaf_lowest_bit(uint64_t v)
 
 /* ---- changes, by one writer ---- */
 
+/* Whether there is room for what is pending. */
+static inline bool
+leaf_has_room(const struct leaf *leaf)
+{
+	return leaf->count + leaf->pending <= leaf->cap;
+}
+
+/* Whether a leaf's marks are mostly stale, or it is mostly empty. */
+static inline bool
+leaf_is_untidy(const struct leaf *leaf)
+{
+	return leaf->stale > 2 * leaf->bucket_count ||
+	       leaf->count + leaf->pending < leaf->low;
+}
+
 /* Put in an entry; count < cap. */
 void leaf_put(struct leaf *leaf, uint64_t hash, uint64_t word);
 

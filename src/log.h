@@ -159,7 +159,7 @@ static inline bool
 log_is_dirty(const struct log *log)
 {
 	return log->was_dirty ||
-	       atomic_load(&log->view->applied) != log->start_pos;
+	       control_position(log->control) != log->start_pos;
 }
 
 /* Bytes left for records in a segment that is written to. */

@@ -18,6 +18,7 @@
 #include "base.h"
 #include <pthread.h>
 #include <stdatomic.h>
+#include <string.h>
 
 #define OS_NAME_MAX 255 /* bytes of a file name, without its NUL */
 
@@ -191,9 +192,11 @@ struct os_table {
 	void (*free)(void *p);
 	/*
 	 * Much memory: whole pages of zeros, which the system has back as soon
-	 * as they are freed, and which take none before they are used.  Sizes
-	 * of OS_HUGE_PAGE and more begin at a multiple of it, and are in huge
-	 * pages if the system has such for the asking.
+	 * as they are freed.  They are brought in at once, as each that is
+	 * waited for later costs whoever needs it several microseconds; but
+	 * sizes of OS_HUGE_PAGE and more take no memory before they are used,
+	 * begin at a multiple of it, and are in huge pages if the system has
+	 * such for the asking.
 	 */
 	void *(*pages)(size_t size);
 	void (*free_pages)(void *p, size_t size);
@@ -202,6 +205,29 @@ struct os_table {
 /* The table in use: the real one, unless a test replaced it. */
 extern const struct os_table *os;
 extern const struct os_table os_real;
+
+/*
+ * os->store() and os->store_word() of the table in use.  A commit stores its
+ * records and six words, which as calls cost more than what they do: those of
+ * the real table are made here.
+ */
+static inline int
+os_store(const struct os_map *map, uint64_t off, const void *src, size_t len)
+{
+	if (UNLIKELY(os != &os_real || map->by_pwrite))
+		return os->store(map, off, src, len);
+	memcpy(map->addr + off, src, len);
+	return 0;
+}
+static inline int
+os_store_word(const struct os_map *map, uint64_t off, uint64_t word)
+{
+	if (UNLIKELY(os != &os_real || map->by_pwrite))
+		return os->store_word(map, off, word);
+	atomic_store_explicit((_Atomic uint64_t *)(void *)(map->addr + off),
+	    word, memory_order_release);
+	return 0;
+}
 
 /* What a huge page has on most machines. */
 #define OS_HUGE_PAGE (2u << 20)

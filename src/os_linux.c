@@ -233,8 +233,12 @@ os_sys_pages(size_t size)
 	size_t before;
 	char *p;
 
-	if (size < OS_HUGE_PAGE)
-		return map_memory(size);
+	if (size < OS_HUGE_PAGE) {
+		p = map_memory(size);
+		if (p != NULL)
+			os_sys_populate(p, size);
+		return p;
+	}
 	if (size > SIZE_MAX - 2 * OS_HUGE_PAGE)
 		return NULL;
 	size = (size_t)round_up(size, OS_HUGE_PAGE);

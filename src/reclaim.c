@@ -279,7 +279,7 @@ press(struct reclaim *r, struct log *log)
 {
 	struct look look;
 
-	pthread_mutex_lock(&log->views->lock);
+	views_enter(log->views);
 	look_at_log(r, log, &look);
 	set_pressure(r, log, &look);
 	pthread_mutex_unlock(&log->views->lock);

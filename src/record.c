@@ -21,7 +21,7 @@ record_type_known(unsigned type)
 	return type >= RECORD_PUT && type <= RECORD_BUCKET_DROP;
 }
 
-static inline unsigned
+static unsigned
 encode_ext(uint8_t *p, const struct record *rec)
 {
 	uint8_t *start = p;
@@ -71,43 +71,16 @@ put_header_sum(
 	put_u32(buf, ~sum_update(sum, rec->key, rec->key_len));
 }
 
-/* All but the header sum, in the words that it is then computed of: what was
- * stored in smaller parts, a processor has to wait for. */
-static inline unsigned
-put_fields(uint8_t *buf, const struct record *rec, uint32_t seed)
-{
-	const uint64_t sum = sum_from(seed, rec->value, rec->value_len);
-
-	put_u64(buf + 4, sum | (uint64_t)rec->type << 32 |
-			     (uint64_t)rec->flags << 40 |
-			     (uint64_t)rec->key_len << 48);
-	put_u64(buf + 12, rec->value_len | rec->seq << 32);
-	put_u64(buf + 20, rec->seq >> 32 | (uint64_t)rec->lag << 32);
-	return RECORD_HEADER_SIZE + encode_ext(buf + RECORD_HEADER_SIZE, rec);
-}
-
 unsigned
 record_encode(uint8_t *buf, const struct record *rec, uint32_t seed)
 {
-	unsigned len = put_fields(buf, rec, seed);
+	unsigned len = RECORD_HEADER_SIZE;
 
+	record_put_fields(buf, rec);
+	len += encode_ext(buf + len, rec);
+	put_u32(buf + 4, sum_from(seed, rec->value, rec->value_len));
 	put_header_sum(buf, len, rec, seed);
 	return len;
-}
-
-void
-record_write(uint8_t *buf, const struct record *rec, uint32_t seed)
-{
-	unsigned len = put_fields(buf, rec, seed);
-	uint8_t *p = buf + len;
-
-	if (rec->key_len > 0) /* a mark has none */
-		memcpy(p, rec->key, rec->key_len);
-	p += rec->key_len;
-	put_u32(buf, sum_from(seed, buf + 4, (size_t)(p - buf) - 4));
-	if (rec->value_len > 0)
-		memcpy(p, rec->value, rec->value_len);
-	memset(p + rec->value_len, 0, RECORD_ALIGN);
 }
 
 void
@@ -151,12 +124,6 @@ record_parse(const uint8_t *p, uint64_t room, struct record *ret_rec)
 	ret_rec->key = p + RECORD_HEADER_SIZE + ext_len;
 	ret_rec->value = ret_rec->key + ret_rec->key_len;
 	return true;
-}
-
-bool
-record_head_ok(const uint8_t *p, size_t head_len, uint32_t seed)
-{
-	return sum_from(seed, p + 4, head_len - 4) == get_u32(p);
 }
 
 bool

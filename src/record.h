@@ -22,6 +22,8 @@
 #include "bytes.h"
 #include "sum.h"
 
+#include <string.h>
+
 #define RECORD_ALIGN 8u
 #define RECORD_HEADER_SIZE 28u
 #define RECORD_EXT_MAX 28u
@@ -99,9 +101,34 @@ record_size(unsigned flags, size_t key_len, size_t value_len)
  */
 unsigned record_encode(uint8_t *buf, const struct record *rec, uint32_t seed);
 
-/* The same with key, value and padding: record_size() bytes, and RECORD_ALIGN
+/* All but the sums, in the words that they are then computed of: what was
+ * stored in smaller parts, a processor has to wait for. */
+static inline void
+record_put_fields(uint8_t *buf, const struct record *rec)
+{
+	put_u64(buf + 4, (uint64_t)rec->type << 32 |
+			     (uint64_t)rec->flags << 40 |
+			     (uint64_t)rec->key_len << 48);
+	put_u64(buf + 12, rec->value_len | rec->seq << 32);
+	put_u64(buf + 20, rec->seq >> 32 | (uint64_t)rec->lag << 32);
+}
+
+/* All of a record without extensions: record_size() bytes, and RECORD_ALIGN
  * more may be touched. */
-void record_write(uint8_t *buf, const struct record *rec, uint32_t seed);
+static inline void
+record_write(uint8_t *buf, const struct record *rec, uint32_t seed)
+{
+	uint8_t *p = buf + RECORD_HEADER_SIZE;
+
+	assert(record_ext_len(rec->flags) == 0);
+	record_put_fields(buf, rec);
+	bytes_copy(p, rec->key, rec->key_len);
+	p += rec->key_len;
+	sum_pair_set(buf, (size_t)(p - buf), rec->value, rec->value_len, seed);
+	if (rec->value_len > 0)
+		memcpy(p, rec->value, rec->value_len);
+	memset(p + rec->value_len, 0, RECORD_ALIGN);
+}
 
 /* Change the sum of the value in an encoded head of len bytes, so that the
  * value fails it: a damaged value stays damaged when it is copied. */
@@ -143,9 +170,20 @@ record_is_put_of(
 	       bytes_equal(p + RECORD_HEADER_SIZE, key, key_len);
 }
 
+/* The length of the value of such a record. */
+static inline uint32_t
+record_plain_len(const uint8_t *p)
+{
+	return get_u32(p + 12);
+}
+
 /* Verify the header sum of a record at p, head_len bytes of which are header,
  * extensions and key. */
-bool record_head_ok(const uint8_t *p, size_t head_len, uint32_t seed);
+static inline bool
+record_head_ok(const uint8_t *p, size_t head_len, uint32_t seed)
+{
+	return sum_from(seed, p + 4, head_len - 4) == get_u32(p);
+}
 
 /* A record that record_is_put_of() its key, so that the rest of it is had
  * without parsing, too. */

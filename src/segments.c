@@ -110,7 +110,7 @@ count_all(struct store *db, struct shares *shares)
 
 	if (st != KVLOG_OK)
 		return st;
-	pthread_mutex_lock(&db->views.lock);
+	views_enter(&db->views);
 	st = list_shares(shares, view->set);
 	pthread_mutex_unlock(&db->views.lock);
 	while (st == KVLOG_OK || st == KVLOG_CORRUPT) {

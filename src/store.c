@@ -989,10 +989,12 @@ store_enter(
 		uint64_t goal = control_position(&db->control);
 		/* Commits are applied within moments; what a compaction of
 		 * another process has replaced is not. */
-		unsigned spins = db->writable && view_stamp(view) ==
-						     control_stamp(&db->control)
-				     ? SPINS
-				     : 0;
+		unsigned spins =
+		    db->writable &&
+			    view_stamp(view) == control_stamp(&db->control) &&
+			    atomic_load(&view->late_pos) != goal
+			? SPINS
+			: 0;
 
 		while (spins > 0 && atomic_load(&view->applied) < goal)
 			spins--;
@@ -1195,7 +1197,7 @@ read_copy_inline(struct store *db, const void *key, size_t key_len, void *buf,
 	enum kvlog_status st = KVLOG_CORRUPT;
 
 	if (LIKELY((db->writable || !is_look_due(views)) &&
-		   view_is_current(views, view)))
+		   view_shows(views, view, hash)))
 		st = copy_plain(view, hash, key, key_len, buf, cap, ret_len);
 	epoch_leave(views->epoch, token);
 	return LIKELY(st != KVLOG_CORRUPT)
@@ -1232,7 +1234,7 @@ walk_view(struct store *db, struct view *view, const void *prefix,
 	struct hint_cover cover;
 	enum kvlog_status st;
 
-	pthread_mutex_lock(&db->views.lock);
+	views_enter(&db->views);
 	view_adopt_hints(&db->views, view);
 	st = hintset_cover(&view->hints, 0, view->set->count,
 	    segment_end(view->set->segments[view->set->count - 1]), &cover,
@@ -1462,7 +1464,7 @@ store_stats(struct store *db, struct kvlog_stats *s)
 		st = store_keep_view(db, &view);
 	if (st != KVLOG_OK)
 		return st;
-	pthread_mutex_lock(&db->views.lock);
+	views_enter(&db->views);
 	fill_stats(view, s, &records);
 	view_unref(view);
 	pthread_mutex_unlock(&db->views.lock);

@@ -97,6 +97,12 @@ sum_update_table(uint32_t reg, const void *p, size_t len)
 
 #if SUM_HAVE_INSTRUCTION
 
+SUM_TARGET static inline uint32_t
+update_word(uint32_t reg, uint64_t word)
+{
+	return (uint32_t)__builtin_ia32_crc32di(reg, word);
+}
+
 #if HAVE_CPU_FEATURES
 /*
  * glibc has asked the processor already.  The compiler's own way asks again
@@ -119,6 +125,17 @@ look_for_instruction(void)
 #endif
 
 bool sum_instruction;
+
+#else
+
+static inline uint32_t
+update_word(uint32_t reg, uint64_t word)
+{
+	uint8_t bytes[8];
+
+	put_u64(bytes, word);
+	return sum_update_table(reg, bytes, sizeof bytes);
+}
 
 #endif
 
@@ -149,12 +166,18 @@ update_long(uint32_t reg, const void *p, size_t len)
  *     instruction   5.2   6.1  10.9  13.1  18.6  24.4  46.9  90.4
  */
 
+static inline uint32_t
+update(uint32_t reg, const void *p, size_t len)
+{
+	if (LIKELY(len < SUM_SHORT_LEN && sum_has_instruction()))
+		return sum_update_instruction(reg, p, len);
+	return update_long(reg, p, len);
+}
+
 uint32_t
 sum_update(uint32_t reg, const void *p, size_t len)
 {
-	if (len < SUM_SHORT_LEN && sum_has_instruction())
-		return sum_update_instruction(reg, p, len);
-	return update_long(reg, p, len);
+	return update(reg, p, len);
 }
 
 uint32_t
@@ -166,7 +189,7 @@ sum_crc(const void *p, size_t len)
 uint32_t
 sum_from(uint32_t seed, const void *p, size_t len)
 {
-	return ~sum_update(seed, p, len);
+	return ~update(seed, p, len);
 }
 
 bool
@@ -183,6 +206,33 @@ sum_pair_ok(const uint8_t *p, size_t head_len, size_t value_len, uint32_t seed)
 	return sum_has_instruction()
 		   ? sum_pair_ok_instruction(p, head_len, value_len, seed)
 		   : sum_pair_ok_long(p, head_len, value_len, seed);
+}
+
+/* The word that the value's sum is in is taken as it is made: to read what was
+ * stored just now in parts, a processor has to wait. */
+SUM_TARGET static void
+pair_set_instruction(uint8_t *p, size_t head_len, const void *value,
+    size_t value_len, uint32_t seed)
+{
+	uint32_t sum = ~sum_update_instruction(seed, value, value_len);
+	uint64_t word = (uint64_t)get_u32(p + 8) << 32 | sum;
+
+	put_u64(p + 4, word);
+	put_u32(p, ~sum_update_instruction(
+		       update_word(seed, word), p + 12, head_len - 12));
+}
+
+void
+sum_pair_set(uint8_t *p, size_t head_len, const void *value, size_t value_len,
+    uint32_t seed)
+{
+	if (LIKELY((head_len | value_len) < SUM_SHORT_LEN &&
+		   sum_has_instruction())) {
+		pair_set_instruction(p, head_len, value, value_len, seed);
+		return;
+	}
+	put_u32(p + 4, sum_from(seed, value, value_len));
+	put_u32(p, sum_from(seed, p + 4, head_len - 4));
 }
 
 /*

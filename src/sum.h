@@ -28,6 +28,13 @@ uint32_t sum_from(uint32_t seed, const void *p, size_t len);
 bool sum_pair_ok(
     const uint8_t *p, size_t head_len, size_t value_len, uint32_t seed);
 
+/*
+ * Set both sums of such a head, whose value need not stand behind it yet: all
+ * of the head but its first 8 bytes is there.  At least 12 bytes of head.
+ */
+void sum_pair_set(uint8_t *p, size_t head_len, const void *value,
+    size_t value_len, uint32_t seed);
+
 /* The sum of a segment's salt, and from it the seed of what lies at offset
  * off of that segment: bytes moved elsewhere do not pass. */
 uint32_t sum_salt(uint64_t salt);

@@ -217,7 +217,7 @@ queue_for_turn(struct log *log, bool *ret_died, struct kvlog_error *err)
 	st = control_take_turn(log->control, deadline, ret_died, err);
 	if (st != KVLOG_OK)
 		pthread_mutex_unlock(&log->turn_lock);
-	pthread_mutex_lock(&log->views->lock);
+	views_enter(log->views);
 	if (st == KVLOG_OK)
 		log->by_queue = true;
 	else

@@ -27,7 +27,7 @@ static inline void
 log_enter(struct log *log)
 {
 	views_give_way(log->views);
-	pthread_mutex_lock(&log->views->lock);
+	views_enter(log->views);
 }
 enum kvlog_status log_take_turn_inside(
     struct log *log, struct kvlog_error *err);

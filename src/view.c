@@ -80,13 +80,29 @@ void
 views_lock(struct views *views)
 {
 	for (unsigned i = 0; i < LOCK_TRIES; i++) {
-		if (pthread_mutex_trylock(&views->lock) == 0)
+		if (pthread_mutex_trylock(&views->lock) == 0) {
+			views_finish(views);
 			return;
+		}
 		sched_yield();
 	}
 	views_queue(views);
-	pthread_mutex_lock(&views->lock);
+	views_enter(views);
 	views_unqueue(views);
+}
+
+void
+view_finish_now(struct view *view)
+{
+	enum kvlog_status st =
+	    index_set_at(&view->index, &view->late, view->late_loc, false);
+
+	assert(st == KVLOG_OK); /* reserved */
+	(void)st;
+	atomic_store_explicit(&view->applied,
+	    atomic_load_explicit(&view->late_pos, memory_order_relaxed),
+	    memory_order_release);
+	atomic_store_explicit(&view->late_pos, 0, memory_order_release);
 }
 
 /* Making */
@@ -209,7 +225,7 @@ views_reclaim(struct views *views)
 	if (LIKELY(
 		!atomic_load_explicit(&views->leaving, memory_order_relaxed)))
 		return;
-	pthread_mutex_lock(&views->lock);
+	views_enter(views);
 	epoch_reclaim(views->epoch);
 	epoch_reclaim(views->pins);
 	if (epoch_is_empty(views->epoch) && epoch_is_empty(views->pins))
@@ -246,7 +262,7 @@ view_release(struct views *views, struct view *view)
 	/* The one in use has the reference of the views: nothing is freed. */
 	if (view == atomic_load(&views->view) && unref_shared(view))
 		return;
-	pthread_mutex_lock(&views->lock);
+	views_enter(views);
 	view_unref(view);
 	epoch_reclaim(views->epoch);
 	pthread_mutex_unlock(&views->lock);
@@ -1043,7 +1059,7 @@ views_refresh(struct views *views, struct kvlog_error *err)
 {
 	enum kvlog_status st = KVLOG_OK;
 
-	pthread_mutex_lock(&views->lock);
+	views_enter(views);
 	for (unsigned i = 0; st == KVLOG_OK && i < RENEW_TRIES; i++) {
 		struct view *view = atomic_load(&views->view);
 		bool stale = view == NULL;

@@ -44,13 +44,17 @@ struct view {
 	_Atomic uint64_t applied;  /* the position it shows; if the page is
 				      stale, what stands there */
 	_Atomic uint64_t last_seq; /* of the last commit in it */
+	/* The commit that ends here (0: none) is shown to all but those who
+	 * look for a key of this hash. */
+	_Atomic uint64_t late_pos, late_hash;
 	/* Under the lock: */
-	uint64_t next_seq;     /* of the next commit */
-	uint64_t evidence;     /* what the newest record or link attests */
-	uint64_t loaded_bytes; /* of the index, when the view was made */
-	uint64_t hints_ns;     /* when hints of others were looked for last */
-	bool hints_late;       /* they are searched, and not those of the set
-				  yet */
+	uint64_t next_seq;       /* of the next commit */
+	uint64_t evidence;       /* what the newest record or link attests */
+	uint64_t loaded_bytes;   /* of the index, when the view was made */
+	uint64_t hints_ns;       /* when hints of others were looked for last */
+	struct index_place late; /* see view_put_off() */
+	uint64_t late_loc;
+	bool hints_late; /* they are searched, and not those of the set yet */
 };
 
 struct views {
@@ -103,6 +107,52 @@ views_give_way(struct views *views)
 }
 
 /*
+ * An overwrite has to look at the record that it replaces, and for this cache
+ * miss a commit would wait longer than for all else it does.  So its last step,
+ * the entry of its key, may be put off: whoever takes the lock next takes it,
+ * when the record is there.  Until then a look-up finds all other keys as they
+ * are; one of this key, and whoever looks at the whole, takes the lock.
+ *
+ * With the lock held: view->late is the place of a key that has an entry, and
+ * loc that of the record which the commit has stored for it up to pos; late.key
+ * is the key in there.
+ */
+static inline void
+view_put_off(struct view *view, uint64_t loc, uint64_t pos)
+{
+	view->late_loc = loc;
+	/* Who sees the hash of a later commit sees the entry of this one. */
+	atomic_store_explicit(
+	    &view->late_hash, view->late.hash, memory_order_release);
+	atomic_store_explicit(&view->late_pos, pos, memory_order_release);
+}
+void view_finish_now(struct view *view);
+static inline void
+view_finish(struct view *view)
+{
+	if (atomic_load_explicit(&view->late_pos, memory_order_relaxed) != 0)
+		view_finish_now(view);
+}
+
+static inline void
+views_finish(struct views *views)
+{
+	struct view *view =
+	    atomic_load_explicit(&views->view, memory_order_relaxed);
+
+	if (LIKELY(view != NULL))
+		view_finish(view);
+}
+
+/* Take the lock: whoever has it has finished what was put off. */
+static inline void
+views_enter(struct views *views)
+{
+	pthread_mutex_lock(&views->lock);
+	views_finish(views);
+}
+
+/*
  * Making one: view_create() an empty one, recover_find() into its hints and
  * recovery, then view_load() the index and view_use() it.
  */
@@ -139,6 +189,24 @@ view_is_current(const struct views *views, const struct view *view)
 		   control_word(words, CONTROL_POSITION) &&
 	       atomic_load_explicit(&view->stamp, memory_order_relaxed) ==
 		   control_stamp_of(words);
+}
+
+/* The same as far as a key of this hash is concerned. */
+static inline bool
+view_shows(const struct views *views, const struct view *view, uint64_t hash)
+{
+	const _Atomic uint64_t *words = control_words(views->control);
+	const uint64_t pos = control_word(words, CONTROL_POSITION);
+
+	if (UNLIKELY(atomic_load_explicit(&view->stamp, memory_order_relaxed) !=
+		     control_stamp_of(words)))
+		return false;
+	if (atomic_load_explicit(&view->applied, memory_order_acquire) == pos)
+		return true;
+	if (atomic_load_explicit(&view->late_pos, memory_order_acquire) != pos)
+		return false;
+	return atomic_load_explicit(&view->late_hash, memory_order_acquire) !=
+	       hash;
 }
 
 static inline uint64_t

@@ -560,7 +560,103 @@ START_TEST(no_thread_sees_a_step_of_a_batch_that_another_step_undoes)
 }
 END_TEST
 
-/* Bytes that a size_t cannot count are not allocated modulo its range. */
+/* Whose entry is put off. */
+static bool
+is_late(const char *key)
+{
+	const struct view *view = lg->view;
+
+	return atomic_load(&view->late_pos) == control_position(lg->control) &&
+	       atomic_load(&view->late_hash) ==
+		   sum_hash(db->store->views.secret, key, strlen(key));
+}
+
+static size_t
+len_of(const char *key)
+{
+	size_t len = SIZE_MAX;
+	char buf[100];
+	enum kvlog_status st =
+	    kvlog_get(db, key, strlen(key), buf, sizeof buf, &len);
+
+	ck_assert(st == KVLOG_OK || st == KVLOG_NOTFOUND);
+	return len;
+}
+
+/* The entry of an overwrite is put in place when the next one comes, or when
+ * somebody looks for it. */
+START_TEST(an_overwrite_is_seen_though_its_entry_comes_late)
+{
+	struct commit_op both[2];
+	uint64_t count;
+
+	open_store();
+	MAKELOG_OK(put("one", 1));
+	MAKELOG_OK(put("two", 2));
+	ck_assert(!is_late("two"));
+	MAKELOG_OK(put("one", 3));
+	ck_assert(is_late("one"));
+	ck_assert_uint_eq(len_of("two"), 2);
+	ck_assert_uint_eq(len_of("absent"), SIZE_MAX);
+	ck_assert(is_late("one")); /* of no matter to them */
+	ck_assert_uint_eq(len_of("one"), 3);
+	ck_assert(!is_late("one"));
+
+	MAKELOG_OK(put("one", 4));
+	MAKELOG_OK(put("two", 5));
+	ck_assert(is_late("two"));
+	ck_assert_uint_eq(len_of("one"), 4);
+	MAKELOG_OK(delete ("two"));
+	ck_assert_uint_eq(len_of("two"), SIZE_MAX);
+
+	MAKELOG_OK(put("one", 6));
+	ck_assert(is_late("one"));
+	both[0] = op_of(RECORD_PUT, "one", 7);
+	both[1] = op_of(RECORD_PUT, "new", 8);
+	MAKELOG_OK(commit(both, 2, false));
+	ck_assert_uint_eq(len_of("one"), 7);
+	ck_assert_uint_eq(len_of("new"), 8);
+
+	MAKELOG_OK(put("new", 9));
+	ck_assert(is_late("new"));
+	MAKELOG_OK(store_count(db->store, &count));
+	ck_assert_uint_eq(count, 2);
+	ck_assert(!is_late("new"));
+	MAKELOG_OK(put("new", 10));
+	close_store();
+	open_store();
+	ck_assert_uint_eq(len_of("new"), 10);
+	close_store();
+}
+END_TEST
+
+/* The candidate that a late entry was to replace may be another key's. */
+START_TEST(a_late_entry_of_an_equal_hash_is_the_key_s_own)
+{
+	struct commit_op one, two;
+	struct index_ref ref;
+
+	open_store();
+	one = op_of(RECORD_PUT, "one", 1);
+	two = op_of(RECORD_PUT, "two", 2);
+	two.hash = one.hash;
+	for (unsigned i = 0; i < 10; i++) {
+		MAKELOG_OK(commit(&one, 1, false));
+		MAKELOG_OK(commit(&two, 1, false));
+	}
+	MAKELOG_OK(log_take_turn(lg, &err));
+	log_release_turn(lg);
+	ck_assert_uint_eq(index_count(&lg->view->index), 2);
+	MAKELOG_OK(
+	    index_find(&lg->view->index, one.hash, "one", 3, &ref, &err));
+	ck_assert_uint_eq(ref.rec.seq, 19);
+	MAKELOG_OK(
+	    index_find(&lg->view->index, one.hash, "two", 3, &ref, &err));
+	ck_assert_uint_eq(ref.rec.seq, 20);
+	close_store();
+}
+END_TEST
+
 /* A delete is a type, never a value. */
 START_TEST(an_empty_value_is_a_value)
 {
@@ -572,6 +668,8 @@ START_TEST(an_empty_value_is_a_value)
 	MAKELOG_OK(put("empty", 1));
 	MAKELOG_OK(put("empty", 0));
 	ck_assert_uint_eq(seq_of("empty"), 2);
+	MAKELOG_OK(put("new", 0));
+	ck_assert_uint_eq(seq_of("new"), 3);
 	close_store();
 	o.flags = KVLOG_OPEN_READONLY;
 	for (size_t i = 0; i < ARRAY_LEN(modes); i++) {
@@ -583,6 +681,7 @@ START_TEST(an_empty_value_is_a_value)
 }
 END_TEST
 
+/* Bytes that a size_t cannot count are not allocated modulo its range. */
 START_TEST(a_batch_may_have_more_steps_than_bytes_to_count_them)
 {
 	struct commit_op op;
@@ -2082,6 +2181,8 @@ main(void)
 	tcase_add_test(
 	    tc, a_batch_may_have_more_steps_than_bytes_to_count_them);
 	tcase_add_test(tc, an_empty_value_is_a_value);
+	tcase_add_test(tc, an_overwrite_is_seen_though_its_entry_comes_late);
+	tcase_add_test(tc, a_late_entry_of_an_equal_hash_is_the_key_s_own);
 
 	tc = makelog_case(suite, "rollover");
 	tcase_add_test(tc, a_rollover_seals_by_the_link);

@@ -32,6 +32,27 @@ fill(void)
 	rng_fill(&rng, bytes, sizeof bytes);
 }
 
+/* As a get verifies them, and as the parts say. */
+START_TEST(a_pair_is_set_as_it_is_verified)
+{
+	static const size_t lens[] = {0, 1, 7, 100, 255, 256, 1000};
+	uint8_t p[2000];
+
+	for (size_t head = 28; head < 300; head += 17)
+		for (size_t i = 0; i < ARRAY_LEN(lens); i++) {
+			memcpy(p, bytes, head + lens[i]);
+			sum_pair_set(p, head, p + head, lens[i], 5);
+			ck_assert(sum_pair_ok(p, head, lens[i], 5));
+			ck_assert_uint_eq(
+			    get_u32(p + 4), sum_from(5, p + head, lens[i]));
+			ck_assert_uint_eq(
+			    get_u32(p), sum_from(5, p + 4, head - 4));
+			ck_assert_int_eq(
+			    memcmp(p + 8, bytes + 8, head + lens[i] - 8), 0);
+		}
+}
+END_TEST
+
 /* RFC 3720, B.4; and the string that catalogues of CRCs use. */
 START_TEST(crc_agrees_with_rfc_3720)
 {
@@ -265,6 +286,7 @@ main(void)
 
 	tcase_add_checked_fixture(tc, fill, NULL);
 	tcase_add_test(tc, crc_agrees_with_rfc_3720);
+	tcase_add_test(tc, a_pair_is_set_as_it_is_verified);
 	tcase_add_test(tc, update_agrees_with_the_definition_at_every_length);
 	tcase_add_test(tc, spans_agree_with_the_definition);
 	tcase_add_test(tc, a_pair_is_right_if_both_sums_are);

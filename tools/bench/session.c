@@ -43,9 +43,10 @@ cpu_us(void)
 }
 
 #define REST_LOOK_US 20000u
-#define REST_BUSY_US 1000u /* a thread that wakes up now and then is at rest   \
-			    */
-#define REST_LOOKS 500u    /* at most: 10 s */
+#define REST_BUSY_US                                                           \
+	1000u           /* a thread that wakes up now and then is at rest      \
+			 */
+#define REST_LOOKS 500u /* at most: 10 s */
 
 /*
  * Some engines have threads that go on for a while with what was written, in

@@ -7,7 +7,7 @@
 #
 # With --ci, or CI=true in the environment, the tests run a second time under
 # AddressSanitizer and UndefinedBehaviorSanitizer, in build-asan/, and "make
-# distcheck" counts as one more test.
+# distcheck", with the tests that need files of the source, is one more test.
 #
 # The last line is "N passed, N failed, N skipped": a Check program counts as
 # the checks in it, everything else that make check runs as one.  The exit
@@ -121,7 +121,9 @@ if $ci; then
 
 	kvlog_say "make distcheck (in build)"
 	mkdir -p build
-	if make -C build -j "$(kvlog_jobs)" distcheck >build/distcheck.out 2>&1
+	# shellcheck disable=SC2016
+	if make -C build -j "$(kvlog_jobs)" distcheck TESTS='$(TARBALL_TESTS)' \
+	    >build/distcheck.out 2>&1
 	then
 		passed=$((passed + 1))
 	else

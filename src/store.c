@@ -878,14 +878,17 @@ store_close(struct kvlog *handle, struct kvlog_error *err)
 
 /* Reading and writing */
 
-/* Without the thread, to wait for what is done here would help nobody. */
+/* Without the thread, to wait for what is done here would help nobody.  Deletes
+ * do not wait: when most of a store goes, garbage is most of it, and nothing
+ * grows. */
 static void
 pay(struct store *db, const struct commit_op *ops, size_t op_count)
 {
 	uint64_t bytes = 0;
 
 	for (size_t i = 0; i < op_count; i++)
-		bytes += (uint64_t)ops[i].key_len + ops[i].value_len;
+		if (ops[i].type == RECORD_PUT)
+			bytes += (uint64_t)ops[i].key_len + ops[i].value_len;
 	reclaim_wait(
 	    &db->reclaim, &db->log, bytes, atomic_load(&db->thread_runs));
 }

@@ -643,6 +643,28 @@ sleeps_of(struct kvlog *db, struct model *model)
 	return simos_count(SIMOS_SLEEP) - before;
 }
 
+/* Long keys, two times what is written between waits, and some. */
+#define LONG_KEYS 300u
+
+static void
+make_long_key(char key[1901], unsigned i)
+{
+	(void)snprintf(key, 1901, "%01900u", i);
+}
+
+static uint64_t
+sleeps_of_deletes(struct kvlog *db)
+{
+	uint64_t before = simos_count(SIMOS_SLEEP);
+	char key[1901];
+
+	for (unsigned i = 0; i < LONG_KEYS; i++) {
+		make_long_key(key, i);
+		MAKELOG_OK(kvlog_delete(db, key, 1900, NULL, NULL));
+	}
+	return simos_count(SIMOS_SLEEP) - before;
+}
+
 /* So do those who write in other processes, until nothing is said any more: who
  * said so may have died.  They compact nothing themselves. */
 START_TEST(writers_of_other_processes_wait_too)
@@ -650,17 +672,23 @@ START_TEST(writers_of_other_processes_wait_too)
 	struct pair p;
 	struct reclaim *reclaim;
 	bool more = true;
+	char key[1901];
 
 	make_pair(&p, KVLOG_INDEX_MEMORY);
 	reclaim = &p.mine->store->reclaim;
 	reclaim->policy.off = false;
 	reclaim->policy.bytes = SIZE;
+	for (unsigned i = 0; i < LONG_KEYS; i++) {
+		make_long_key(key, i);
+		MAKELOG_OK(kvlog_put(p.mine, key, 1900, "", 0, NULL, NULL));
+	}
 	for (unsigned i = 0; i < 200; i++)
 		put(p.mine, &p.model, "a", 1500);
 	ck_assert_uint_eq(sleeps_of(p.others, &p.model), 0);
 	while (more && atomic_load(&reclaim->pressure_ms) == 0)
 		MAKELOG_OK(kvlog_maintain(p.mine, 0, &more));
 	ck_assert_uint_eq(sleeps_of(p.others, &p.model), 2);
+	ck_assert_uint_eq(sleeps_of_deletes(p.others), 0);
 	ck_assert_uint_eq(sleeps_of(p.mine, &p.model), 0);
 	os->sleep_ns(CONTROL_PRESSURE_MS * UINT64_C(1000000));
 	ck_assert_uint_eq(sleeps_of(p.others, &p.model), 0);

@@ -523,24 +523,31 @@ is_alive(const struct hint *hint)
 	return true;
 }
 
+static void note_hurt(struct hintset *, const struct hint_damage *);
+
 /* Append to the list images of what is not covered of the set, but was (up to
- * before[]), or is new. */
+ * before[]), or is new.  A damaged record there is left out, as where a damaged
+ * hint is replaced: else it would keep everybody from all others. */
 static enum kvlog_status
-cover_gaps(const struct segset *set, const uint64_t *before,
+cover_gaps(struct hintset *hints, const uint64_t *before,
     struct hint_list *list, struct kvlog_error *err)
 {
+	const struct segset *set = hints->set;
+
 	for (size_t i = 0; i < set->count; i++) {
 		const struct segment *seg = set->segments[i];
 		struct hint_source gap = {
 		    .seg = seg, .from = covered_to(seg), .to = before[i]};
+		struct hint_damage damage;
 		struct hint *image;
 		enum kvlog_status st;
 
 		if (gap.from >= gap.to)
 			continue;
-		st = hint_build(&gap, 1, UINT64_MAX, &image, err);
+		st = hint_build_around(&gap, 1, &image, &damage, err);
 		if (st != KVLOG_OK)
 			return st;
+		note_hurt(hints, &damage);
 		note_covered(image);
 		list->hints[list->count++] = image;
 	}
@@ -599,7 +606,7 @@ hintset_exchange(struct hintset *hints, struct hint *const *more, size_t count,
 	uncover(set, before);
 	choose(list, false);
 	if (whole)
-		st = cover_gaps(set, before, list, err);
+		st = cover_gaps(hints, before, list, err);
 	if (st == KVLOG_OK) {
 		publish(hints, list);
 		list = NULL;
@@ -963,6 +970,17 @@ add_gap(
 		    .seg = segment_ref(seg), .from = from, .to = to};
 }
 
+/* Whether the segments from here on are those of the hint.  Where an exchange
+ * failed, hints are left of what was replaced by fewer or more. */
+static bool
+is_of(const struct hint *hint, const struct segset *set, size_t from)
+{
+	for (size_t i = 0; i < hint->source_count; i++)
+		if (hint->sources[i].seg != set->segments[from + i])
+			return false;
+	return true;
+}
+
 enum kvlog_status
 hintset_cover(struct hintset *hints, size_t first, size_t stop, uint64_t end,
     struct hint_cover *c, struct kvlog_error *err)
@@ -991,7 +1009,7 @@ hintset_cover(struct hintset *hints, size_t first, size_t stop, uint64_t end,
 			h++;
 		while (h < list->count &&
 		       list->hints[h]->source_count <= stop - i &&
-		       first_source(list->hints[h])->seg == seg &&
+		       is_of(list->hints[h], set, i) &&
 		       first_source(list->hints[h])->from == at) {
 			const struct hint *hint = list->hints[h];
 

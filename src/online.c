@@ -79,9 +79,13 @@ online_compact(struct store *db, const struct kvlog_compact_options *options,
 		c.go_on = store_go_on;
 		c.go_on_arg = db;
 	}
-	st = dry ? compact_store(&c, err) : compact(db, options, &c, err);
-	if (!dry)
-		reclaim_count(&db->reclaim, &c.report);
+	if (dry) {
+		st = compact_store(&c, err);
+	} else {
+		reclaim_begin(&db->reclaim);
+		st = compact(db, options, &c, err);
+		reclaim_end(&db->reclaim, &db->log, &c.report);
+	}
 	pthread_mutex_unlock(&db->maintain_lock);
 	view_release(&db->views, view);
 	*report = c.report;

@@ -379,14 +379,30 @@ forget_garbage(struct log *log, const struct compact_run *run)
 	pthread_mutex_unlock(&log->views->lock);
 }
 
-void
-reclaim_count(struct reclaim *r, const struct kvlog_compact_report *report)
+static void
+count(struct reclaim *r, const struct kvlog_compact_report *report)
 {
 	atomic_fetch_add(&r->runs, report->run_count);
 	atomic_fetch_add(&r->bytes_written, report->bytes_written);
 	if (report->bytes_before > report->bytes_after)
 		atomic_fetch_add(&r->bytes_freed,
 		    report->bytes_before - report->bytes_after);
+}
+
+void
+reclaim_begin(struct reclaim *r)
+{
+	if (!r->policy.off)
+		atomic_store(&r->running, true);
+}
+
+void
+reclaim_end(struct reclaim *r, struct log *log,
+    const struct kvlog_compact_report *report)
+{
+	atomic_store(&r->running, false);
+	set_wait(r, log, 0);
+	count(r, report);
 }
 
 static void
@@ -410,7 +426,7 @@ do_run(struct reclaim *r, struct log *log, const struct compact_run *run)
 	c.if_worth = true;
 	c.threshold = SHARE_MIN;
 	st = compact_store(&c, NULL);
-	reclaim_count(r, &c.report);
+	count(r, &c.report);
 	if (st == KVLOG_OK && c.report.run_count == 0)
 		forget_garbage(log, run);
 	return st == KVLOG_OK;
@@ -496,8 +512,11 @@ compact_by_hints(struct reclaim *r, struct log *log)
 	atomic_store(&r->running, true);
 	st = compact_store(&c, NULL);
 	atomic_store(&r->running, false);
-	reclaim_count(r, &c.report);
-	note_outcome(r, log, &c, pos, bytes, grown);
+	count(r, &c.report);
+	if (st == KVLOG_OK)
+		note_outcome(r, log, &c, pos, bytes, grown);
+	else
+		atomic_store(&r->settled, bytes);
 	return st == KVLOG_OK && c.report.run_count > 0;
 }
 

@@ -48,9 +48,11 @@ struct reclaim {
  */
 bool reclaim_step(struct reclaim *reclaim, struct log *log);
 
-/* Count what a compaction has done. */
-void reclaim_count(
-    struct reclaim *reclaim, const struct kvlog_compact_report *report);
+/* Around a compaction that somebody has called for: writers look meanwhile how
+ * much garbage there is.  Counts what it has done. */
+void reclaim_begin(struct reclaim *reclaim);
+void reclaim_end(struct reclaim *reclaim, struct log *log,
+    const struct kvlog_compact_report *report);
 
 /* Whether there may be something to do. */
 bool reclaim_wants(const struct reclaim *reclaim, struct log *log);

@@ -893,6 +893,30 @@ pay(struct store *db, const struct commit_op *ops, size_t op_count)
 	    &db->reclaim, &db->log, bytes, atomic_load(&db->thread_runs));
 }
 
+/* As was promised: now, or by the thread when it is due. */
+static enum kvlog_status
+make_durable(struct store *db, enum kvlog_durability durability, uint64_t seq,
+    struct kvlog_error *err)
+{
+	uint64_t before;
+
+	if (durability == KVLOG_DURABILITY_COMMIT)
+		return log_sync(&db->log, seq, err);
+	if (durability != KVLOG_DURABILITY_INTERVAL)
+		return KVLOG_OK;
+	before = atomic_load(&db->interval_seq);
+	while (before < seq &&
+	       !atomic_compare_exchange_weak(&db->interval_seq, &before, seq))
+		;
+	/* If something was due before this, the thread knows; who found no
+	 * thread then syncs up to his own commit. */
+	if ((before <= log_durable(&db->log) ||
+		!atomic_load(&db->thread_runs)) &&
+	    !wake_thread(db))
+		return log_sync(&db->log, seq, err);
+	return KVLOG_OK;
+}
+
 enum kvlog_status
 store_write(struct kvlog *handle, const struct commit_op *ops, size_t op_count,
     bool strict, enum kvlog_durability durability,
@@ -908,25 +932,10 @@ store_write(struct kvlog *handle, const struct commit_op *ops, size_t op_count,
 	    &db->log, ops, op_count, strict, ret_receipt, ret_failed, err);
 	if (st != KVLOG_OK)
 		return st;
+	st = make_durable(db, durability, ret_receipt->seq, err);
 	if (UNLIKELY(reclaim_presses(&db->reclaim, &db->log)))
 		pay(db, ops, op_count);
-	if (durability == KVLOG_DURABILITY_COMMIT)
-		return log_sync(&db->log, ret_receipt->seq, err);
-	if (durability == KVLOG_DURABILITY_INTERVAL) {
-		uint64_t before = atomic_load(&db->interval_seq);
-
-		while (before < ret_receipt->seq &&
-		       !atomic_compare_exchange_weak(
-			   &db->interval_seq, &before, ret_receipt->seq))
-			;
-		/* If something was due before this, the thread knows; who
-		 * found no thread then syncs up to his own commit. */
-		if ((before <= log_durable(&db->log) ||
-			!atomic_load(&db->thread_runs)) &&
-		    !wake_thread(db))
-			return log_sync(&db->log, ret_receipt->seq, err);
-	}
-	return KVLOG_OK;
+	return st;
 }
 
 static void

@@ -982,6 +982,27 @@ START_TEST(covers_are_hints_and_gaps)
 }
 END_TEST
 
+/* Where hints could not be exchanged along with segments. */
+START_TEST(a_hint_covers_only_what_it_names)
+{
+	struct segment *gone;
+
+	add_segments(5);
+	write_hint(1, 0, 3, -1);
+	collect();
+	expect_cover(1, 10, "1-3:0-10 [4-4:0-10] [5-5:0-10]");
+	gone = set->segments[1];
+	set->count--;
+	memmove(&set->segments[1], &set->segments[2],
+	    (set->count - 1) * sizeof(*set->segments));
+	expect_cover(1, 10, "[1-1:0-10] [3-3:0-10] [4-4:0-10] [5-5:0-10]");
+	memmove(&set->segments[2], &set->segments[1],
+	    (set->count - 1) * sizeof(*set->segments));
+	set->segments[1] = gone;
+	set->count++;
+}
+END_TEST
+
 START_TEST(covering_without_memory)
 {
 	uint64_t leaks;
@@ -1378,6 +1399,7 @@ main(void)
 	tcase_add_test(tc, merging_that_fails_changes_nothing);
 	tcase_add_loop_test(tc, there_are_always_few, 0, 4);
 	tcase_add_test(tc, covers_are_hints_and_gaps);
+	tcase_add_test(tc, a_hint_covers_only_what_it_names);
 	tcase_add_test(tc, covering_without_memory);
 
 	tc = makelog_case(suite, "stores");

@@ -710,6 +710,41 @@ START_TEST(writers_of_other_processes_wait_too)
 }
 END_TEST
 
+static struct store *sleeper;
+static unsigned sleeps;
+static const struct os_table *awake;
+
+/* What was promised is noted by then. */
+static void
+sleep_and_look(uint64_t ns)
+{
+	ck_assert_uint_eq(
+	    atomic_load(&sleeper->interval_seq), log_last_seq(&sleeper->log));
+	sleeps++;
+	awake->sleep_ns(ns);
+}
+
+START_TEST(what_is_due_is_noted_before_a_writer_waits)
+{
+	struct os_table table = *os;
+	struct pair p;
+
+	make_pair(&p, KVLOG_INDEX_MEMORY);
+	awake = os;
+	table.sleep_ns = sleep_and_look;
+	sleeper = p.others->store;
+	sleeps = 0;
+	p.others->durability = KVLOG_DURABILITY_INTERVAL;
+	MAKELOG_OK(control_set_pressure(p.mine->store->log.control, 1));
+	os = &table;
+	for (unsigned i = 0; i < 400; i++)
+		put(p.others, &p.model, "a", 1500);
+	os = awake;
+	ck_assert_uint_gt(sleeps, 0);
+	end_pair(&p);
+}
+END_TEST
+
 /* Where an index is in the hints, too, space comes back by itself, and what was
  * compacted needs no entry in the table any more. */
 START_TEST(a_store_with_its_index_in_hints_is_compacted)
@@ -1028,6 +1063,7 @@ main(void)
 	tcase_add_test(tc, nobody_looks_up_before_all_is_taken_in);
 	tcase_add_test(tc, without_the_thread_writers_are_not_held_up);
 	tcase_add_test(tc, writers_of_other_processes_wait_too);
+	tcase_add_test(tc, what_is_due_is_noted_before_a_writer_waits);
 	tcase_add_test(tc, a_store_with_its_index_in_hints_is_compacted);
 	tc = makelog_case(suite, "beside");
 	tcase_add_loop_test(tc, a_dry_run_beside_a_compaction, 0, 4);

@@ -166,7 +166,7 @@ is_kept(const struct backup *b, const char *name)
 	return b->target.earlier.locked &&
 	       os->stat_name(b->target.earlier.dir.fd, name, &was) == 0 &&
 	       os->stat_name(b->target.part.dir.fd, name, &is) == 0 &&
-	       was.dev == is.dev && was.ino == is.ino;
+	       os_same_file(&was, &is);
 }
 
 /* Whether a file that is there may stay.  If nothing is to be shared, it has

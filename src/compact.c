@@ -21,10 +21,10 @@
 
 #include <string.h>
 
-#define RUN_PARTS 8 /* a run becomes at most so many whole segments ... */
-#define RUN_SHARE                                                              \
-	16               /* ... or such a share of all, if that is more: for   \
-			    each run all hints behind it may be read */
+/* A run becomes at most so many whole segments, or such a share of all, if that
+ * is more: for each run all hints behind it may be read. */
+#define RUN_PARTS 8
+#define RUN_SHARE 16
 #define WORTH 25         /* percent of a run that must be garbage */
 #define ACTIVE_MIN 65536 /* bytes of a new active segment, at least */
 

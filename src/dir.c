@@ -95,7 +95,7 @@ dir_is_replaced(const struct dir *dir)
 
 	return stat_dir(dir->path, &named) == 0 &&
 	       os->stat(dir->fd, &opened) == 0 &&
-	       (opened.dev != named.dev || opened.ino != named.ino);
+	       !os_same_file(&opened, &named);
 }
 
 /* Whether a directory, or one above it, is that of the store; path has room
@@ -109,9 +109,9 @@ is_below(const struct os_stat *store, char *path)
 	for (unsigned i = 0; i < DEPTH_MAX; i++) {
 		if (stat_dir(path, &st) != 0)
 			return false;
-		if (st.dev == store->dev && st.ino == store->ino)
+		if (os_same_file(&st, store))
 			return true;
-		if (i > 0 && st.dev == below.dev && st.ino == below.ino)
+		if (i > 0 && os_same_file(&st, &below))
 			return false; /* the root is above itself */
 		below = st;
 		memcpy(path + len, "/..", 4);

@@ -523,7 +523,18 @@ is_alive(const struct hint *hint)
 	return true;
 }
 
-static void note_hurt(struct hintset *, const struct hint_damage *);
+/* With the lock held.  No hint file may hide it. */
+static void
+note_hurt(struct hintset *hints, const struct hint_damage *damage)
+{
+	if (damage->seg == NULL)
+		return;
+	own(damage->seg)->hint_failed = true;
+	if (hints->hurt.seg == NULL) {
+		hints->hurt = *damage;
+		(void)segment_ref(damage->seg);
+	}
+}
 
 /* Append to the list images of what is not covered of the set, but was (up to
  * before[]), or is new.  A damaged record there is left out, as where a damaged
@@ -618,19 +629,6 @@ out:
 	hint_list_put(list);
 	os->free(before);
 	return st;
-}
-
-/* With the lock held.  No hint file may hide it. */
-static void
-note_hurt(struct hintset *hints, const struct hint_damage *damage)
-{
-	if (damage->seg == NULL)
-		return;
-	own(damage->seg)->hint_failed = true;
-	if (hints->hurt.seg == NULL) {
-		hints->hurt = *damage;
-		(void)segment_ref(damage->seg);
-	}
 }
 
 void

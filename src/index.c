@@ -209,19 +209,26 @@ index_find(struct index *index, uint64_t hash, const void *key, size_t key_len,
 	return find_behind(index, st, hash, key, key_len, ret_ref, err);
 }
 
+/* Where a record is, to fetch it; 0: its segment is not mapped. */
+static inline uintptr_t
+address_of(const struct index *index, uint64_t loc)
+{
+	uint64_t off;
+	const struct segment *seg = segset_at(index->segs, loc, &off);
+
+	return atomic_load_explicit(&seg->mapped, memory_order_acquire) ==
+		       SEGMENT_MAPPED
+		   ? (uintptr_t)seg->map.addr + off
+		   : 0;
+}
+
 /* Bring the first lines of a record nearer, which may have fewer. */
 static void
 prefetch_record(const struct index *index, uint64_t loc, unsigned lines)
 {
-	uint64_t off;
-	const struct segment *seg = segset_at(index->segs, loc, &off);
-	uintptr_t p;
+	uintptr_t p = address_of(index, loc);
 
-	if (atomic_load_explicit(&seg->mapped, memory_order_acquire) !=
-	    SEGMENT_MAPPED)
-		return;
-	p = (uintptr_t)seg->map.addr + off;
-	for (unsigned i = 0; i < lines; i++)
+	for (unsigned i = 0; i < lines && p != 0; i++)
 		PREFETCH((const void *)(p + i * CACHE_LINE));
 }
 
@@ -229,14 +236,10 @@ prefetch_record(const struct index *index, uint64_t loc, unsigned lines)
 static void
 prefetch_head(const struct index *index, uint64_t loc, size_t key_len)
 {
-	uint64_t off;
-	const struct segment *seg = segset_at(index->segs, loc, &off);
-	uintptr_t p;
+	uintptr_t p = address_of(index, loc);
 
-	if (atomic_load_explicit(&seg->mapped, memory_order_acquire) !=
-	    SEGMENT_MAPPED)
+	if (p == 0)
 		return;
-	p = (uintptr_t)seg->map.addr + off;
 	PREFETCH((const void *)p);
 	PREFETCH((const void *)(p + RECORD_HEADER_SIZE + key_len - 1));
 }

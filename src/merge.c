@@ -24,7 +24,6 @@
 #include <string.h>
 
 #define AHEAD 16u /* entries whose records are fetched early */
-#define LINE 64u  /* of the cache: header and key lie in two, often */
 
 struct source {
 	struct hint *hint;
@@ -83,8 +82,9 @@ fetch_next(struct source *s)
 		s->ahead++;
 	if (s->ahead < s->hint->entry_count &&
 	    hint_get(s->hint, s->ahead, &e)) {
+		/* Header and key lie in two lines, often. */
 		PREFETCH(e.seg->map.addr + e.off);
-		PREFETCH(e.seg->map.addr + e.off + LINE);
+		PREFETCH(e.seg->map.addr + e.off + CACHE_LINE);
 	}
 	s->ahead++;
 	s->fetched++;

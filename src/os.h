@@ -206,6 +206,12 @@ struct os_table {
 extern const struct os_table *os;
 extern const struct os_table os_real;
 
+static inline bool
+os_same_file(const struct os_stat *a, const struct os_stat *b)
+{
+	return a->dev == b->dev && a->ino == b->ino;
+}
+
 /*
  * os->store() and os->store_word() of the table in use.  A commit stores its
  * records and six words, which as calls cost more than what they do: those of

@@ -569,8 +569,9 @@ build_images(const struct output *o, struct hints *h)
 	for (size_t n = 0; n < list->count; n++) {
 		const struct hint *hint = list->hints[n];
 
-		for (size_t i = 0;
-		     i < hint->source_count && goes_with_inputs(o, hint); i++) {
+		if (!goes_with_inputs(o, hint))
+			continue;
+		for (size_t i = 0; i < hint->source_count; i++) {
 			const struct hint_source *s = &hint->sources[i];
 			struct hint_source gap = {
 			    .seg = s->seg, .from = s->from, .to = s->to};

@@ -38,11 +38,10 @@
 #define TELL_NS UINT64_C(20000000)
 #define WAIT_EVERY (UINT64_C(256) << 10) /* bytes written between waits */
 #define SHARE_MIN 10                     /* percent of what is rewritten */
-#define RUN_SEGMENTS                                                           \
-	4 /* of live bytes in a run, with an index in the hints                \
-	   */
-#define GUESS_PERCENT                                                          \
-	50              /* of what is new there, at least: before all is seen */
+/* With an index in the hints: segments' sizes of live bytes in a run, and
+ * percent of what is new that is taken for garbage, at least. */
+#define RUN_SEGMENTS 4
+#define GUESS_PERCENT 50
 #define SAMPLE_EVERY 64 /* live records, of which one is looked at */
 #define SAMPLES 256     /* of a segment, at most */
 
@@ -415,6 +414,18 @@ init_compaction(struct reclaim *r, struct log *log, struct compaction *c)
 	c->go_on_arg = r->go_on_arg;
 }
 
+static enum kvlog_status
+run_compaction(struct reclaim *r, struct compaction *c)
+{
+	enum kvlog_status st;
+
+	atomic_store(&r->running, true);
+	st = compact_store(c, NULL);
+	atomic_store(&r->running, false);
+	count(r, &c->report);
+	return st;
+}
+
 static bool
 do_run(struct reclaim *r, struct log *log, const struct compact_run *run)
 {
@@ -425,8 +436,7 @@ do_run(struct reclaim *r, struct log *log, const struct compact_run *run)
 	c.only = *run;
 	c.if_worth = true;
 	c.threshold = SHARE_MIN;
-	st = compact_store(&c, NULL);
-	count(r, &c.report);
+	st = run_compaction(r, &c);
 	if (st == KVLOG_OK && c.report.run_count == 0)
 		forget_garbage(log, run);
 	return st == KVLOG_OK;
@@ -444,12 +454,12 @@ seal(struct log *log)
 	return st == KVLOG_OK;
 }
 
-/* Bytes of all records, and of those behind a position that are where they were
- * written. */
+/* Bytes of all records, but for those behind a position that are where they
+ * were written. */
 static uint64_t
-all_bytes(struct log *log, uint64_t pos, uint64_t *ret_behind)
+bytes_up_to(struct log *log, uint64_t pos)
 {
-	uint64_t bytes = 0, behind = 0;
+	uint64_t bytes = 0;
 	const struct segset *set;
 
 	views_lock(log->views);
@@ -464,10 +474,9 @@ all_bytes(struct log *log, uint64_t pos, uint64_t *ret_behind)
 			continue;
 		if (segment_number(seg) == control_pos_segment(pos))
 			off = min_u64(control_pos_off(pos), segment_end(seg));
-		behind += segment_end(seg) - off;
+		bytes -= segment_end(seg) - off;
 	}
 	pthread_mutex_unlock(&log->views->lock);
-	*ret_behind = behind;
 	return bytes;
 }
 
@@ -477,8 +486,8 @@ static void
 note_outcome(struct reclaim *r, struct log *log, const struct compaction *c,
     uint64_t pos, uint64_t before, uint64_t grown)
 {
-	uint64_t dead = before - min_u64(c->live_bytes, before), behind;
-	uint64_t bytes = all_bytes(log, pos, &behind) - behind;
+	uint64_t dead = before - min_u64(c->live_bytes, before);
+	uint64_t bytes = bytes_up_to(log, pos);
 
 	dead -= min_u64(atomic_load(&r->settled_dead), dead);
 	atomic_store(&r->garbage_percent,
@@ -492,8 +501,8 @@ note_outcome(struct reclaim *r, struct log *log, const struct compaction *c,
 static bool
 compact_by_hints(struct reclaim *r, struct log *log)
 {
-	uint64_t pos = control_position(log->control), behind;
-	uint64_t bytes = all_bytes(log, pos, &behind) - behind;
+	uint64_t pos = control_position(log->control);
+	uint64_t bytes = bytes_up_to(log, pos);
 	uint64_t settled = atomic_load(&r->settled), grown = bytes - settled;
 	struct compaction c;
 	enum kvlog_status st;
@@ -509,10 +518,7 @@ compact_by_hints(struct reclaim *r, struct log *log)
 	c.run_limit = RUN_SEGMENTS * repair_segment_size(log->view->set,
 					 log->segment_size, false);
 	pthread_mutex_unlock(&log->views->lock);
-	atomic_store(&r->running, true);
-	st = compact_store(&c, NULL);
-	atomic_store(&r->running, false);
-	count(r, &c.report);
+	st = run_compaction(r, &c);
 	if (st == KVLOG_OK)
 		note_outcome(r, log, &c, pos, bytes, grown);
 	else
@@ -553,9 +559,7 @@ reclaim_step(struct reclaim *r, struct log *log)
 		case CHOICE_NONE:
 			break;
 		case CHOICE_RUN:
-			atomic_store(&r->running, true);
 			did = do_run(r, log, &run);
-			atomic_store(&r->running, false);
 			break;
 		case CHOICE_SEAL:
 			did = seal(log);

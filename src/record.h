@@ -196,7 +196,7 @@ struct record_plain {
 static inline const uint8_t *
 record_plain_value(const struct record_plain *plain, uint32_t *ret_len)
 {
-	*ret_len = get_u32(plain->p + 12);
+	*ret_len = record_plain_len(plain->p);
 	return plain->p + plain->head_len;
 }
 
@@ -210,7 +210,7 @@ static inline bool
 record_plain_ok(const struct record_plain *plain)
 {
 	return sum_pair_ok(
-	    plain->p, plain->head_len, get_u32(plain->p + 12), plain->seed);
+	    plain->p, plain->head_len, record_plain_len(plain->p), plain->seed);
 }
 
 /* Verify the header sum of a record parsed at p. */

@@ -190,7 +190,7 @@ is_named(const struct target *t, const struct place *place, const char *base)
 
 	return os->stat(place->dir.fd, &opened) == 0 &&
 	       os->stat_name(t->parent_fd, base, &named) == 0 &&
-	       opened.dev == named.dev && opened.ino == named.ino;
+	       os_same_file(&opened, &named);
 }
 
 /* What is found in a directory while another backup removes it, is its doing.
@@ -356,7 +356,7 @@ take_earlier(struct target *t, const struct capture *c, struct kvlog_error *err)
 		rc = os->stat(t->source->fd, &ours);
 	if (rc != 0)
 		return err_sys(err, rc, "look at %s", t->path);
-	if (ours.dev == theirs.dev && ours.ino == theirs.ino)
+	if (os_same_file(&ours, &theirs))
 		return err_set(
 		    err, KVLOG_CONFLICT, 0, "%s is the store itself", t->path);
 	if (t->must_be_new)

@@ -166,8 +166,7 @@ was_replaced(
 	struct os_stat now;
 	int rc = os->stat_name(v->dir.fd, f->file.name, &now);
 
-	return rc == ENOENT ||
-	       (rc == 0 && (now.dev != was->dev || now.ino != was->ino));
+	return rc == ENOENT || (rc == 0 && !os_same_file(&now, was));
 }
 
 /* Read a hint file, and tell what keeps it from being used. */

@@ -667,6 +667,20 @@ expect_holder(const struct helper *h, const struct kvlog_error *err)
 	ck_assert_msg(strstr(err->text, text) != NULL, "%s", err->text);
 }
 
+/* A new store, and one who has stopped in its turn. */
+static struct kvlog *
+open_beside_stopped(struct helper *h, struct kvlog_error *err)
+{
+	struct kvlog *db;
+
+	make_store();
+	*h = start(commit_slowly);
+	ck_assert_int_eq(hear(h->fd), 'm');
+	db = api_open(api_store, 0);
+	ck_assert_int_eq(stop_in_turn(h, db, err), KVLOG_BUSY);
+	return db;
+}
+
 /* Somebody stands still in his turn: who does not wait is told so at once, who
  * waits, in time; those who read do not care, and after it all is well. */
 START_TEST(nobody_waits_for_longer_than_told)
@@ -746,11 +760,7 @@ START_TEST(threads_that_wait_keep_nobody_from_reading)
 	struct helper h;
 	double began;
 
-	make_store();
-	h = start(commit_slowly);
-	ck_assert_int_eq(hear(h.fd), 'm');
-	db = api_open(api_store, 0);
-	ck_assert_int_eq(stop_in_turn(&h, db, &err), KVLOG_BUSY);
+	db = open_beside_stopped(&h, &err);
 	api_close(db);
 
 	o.timeout_ms = LONG_MS;
@@ -810,11 +820,7 @@ START_TEST(threads_give_up_at_the_same_time)
 	struct helper h;
 	double took;
 
-	make_store();
-	h = start(commit_slowly);
-	ck_assert_int_eq(hear(h.fd), 'm');
-	db = api_open(api_store, 0);
-	ck_assert_int_eq(stop_in_turn(&h, db, &err), KVLOG_BUSY);
+	db = open_beside_stopped(&h, &err);
 	api_close(db);
 
 	o.timeout_ms = 1000;
@@ -838,11 +844,7 @@ START_TEST(nobody_waits_for_the_dead)
 	struct helper h;
 	int status;
 
-	make_store();
-	h = start(commit_slowly);
-	ck_assert_int_eq(hear(h.fd), 'm');
-	db = api_open(api_store, 0);
-	ck_assert_int_eq(stop_in_turn(&h, db, &err), KVLOG_BUSY);
+	db = open_beside_stopped(&h, &err);
 	ck_assert_int_eq(kill(h.pid, SIGKILL), 0);
 	ck_assert_int_eq(waitpid(h.pid, &status, 0), h.pid);
 	(void)close(h.fd);

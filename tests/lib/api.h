@@ -131,6 +131,28 @@ api_delete(struct kvlog *db, const char *key)
 	    kvlog_delete(db, key, strlen(key), NULL, NULL), KVLOG_OK);
 }
 
+/* A text of all keys and values, in the order of keys; free it. */
+static inline char *
+api_text(struct kvlog *db)
+{
+	struct kvlog_iter *iter;
+	char *text;
+	size_t size = 0, len;
+	FILE *stream = open_memstream(&text, &size);
+
+	ck_assert_int_eq(kvlog_iter_create(db, NULL, 0, &iter), KVLOG_OK);
+	while (kvlog_iter_next(iter) == KVLOG_OK) {
+		const void *p = kvlog_iter_key(iter, &len);
+
+		(void)fwrite(p, 1, len, stream);
+		p = kvlog_iter_value(iter, &len);
+		(void)fwrite(p, 1, len, stream);
+	}
+	kvlog_iter_destroy(iter);
+	(void)fclose(stream);
+	return text;
+}
+
 /* value NULL: there is none. */
 static inline void
 api_expect(struct kvlog *db, const char *key, const char *value)

@@ -49,10 +49,12 @@ struct store {
 	uint64_t idle_since_ns; /* ... from then on */
 };
 
-/* What an open gives: a part in the store. */
+/* What an open gives: a part in the store; or what kvlog_bucket_open() gives, a
+ * bucket in such a part. */
 struct kvlog {
 	struct store *store;
 	enum kvlog_durability durability;
+	struct bucket_handle *bucket; /* NULL: the default one */
 };
 
 struct kvlog_iter {
@@ -74,20 +76,27 @@ enum kvlog_status store_write(struct kvlog *handle, const struct commit_op *ops,
     struct kvlog_error *err);
 
 /*
- * Find key and call fn on its record, inside the epoch.  with_value: verify
- * the value too.  On KVLOG_CORRUPT *ret_info says where.
+ * Find key in a bucket (NULL: the default one) and call fn on its record,
+ * inside the epoch.  with_value: verify the value too.  On KVLOG_CORRUPT
+ * *ret_info says where.  KVLOG_NOBUCKET.
  */
 typedef enum kvlog_status store_read_fn(void *arg, const struct index_ref *ref);
-enum kvlog_status store_read(struct store *db, const void *key, size_t key_len,
-    bool with_value, store_read_fn *fn, void *arg, struct kvlog_info *ret_info);
+enum kvlog_status store_read(struct store *db, struct bucket_handle *bucket,
+    const void *key, size_t key_len, bool with_value, store_read_fn *fn,
+    void *arg, struct kvlog_info *ret_info);
 
 /*
  * store_read() of the value, copied into buf of cap bytes: the usual case in a
  * straight line.  ret_len may be NULL; on KVLOG_TOOSMALL it says how many bytes
  * are needed.
  */
-enum kvlog_status store_read_copy(struct store *db, const void *key,
-    size_t key_len, void *buf, size_t cap, size_t *ret_len);
+enum kvlog_status store_read_copy(struct store *db, struct bucket_handle *bucket,
+    const void *key, size_t key_len, void *buf, size_t cap, size_t *ret_len);
+
+/* Look a bucket's name up: KVLOG_OK, _NOBUCKET, _CORRUPT, ... */
+enum kvlog_status store_find_bucket(struct store *db, const void *name,
+    size_t name_len, uint64_t *ret_seq, uint32_t *ret_ordinal,
+    struct kvlog_error *err);
 
 /* Enter the epoch with a view that shows all that is published. */
 enum kvlog_status store_enter(

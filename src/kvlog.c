@@ -522,6 +522,8 @@ enum kvlog_status
 kvlog_iter_create(struct kvlog *db, const void *prefix, size_t prefix_len,
     struct kvlog_iter **ret_iter)
 {
+	const struct cursor_range range = {
+	    .prefix = prefix, .prefix_len = prefix_len};
 	struct kvlog_iter *iter;
 	enum kvlog_status st;
 
@@ -536,8 +538,7 @@ kvlog_iter_create(struct kvlog *db, const void *prefix, size_t prefix_len,
 		return KVLOG_NOMEM;
 	iter->state = KVLOG_NOTFOUND;
 	iter->store = db->store;
-	st = store_cursor(
-	    db->store, prefix, prefix_len, false, &iter->view, &iter->cursor);
+	st = store_cursor(db->store, &range, &iter->view, &iter->cursor);
 	if (st != KVLOG_OK) {
 		os->free(iter);
 		return st;

@@ -1240,9 +1240,10 @@ store_keep_view(struct store *db, struct view **ret_view)
 }
 
 static enum kvlog_status
-walk_view(struct store *db, struct view *view, const void *prefix,
-    size_t prefix_len, bool keys_only, struct cursor **ret_cursor)
+walk_view(struct store *db, struct view *view, const struct cursor_range *range,
+    struct cursor **ret_cursor)
 {
+	struct cursor_range now = *range;
 	struct hint_cover cover;
 	enum kvlog_status st;
 
@@ -1255,16 +1256,16 @@ walk_view(struct store *db, struct view *view, const void *prefix,
 	if (st != KVLOG_OK)
 		return st;
 	st = hint_cover_build(&cover, NULL);
+	now.now_ms = now_ms(view);
 	if (st == KVLOG_OK)
-		st = cursor_create(cover.hints, cover.count, prefix, prefix_len,
-		    now_ms(view), keys_only, ret_cursor);
+		st = cursor_create(cover.hints, cover.count, &now, ret_cursor);
 	hint_cover_fini(&cover);
 	return st;
 }
 
 enum kvlog_status
-store_cursor(struct store *db, const void *prefix, size_t prefix_len,
-    bool keys_only, struct view **ret_view, struct cursor **ret_cursor)
+store_cursor(struct store *db, const struct cursor_range *range,
+    struct view **ret_view, struct cursor **ret_cursor)
 {
 	struct view *view;
 	uint64_t stamp;
@@ -1276,8 +1277,7 @@ store_cursor(struct store *db, const void *prefix, size_t prefix_len,
 		if (st != KVLOG_OK)
 			return st;
 		stamp = view_stamp(view);
-		st = walk_view(
-		    db, view, prefix, prefix_len, keys_only, ret_cursor);
+		st = walk_view(db, view, range, ret_cursor);
 		again = store_may_try_again(db, st, view, stamp);
 		if (st == KVLOG_OK)
 			*ret_view = view;
@@ -1290,10 +1290,11 @@ store_cursor(struct store *db, const void *prefix, size_t prefix_len,
 static enum kvlog_status
 count_by_walk(struct store *db, uint64_t *ret_count)
 {
+	const struct cursor_range all = {.keys_only = true};
 	struct cursor *cursor;
 	struct view *view;
 	uint64_t count = 0;
-	enum kvlog_status st = store_cursor(db, NULL, 0, true, &view, &cursor);
+	enum kvlog_status st = store_cursor(db, &all, &view, &cursor);
 
 	if (st != KVLOG_OK)
 		return st;
@@ -1381,9 +1382,10 @@ store_wait_durable(struct store *db, uint64_t seq, uint32_t timeout_ms)
 static enum kvlog_status
 live_bytes(struct store *db, uint64_t *ret_bytes)
 {
+	const struct cursor_range all = {.keys_only = true};
 	struct cursor *cursor;
 	struct view *view;
-	enum kvlog_status st = store_cursor(db, NULL, 0, true, &view, &cursor);
+	enum kvlog_status st = store_cursor(db, &all, &view, &cursor);
 
 	*ret_bytes = 0;
 	if (st != KVLOG_OK)

@@ -104,10 +104,11 @@ enum kvlog_status store_keep_view(struct store *db, struct view **ret_view);
 bool store_may_try_again(const struct store *db, enum kvlog_status st,
     const struct view *view, uint64_t stamp);
 
-/* A walk over what the store holds now.  *ret_view is what the cursor is of, to
- * be released after it is destroyed. */
-enum kvlog_status store_cursor(struct store *db, const void *prefix,
-    size_t prefix_len, bool keys_only, struct view **ret_view,
+/* A walk over what the store holds now, in range, whose now_ms is of no
+ * account.  *ret_view is what the cursor is of, to be released after it is
+ * destroyed. */
+enum kvlog_status store_cursor(struct store *db,
+    const struct cursor_range *range, struct view **ret_view,
     struct cursor **ret_cursor);
 
 /* Keys that have a value: in hints mode, a walk. */

@@ -2071,6 +2071,7 @@ END_TEST
 
 START_TEST(a_refusal_keeps_no_lock)
 {
+	const struct cursor_range all = {0};
 	struct commit_op op, batch[2];
 	struct cursor *cursor;
 	struct view *view;
@@ -2091,8 +2092,7 @@ START_TEST(a_refusal_keeps_no_lock)
 	for (uint64_t nth = 1; nth <= 4; nth++) {
 		simos_fail(SIMOS_MALLOC, nth, ENOMEM, false);
 		ck_assert_int_eq(
-		    store_cursor(db->store, NULL, 0, false, &view, &cursor),
-		    KVLOG_NOMEM);
+		    store_cursor(db->store, &all, &view, &cursor), KVLOG_NOMEM);
 		expect_no_lock_held("a walk without memory");
 	}
 	simos_fail_clear();

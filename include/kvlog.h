@@ -466,11 +466,11 @@ KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_exists(
 
 /* What is known of one stored value. */
 struct kvlog_info {
-	uint64_t seq;       /* the commit that wrote it; for KVLOG_IF_SEQ */
-	uint64_t value_len; /* bytes */
-	uint64_t offset;    /* of the record in its segment's file */
-	uint32_t segment;   /* number of the segment (of a compaction output:
-			       the last one it stands for) */
+	uint64_t seq;        /* the commit that wrote it; for KVLOG_IF_SEQ */
+	uint64_t value_len;  /* bytes */
+	uint64_t offset;     /* of the record in its segment's file */
+	uint32_t segment;    /* number of the segment (of a compaction output:
+				the last one it stands for) */
 	uint64_t expires_ms; /* ms since 1970; 0: never */
 };
 

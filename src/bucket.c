@@ -11,14 +11,13 @@
 #include <string.h>
 
 struct bucket_handle *
-bucket_create(const void *name, size_t name_len, uint64_t seq, uint32_t ordinal)
+bucket_create(const void *name, size_t name_len, const struct bucket_id *id)
 {
 	struct bucket_handle *bucket = os->calloc(1, sizeof *bucket + name_len);
 
 	if (bucket == NULL)
 		return NULL;
-	bucket->seq = seq;
-	bucket->ordinal = ordinal;
+	bucket->id = *id;
 	/* No view has the number 0: look before the first use. */
 	bucket->name_len = name_len;
 	memcpy(bucket->name, name, name_len);
@@ -51,7 +50,7 @@ find_name(struct index *index, const struct hint_key *key,
 
 enum kvlog_status
 bucket_find(struct view *view, const void *name, size_t name_len,
-    uint64_t *ret_seq, uint32_t *ret_ordinal, struct kvlog_error *err)
+    struct bucket_id *ret_id, struct kvlog_error *err)
 {
 	const struct hint_key key = bucket_name_key(name, name_len);
 	struct index_ref ref;
@@ -62,7 +61,7 @@ bucket_find(struct view *view, const void *name, size_t name_len,
 		    (int)min_u64(name_len, 64), (const char *)name);
 	if (st == KVLOG_OK &&
 	    (!record_value_ok(&ref.rec, segment_seed(ref.seg, ref.off)) ||
-		!bucket_read_id(&ref.rec, ret_seq, ret_ordinal)))
+		!bucket_read_id(&ref.rec, ret_id)))
 		st = KVLOG_CORRUPT;
 	if (st == KVLOG_CORRUPT)
 		return err_set_at(err, st, segment_number(ref.seg), ref.off,
@@ -74,17 +73,17 @@ bucket_find(struct view *view, const void *name, size_t name_len,
 }
 
 enum kvlog_status
-bucket_look(struct view *view, struct bucket_handle *bucket, struct kvlog_error *err)
+bucket_look(
+    struct view *view, struct bucket_handle *bucket, struct kvlog_error *err)
 {
 	/* What changes it while it is looked up, changes the number behind. */
 	const uint64_t count = atomic_load(&view->catalogue);
-	uint64_t seq;
-	uint32_t ordinal;
-	enum kvlog_status st = bucket_find(
-	    view, bucket->name, bucket->name_len, &seq, &ordinal, err);
+	struct bucket_id id;
+	enum kvlog_status st =
+	    bucket_find(view, bucket->name, bucket->name_len, &id, err);
 
 	if (st == KVLOG_OK &&
-	    (seq != bucket->seq || ordinal != bucket->ordinal))
+	    (id.seq != bucket->id.seq || id.ordinal != bucket->id.ordinal))
 		st = err_set(err, KVLOG_NOBUCKET, 0,
 		    "bucket \"%.*s\" was dropped, and is another one now",
 		    (int)min_u64(bucket->name_len, 64),

@@ -12,11 +12,11 @@
 #define BUCKET_H
 
 #include "base.h"
+#include "bucket_set.h"
 #include "view.h"
 
 struct bucket_handle {
-	uint64_t seq; /* its id */
-	uint32_t ordinal;
+	struct bucket_id id;
 	_Atomic uint64_t seen; /* view->catalogue when it was there */
 	size_t name_len;
 	uint8_t name[];
@@ -24,7 +24,7 @@ struct bucket_handle {
 
 /* What a handle on it knows; NULL: out of memory. */
 struct bucket_handle *bucket_create(
-    const void *name, size_t name_len, uint64_t seq, uint32_t ordinal);
+    const void *name, size_t name_len, const struct bucket_id *id);
 void bucket_destroy(struct bucket_handle *bucket); /* NULL is fine */
 
 /* The key under which the catalogue has a name. */
@@ -42,19 +42,7 @@ bucket_key(const struct bucket_handle *bucket, const void *key, size_t key_len)
 	if (LIKELY(bucket == NULL))
 		return hint_plain_key(key, key_len);
 	return (struct hint_key){
-	    bucket->seq, bucket->ordinal, (uint32_t)key_len, key};
-}
-
-/* The id in a value of the catalogue; false if it is none. */
-static inline bool
-bucket_read_id(
-    const struct record *rec, uint64_t *ret_seq, uint32_t *ret_ordinal)
-{
-	if (rec->value_len != RECORD_BUCKET_LEN)
-		return false;
-	*ret_seq = get_u64(rec->value);
-	*ret_ordinal = get_u32(rec->value + 8);
-	return *ret_seq != 0;
+	    bucket->id.seq, bucket->id.ordinal, (uint32_t)key_len, key};
 }
 
 /*
@@ -62,8 +50,7 @@ bucket_read_id(
  * published; or with the turn.  KVLOG_OK, _NOBUCKET, _CORRUPT, _NOMEM, _IO.
  */
 enum kvlog_status bucket_find(struct view *view, const void *name,
-    size_t name_len, uint64_t *ret_seq, uint32_t *ret_ordinal,
-    struct kvlog_error *err);
+    size_t name_len, struct bucket_id *ret_id, struct kvlog_error *err);
 
 /* Likewise: whether the bucket has not been dropped. */
 enum kvlog_status bucket_look(
@@ -72,9 +59,9 @@ static inline enum kvlog_status
 bucket_check(
     struct view *view, struct bucket_handle *bucket, struct kvlog_error *err)
 {
-	if (LIKELY(atomic_load(&bucket->seen) ==
-		   atomic_load_explicit(
-		       &view->catalogue, memory_order_acquire)))
+	if (LIKELY(
+		atomic_load(&bucket->seen) ==
+		atomic_load_explicit(&view->catalogue, memory_order_acquire)))
 		return KVLOG_OK;
 	return bucket_look(view, bucket, err);
 }

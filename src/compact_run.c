@@ -58,6 +58,7 @@ struct job {
 	uint64_t input_count; /* records of the inputs, without marks */
 	struct output_layout layout;
 	uint64_t tombstones, expired; /* that are dropped */
+	uint64_t dropped;             /* of dropped buckets */
 	uint64_t changed;             /* expired ones that become tombstones */
 	uint64_t latest_ms;           /* of the expiries that were judged */
 	struct output *output;
@@ -149,6 +150,9 @@ survives(
     const struct job *j, const struct merge_entry *e, struct record *ret_rec)
 {
 	*ret_rec = e->rec;
+	/* What is older is of that bucket, too, and needs no tombstone. */
+	if (compaction_dropped(j->c, &e->rec))
+		return false;
 	if (!compaction_tombstone(j->c, &e->rec))
 		return true;
 	if (!may_hide(j, e))
@@ -210,7 +214,9 @@ weigh_entry(void *arg, const struct merge_entry *e, struct kvlog_error *err)
 	if (compaction_expired(j->c, &e->rec))
 		j->latest_ms = max_u64(j->latest_ms, e->rec.expiry_ms);
 	if (!survives(j, e, &rec)) {
-		if (e->rec.type == RECORD_DELETE)
+		if (compaction_dropped(j->c, &e->rec))
+			j->dropped++;
+		else if (e->rec.type == RECORD_DELETE)
 			j->tombstones++;
 		else
 			j->expired++;
@@ -247,9 +253,9 @@ ask_index(const struct job *j, struct marking *m)
 	for (size_t i = 0; i < m->count; i++) {
 		const struct hint_entry *e = &m->entries[i];
 
-		m->counts[i] = e->type != RECORD_PUT ||
-			       keydir_has(index->keydir, e->hash,
-				   segset_loc(e->seg, e->off));
+		m->counts[i] =
+		    e->type != RECORD_PUT || keydir_has(index->keydir, e->hash,
+						 segset_loc(e->seg, e->off));
 		if (m->counts[i])
 			PREFETCH(e->seg->map.addr + e->off);
 	}
@@ -495,7 +501,7 @@ write_output(
 	struct compaction *c = j->c;
 	struct output_plan plan = {
 	    .set = c->set,
-	    .expired = j->latest_ms > 0,
+	    .expired = j->latest_ms > 0 || j->dropped > 0,
 	    .online = c->online,
 	    .first = j->first,
 	    .count = j->count,
@@ -549,7 +555,8 @@ static void
 forget_weights(struct job *j)
 {
 	output_layout_fini(&j->layout);
-	j->tombstones = j->expired = j->changed = j->latest_ms = 0;
+	j->tombstones = j->expired = j->dropped = 0;
+	j->changed = j->latest_ms = 0;
 }
 
 static enum kvlog_status

@@ -57,9 +57,9 @@ struct hint {
 	uint64_t entry_count;
 	uint64_t bucket_count; /* of them: outside the default bucket */
 	uint64_t expiry_count; /* of records that expire */
-	uint32_t block_count; /* entry blocks, then fence blocks */
-	uint32_t leaf_count;  /* entry blocks */
-	uint32_t per_block;   /* entries in each entry block but the last */
+	uint32_t block_count;  /* entry blocks, then fence blocks */
+	uint32_t leaf_count;   /* entry blocks */
+	uint32_t per_block;    /* entries in each entry block but the last */
 	unsigned off_bits, source_bits, loc_len;
 	uint64_t blocks_off;
 	uint64_t far_off, far_len;
@@ -223,8 +223,7 @@ hint_key_is_plain(const struct hint_key *key)
 static inline bool
 hint_key_is_of(const struct hint_key *key, const struct record *rec)
 {
-	return rec->key_len == key->len &&
-	       rec->bucket_seq == key->bucket_seq &&
+	return rec->key_len == key->len && rec->bucket_seq == key->bucket_seq &&
 	       rec->bucket_ordinal == key->bucket_ordinal &&
 	       memcmp(rec->key, key->bytes, key->len) == 0;
 }

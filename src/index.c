@@ -250,8 +250,8 @@ find_sound(const struct index *index, uint64_t loc, struct index_find *f)
 	ref->loc = loc;
 	ref->seg = segset_at(index->segs, loc, &ref->off);
 	f->sound = hint_key_is_plain(&f->key) &&
-		   index_read_plain(ref->seg, ref->off, f->key.bytes,
-		       f->key.len, &plain) &&
+		   index_read_plain(
+		       ref->seg, ref->off, f->key.bytes, f->key.len, &plain) &&
 		   (!index->verify || record_plain_ok(&plain));
 	if (!f->sound)
 		return false;
@@ -265,8 +265,7 @@ static void
 find_fetched(struct index *index, struct keydir_probe *probe, uint64_t loc,
     struct index_find *f)
 {
-	enum kvlog_status st =
-	    choose(index, probe, loc, &f->key, &f->ref);
+	enum kvlog_status st = choose(index, probe, loc, &f->key, &f->ref);
 
 	f->status = find_behind(index, st, f->hash, &f->key, &f->ref, NULL);
 }
@@ -393,8 +392,8 @@ look(struct index *index, struct index_place *place)
 	if (place->looked)
 		return;
 	place->looked = true;
-	place->status = choose(
-	    index, &place->probe, place->loc, &place->key, &place->ref);
+	place->status =
+	    choose(index, &place->probe, place->loc, &place->key, &place->ref);
 }
 
 enum kvlog_status
@@ -422,7 +421,8 @@ replace_plain(
 	seg = segset_at(index->segs, place->loc, &off);
 	end = segment_end(seg);
 	p = seg->map.addr + off;
-	if (off >= end || !record_is_put_of(p, end - off, place->key.bytes, key_len))
+	if (off >= end ||
+	    !record_is_put_of(p, end - off, place->key.bytes, key_len))
 		return false;
 	if (index->verify && !record_head_ok(p, RECORD_HEADER_SIZE + key_len,
 				 segment_seed(seg, off)))

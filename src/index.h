@@ -86,13 +86,12 @@ index_read_plain(const struct segment *seg, uint64_t off, const void *key,
 /*
  * index_find() in a straight line, for what look-ups nearly always meet: the
  * first candidate is a put of the key, which is of the default bucket and does
- * not expire, or there is none and nothing else to search.  A get has two cache misses, each of which takes as long as hundreds
- * of instructions; with few enough registers written from one to the next, the
- * processor waits for those of successive gets together.
- *   KVLOG_OK        *ret_plain is what was found; its sums are still to be
- *                   verified
- *   KVLOG_NOTFOUND  there is none
- *   KVLOG_CORRUPT   something else; index_find() tells what
+ * not expire, or there is none and nothing else to search.  A get has two cache
+ * misses, each of which takes as long as hundreds of instructions; with few
+ * enough registers written from one to the next, the processor waits for those
+ * of successive gets together. KVLOG_OK        *ret_plain is what was found;
+ * its sums are still to be verified KVLOG_NOTFOUND  there is none KVLOG_CORRUPT
+ * something else; index_find() tells what
  */
 static inline enum kvlog_status
 index_find_plain(const struct index *index, uint64_t hash, const void *key,
@@ -137,7 +136,8 @@ index_note_odd(struct index *index)
 		atomic_store_explicit(&index->odd, true, memory_order_relaxed);
 }
 
-/* Memory mode, unless it is odd: keys that have a value, and damaged records that may be. */
+/* Memory mode, unless it is odd: keys that have a value, and damaged records
+ * that may be. */
 static inline uint64_t
 index_count(const struct index *index)
 {

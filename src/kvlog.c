@@ -222,15 +222,16 @@ check_data(const void *key, size_t key_len, const void *value, size_t value_len,
 
 /* Where a key is, and until when; of a delete expires_ms is 0. */
 static inline void
-set_place(struct commit_op *op, struct bucket_handle *bucket, uint64_t expires_ms)
+set_place(
+    struct commit_op *op, struct bucket_handle *bucket, uint64_t expires_ms)
 {
 	op->flags = expires_ms != 0 ? RECORD_EXPIRY : 0;
 	op->expiry_ms = expires_ms;
 	op->bucket = bucket;
 	if (bucket != NULL) {
 		op->flags |= RECORD_BUCKET;
-		op->bucket_seq = bucket->seq;
-		op->bucket_ordinal = bucket->ordinal;
+		op->bucket_seq = bucket->id.seq;
+		op->bucket_ordinal = bucket->id.ordinal;
 	}
 }
 
@@ -431,15 +432,16 @@ write_name(struct kvlog *db, const void *name, size_t name_len, uint8_t *id,
 }
 
 static enum kvlog_status
-make_handle(struct kvlog *db, const void *name, size_t name_len, uint64_t seq,
-    uint32_t ordinal, struct kvlog **ret_bucket, struct kvlog_error *err)
+make_handle(struct kvlog *db, const void *name, size_t name_len,
+    const struct bucket_id *id, struct kvlog **ret_bucket,
+    struct kvlog_error *err)
 {
 	struct kvlog *handle = os->calloc(1, sizeof *handle);
 
 	if (handle == NULL)
 		return err_set(err, KVLOG_NOMEM, 0, "open a bucket");
 	*handle = *db;
-	handle->bucket = bucket_create(name, name_len, seq, ordinal);
+	handle->bucket = bucket_create(name, name_len, id);
 	if (handle->bucket == NULL) {
 		os->free(handle);
 		return err_set(err, KVLOG_NOMEM, 0, "open a bucket");
@@ -455,9 +457,8 @@ kvlog_bucket_open(struct kvlog *db, const void *name, size_t name_len,
 	const struct kvlog_write how = {.size = sizeof how, .err = err};
 	const bool create = (flags & KVLOG_OPEN_CREATE) != 0,
 		   fresh = (flags & KVLOG_OPEN_EXCLUSIVE) != 0;
-	uint8_t id[RECORD_BUCKET_LEN];
-	uint64_t seq = 0;
-	uint32_t ordinal = 0;
+	uint8_t bytes[RECORD_BUCKET_LEN] = {0};
+	struct bucket_id id = {0, 0};
 	enum kvlog_status st = check_handle(db, err);
 
 	if (st == KVLOG_OK)
@@ -475,22 +476,19 @@ kvlog_bucket_open(struct kvlog *db, const void *name, size_t name_len,
 			return st;
 	}
 	do {
-		st = store_find_bucket(
-		    db->store, name, name_len, &seq, &ordinal, err);
+		st = store_find_bucket(db->store, name, name_len, &id, err);
 		if (st == KVLOG_OK && fresh)
 			return err_set(err, KVLOG_CONFLICT, 0,
 			    "there is a bucket of this name");
 		if (st == KVLOG_NOBUCKET && create) {
-			memset(id, 0, sizeof id);
-			st = write_name(db, name, name_len, id, &how, NULL);
-			seq = get_u64(id);
-			ordinal = get_u32(id + 8);
+			st = write_name(db, name, name_len, bytes, &how, NULL);
+			id.seq = get_u64(bytes);
 		}
 		/* Somebody else was first. */
 	} while (st == KVLOG_CONFLICT);
-	return st == KVLOG_OK ? make_handle(db, name, name_len, seq, ordinal,
-				    ret_bucket, err)
-			      : st;
+	return st == KVLOG_OK
+		   ? make_handle(db, name, name_len, &id, ret_bucket, err)
+		   : st;
 }
 
 enum kvlog_status
@@ -511,10 +509,9 @@ kvlog_bucket_drop(struct kvlog *db, const void *name, size_t name_len,
 	if (st != KVLOG_OK)
 		return st;
 	st = write_name(db, name, name_len, NULL, how, ret_receipt);
-	return st == KVLOG_NOTFOUND
-		   ? err_set(how->err, KVLOG_NOBUCKET, 0,
-			 "there is no bucket of this name")
-		   : st;
+	return st == KVLOG_NOTFOUND ? err_set(how->err, KVLOG_NOBUCKET, 0,
+					  "there is no bucket of this name")
+				    : st;
 }
 
 /* Reading */
@@ -580,8 +577,8 @@ kvlog_get_alloc(struct kvlog *db, const void *key, size_t key_len,
 		st = KVLOG_INVAL;
 	if (st != KVLOG_OK)
 		return st;
-	st = store_read(db->store, db->bucket, key, key_len, true, alloc_value,
-	    &to, NULL);
+	st = store_read(
+	    db->store, db->bucket, key, key_len, true, alloc_value, &to, NULL);
 	if (st != KVLOG_OK)
 		return st;
 	*ret_value = to.value;
@@ -690,17 +687,13 @@ kvlog_pin_get(struct kvlog_pin *pin, const void *key, size_t key_len,
 
 /* Walking */
 
-enum kvlog_status
-kvlog_iter_create(struct kvlog *db, const void *prefix, size_t prefix_len,
-    struct kvlog_iter **ret_iter)
+static enum kvlog_status
+open_iter(struct kvlog *db, struct bucket_handle *bucket,
+    const struct cursor_range *range, struct kvlog_iter **ret_iter)
 {
 	struct kvlog_iter *iter;
-	enum kvlog_status st;
+	enum kvlog_status st = check_handle(db, NULL);
 
-	if (db == NULL || ret_iter == NULL || prefix_len > KVLOG_KEY_MAX ||
-	    (prefix == NULL && prefix_len > 0))
-		return KVLOG_INVAL;
-	st = check_handle(db, NULL);
 	if (st != KVLOG_OK)
 		return st;
 	iter = os->calloc(1, sizeof *iter);
@@ -708,14 +701,40 @@ kvlog_iter_create(struct kvlog *db, const void *prefix, size_t prefix_len,
 		return KVLOG_NOMEM;
 	iter->state = KVLOG_NOTFOUND;
 	iter->store = db->store;
-	st = store_cursor(
-	    db->store, prefix, prefix_len, false, &iter->view, &iter->cursor);
+	st = store_cursor(db->store, bucket, range, &iter->view, &iter->cursor);
 	if (st != KVLOG_OK) {
 		os->free(iter);
 		return st;
 	}
 	*ret_iter = iter;
 	return KVLOG_OK;
+}
+
+enum kvlog_status
+kvlog_iter_create(struct kvlog *db, const void *prefix, size_t prefix_len,
+    struct kvlog_iter **ret_iter)
+{
+	struct cursor_range range = {
+	    .prefix = prefix, .prefix_len = prefix_len};
+
+	if (db == NULL || ret_iter == NULL || prefix_len > KVLOG_KEY_MAX ||
+	    (prefix == NULL && prefix_len > 0))
+		return KVLOG_INVAL;
+	if (db->bucket != NULL) {
+		range.bucket_seq = db->bucket->id.seq;
+		range.bucket_ordinal = db->bucket->id.ordinal;
+	}
+	return open_iter(db, db->bucket, &range, ret_iter);
+}
+
+enum kvlog_status
+kvlog_bucket_list(struct kvlog *db, struct kvlog_iter **ret_iter)
+{
+	const struct cursor_range names = {
+	    .bucket_ordinal = BUCKET_CATALOGUE_ORDINAL};
+
+	return ret_iter != NULL ? open_iter(db, NULL, &names, ret_iter)
+				: KVLOG_INVAL;
 }
 
 enum kvlog_status
@@ -823,7 +842,7 @@ kvlog_count(struct kvlog *db, uint64_t *ret_count)
 		st = KVLOG_INVAL;
 	if (st != KVLOG_OK)
 		return st;
-	return store_count(db->store, ret_count);
+	return store_count(db->store, db->bucket, ret_count);
 }
 
 /* Following */

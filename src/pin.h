@@ -14,7 +14,7 @@
 struct kvlog_pin {
 	struct store *store;
 	struct bucket_handle *bucket; /* of the handle, not owned */
-	struct epoch_token token; /* inside views.pins */
+	struct epoch_token token;     /* inside views.pins */
 	struct view *view;   /* the newest; NULL before the first look-up */
 	struct view **older; /* owned */
 	size_t older_count;

@@ -1075,8 +1075,8 @@ store_find_many(struct view *view, struct index_find *finds, size_t count)
 
 		/* Beside a writer of batches, one by one is soon done. */
 		if (UNLIKELY(!whole)) {
-			f->status = find_committed(
-			    index, f->hash, &f->key, &f->ref);
+			f->status =
+			    find_committed(index, f->hash, &f->key, &f->ref);
 			f->sound = false;
 		}
 		if (f->status == KVLOG_OK && !f->sound)
@@ -1113,8 +1113,8 @@ store_read(struct store *db, struct bucket_handle *bucket, const void *key,
 		if (bucket != NULL)
 			st = bucket_check(view, bucket, NULL);
 		if (st == KVLOG_OK)
-			st = read_in_view(view, hash, &whole, with_value, fn,
-			    arg, ret_info);
+			st = read_in_view(
+			    view, hash, &whole, with_value, fn, arg, ret_info);
 		again = UNLIKELY(store_may_try_again(db, st, view, stamp));
 		epoch_leave(db->views.epoch, token);
 	} while (again);
@@ -1218,7 +1218,7 @@ store_read_copy(struct store *db, struct bucket_handle *bucket, const void *key,
 
 enum kvlog_status
 store_find_bucket(struct store *db, const void *name, size_t name_len,
-    uint64_t *ret_seq, uint32_t *ret_ordinal, struct kvlog_error *err)
+    struct bucket_id *ret_id, struct kvlog_error *err)
 {
 	struct epoch_token token;
 	struct view *view;
@@ -1231,8 +1231,7 @@ store_find_bucket(struct store *db, const void *name, size_t name_len,
 		if (st != KVLOG_OK)
 			return err_set(err, st, 0, "look at %s", db->dir.path);
 		stamp = view_stamp(view);
-		st = bucket_find(
-		    view, name, name_len, ret_seq, ret_ordinal, err);
+		st = bucket_find(view, name, name_len, ret_id, err);
 		again = store_may_try_again(db, st, view, stamp);
 		epoch_leave(db->views.epoch, token);
 	} while (again);
@@ -1253,9 +1252,10 @@ store_keep_view(struct store *db, struct view **ret_view)
 }
 
 static enum kvlog_status
-walk_view(struct store *db, struct view *view, const void *prefix,
-    size_t prefix_len, bool keys_only, struct cursor **ret_cursor)
+walk_view(struct store *db, struct view *view, const struct cursor_range *range,
+    struct cursor **ret_cursor)
 {
+	struct cursor_range now = *range;
 	struct hint_cover cover;
 	enum kvlog_status st;
 
@@ -1268,16 +1268,28 @@ walk_view(struct store *db, struct view *view, const void *prefix,
 	if (st != KVLOG_OK)
 		return st;
 	st = hint_cover_build(&cover, NULL);
+	now.now_ms = view_now_ms(view);
 	if (st == KVLOG_OK)
-		st = cursor_create(cover.hints, cover.count, prefix, prefix_len,
-		    view_now_ms(view), keys_only, ret_cursor);
+		st = cursor_create(cover.hints, cover.count, &now, ret_cursor);
 	hint_cover_fini(&cover);
 	return st;
 }
 
+static enum kvlog_status
+look_at_bucket(
+    struct store *db, struct view *view, struct bucket_handle *bucket)
+{
+	struct epoch_token token = epoch_enter(db->views.epoch);
+	enum kvlog_status st = bucket_check(view, bucket, NULL);
+
+	epoch_leave(db->views.epoch, token);
+	return st;
+}
+
 enum kvlog_status
-store_cursor(struct store *db, const void *prefix, size_t prefix_len,
-    bool keys_only, struct view **ret_view, struct cursor **ret_cursor)
+store_cursor(struct store *db, struct bucket_handle *bucket,
+    const struct cursor_range *range, struct view **ret_view,
+    struct cursor **ret_cursor)
 {
 	struct view *view;
 	uint64_t stamp;
@@ -1289,8 +1301,10 @@ store_cursor(struct store *db, const void *prefix, size_t prefix_len,
 		if (st != KVLOG_OK)
 			return st;
 		stamp = view_stamp(view);
-		st = walk_view(
-		    db, view, prefix, prefix_len, keys_only, ret_cursor);
+		if (bucket != NULL)
+			st = look_at_bucket(db, view, bucket);
+		if (st == KVLOG_OK)
+			st = walk_view(db, view, range, ret_cursor);
 		again = store_may_try_again(db, st, view, stamp);
 		if (st == KVLOG_OK)
 			*ret_view = view;
@@ -1301,13 +1315,20 @@ store_cursor(struct store *db, const void *prefix, size_t prefix_len,
 }
 
 static enum kvlog_status
-count_by_walk(struct store *db, uint64_t *ret_count)
+count_by_walk(
+    struct store *db, struct bucket_handle *bucket, uint64_t *ret_count)
 {
+	struct cursor_range all = {.keys_only = true};
 	struct cursor *cursor;
 	struct view *view;
 	uint64_t count = 0;
-	enum kvlog_status st = store_cursor(db, NULL, 0, true, &view, &cursor);
+	enum kvlog_status st;
 
+	if (bucket != NULL) {
+		all.bucket_seq = bucket->id.seq;
+		all.bucket_ordinal = bucket->id.ordinal;
+	}
+	st = store_cursor(db, bucket, &all, &view, &cursor);
 	if (st != KVLOG_OK)
 		return st;
 	/* A damaged record that a hint names is a key, as it is to an index in
@@ -1329,22 +1350,22 @@ count_by_walk(struct store *db, uint64_t *ret_count)
 }
 
 enum kvlog_status
-store_count(struct store *db, uint64_t *ret_count)
+store_count(struct store *db, struct bucket_handle *bucket, uint64_t *ret_count)
 {
 	struct epoch_token token;
 	struct view *view;
 	enum kvlog_status st;
 	bool odd;
 
-	if (db->options.index_mode == KVLOG_INDEX_HINTS)
-		return count_by_walk(db, ret_count);
+	if (bucket != NULL || db->options.index_mode == KVLOG_INDEX_HINTS)
+		return count_by_walk(db, bucket, ret_count);
 	st = store_enter(db, &token, &view);
 	if (st != KVLOG_OK)
 		return st;
 	odd = atomic_load(&view->index.odd);
 	*ret_count = index_count(&view->index);
 	epoch_leave(db->views.epoch, token);
-	return odd ? count_by_walk(db, ret_count) : KVLOG_OK;
+	return odd ? count_by_walk(db, NULL, ret_count) : KVLOG_OK;
 }
 
 uint64_t
@@ -1396,9 +1417,11 @@ store_wait_durable(struct store *db, uint64_t seq, uint32_t timeout_ms)
 static enum kvlog_status
 live_bytes(struct store *db, uint64_t *ret_bytes)
 {
+	const struct cursor_range all = {
+	    .all_buckets = true, .keys_only = true};
 	struct cursor *cursor;
 	struct view *view;
-	enum kvlog_status st = store_cursor(db, NULL, 0, true, &view, &cursor);
+	enum kvlog_status st = store_cursor(db, NULL, &all, &view, &cursor);
 
 	*ret_bytes = 0;
 	if (st != KVLOG_OK)
@@ -1486,7 +1509,7 @@ store_stats(struct store *db, struct kvlog_stats *s)
 		st = file_bytes(db, &s->file_bytes);
 	if (st == KVLOG_OK &&
 	    (!quick || db->options.index_mode != KVLOG_INDEX_HINTS))
-		st = store_count(db, &s->record_count);
+		st = store_count(db, NULL, &s->record_count);
 	if (st == KVLOG_OK)
 		st = store_keep_view(db, &view);
 	if (st != KVLOG_OK)

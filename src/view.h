@@ -82,7 +82,7 @@ struct views {
 	bool paced; /* a compaction here leads the index over, in small steps */
 	struct view *_Atomic view;  /* the one in use; NULL before the first */
 	uint64_t load_ns;           /* it took to fill the last one's index */
-	_Atomic uint64_t made; /* views, until now */
+	_Atomic uint64_t made;      /* views, until now */
 	_Atomic uint64_t looked_ns; /* when the lock file was looked at last */
 	_Atomic bool superseded;    /* there is another one now */
 	uint8_t secret[SEGMENT_SECRET_LEN]; /* of the store's hashes */
@@ -174,9 +174,8 @@ void view_use(struct views *views, struct view *view);
 static inline uint64_t
 view_now_ms(const struct view *view)
 {
-	return max_u64(os->clock_ms(), atomic_load_explicit(
-					   &view->set->now_ms,
-					   memory_order_relaxed));
+	return max_u64(os->clock_ms(),
+	    atomic_load_explicit(&view->set->now_ms, memory_order_relaxed));
 }
 
 static inline bool

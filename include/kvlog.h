@@ -82,7 +82,8 @@ enum kvlog_status {
 	KVLOG_CANCELLED = 18,   /* the caller's progress function said stop */
 	KVLOG_FORKED = 19,      /* the handle was opened before a fork(): this
 				   process has to open the store itself */
-	KVLOG_TOOOLD = 20       /* compaction has taken the commits wanted */
+	KVLOG_TOOOLD = 20,      /* compaction has taken the commits wanted */
+	KVLOG_NOBUCKET = 21     /* no bucket of this name, or it was dropped */
 };
 
 /*
@@ -252,13 +253,16 @@ struct kvlog_write {
 	enum kvlog_durability durability; /* of this commit */
 	enum kvlog_condition condition;   /* of kvlog_put, kvlog_delete */
 	uint64_t if_seq;                  /* for KVLOG_IF_SEQ */
+	uint64_t expires_ms;              /* of kvlog_put: from this time on the
+					     key has no value; ms since 1970,
+					     0: never */
 	struct kvlog_error *err;          /* details of a failure, or NULL */
 };
 
 #define KVLOG_WRITE_INIT                                                       \
 	{                                                                      \
 		sizeof(struct kvlog_write), KVLOG_DURABILITY_DEFAULT,          \
-		    KVLOG_IF_ANY, 0, NULL                                      \
+		    KVLOG_IF_ANY, 0, 0, NULL                                   \
 	}
 
 /*
@@ -283,11 +287,12 @@ struct kvlog_receipt {
  * Results:
  *   KVLOG_OK        visible to every reader; durable if the mode is commit
  *   KVLOG_CONFLICT  the condition does not hold; nothing was written
- *   KVLOG_INVAL     key_len is 0 or an option is unknown
+ *   KVLOG_INVAL     key_len is 0, or an option is unknown or of no meaning
  *   KVLOG_TOOBIG    key_len or value_len is over its limit
  *   KVLOG_NOSPACE   the disk is full; nothing was written (but see KVLOG_IO)
  *   KVLOG_NOMEM     nothing was written
  *   KVLOG_READONLY  the handle was opened for reading
+ *   KVLOG_NOBUCKET  the handle is on a bucket that was dropped
  *   KVLOG_BUSY      another process had the turn for longer than timeout_ms
  *                   (it was stopped, perhaps); nothing was written
  *   KVLOG_TIMEOUT   the value is visible, but another process has been
@@ -332,6 +337,9 @@ struct kvlog_op {
 	size_t key_len;
 	const void *value; /* of a put */
 	size_t value_len;
+	uint64_t expires_ms;  /* of a put; as in struct kvlog_write */
+	struct kvlog *bucket; /* the key's: a handle on the same store; NULL:
+				 the one that kvlog_apply() is called with */
 };
 
 /*
@@ -354,6 +362,53 @@ struct kvlog_op {
 KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_apply(struct kvlog *db,
     const struct kvlog_op *ops, size_t op_count, const struct kvlog_write *how,
     struct kvlog_receipt *ret_receipt, size_t *ret_failed);
+
+/*
+ * Buckets: named key spaces in one store, which have their commits, batches,
+ * durability and files in common.  A handle that kvlog_open() gives is one on
+ * the default bucket, which has no name and is always there.
+ *
+ * kvlog_bucket_open - a handle on a bucket of db's store.
+ *
+ * name, name_len   1 to KVLOG_KEY_MAX bytes of any kind.
+ * flags            0, or KVLOG_OPEN_CREATE: create it if there is none, as a
+ *                  commit of its own with db's durability; and with that
+ *                  KVLOG_OPEN_EXCLUSIVE: fail if there is one.
+ * ret_bucket       Set on KVLOG_OK.  All that takes a handle takes this one and
+ *                  means the keys of the bucket; what is about the whole store
+ *                  (sync, stats, compaction, feeds, ...) is as of db.  End it
+ *                  with kvlog_close(), before db is closed.
+ * err              Filled on failure; may be NULL.
+ *
+ * When the bucket is dropped, by whatever process, its handles get
+ * KVLOG_NOBUCKET from then on, also if another one of that name is created.
+ * Results: KVLOG_OK, _NOBUCKET (there is none), _CONFLICT (EXCLUSIVE: there is
+ * one), _CORRUPT (its record is damaged), _INVAL, _TOOBIG, _NOMEM, _IO,
+ * _FORKED, _BROKEN (as kvlog_get()); with CREATE as kvlog_put(), too.
+ */
+KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_bucket_open(struct kvlog *db,
+    const void *name, size_t name_len, unsigned flags,
+    struct kvlog **ret_bucket, struct kvlog_error *err);
+
+/*
+ * kvlog_bucket_drop - remove a bucket and all its keys.
+ *
+ * One small commit, whatever the bucket holds: its keys are gone at once, for
+ * all, and compaction gives back their space.  how: durability and err.
+ * Results as kvlog_delete(), but KVLOG_NOBUCKET if there is none.
+ */
+KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_bucket_drop(struct kvlog *db,
+    const void *name, size_t name_len, const struct kvlog_write *how,
+    struct kvlog_receipt *ret_receipt);
+
+/*
+ * kvlog_bucket_list - begin a walk over the names of the buckets, in order.
+ *
+ * kvlog_iter_key() is a name; the values mean nothing to callers.  Otherwise as
+ * kvlog_iter_create().
+ */
+KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_bucket_list(
+    struct kvlog *db, struct kvlog_iter **ret_iter);
 
 /*
  * kvlog_get - copy the newest value stored under key.
@@ -411,11 +466,12 @@ KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_exists(
 
 /* What is known of one stored value. */
 struct kvlog_info {
-	uint64_t seq;       /* the commit that wrote it; for KVLOG_IF_SEQ */
-	uint64_t value_len; /* bytes */
-	uint64_t offset;    /* of the record in its segment's file */
-	uint32_t segment;   /* number of the segment (of a compaction output:
-			       the last one it stands for) */
+	uint64_t seq;        /* the commit that wrote it; for KVLOG_IF_SEQ */
+	uint64_t value_len;  /* bytes */
+	uint64_t offset;     /* of the record in its segment's file */
+	uint32_t segment;    /* number of the segment (of a compaction output:
+				the last one it stands for) */
+	uint64_t expires_ms; /* ms since 1970; 0: never */
 };
 
 /*

@@ -132,7 +132,8 @@ tally_entry(void *arg, const struct merge_entry *e, struct kvlog_error *err)
 	struct tally *t = arg;
 
 	(void)err;
-	if (t->oldest && compaction_tombstone(t->c, &e->rec))
+	if (compaction_dropped(t->c, &e->rec) ||
+	    (t->oldest && compaction_tombstone(t->c, &e->rec)))
 		return KVLOG_OK;
 	t->live[compaction_find(t->c->set, e->seg->header.id.first,
 	    e->seg->header.id.part)] += e->rec.size;
@@ -549,6 +550,7 @@ begin(struct compaction *c, struct kvlog_error *err)
 
 	if (c->online)
 		st = output_clean(c->log, &c->round, err);
+	compaction_look_at_buckets(c);
 	/* What is decided against must be durable before any output is, and
 	 * what attests it before hints are written. */
 	if (st == KVLOG_OK) /* each run is, too */
@@ -575,6 +577,8 @@ end(struct compaction *c)
 		set_paced(c, false);
 	segset_destroy(c->set);
 	c->set = NULL;
+	bucket_set_fini(&c->buckets);
+	memset(&c->buckets, 0, sizeof c->buckets);
 	os->free(c->runs);
 	c->runs = NULL;
 }

@@ -132,6 +132,11 @@ kvlog_close(struct kvlog *db, struct kvlog_error *err)
 
 	if (db == NULL)
 		return KVLOG_OK;
+	if (db->bucket != NULL) {
+		bucket_destroy(db->bucket);
+		os->free(db);
+		return KVLOG_OK;
+	}
 	return tell(store_close(db, &failure), &failure, err);
 }
 
@@ -215,6 +220,29 @@ check_data(const void *key, size_t key_len, const void *value, size_t value_len,
 	return refuse_data(key, key_len, value, value_len, err);
 }
 
+/* Where a key is, and until when; of a delete expires_ms is 0. */
+static inline void
+set_place(
+    struct commit_op *op, struct bucket_handle *bucket, uint64_t expires_ms)
+{
+	op->flags = expires_ms != 0 ? RECORD_EXPIRY : 0;
+	op->expiry_ms = expires_ms;
+	op->bucket = bucket;
+	if (bucket != NULL) {
+		op->flags |= RECORD_BUCKET;
+		op->bucket_seq = bucket->id.seq;
+		op->bucket_ordinal = bucket->id.ordinal;
+	}
+}
+
+static inline void
+set_hash(struct commit_op *op, const struct store *store)
+{
+	const struct hint_key key = commit_key(op);
+
+	op->hash = hint_key_hash(store->views.secret, &key);
+}
+
 /* From the public form to the internal one; everything is in range then. */
 static enum kvlog_status
 make_op(struct kvlog *db, const struct kvlog_op *op, struct commit_op *ret,
@@ -229,6 +257,11 @@ make_op(struct kvlog *db, const struct kvlog_op *op, struct commit_op *ret,
 	if (op->condition > KVLOG_IF_SEQ)
 		return err_set(err, KVLOG_INVAL, 0, "unknown condition: %d",
 		    (int)op->condition);
+	if (op->bucket != NULL && op->bucket->store != db->store)
+		return err_set(err, KVLOG_INVAL, 0,
+		    "the bucket of a step is of another store");
+	if (!put && op->expires_ms != 0)
+		return err_set(err, KVLOG_INVAL, 0, "a delete cannot expire");
 	st = check_data(op->key, op->key_len, op->value, op->value_len, err);
 	if (st != KVLOG_OK)
 		return st;
@@ -240,12 +273,14 @@ make_op(struct kvlog *db, const struct kvlog_op *op, struct commit_op *ret,
 	    .key_len = (uint16_t)op->key_len,
 	    .value = put ? op->value : NULL,
 	    .value_len = put ? (uint32_t)op->value_len : 0,
-	    .hash = sum_hash(db->store->views.secret, op->key, op->key_len),
 	};
+	set_place(ret, op->bucket != NULL ? op->bucket->bucket : db->bucket,
+	    op->expires_ms);
+	set_hash(ret, db->store);
 	return KVLOG_OK;
 }
 
-/* op: all but its condition and hash. */
+/* op: its type, key and value. */
 static inline enum kvlog_status
 write_one(struct kvlog *db, struct commit_op *op, const struct kvlog_write *how,
     struct kvlog_receipt *ret_receipt)
@@ -258,9 +293,13 @@ write_one(struct kvlog *db, struct commit_op *op, const struct kvlog_write *how,
 	if (UNLIKELY(how->condition > KVLOG_IF_SEQ))
 		return err_set(how->err, KVLOG_INVAL, 0,
 		    "unknown condition: %d", (int)how->condition);
+	if (UNLIKELY(op->type == RECORD_DELETE && how->expires_ms != 0))
+		return err_set(
+		    how->err, KVLOG_INVAL, 0, "a delete cannot expire");
 	op->condition = how->condition;
 	op->if_seq = how->if_seq;
-	op->hash = sum_hash(db->store->views.secret, op->key, op->key_len);
+	set_place(op, db->bucket, how->expires_ms);
+	set_hash(op, db->store);
 	failure.status = KVLOG_OK;
 	st = store_write(db, op, 1, op->type == RECORD_DELETE, how->durability,
 	    &receipt, &failed, how->err != NULL ? &failure : NULL);
@@ -348,6 +387,133 @@ kvlog_apply(struct kvlog *db, const struct kvlog_op *ops, size_t op_count,
 	return tell(st, &failure, how->err);
 }
 
+/* Buckets */
+
+static enum kvlog_status
+check_name(const void *name, size_t name_len, struct kvlog_error *err)
+{
+	if (name == NULL || name_len == 0)
+		return err_set(
+		    err, KVLOG_INVAL, 0, "the name of a bucket is empty");
+	if (name_len > KVLOG_KEY_MAX)
+		return err_set(err, KVLOG_TOOBIG, 0,
+		    "a bucket's name of %zu bytes; at most %u are possible",
+		    name_len, KVLOG_KEY_MAX);
+	return KVLOG_OK;
+}
+
+/* Write to the catalogue; id: of a new bucket, else it is dropped. */
+static enum kvlog_status
+write_name(struct kvlog *db, const void *name, size_t name_len, uint8_t *id,
+    const struct kvlog_write *how, struct kvlog_receipt *ret_receipt)
+{
+	struct kvlog_receipt receipt;
+	struct kvlog_error failure = {0};
+	struct commit_op op = {
+	    .type = id != NULL ? RECORD_PUT : RECORD_DELETE,
+	    .flags = RECORD_BUCKET,
+	    .condition = id != NULL ? KVLOG_IF_ABSENT : KVLOG_IF_ANY,
+	    .key = name,
+	    .key_len = (uint16_t)name_len,
+	    .value = id,
+	    .value_len = id != NULL ? RECORD_BUCKET_LEN : 0,
+	    .bucket_ordinal = BUCKET_CATALOGUE_ORDINAL,
+	    .new_id = id,
+	};
+	size_t failed;
+	enum kvlog_status st;
+
+	set_hash(&op, db->store);
+	st = store_write(db, &op, 1, id == NULL, how->durability, &receipt,
+	    &failed, &failure);
+	if (st == KVLOG_OK && ret_receipt != NULL)
+		*ret_receipt = receipt;
+	return tell(st, &failure, how->err);
+}
+
+static enum kvlog_status
+make_handle(struct kvlog *db, const void *name, size_t name_len,
+    const struct bucket_id *id, struct kvlog **ret_bucket,
+    struct kvlog_error *err)
+{
+	struct kvlog *handle = os->calloc(1, sizeof *handle);
+
+	if (handle == NULL)
+		return err_set(err, KVLOG_NOMEM, 0, "open a bucket");
+	*handle = *db;
+	handle->bucket = bucket_create(name, name_len, id);
+	if (handle->bucket == NULL) {
+		os->free(handle);
+		return err_set(err, KVLOG_NOMEM, 0, "open a bucket");
+	}
+	*ret_bucket = handle;
+	return KVLOG_OK;
+}
+
+enum kvlog_status
+kvlog_bucket_open(struct kvlog *db, const void *name, size_t name_len,
+    unsigned flags, struct kvlog **ret_bucket, struct kvlog_error *err)
+{
+	const struct kvlog_write how = {.size = sizeof how, .err = err};
+	const bool create = (flags & KVLOG_OPEN_CREATE) != 0,
+		   fresh = (flags & KVLOG_OPEN_EXCLUSIVE) != 0;
+	uint8_t bytes[RECORD_BUCKET_LEN] = {0};
+	struct bucket_id id = {0, 0};
+	enum kvlog_status st = check_handle(db, err);
+
+	if (st == KVLOG_OK)
+		st = check_name(name, name_len, err);
+	if (st != KVLOG_OK)
+		return st;
+	if (ret_bucket == NULL || (fresh && !create) ||
+	    (flags & ~(KVLOG_OPEN_CREATE | KVLOG_OPEN_EXCLUSIVE)) != 0)
+		return err_set(err, KVLOG_INVAL, 0,
+		    "kvlog_bucket_open needs a place for the handle, and flags "
+		    "0, KVLOG_OPEN_CREATE, or that and KVLOG_OPEN_EXCLUSIVE");
+	if (create) {
+		st = check_write(db, &how);
+		if (st != KVLOG_OK)
+			return st;
+	}
+	do {
+		st = store_find_bucket(db->store, name, name_len, &id, err);
+		if (st == KVLOG_OK && fresh)
+			return err_set(err, KVLOG_CONFLICT, 0,
+			    "there is a bucket of this name");
+		if (st == KVLOG_NOBUCKET && create) {
+			st = write_name(db, name, name_len, bytes, &how, NULL);
+			id.seq = get_u64(bytes);
+		}
+		/* Somebody else was first. */
+	} while (st == KVLOG_CONFLICT);
+	return st == KVLOG_OK
+		   ? make_handle(db, name, name_len, &id, ret_bucket, err)
+		   : st;
+}
+
+enum kvlog_status
+kvlog_bucket_drop(struct kvlog *db, const void *name, size_t name_len,
+    const struct kvlog_write *how, struct kvlog_receipt *ret_receipt)
+{
+	enum kvlog_status st;
+
+	if (how == NULL)
+		how = &write_defaults;
+	st = check_write(db, how);
+	if (st == KVLOG_OK)
+		st = check_name(name, name_len, how->err);
+	if (st == KVLOG_OK &&
+	    (how->condition != KVLOG_IF_ANY || how->expires_ms != 0))
+		st = err_set(how->err, KVLOG_INVAL, 0,
+		    "a bucket is dropped without conditions");
+	if (st != KVLOG_OK)
+		return st;
+	st = write_name(db, name, name_len, NULL, how, ret_receipt);
+	return st == KVLOG_NOTFOUND ? err_set(how->err, KVLOG_NOBUCKET, 0,
+					  "there is no bucket of this name")
+				    : st;
+}
+
 /* Reading */
 
 static inline bool
@@ -377,7 +543,8 @@ kvlog_get(struct kvlog *db, const void *key, size_t key_len, void *buf,
 		return check_key(db, key, key_len);
 	if (buf == NULL && buf_cap > 0)
 		return KVLOG_INVAL;
-	return store_read_copy(db->store, key, key_len, buf, buf_cap, ret_len);
+	return store_read_copy(
+	    db->store, db->bucket, key, key_len, buf, buf_cap, ret_len);
 }
 
 struct alloc_to {
@@ -410,7 +577,8 @@ kvlog_get_alloc(struct kvlog *db, const void *key, size_t key_len,
 		st = KVLOG_INVAL;
 	if (st != KVLOG_OK)
 		return st;
-	st = store_read(db->store, key, key_len, true, alloc_value, &to, NULL);
+	st = store_read(
+	    db->store, db->bucket, key, key_len, true, alloc_value, &to, NULL);
 	if (st != KVLOG_OK)
 		return st;
 	*ret_value = to.value;
@@ -434,6 +602,7 @@ tell_info(void *arg, const struct index_ref *ref)
 	info->value_len = ref->rec.value_len;
 	info->segment = segment_number(ref->seg);
 	info->offset = ref->off;
+	info->expires_ms = ref->rec.expiry_ms;
 	return KVLOG_OK;
 }
 
@@ -455,8 +624,8 @@ kvlog_lookup(struct kvlog *db, const void *key, size_t key_len,
 		st = KVLOG_INVAL;
 	if (st != KVLOG_OK)
 		return st;
-	return store_read(
-	    db->store, key, key_len, false, tell_info, ret_info, ret_info);
+	return store_read(db->store, db->bucket, key, key_len, false, tell_info,
+	    ret_info, ret_info);
 }
 
 /* Reading in place */
@@ -471,7 +640,7 @@ kvlog_pin_create(struct kvlog *db, struct kvlog_pin **ret_pin)
 		st = KVLOG_INVAL;
 	if (st != KVLOG_OK)
 		return st;
-	pin = pin_create(db->store);
+	pin = pin_create(db);
 	if (pin == NULL)
 		return KVLOG_NOMEM;
 	*ret_pin = pin;
@@ -518,17 +687,13 @@ kvlog_pin_get(struct kvlog_pin *pin, const void *key, size_t key_len,
 
 /* Walking */
 
-enum kvlog_status
-kvlog_iter_create(struct kvlog *db, const void *prefix, size_t prefix_len,
-    struct kvlog_iter **ret_iter)
+static enum kvlog_status
+open_iter(struct kvlog *db, struct bucket_handle *bucket,
+    const struct cursor_range *range, struct kvlog_iter **ret_iter)
 {
 	struct kvlog_iter *iter;
-	enum kvlog_status st;
+	enum kvlog_status st = check_handle(db, NULL);
 
-	if (db == NULL || ret_iter == NULL || prefix_len > KVLOG_KEY_MAX ||
-	    (prefix == NULL && prefix_len > 0))
-		return KVLOG_INVAL;
-	st = check_handle(db, NULL);
 	if (st != KVLOG_OK)
 		return st;
 	iter = os->calloc(1, sizeof *iter);
@@ -536,14 +701,40 @@ kvlog_iter_create(struct kvlog *db, const void *prefix, size_t prefix_len,
 		return KVLOG_NOMEM;
 	iter->state = KVLOG_NOTFOUND;
 	iter->store = db->store;
-	st = store_cursor(
-	    db->store, prefix, prefix_len, false, &iter->view, &iter->cursor);
+	st = store_cursor(db->store, bucket, range, &iter->view, &iter->cursor);
 	if (st != KVLOG_OK) {
 		os->free(iter);
 		return st;
 	}
 	*ret_iter = iter;
 	return KVLOG_OK;
+}
+
+enum kvlog_status
+kvlog_iter_create(struct kvlog *db, const void *prefix, size_t prefix_len,
+    struct kvlog_iter **ret_iter)
+{
+	struct cursor_range range = {
+	    .prefix = prefix, .prefix_len = prefix_len};
+
+	if (db == NULL || ret_iter == NULL || prefix_len > KVLOG_KEY_MAX ||
+	    (prefix == NULL && prefix_len > 0))
+		return KVLOG_INVAL;
+	if (db->bucket != NULL) {
+		range.bucket_seq = db->bucket->id.seq;
+		range.bucket_ordinal = db->bucket->id.ordinal;
+	}
+	return open_iter(db, db->bucket, &range, ret_iter);
+}
+
+enum kvlog_status
+kvlog_bucket_list(struct kvlog *db, struct kvlog_iter **ret_iter)
+{
+	const struct cursor_range names = {
+	    .bucket_ordinal = BUCKET_CATALOGUE_ORDINAL};
+
+	return ret_iter != NULL ? open_iter(db, NULL, &names, ret_iter)
+				: KVLOG_INVAL;
 }
 
 enum kvlog_status
@@ -638,6 +829,7 @@ kvlog_iter_info(const struct kvlog_iter *iter, struct kvlog_info *ret_info)
 	if (iter->state == KVLOG_OK) {
 		ret_info->seq = e->rec.seq;
 		ret_info->value_len = e->rec.value_len;
+		ret_info->expires_ms = e->rec.expiry_ms;
 	}
 }
 
@@ -650,7 +842,7 @@ kvlog_count(struct kvlog *db, uint64_t *ret_count)
 		st = KVLOG_INVAL;
 	if (st != KVLOG_OK)
 		return st;
-	return store_count(db->store, ret_count);
+	return store_count(db->store, db->bucket, ret_count);
 }
 
 /* Following */

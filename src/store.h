@@ -49,10 +49,12 @@ struct store {
 	uint64_t idle_since_ns; /* ... from then on */
 };
 
-/* What an open gives: a part in the store. */
+/* What an open gives: a part in the store; or what kvlog_bucket_open() gives, a
+ * bucket in such a part. */
 struct kvlog {
 	struct store *store;
 	enum kvlog_durability durability;
+	struct bucket_handle *bucket; /* NULL: the default one */
 };
 
 struct kvlog_iter {
@@ -74,20 +76,27 @@ enum kvlog_status store_write(struct kvlog *handle, const struct commit_op *ops,
     struct kvlog_error *err);
 
 /*
- * Find key and call fn on its record, inside the epoch.  with_value: verify
- * the value too.  On KVLOG_CORRUPT *ret_info says where.
+ * Find key in a bucket (NULL: the default one) and call fn on its record,
+ * inside the epoch.  with_value: verify the value too.  On KVLOG_CORRUPT
+ * *ret_info says where.  KVLOG_NOBUCKET.
  */
 typedef enum kvlog_status store_read_fn(void *arg, const struct index_ref *ref);
-enum kvlog_status store_read(struct store *db, const void *key, size_t key_len,
-    bool with_value, store_read_fn *fn, void *arg, struct kvlog_info *ret_info);
+enum kvlog_status store_read(struct store *db, struct bucket_handle *bucket,
+    const void *key, size_t key_len, bool with_value, store_read_fn *fn,
+    void *arg, struct kvlog_info *ret_info);
 
 /*
  * store_read() of the value, copied into buf of cap bytes: the usual case in a
  * straight line.  ret_len may be NULL; on KVLOG_TOOSMALL it says how many bytes
  * are needed.
  */
-enum kvlog_status store_read_copy(struct store *db, const void *key,
-    size_t key_len, void *buf, size_t cap, size_t *ret_len);
+enum kvlog_status store_read_copy(struct store *db,
+    struct bucket_handle *bucket, const void *key, size_t key_len, void *buf,
+    size_t cap, size_t *ret_len);
+
+/* Look a bucket's name up: KVLOG_OK, _NOBUCKET, _CORRUPT, ... */
+enum kvlog_status store_find_bucket(struct store *db, const void *name,
+    size_t name_len, struct bucket_id *ret_id, struct kvlog_error *err);
 
 /* Enter the epoch with a view that shows all that is published. */
 enum kvlog_status store_enter(
@@ -104,14 +113,18 @@ enum kvlog_status store_keep_view(struct store *db, struct view **ret_view);
 bool store_may_try_again(const struct store *db, enum kvlog_status st,
     const struct view *view, uint64_t stamp);
 
-/* A walk over what the store holds now.  *ret_view is what the cursor is of, to
- * be released after it is destroyed. */
-enum kvlog_status store_cursor(struct store *db, const void *prefix,
-    size_t prefix_len, bool keys_only, struct view **ret_view,
+/* A walk over what the store holds now, in range, whose now_ms is of no
+ * account; it is in bucket, if that is not NULL, which has to be there still.
+ * *ret_view is what the cursor is of, to be released after it is
+ * destroyed. */
+enum kvlog_status store_cursor(struct store *db, struct bucket_handle *bucket,
+    const struct cursor_range *range, struct view **ret_view,
     struct cursor **ret_cursor);
 
-/* Keys that have a value: in hints mode, a walk. */
-enum kvlog_status store_count(struct store *db, uint64_t *ret_count);
+/* Keys that have a value in a bucket (NULL: the default one): in hints mode, or
+ * if there are other buckets or keys that expire, a walk. */
+enum kvlog_status store_count(
+    struct store *db, struct bucket_handle *bucket, uint64_t *ret_count);
 
 /* Whether it was opened before this process was forked. */
 static inline bool

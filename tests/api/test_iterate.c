@@ -41,7 +41,7 @@ START_TEST(entries_have_key_value_and_place)
 {
 	struct kvlog_receipt r = api_put(db, "key", "value");
 	struct kvlog_iter *iter = NULL;
-	struct kvlog_info info = {1, 1, 1, 1};
+	struct kvlog_info info = {1, 1, 1, 1, 1};
 	size_t len = 99;
 
 	ck_assert_int_eq(kvlog_iter_create(db, NULL, 0, &iter), KVLOG_OK);

@@ -566,7 +566,8 @@ do_wrong(struct run *run)
 {
 	struct kvlog_write how = KVLOG_WRITE_INIT;
 	size_t failed = SIZE_MAX;
-	struct kvlog_op op = {KVLOG_OP_PUT, KVLOG_IF_ANY, 0, "k", 0, "v", 1};
+	struct kvlog_op op = {
+	    KVLOG_OP_PUT, KVLOG_IF_ANY, 0, "k", 0, "v", 1, 0, NULL};
 
 	expect(run, "put of an empty key",
 	    kvlog_put(run->db, "k", 0, "v", 1, NULL, NULL), KVLOG_INVAL);

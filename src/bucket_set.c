@@ -55,8 +55,9 @@ bucket_set_read(struct bucket_set *set, struct merge *merge, uint64_t as_of)
 	const struct hint_key first = {
 	    .bucket_ordinal = BUCKET_CATALOGUE_ORDINAL,
 	    .bytes = (const uint8_t *)""};
-	enum kvlog_status st = merge_seek(merge, &first);
+	enum kvlog_status st = KVLOG_OK;
 
+	merge_seek(merge, &first);
 	set->as_of = as_of;
 	while (st == KVLOG_OK) {
 		const struct merge_entry *e = merge_entry(merge);

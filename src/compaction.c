@@ -278,8 +278,7 @@ static enum kvlog_status
 read_buckets(struct compaction *c, const struct hint_cover *cover)
 {
 	struct merge *merge;
-	enum kvlog_status st =
-	    merge_create(cover->hints, cover->count, &merge);
+	enum kvlog_status st = merge_create(cover->hints, cover->count, &merge);
 
 	if (st != KVLOG_OK)
 		return st;

@@ -66,9 +66,9 @@ struct compaction {
 	uint64_t paced_bytes, paced_ns; /* written since then */
 	uint64_t now_ms;
 	struct bucket_set buckets; /* as they were when it began */
-	uint64_t live_bytes;      /* of all records that count */
-	size_t stop;              /* segments from here on are not inputs */
-	struct compact_run *runs; /* chosen, in the order of the log */
+	uint64_t live_bytes;       /* of all records that count */
+	size_t stop;               /* segments from here on are not inputs */
+	struct compact_run *runs;  /* chosen, in the order of the log */
 	size_t run_count, run_cap;
 	size_t done_count;  /* of the runs: behind us */
 	bool sealed_late;   /* runs were done before the last input was sealed:

@@ -13,14 +13,14 @@ struct cursor {
 	struct merge_entry entry;
 	/* The keys it is about: low <= key < high. */
 	struct hint_key low, high;
-	bool all;                  /* there is no high */
-	struct bucket_set buckets; /* if so */
-	uint8_t *bytes;            /* of both */
+	bool all; /* of all buckets, but those that were dropped: */
+	struct bucket_set buckets;
+	uint8_t *bytes; /* of both */
 	uint64_t now_ms;
 	bool keys_only;
-	bool ended;     /* all of the range has come */
-	bool deletes;   /* are shown, too */
-	uint64_t since; /* what is not newer is left out */
+	bool at_begin, at_end; /* nothing of the range lies in that direction */
+	bool deletes;          /* are shown, too */
+	uint64_t since;        /* what is not newer is left out */
 };
 
 /* Ranges */
@@ -62,9 +62,10 @@ set_bounds(struct cursor *c, const struct cursor_range *r)
 	struct hint_key to = key_in(r, r->to, r->to_len);
 	uint8_t *high;
 
-	c->all = r->all_buckets;
-	if (c->all)
+	if (r->all_buckets) {
+		c->high = (struct hint_key){UINT64_MAX, UINT32_MAX, 0, NULL};
 		return KVLOG_OK;
+	}
 	c->bytes = os->malloc(
 	    max_u64(prefix.len, from.len) + max_u64(prefix.len, to.len) + 1);
 	if (c->bytes == NULL)
@@ -79,21 +80,29 @@ set_bounds(struct cursor *c, const struct cursor_range *r)
 	return KVLOG_OK;
 }
 
-/* Whether a key is behind all that the walk is about. */
-static bool
-is_behind(const struct cursor *c, const struct hint_key *key)
-{
-	return !c->all && hint_key_compare(key, &c->high) >= 0;
-}
-
 /* Cursors */
 
-static enum kvlog_status
+static void
 go_to(struct cursor *c, const struct hint_key *key)
 {
+	c->at_begin = hint_key_compare(key, &c->low) <= 0;
+	c->at_end = hint_key_compare(key, &c->high) >= 0;
+	merge_seek(c->merge, c->at_begin ? &c->low
+			     : c->at_end ? &c->high
+					 : key);
 	memset(&c->entry, 0, sizeof c->entry);
-	c->ended = false;
-	return merge_seek(c->merge, key);
+}
+
+void
+cursor_first(struct cursor *c)
+{
+	go_to(c, &c->low);
+}
+
+void
+cursor_last(struct cursor *c)
+{
+	go_to(c, &c->high);
 }
 
 enum kvlog_status
@@ -107,17 +116,17 @@ cursor_create(struct hint *const *hints, size_t count,
 		return KVLOG_NOMEM;
 	c->now_ms = range->now_ms;
 	c->keys_only = range->keys_only;
+	c->all = range->all_buckets;
 	st = set_bounds(c, range);
 	if (st == KVLOG_OK)
 		st = merge_create(hints, count, &c->merge);
 	if (st == KVLOG_OK && c->all)
 		st = bucket_set_read(&c->buckets, c->merge, UINT64_MAX);
-	if (st == KVLOG_OK)
-		st = go_to(c, &c->low);
 	if (st != KVLOG_OK) {
 		cursor_destroy(c);
 		return st;
 	}
+	cursor_first(c);
 	*ret_cursor = c;
 	return KVLOG_OK;
 }
@@ -140,14 +149,14 @@ cursor_since(struct cursor *c, uint64_t seq)
 	c->since = seq;
 }
 
-enum kvlog_status
+void
 cursor_seek(struct cursor *c, const void *key, size_t key_len)
 {
 	struct hint_key at = c->low;
 
 	at.len = (uint32_t)key_len;
 	at.bytes = key;
-	return go_to(c, hint_key_compare(&at, &c->low) < 0 ? &c->low : &at);
+	go_to(c, &at);
 }
 
 static bool
@@ -172,24 +181,33 @@ is_shown(struct cursor *c, struct merge_entry *e)
 	return rec->type == RECORD_PUT && (!c->deletes || rec->seq > c->since);
 }
 
-enum kvlog_status
-cursor_next(struct cursor *c)
+/* Whether a key that the walk has come to is none of the range. */
+static bool
+is_outside(const struct cursor *c, const struct record *rec, bool back)
 {
+	struct hint_key key = hint_key_of(rec);
+
+	return back ? hint_key_compare(&key, &c->low) < 0
+		    : hint_key_compare(&key, &c->high) >= 0;
+}
+
+static enum kvlog_status
+step(struct cursor *c, bool back)
+{
+	bool *ended = back ? &c->at_begin : &c->at_end;
 	struct merge_entry *e = &c->entry;
-	enum kvlog_status st = KVLOG_OK;
+	enum kvlog_status st = KVLOG_NOTFOUND;
 
-	while (!c->ended) {
-		struct hint_key key;
-
-		st = merge_next(c->merge);
+	while (!*ended) {
+		st = back ? merge_prev(c->merge) : merge_next(c->merge);
 		if (st != KVLOG_OK && st != KVLOG_CORRUPT)
 			break;
+		*(back ? &c->at_end : &c->at_begin) = false;
 		*e = *merge_entry(c->merge);
 		if (e->damaged && e->rec.key == NULL)
 			return KVLOG_CORRUPT;
-		key = hint_key_of(&e->rec);
-		c->ended = is_behind(c, &key);
-		if (c->ended || !is_shown(c, e))
+		*ended = is_outside(c, &e->rec, back);
+		if (*ended || !is_shown(c, e))
 			continue;
 		if (e->damaged)
 			return KVLOG_CORRUPT;
@@ -201,7 +219,19 @@ cursor_next(struct cursor *c)
 		return KVLOG_OK;
 	}
 	memset(e, 0, sizeof *e);
-	return c->ended ? KVLOG_NOTFOUND : st;
+	return *ended ? KVLOG_NOTFOUND : st;
+}
+
+enum kvlog_status
+cursor_next(struct cursor *c)
+{
+	return step(c, false);
+}
+
+enum kvlog_status
+cursor_prev(struct cursor *c)
+{
+	return step(c, true);
 }
 
 const struct merge_entry *

@@ -40,16 +40,22 @@ void cursor_destroy(struct cursor *cursor); /* NULL is fine */
 /* Show only what commits after seq have written, and deletes too. */
 void cursor_since(struct cursor *cursor, uint64_t seq);
 
-/* Next key that has a value: KVLOG_OK, _NOTFOUND at the end, _CORRUPT for an
- * entry whose record is damaged (the walk can go on), _NOMEM. */
+/* The next key that has a value, or the one before it: KVLOG_OK, _NOTFOUND if
+ * there are no more in this direction, _CORRUPT for an entry whose record is
+ * damaged (the walk can go on), _NOMEM (the next call tries again).  Both as
+ * merge_next() and merge_prev(). */
 enum kvlog_status cursor_next(struct cursor *cursor);
+enum kvlog_status cursor_prev(struct cursor *cursor);
 
-/* To just before the first key >= key of the bucket within the range. */
-enum kvlog_status cursor_seek(
-    struct cursor *cursor, const void *key, size_t key_len);
+/* To just before the first key >= key of the bucket, within the range. */
+void cursor_seek(struct cursor *cursor, const void *key, size_t key_len);
 
-/* What cursor_next() came to: valid until the cursor moves.  seg is NULL
- * before the first; rec.key is NULL where a damaged header hides the key. */
+/* To before the first key, or behind the last one. */
+void cursor_first(struct cursor *cursor);
+void cursor_last(struct cursor *cursor);
+
+/* What the walk has come to: valid until the cursor moves.  seg is NULL where
+ * it is at no entry; rec.key is NULL where a damaged header hides the key. */
 const struct merge_entry *cursor_entry(const struct cursor *cursor);
 
 #endif

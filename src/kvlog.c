@@ -785,7 +785,8 @@ kvlog_iter_seek(struct kvlog_iter *iter, const void *key, size_t key_len)
 	if (store_is_forked(iter->store))
 		return KVLOG_FORKED;
 	iter->state = KVLOG_NOTFOUND;
-	return cursor_seek(iter->cursor, key, key_len);
+	cursor_seek(iter->cursor, key, key_len);
+	return KVLOG_OK;
 }
 
 const void *

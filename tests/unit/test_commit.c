@@ -2093,7 +2093,8 @@ START_TEST(a_refusal_keeps_no_lock)
 	for (uint64_t nth = 1; nth <= 4; nth++) {
 		simos_fail(SIMOS_MALLOC, nth, ENOMEM, false);
 		ck_assert_int_eq(
-		    store_cursor(db->store, NULL, &all, &view, &cursor), KVLOG_NOMEM);
+		    store_cursor(db->store, NULL, &all, &view, &cursor),
+		    KVLOG_NOMEM);
 		expect_no_lock_held("a walk without memory");
 	}
 	simos_fail_clear();

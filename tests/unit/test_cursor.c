@@ -150,7 +150,7 @@ expect_corrupt(uint32_t segment, uint64_t off)
 static void
 seek(const char *key)
 {
-	MAKELOG_OK(cursor_seek(cursor, key, strlen(key)));
+	cursor_seek(cursor, key, strlen(key));
 	ck_assert_ptr_null(cursor_entry(cursor)->seg);
 }
 
@@ -670,6 +670,89 @@ expect_cell(const struct cell *cell)
 	ck_assert_mem_eq(e->rec.key, cell->key, cell->len);
 }
 
+/* Where the walk is: at cell i, 2 i + 1; before it, 2 i. */
+static size_t place;
+
+static void
+expect_step(const struct bounds *b, bool back)
+{
+	enum kvlog_status st = back ? cursor_prev(cursor) : cursor_next(cursor);
+	size_t i = back ? place / 2 : (place + 1) / 2;
+
+	if (back)
+		while (i > 0 && !is_in(&table[i - 1], b))
+			i--;
+	else
+		while (i < ARRAY_LEN(table) && !is_in(&table[i], b))
+			i++;
+	if (i == (back ? 0 : ARRAY_LEN(table))) {
+		ck_assert_int_eq(st, KVLOG_NOTFOUND);
+		ck_assert_ptr_null(cursor_entry(cursor)->seg);
+		place = 2 * i;
+		return;
+	}
+	i -= back;
+	MAKELOG_OK(st);
+	expect_cell(&table[i]);
+	place = 2 * i + 1;
+}
+
+/* To a key of the bucket, in the range or not. */
+static void
+seek_cell(const struct bounds *b, struct rng *rng)
+{
+	unsigned bucket = b->range.all_buckets ? 0 : b->bucket;
+	uint8_t key[4];
+	size_t len = any_key(rng, key, 4), i = bucket * KEYS;
+
+	cursor_seek(cursor, key, len);
+	while (i < (bucket + 1) * KEYS &&
+	       key_compare(table[i].key, table[i].len, key, len) < 0)
+		i++;
+	place = 2 * i;
+}
+
+START_TEST(walks_stay_within_a_range)
+{
+	struct rng rng;
+
+	rng_init(&rng, (uint64_t)_i);
+	make_table(&rng);
+	write_hints();
+	found_init(&f, false);
+	MAKELOG_OK(f.st);
+	for (unsigned round = 0; round < 300; round++) {
+		struct bounds b;
+
+		any_range(&rng, &b);
+		open_range(segment_end(found_last(&f)), &b.range);
+		place = 0;
+		for (unsigned i = 0; i < 30; i++) {
+			uint64_t what = rng_below(&rng, 8);
+			unsigned n = (unsigned)rng_below(&rng, 6);
+
+			if (what == 0) {
+				cursor_first(cursor);
+				place = 0;
+			} else if (what == 1) {
+				cursor_last(cursor);
+				place = 2 * ARRAY_LEN(table);
+			} else if (what < 4) {
+				seek_cell(&b, &rng);
+			}
+			if (what < 4)
+				ck_assert_ptr_null(cursor_entry(cursor)->seg);
+			while (n-- > 0)
+				expect_step(&b, what % 2 == 0);
+		}
+		cursor_destroy(cursor);
+		cursor = NULL;
+	}
+	finish();
+}
+END_TEST
+
+/* All of a range, from either end. */
 START_TEST(ranges_bound_the_walk)
 {
 	struct rng rng;
@@ -685,6 +768,7 @@ START_TEST(ranges_bound_the_walk)
 
 		any_range(&rng, &b);
 		open_range(segment_end(found_last(&f)), &b.range);
+		ck_assert_int_eq(cursor_prev(cursor), KVLOG_NOTFOUND);
 		for (size_t i = 0; i < ARRAY_LEN(table); i++) {
 			if (!is_in(&table[i], &b))
 				continue;
@@ -693,6 +777,13 @@ START_TEST(ranges_bound_the_walk)
 			shown++;
 		}
 		expect_end();
+		for (size_t i = ARRAY_LEN(table); i-- > 0;) {
+			if (!is_in(&table[i], &b))
+				continue;
+			MAKELOG_OK(cursor_prev(cursor));
+			expect_cell(&table[i]);
+		}
+		ck_assert_int_eq(cursor_prev(cursor), KVLOG_NOTFOUND);
 		cursor_destroy(cursor);
 		cursor = NULL;
 	}
@@ -865,6 +956,10 @@ START_TEST(a_newer_value_makes_older_damage_harmless)
 	expect_corrupt(1, hit); /* whose it was is not known */
 	expect("k1", 2);
 	expect_end();
+	ck_assert_int_eq(cursor_prev(cursor), KVLOG_CORRUPT);
+	ck_assert_int_eq(cursor_prev(cursor), KVLOG_OK);
+	ck_assert_uint_eq(cursor_entry(cursor)->rec.seq, 2);
+	ck_assert_int_eq(cursor_prev(cursor), KVLOG_NOTFOUND);
 	finish();
 }
 END_TEST
@@ -1062,6 +1157,7 @@ main(void)
 	tcase_add_test(tc, records_of_buckets_and_marks_are_no_entries);
 	tcase_add_test(tc, buckets_end_the_walk);
 	tcase_add_loop_test(tc, ranges_bound_the_walk, 0, 4);
+	tcase_add_loop_test(tc, walks_stay_within_a_range, 0, 4);
 	tcase_add_test(tc, a_damaged_hint_changes_nothing);
 	tcase_add_test(tc, damage_of_both_hint_and_record_is_said);
 	tcase_add_test(tc, a_damaged_value_is_said_when_values_are_wanted);

@@ -185,6 +185,7 @@ struct kvlog;      /* an open store */
 struct kvlog_iter; /* a walk over its keys in order */
 struct kvlog_feed; /* its commits, one after the other */
 struct kvlog_pin;  /* keeps values in their places */
+struct kvlog_txn;  /* a transaction */
 
 /*
  * kvlog_open - open the store in directory path.
@@ -794,6 +795,171 @@ KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_feed_next(
 
 /* kvlog_feed_close - end the feed; NULL is fine.  Before kvlog_close(). */
 KVLOG_API void kvlog_feed_close(struct kvlog_feed *feed);
+
+/* Bits of kvlog_txn_options.flags. */
+#define KVLOG_TXN_READ 0x1u /* reads only: a view of one moment */
+
+struct kvlog_txn_options {
+	size_t size;      /* sizeof(struct kvlog_txn_options) */
+	unsigned flags;   /* KVLOG_TXN_READ, or 0 */
+	uint32_t idle_ms; /* a write transaction that has not been used for so
+			     long is ended by the next one who has to write; 0:
+			     the default, 5000 */
+};
+
+#define KVLOG_TXN_OPTIONS_INIT                                                 \
+	{                                                                      \
+		sizeof(struct kvlog_txn_options), 0, 5000                      \
+	}
+
+/*
+ * Transactions: any number of reads and writes that count as one moment.
+ *
+ * A write transaction is the only one of all processes, and nobody else
+ * commits while it is open: what it reads is the newest there is, with its own
+ * writes, and stays so.  Others see its writes when it is committed: all of
+ * them or, also after any crash, none.  So transactions are serialisable
+ * without ever failing for it; who has to write meanwhile waits, up to the
+ * timeout_ms of its handle, and then gets KVLOG_BUSY.  Readers wait for
+ * nothing, and syncs, compaction and backups go on.
+ *
+ * A process that dies leaves no transaction behind: the next one who writes
+ * goes on at once.  One that lives and does nothing keeps others waiting for
+ * idle_ms at most: then who waits ends the transaction, and its next call
+ * returns KVLOG_TIMEOUT; so do all that follow, but kvlog_txn_rollback().
+ * Where nobody waits it may idle for as long as it likes.
+ *
+ * A read transaction keeps nobody waiting, is open to every handle, and shows
+ * the store as it was when it began.
+ *
+ * kvlog_txn_begin - begin a transaction.
+ *
+ * db        The handle, or bucket, that is meant where none is given.
+ * options   NULL for the defaults: a write transaction.
+ * ret_txn   Set on KVLOG_OK; ended by kvlog_txn_commit() or
+ *           kvlog_txn_rollback(), before db is closed.  One that is not is
+ *           rolled back by kvlog_close(), and must not be used any more.
+ * err       Filled on failure; may be NULL.
+ *
+ * Threads: a transaction belongs to one thread at a time.  The thread that
+ * used a write transaction last would wait for itself if it wrote outside of
+ * it (kvlog_put() and so on), or began another one: it gets KVLOG_BUSY at
+ * once.  In a forked child all calls but those that end it return KVLOG_FORKED.
+ *
+ * Results: KVLOG_OK, _BUSY (another transaction was not ended in time, or a
+ * process was stopped in its turn), _READONLY (a write transaction on a handle
+ * opened for reading), _INVAL, _NOMEM, _FORKED, _NOBUCKET, _BROKEN, _IO,
+ * _NOSPACE (as kvlog_put()).
+ * Cost: a turn, some 100 ns.  A read transaction, and one that has read, keeps
+ * the files of that moment; see kvlog_pin_create().
+ */
+KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_txn_begin(struct kvlog *db,
+    const struct kvlog_txn_options *options, struct kvlog_txn **ret_txn,
+    struct kvlog_error *err);
+
+/*
+ * kvlog_txn_get - find the value of key, in place.
+ *
+ * bucket               A handle on the same store, in whose bucket the key is;
+ *                      NULL: that of kvlog_txn_begin().
+ * ret_value, ret_len   Set on KVLOG_OK.  *ret_value is never NULL, and valid
+ *                      until the transaction ends; of what it has itself
+ *                      written, until the key is written again, or that is
+ *                      rolled back.
+ *
+ * Results as kvlog_pin_get(), and KVLOG_TIMEOUT (it was ended), _NOBUCKET.
+ */
+KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_txn_get(
+    struct kvlog_txn *txn, struct kvlog *bucket, const void *key,
+    size_t key_len, const void **ret_value, size_t *ret_len);
+
+/*
+ * kvlog_txn_lookup - as kvlog_lookup(), in the transaction.
+ *
+ * Of what it has itself written, seq is the number that its commit is to get
+ * (if a process dies writing meanwhile it may come to be a greater one: the
+ * receipt tells), and segment and offset are 0.
+ */
+KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_txn_lookup(
+    struct kvlog_txn *txn, struct kvlog *bucket, const void *key,
+    size_t key_len, struct kvlog_info *ret_info);
+
+/*
+ * kvlog_txn_put, kvlog_txn_delete - write in the transaction.
+ *
+ * how   Condition, if_seq, expires_ms, err; its durability must be
+ *       KVLOG_DURABILITY_DEFAULT.  NULL for the defaults.
+ *
+ * A condition is judged at once, on what the transaction would read: nobody
+ * else can change it before the commit.  What is passed is copied.
+ *
+ * Results:
+ *   KVLOG_OK        it is part of the transaction
+ *   KVLOG_CONFLICT  the condition does not hold
+ *   KVLOG_NOTFOUND  kvlog_txn_delete(): the key has no value
+ *   KVLOG_TIMEOUT   the transaction was ended
+ *   KVLOG_READONLY  a read transaction
+ *   KVLOG_CORRUPT   a condition, or delete, of a key whose record is damaged
+ *   KVLOG_NOBUCKET, _INVAL, _TOOBIG, _NOMEM, _IO, _FORKED
+ * Whatever it is but KVLOG_OK, the transaction is as it was, and goes on (but
+ * for KVLOG_TIMEOUT).
+ *
+ * Cost: a look-up in memory and a copy, some 200 ns; with a condition, and of a
+ * delete, a look-up in the store, too.  Memory: key and value, and some 100
+ * bytes, until the end.
+ */
+KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_txn_put(
+    struct kvlog_txn *txn, struct kvlog *bucket, const void *key,
+    size_t key_len, const void *value, size_t value_len,
+    const struct kvlog_write *how);
+KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_txn_delete(
+    struct kvlog_txn *txn, struct kvlog *bucket, const void *key,
+    size_t key_len, const struct kvlog_write *how);
+
+/*
+ * kvlog_txn_savepoint, kvlog_txn_rollback_to - undo a part.
+ *
+ * ret_savepoint   A number for what was written until now.
+ *
+ * kvlog_txn_rollback_to() undoes what was written since; savepoints of later
+ * are gone then, and the one that is gone back to is still there.  It is
+ * KVLOG_INVAL of a savepoint that is gone or never was.  Iterators that show
+ * something that is undone return KVLOG_INVAL from then on.
+ * Results: KVLOG_OK, _INVAL, _NOMEM, _TIMEOUT, _READONLY, _FORKED.
+ */
+KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_txn_savepoint(
+    struct kvlog_txn *txn, uint64_t *ret_savepoint);
+KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_txn_rollback_to(
+    struct kvlog_txn *txn, uint64_t savepoint);
+
+/*
+ * kvlog_txn_commit - end the transaction, and let what it has written be.
+ *
+ * txn           Is gone, whatever the result.
+ * how           Durability and err; NULL for the defaults.
+ * ret_receipt   May be NULL.  Filled, also when the result is not KVLOG_OK: seq
+ *               is the number of the commit, or 0 if there was none.  One that
+ *               has written nothing, or is for reading, tells the last commit
+ *               that it could see.
+ *
+ * Of each key the last write counts.  Other writers go on as soon as the
+ * commit is visible, and need not wait for it to be durable.
+ *
+ * Results:
+ *   KVLOG_OK        visible, and durable if the mode is commit
+ *   KVLOG_TIMEOUT   it had been ended, and nothing was written: seq is 0.  Or
+ *                   as kvlog_put() has it: visible, but not known to be durable
+ *   KVLOG_TOOBIG    its records are more than KVLOG_SEGMENT_SIZE_MAX less 8
+ *                   KiB; nothing was written
+ *   others          as kvlog_put(); where seq is 0, nothing was written
+ */
+KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_txn_commit(
+    struct kvlog_txn *txn, const struct kvlog_write *how,
+    struct kvlog_receipt *ret_receipt);
+
+/* kvlog_txn_rollback - end the transaction, and forget what it has written.
+ * NULL is fine. */
+KVLOG_API void kvlog_txn_rollback(struct kvlog_txn *txn);
 
 /*
  * kvlog_maintain - do background work that is due (sync by interval, the

@@ -24,7 +24,6 @@
 #include "commit.h"
 
 #include "rollover.h"
-#include "turn.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -488,9 +487,11 @@ collect_hashes(const struct commit_op *ops, size_t count)
 	return hashes;
 }
 
-enum kvlog_status
-log_commit(struct log *log, const struct commit_op *ops, size_t op_count,
-    bool strict, struct kvlog_receipt *ret_receipt, size_t *ret_failed,
+/* own: NULL, or the owner of the turn. */
+static inline enum kvlog_status
+commit_as(struct log *log, const struct ownership *own,
+    const struct commit_op *ops, size_t op_count, bool strict,
+    struct kvlog_receipt *ret_receipt, size_t *ret_failed,
     struct kvlog_error *err)
 {
 	uint64_t *batch = NULL;
@@ -505,14 +506,39 @@ log_commit(struct log *log, const struct commit_op *ops, size_t op_count,
 	log_enter(log);
 	/* What is fetched now is needed when other work is done. */
 	keydir_prefetch(log->view->index.keydir, ops->hash);
-	st = log_take_turn_inside(log, err);
+	st = log_take_turn_to_write(log, own, err);
 	if (st == KVLOG_OK) {
 		st = commit_turn(log, ops, batch != NULL ? batch : &ops->hash,
 		    op_count, strict, ret_receipt, ret_failed, err);
 		epoch_reclaim(log->view->index.epoch);
+		if (own != NULL)
+			log_end_ownership(log);
 		log_release_turn(log);
 	}
 	if (batch != NULL)
 		os->free(batch);
+	return st;
+}
+
+enum kvlog_status
+log_commit(struct log *log, const struct commit_op *ops, size_t op_count,
+    bool strict, struct kvlog_receipt *ret_receipt, size_t *ret_failed,
+    struct kvlog_error *err)
+{
+	return commit_as(
+	    log, NULL, ops, op_count, strict, ret_receipt, ret_failed, err);
+}
+
+enum kvlog_status
+log_commit_owned(struct log *log, const struct ownership *own,
+    const struct commit_op *ops, size_t op_count,
+    struct kvlog_receipt *ret_receipt, struct kvlog_error *err)
+{
+	size_t failed;
+	enum kvlog_status st = commit_as(
+	    log, own, ops, op_count, false, ret_receipt, &failed, err);
+
+	if (st != KVLOG_OK)
+		log_disown(log, own);
 	return st;
 }

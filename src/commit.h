@@ -7,6 +7,7 @@
 
 #include "bucket.h"
 #include "log.h"
+#include "turn.h"
 
 /* One record to write. */
 struct commit_op {
@@ -51,6 +52,12 @@ commit_op_size(const struct commit_op *op)
 enum kvlog_status log_commit(struct log *log, const struct commit_op *ops,
     size_t op_count, bool strict, struct kvlog_receipt *ret_receipt,
     size_t *ret_failed, struct kvlog_error *err);
+
+/* The same by the owner of the turn, who is none any more, whatever the result;
+ * KVLOG_TIMEOUT: he was not any more. */
+enum kvlog_status log_commit_owned(struct log *log, const struct ownership *own,
+    const struct commit_op *ops, size_t op_count,
+    struct kvlog_receipt *ret_receipt, struct kvlog_error *err);
 
 /* Append a mark; clean: the store is being closed.  */
 enum kvlog_status log_mark(

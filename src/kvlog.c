@@ -16,6 +16,7 @@
 #include "salvage.h"
 #include "segments.h"
 #include "store.h"
+#include "txn.h"
 #include "verify.h"
 
 #include <string.h>
@@ -132,6 +133,7 @@ kvlog_close(struct kvlog *db, struct kvlog_error *err)
 
 	if (db == NULL)
 		return KVLOG_OK;
+	txn_abandon_all(db);
 	if (db->bucket != NULL) {
 		bucket_destroy(db->bucket);
 		os->free(db);
@@ -440,7 +442,8 @@ make_handle(struct kvlog *db, const void *name, size_t name_len,
 
 	if (handle == NULL)
 		return err_set(err, KVLOG_NOMEM, 0, "open a bucket");
-	*handle = *db;
+	handle->store = db->store;
+	handle->durability = db->durability;
 	handle->bucket = bucket_create(name, name_len, id);
 	if (handle->bucket == NULL) {
 		os->free(handle);

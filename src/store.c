@@ -917,25 +917,48 @@ make_durable(struct store *db, enum kvlog_durability durability, uint64_t seq,
 	return KVLOG_OK;
 }
 
-enum kvlog_status
-store_write(struct kvlog *handle, const struct commit_op *ops, size_t op_count,
-    bool strict, enum kvlog_durability durability,
-    struct kvlog_receipt *ret_receipt, size_t *ret_failed,
-    struct kvlog_error *err)
+/* After a commit: what its caller waits for. */
+static enum kvlog_status
+end_write(struct kvlog *handle, const struct commit_op *ops, size_t op_count,
+    enum kvlog_durability durability, uint64_t seq, struct kvlog_error *err)
 {
 	struct store *db = handle->store;
 	enum kvlog_status st;
 
 	if (durability == KVLOG_DURABILITY_DEFAULT)
 		durability = handle->durability;
-	st = log_commit(
-	    &db->log, ops, op_count, strict, ret_receipt, ret_failed, err);
-	if (st != KVLOG_OK)
-		return st;
-	st = make_durable(db, durability, ret_receipt->seq, err);
+	st = make_durable(db, durability, seq, err);
 	if (UNLIKELY(reclaim_presses(&db->reclaim, &db->log)))
 		pay(db, ops, op_count);
 	return st;
+}
+
+enum kvlog_status
+store_write(struct kvlog *handle, const struct commit_op *ops, size_t op_count,
+    bool strict, enum kvlog_durability durability,
+    struct kvlog_receipt *ret_receipt, size_t *ret_failed,
+    struct kvlog_error *err)
+{
+	enum kvlog_status st = log_commit(&handle->store->log, ops, op_count,
+	    strict, ret_receipt, ret_failed, err);
+
+	return st == KVLOG_OK ? end_write(handle, ops, op_count, durability,
+				    ret_receipt->seq, err)
+			      : st;
+}
+
+enum kvlog_status
+store_write_owned(struct kvlog *handle, const struct ownership *own,
+    const struct commit_op *ops, size_t op_count,
+    enum kvlog_durability durability, struct kvlog_receipt *ret_receipt,
+    struct kvlog_error *err)
+{
+	enum kvlog_status st = log_commit_owned(
+	    &handle->store->log, own, ops, op_count, ret_receipt, err);
+
+	return st == KVLOG_OK ? end_write(handle, ops, op_count, durability,
+				    ret_receipt->seq, err)
+			      : st;
 }
 
 static void

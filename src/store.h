@@ -55,6 +55,7 @@ struct kvlog {
 	struct store *store;
 	enum kvlog_durability durability;
 	struct bucket_handle *bucket; /* NULL: the default one */
+	struct kvlog_txn *txns;       /* begun on it; under thread_lock */
 };
 
 struct kvlog_iter {
@@ -75,6 +76,13 @@ enum kvlog_status store_close(struct kvlog *handle, struct kvlog_error *err);
 enum kvlog_status store_write(struct kvlog *handle, const struct commit_op *ops,
     size_t op_count, bool strict, enum kvlog_durability durability,
     struct kvlog_receipt *ret_receipt, size_t *ret_failed,
+    struct kvlog_error *err);
+
+/* The same by the owner of the turn, who is none any more; ops are in order.
+ * The receipt is set if there is a commit, whatever the result. */
+enum kvlog_status store_write_owned(struct kvlog *handle,
+    const struct ownership *own, const struct commit_op *ops, size_t op_count,
+    enum kvlog_durability durability, struct kvlog_receipt *ret_receipt,
     struct kvlog_error *err);
 
 /*

@@ -679,6 +679,19 @@ judge_piece(struct recoverer *rec, struct verdict *v, size_t i, size_t p)
 	    rec, v, i, piece->from, piece->to, next_valid(rec, i, p + 1));
 }
 
+/* Whether what stands in segment i goes on behind commit s: the first commit
+ * from there on does or, without one, the marks have its number. */
+static bool
+goes_on(struct recoverer *rec, size_t i, uint64_t s)
+{
+	const struct survey *sv = &rec->surveys[i];
+	uint64_t next = next_valid(rec, i, 0);
+
+	return next == s ||
+	       (next == SEQ_NONE && sv->count == 1 && sv->seq_seen == s &&
+		   sv->pieces[0].kind == PIECE_RUN);
+}
+
 /* The seam between segment i - 1 and segment i. */
 static enum kvlog_status
 judge_link(struct recoverer *rec, struct verdict *v, size_t i)
@@ -714,14 +727,13 @@ judge_link(struct recoverer *rec, struct verdict *v, size_t i)
 		atomic_store(&prev->end, rec->surveys[i - 1].end);
 		prev->last_seq = v->s;
 	}
-	expected = next_valid(rec, i, 0);
-	if (rec->attested > v->s && expected == v->s) {
+	if (rec->attested > v->s && goes_on(rec, i, v->s)) {
 		/* Nothing but the link itself is lost. */
 		note_damage(rec, seg, SEGMENT_LINK_OFF, SEGMENT_LINK_LEN);
 		return KVLOG_OK;
 	}
 	return judge_bad(rec, v, i - 1, rec->surveys[i - 1].end,
-	    rec->surveys[i - 1].end, expected);
+	    rec->surveys[i - 1].end, next_valid(rec, i, 0));
 }
 
 static enum kvlog_status

@@ -1795,6 +1795,11 @@ START_TEST(stores_that_were_served_wrongly_once)
 	static const uint64_t seeds[] = {
 	    /* A hint over a damaged segment was taken in after opening. */
 	    UINT64_C(3537630239),
+	    /* A lost link before a mark was called a loss of commits. */
+	    UINT64_C(3537630261),
+	    /* A hint went that another one, with a lost record, goes on from.
+	     */
+	    UINT64_C(3537630331),
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(seeds); i++)

@@ -879,6 +879,33 @@ START_TEST(commits_lost_below_a_warm_position_are_counted)
 }
 END_TEST
 
+/* That nothing is lost but the link, the mark behind it says: it has the number
+ * of the last commit.  _i: it has a greater one. */
+START_TEST(a_damaged_link_before_a_mark_loses_nothing)
+{
+	struct control_state state;
+	uint64_t end;
+
+	begin();
+	puts_to(3);
+	end = m.off;
+	m.seq += (uint64_t)_i;
+	m.durable = m.seq;
+	makelog_begin(&m, 2);
+	(void)makelog_mark(&m, true);
+	state = page_at(2, m.off, m.seg->header.salt);
+	makelog_end(&m);
+	make_page(&state, NULL);
+	makelog_flip(TWO, LINK_OFF + 30);
+	find();
+	ck_assert(f.r.warm);
+	expect_log(2, m.off, 3, DAMAGE | SCANNED | (_i == 0 ? 0 : DEGRADED));
+	expect_damage(1, _i == 0 ? LINK_LEN : 0);
+	ck_assert_uint_eq(segment_end(f.set->segments[0]), end);
+	finish();
+}
+END_TEST
+
 START_TEST(a_page_of_another_boot_is_stale)
 {
 	struct control_state state;
@@ -1578,6 +1605,8 @@ main(void)
 	tcase_add_test(tc, a_warm_page_with_an_intent_ends_the_segment);
 	tcase_add_test(tc, bad_bytes_below_a_warm_position_are_damage);
 	tcase_add_test(tc, commits_lost_below_a_warm_position_are_counted);
+	tcase_add_loop_test(
+	    tc, a_damaged_link_before_a_mark_loses_nothing, 0, 2);
 	tcase_add_test(tc, a_page_of_another_boot_is_stale);
 	tcase_add_test(tc, a_note_of_later_is_not_held_against_a_reader);
 	tcase_add_test(tc, beside_a_writer_there_was_no_crash);

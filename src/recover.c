@@ -512,6 +512,10 @@ struct verdict {
 	/* Numbers up to here are before this place, or were never given out:
 	 * a range begins above it. */
 	uint64_t base;
+	/* The number before the commit up to which the log went on, as all
+	 * before that is attested: until it comes bad bytes are of one place.
+	 */
+	uint64_t bridged;
 	bool ended; /* the log ends at (segment, off) */
 	bool torn;  /* ... in a torn end, not in damage */
 	size_t segment;
@@ -601,6 +605,13 @@ reached(const struct verdict *v)
 	return max_u64(v->s, v->base);
 }
 
+/* Whether it is known that the log goes on up to the commit behind n. */
+static bool
+is_bridged(const struct verdict *v, uint64_t n)
+{
+	return n == v->bridged && n == reached(v);
+}
+
 /*
  * Judge bad bytes [from, to) of segment i (from == to: commits are missing
  * although no byte is bad).
@@ -611,7 +622,7 @@ judge_bad(struct recoverer *rec, struct verdict *v, size_t i, uint64_t from,
 {
 	bool go_on = before_next != SEQ_NONE && rec->attested >= before_next;
 
-	if (rec->attested <= reached(v)) {
+	if (rec->attested <= reached(v) && !is_bridged(v, before_next)) {
 		v->ended = v->torn = true;
 		v->segment = i;
 		v->off = from;
@@ -631,6 +642,7 @@ judge_bad(struct recoverer *rec, struct verdict *v, size_t i, uint64_t from,
 		v->off = from;
 		return KVLOG_OK;
 	}
+	v->bridged = before_next;
 	v->s = max_u64(v->s, before_next);
 	if (from < to && segment_add_bad(rec->set->segments[i], from, to) != 0)
 		return err_set(rec->err, KVLOG_NOMEM, 0, "read the log");
@@ -874,6 +886,7 @@ judge_all(struct recoverer *rec, struct verdict *v)
 	size_t last = rec->tiled - 1;
 
 	memset(v, 0, sizeof *v);
+	v->bridged = SEQ_NONE;
 	r->attested = rec->attested;
 	if (r->warm)
 		rec->attested = SEQ_NONE;

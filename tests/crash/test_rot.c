@@ -1800,6 +1800,8 @@ START_TEST(stores_that_were_served_wrongly_once)
 	    /* A hint went that another one, with a lost record, goes on from.
 	     */
 	    UINT64_C(3537630331),
+	    /* Of two bad places before the same commit the second was torn. */
+	    UINT64_C(2176397731),
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(seeds); i++)

@@ -593,6 +593,37 @@ START_TEST(a_damaged_link_and_damage_before_it_are_both_found)
 }
 END_TEST
 
+/* Up to the next commit it is one place, whatever else stands between: all that
+ * is attested is before that commit, and nothing of it.  _i: bad are a link and
+ * all behind it; that and a mark between; not these; or a segment is missing.
+ */
+START_TEST(several_bad_places_are_judged_as_one)
+{
+	uint64_t mark;
+
+	begin();
+	puts_to(2);
+	m.durable = 2;
+	makelog_begin(&m, 2);
+	puts_to(3);
+	mark = makelog_mark(&m, false);
+	puts_to(4);
+	m.durable = 4;
+	makelog_begin(&m, 3);
+	puts_to(5);
+	makelog_end(&m);
+	makelog_flip(TWO, offs[3]);
+	makelog_flip(TWO, offs[4]);
+	if (_i < 2)
+		makelog_flip(TWO, LINK_OFF + 30);
+	if (_i == 0)
+		makelog_flip(TWO, mark);
+	find();
+	expect_log(3, m.off, 5, DAMAGE | DEGRADED | CRASH | SCANNED);
+	finish();
+}
+END_TEST
+
 START_TEST(a_link_to_another_salt_is_refused)
 {
 	begin();
@@ -1588,6 +1619,7 @@ main(void)
 	tcase_add_loop_test(tc, a_damaged_link_alone_loses_nothing, 0, 2);
 	tcase_add_test(tc, a_damaged_link_of_segment_1_loses_nothing);
 	tcase_add_test(tc, a_damaged_link_and_damage_before_it_are_both_found);
+	tcase_add_loop_test(tc, several_bad_places_are_judged_as_one, 0, 3);
 	tcase_add_test(tc, a_link_to_another_salt_is_refused);
 	tcase_add_test(tc, a_segment_of_another_store_is_refused);
 	tcase_add_test(tc, the_copy_of_a_header_serves);

@@ -36,7 +36,7 @@ struct source {
 	uint64_t prefix; /* first 8 bytes of its key, to compare */
 	struct hint_entry entry;
 	struct record rec;
-	struct hint_damage hurt; /* met when the hint was replaced */
+	struct hint_damage hurt; /* met when the hint was made */
 	size_t age;
 	const uint8_t *marks; /* a bit for each entry that counts; NULL: all */
 };
@@ -293,6 +293,7 @@ merge_create(struct hint *const *hints, size_t count, struct merge **ret_merge)
 	if (m->sources != NULL && m->heap != NULL && m->start_bytes != NULL) {
 		for (size_t i = 0; i < count; i++) {
 			m->sources[i].hint = hint_ref(hints[i]);
+			m->sources[i].hurt = hints[i]->hurt;
 			m->sources[i].age = i;
 		}
 		m->source_count = count;

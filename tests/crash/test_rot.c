@@ -1083,8 +1083,10 @@ may_be_told(const struct rot_file *f, uint64_t off, bool commit)
 		return copy_hit(f);
 	r = record_at(f, off);
 	if (r == NULL)
-		/* Without a record behind it, it goes on to the file's end. */
-		return (f->type == ROT_ACTIVE || end_is_lost(f)) &&
+		/* Without a record behind it, it goes on to the file's end;
+		 * that of an output's records is in the header. */
+		return (f->type == ROT_ACTIVE || end_is_lost(f) ||
+			   !has_header(f)) &&
 		       off >= f->limit &&
 		       rot_range_differs(f, last_whole(f), f->len);
 	for (const struct rot_record *b = map.records;
@@ -1833,6 +1835,8 @@ START_TEST(stores_that_were_served_wrongly_once)
 	    UINT64_C(2176397731),
 	    /* The oracle: a hint served no more without the one before it. */
 	    UINT64_C(4079527363),
+	    /* And the end of an output is not known without a header. */
+	    UINT64_C(4079527642),
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(seeds); i++)

@@ -207,7 +207,7 @@ compaction_cover(struct compaction *c, size_t first, size_t stop,
 	pthread_mutex_unlock(&c->views->lock);
 	if (st != KVLOG_OK)
 		return st;
-	st = hint_cover_build(cover, &failure);
+	st = hint_cover_build(cover, false, &failure);
 	if (st == KVLOG_OK)
 		return st;
 	hint_cover_fini(cover);
@@ -306,7 +306,7 @@ compaction_look_at_buckets(struct compaction *c)
 	if (!odd)
 		return;
 	if (st == KVLOG_OK)
-		st = hint_cover_build(&cover, NULL);
+		st = hint_cover_build(&cover, false, NULL);
 	if (st == KVLOG_OK)
 		st = read_buckets(c, &cover);
 	hint_cover_fini(&cover);

@@ -46,6 +46,12 @@ struct hint_entry {
 	const struct segment *seg;
 };
 
+/* Where a record's header was found damaged. */
+struct hint_damage {
+	const struct segment *seg; /* NULL: nowhere */
+	uint64_t off;
+};
+
 struct hint {
 	_Atomic uint32_t refs;
 	char name[DIR_NAME_LEN]; /* of the file; empty: an image in memory */
@@ -67,6 +73,7 @@ struct hint {
 	_Atomic uint8_t *verdicts;
 	size_t source_count;
 	struct hint_source *sources; /* in the order of the log */
+	struct hint_damage hurt;     /* left out; a merge is to tell */
 };
 
 /* Building */
@@ -81,12 +88,6 @@ struct hint {
 enum kvlog_status hint_build(const struct hint_source *sources,
     size_t source_count, uint64_t max_seq, struct hint **ret_hint,
     struct kvlog_error *err);
-
-/* Where a record's header was found damaged. */
-struct hint_damage {
-	const struct segment *seg; /* NULL: nowhere */
-	uint64_t off;
-};
 
 /*
  * The same of whole sources, around damaged records: they are left out, so

@@ -360,6 +360,7 @@ merge_create(struct hint *const *hints, size_t count, struct merge **ret_merge)
 	if (m->sources != NULL && m->heap != NULL && m->start_bytes != NULL) {
 		for (size_t i = 0; i < count; i++) {
 			m->sources[i].hint = hint_ref(hints[i]);
+			m->sources[i].hurt = hints[i]->hurt;
 			m->sources[i].age = i;
 		}
 		m->source_count = count;

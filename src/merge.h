@@ -23,7 +23,8 @@ struct merge;
  * the newest last; each is held by a reference until the merge is destroyed.
  * A hint that turns out to be damaged is replaced by an image in memory,
  * unnoticed but for the time it takes; if records are damaged too, one damaged
- * entry tells so, and the image is without them.
+ * entry tells so, and the image is without them.  So it does where an image is
+ * hurt.
  */
 enum kvlog_status merge_create(
     struct hint *const *hints, size_t count, struct merge **ret_merge);

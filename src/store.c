@@ -1274,6 +1274,22 @@ store_keep_view(struct store *db, struct view **ret_view)
 	return KVLOG_OK;
 }
 
+/* Make the images of a cover.  A damaged record there keeps nobody from all
+ * others; the walk tells of it, and the store. */
+static enum kvlog_status
+build_cover(struct view *view, struct hint_cover *cover)
+{
+	enum kvlog_status st = hint_cover_build(cover, true, NULL);
+
+	for (size_t i = 0; i < cover->count && st == KVLOG_OK; i++) {
+		const struct hint_damage *hurt = &cover->hints[i]->hurt;
+
+		if (hurt->seg != NULL)
+			hintset_note_hurt(&view->hints, hurt->seg, hurt->off);
+	}
+	return st;
+}
+
 static enum kvlog_status
 walk_view(struct store *db, struct view *view, const struct cursor_range *range,
     struct cursor **ret_cursor)
@@ -1290,7 +1306,7 @@ walk_view(struct store *db, struct view *view, const struct cursor_range *range,
 	pthread_mutex_unlock(&db->views.lock);
 	if (st != KVLOG_OK)
 		return st;
-	st = hint_cover_build(&cover, NULL);
+	st = build_cover(view, &cover);
 	now.now_ms = view_now_ms(view);
 	if (st == KVLOG_OK)
 		st = cursor_create(cover.hints, cover.count, &now, ret_cursor);

@@ -50,7 +50,7 @@ static void
 make_cover(uint64_t end, struct hint_cover *cover)
 {
 	MAKELOG_OK(hintset_cover(&f.hints, 0, f.set->count, end, cover, NULL));
-	MAKELOG_OK(hint_cover_build(cover, NULL));
+	MAKELOG_OK(hint_cover_build(cover, false, NULL));
 }
 
 static void

@@ -127,8 +127,8 @@ add_image(struct log *log, const struct hint_plan *plan)
 	return true;
 }
 
-/* Entries of a hint that many become.  Large ones are left alone until the store
- * is some times as large, or all would be merged with every 64 more. */
+/* Entries of a hint that many become.  Large ones are left alone until the
+ * store is some times as large, or all would be merged with every 64 more. */
 static uint64_t
 merge_max(struct hintset *hints, bool closing)
 {

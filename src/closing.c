@@ -28,6 +28,8 @@
 #define CLOSING_MERGE 1000000
 /* With so many, they are merged before so many others are made. */
 #define HINTS_MANY 64
+/* ... into none that has more than this part of all entries. */
+#define HINTS_LARGE 16
 
 /* What to make a hint of. */
 struct hint_plan {
@@ -125,6 +127,16 @@ add_image(struct log *log, const struct hint_plan *plan)
 	return true;
 }
 
+/* Entries of a hint that many become.  Large ones are left alone until the
+ * store is some times as large, or all would be merged with every 64 more. */
+static uint64_t
+merge_max(struct hintset *hints, bool closing)
+{
+	return closing ? CLOSING_MERGE
+		       : max_u64(HINTS_MANY * STEP_RECORDS,
+			     hintset_entries(hints) / HINTS_LARGE);
+}
+
 bool
 log_write_hint(struct log *log, bool closing)
 {
@@ -136,8 +148,7 @@ log_write_hint(struct log *log, bool closing)
 	/* Each step takes a time that grows with the number of hints.  A merge
 	 * may be put off, and is not to be tried every time then. */
 	if (count > 0 && count % HINTS_MANY == 0 &&
-	    hintset_merge_step(
-		hints, log->dir, closing ? CLOSING_MERGE : UINT64_MAX))
+	    hintset_merge_step(hints, log->dir, merge_max(hints, closing)))
 		return true;
 	plan_hint(log, closing, &plan, &evidence);
 	if (hintset_store_image(hints, log->dir, evidence))

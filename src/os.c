@@ -529,6 +529,9 @@ real_advise(
 	case OS_ADVICE_FORGET:
 		os_sys_forget(addr, size);
 		break;
+	case OS_ADVICE_RENEW:
+		os_sys_renew(addr, size);
+		break;
 	case OS_ADVICE_WILLNEED:
 		(void)posix_madvise(addr, size, POSIX_MADV_WILLNEED);
 		break;

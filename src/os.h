@@ -59,6 +59,8 @@ enum os_advice {
 				 if the file system can have them */
 	OS_ADVICE_FORGET,     /* many pages are to be synced: unmap them all at
 				 once; what was stored stays in the cache */
+	OS_ADVICE_RENEW,      /* the same, but map them again for reading, as
+				 somebody may do that meanwhile */
 	OS_ADVICE_WILLNEED,   /* read ahead */
 	OS_ADVICE_SEQUENTIAL, /* about to be scanned */
 	OS_ADVICE_RANDOM,     /* as it is normally used */
@@ -259,6 +261,7 @@ int os_sys_clone(int from_fd, int to_fd);
 void os_sys_populate(void *addr, size_t len); /* whole pages from addr */
 void os_sys_huge(void *addr, size_t len);
 void os_sys_forget(void *addr, size_t len);
+void os_sys_renew(void *addr, size_t len);
 void *os_sys_pages(size_t size);
 void os_sys_free_pages(void *p, size_t size);
 void os_sys_cover_holes(

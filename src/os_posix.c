@@ -146,6 +146,13 @@ os_sys_forget(void *addr, size_t len)
 	(void)len;
 }
 
+void
+os_sys_renew(void *addr, size_t len)
+{
+	(void)addr;
+	(void)len;
+}
+
 int
 os_sys_fs_type(int fd, enum os_fs *ret_fs)
 {

@@ -152,15 +152,14 @@ drop_plan(struct sync_plan *plan)
 }
 
 /* Fewer bytes than this are not worth a call. */
-#define FORGET_MIN (UINT64_C(64) << 10)
+#define RENEW_MIN (UINT64_C(64) << 10)
 
-/* What is mapped again by whoever reads there, many pages at a time, or goes
- * on writing. */
+/* What is mapped for reading only needs no protection. */
 static void
-forget_pages(const struct os_map *map, uint64_t from, uint64_t to)
+renew_pages(const struct os_map *map, uint64_t from, uint64_t to)
 {
-	if (to >= from + FORGET_MIN)
-		os->advise(map, from, to - from, OS_ADVICE_FORGET);
+	if (to >= from + RENEW_MIN)
+		os->advise(map, from, to - from, OS_ADVICE_RENEW);
 }
 
 /* One that was found at opening, or made by another process, may have no
@@ -174,7 +173,7 @@ sync_segment(struct log *log, struct segment *seg)
 	if (rc == 0) {
 		if (atomic_load_explicit(&seg->mapped, memory_order_acquire) ==
 		    SEGMENT_MAPPED)
-			forget_pages(&seg->map, 0, segment_end(seg));
+			renew_pages(&seg->map, 0, segment_end(seg));
 		rc = os->sync(seg->fd);
 	}
 	if (opened)
@@ -205,7 +204,7 @@ sync_plan(struct log *log, const struct sync_plan *plan)
 	for (size_t i = 0; i < plan->sealed_count && rc == 0; i++)
 		rc = sync_segment(log, plan->sealed[i]);
 	if (rc == 0 && plan->active != NULL) {
-		forget_pages(&plan->map, plan->from, plan->to);
+		renew_pages(&plan->map, plan->from, plan->to);
 		rc = os->sync(plan->active->fd);
 	}
 	return rc;

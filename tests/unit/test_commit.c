@@ -1102,6 +1102,37 @@ START_TEST(a_look_up_in_a_sealed_segment_reads_a_page)
 }
 END_TEST
 
+/* Readers of what is given to the disk do not wait for it. */
+START_TEST(what_is_synced_stays_mapped)
+{
+	const struct segment *sealed, *active;
+	struct calls calls;
+	bool more;
+
+	ck_assert_int_eq(open_at(MAKELOG_STORE, 1 << 20), KVLOG_OK);
+	(void)fill_to(2);
+	sealed = lg->view->set->segments[0];
+	calls_begin(&calls);
+	MAKELOG_OK(log_sync_sealed(lg, &more, &err));
+	calls_end(&calls);
+	ck_assert_uint_eq(advised(&calls, sealed->name, 0, segment_end(sealed),
+			      OS_ADVICE_RENEW),
+	    1);
+	calls_fini(&calls);
+	active = log_active(lg);
+	while (segment_end(active) < SEGMENT_DATA_OFF + (64 << 10))
+		MAKELOG_OK(put("a", 1000));
+	calls_begin(&calls);
+	MAKELOG_OK(log_sync(lg, receipt.seq, &err));
+	calls_end(&calls);
+	ck_assert_uint_eq(advised(&calls, active->name, 0, segment_end(active),
+			      OS_ADVICE_RENEW),
+	    1);
+	calls_fini(&calls);
+	close_store();
+}
+END_TEST
+
 START_TEST(segments_have_room_for_some_large_commits)
 {
 	struct commit_op large, small;
@@ -2199,6 +2230,7 @@ main(void)
 	tcase_add_test(tc, pages_are_populated_ahead_of_other_commits);
 	tcase_add_test(tc, segments_have_room_for_some_large_commits);
 	tcase_add_test(tc, a_look_up_in_a_sealed_segment_reads_a_page);
+	tcase_add_test(tc, what_is_synced_stays_mapped);
 	tcase_add_test(tc, a_spare_whose_blocks_cannot_be_written_is_dropped);
 	tcase_add_test(
 	    tc, a_sync_of_the_spare_does_not_hide_a_failure_from_the_log);

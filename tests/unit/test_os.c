@@ -14,6 +14,7 @@
 #include <limits.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/time.h>
@@ -594,7 +595,11 @@ START_TEST(stores_are_seen_by_pread_and_by_other_mappings)
 	os->advise(&map, 9000, 1, OS_ADVICE_POPULATE);
 	os->advise(&map, 0, 8192, OS_ADVICE_FORGET); /* nothing is lost */
 	ck_assert_mem_eq(map.addr + 4090, "0123456789", 10);
+	os->advise(&map, 0, 8192, OS_ADVICE_RENEW);
+	ck_assert_mem_eq(map.addr + 4090, "0123456789", 10);
+	ck_assert_int_eq(os->store(&map, 4090, "0123456789", 10), 0);
 	os->advise(&reader, 0, 8192, OS_ADVICE_FORGET);
+	os->advise(&reader, 0, 8192, OS_ADVICE_RENEW);
 	os->advise(&reader, 0, 8192, OS_ADVICE_POPULATE);
 	os->advise(&reader, 5000, 8192, OS_ADVICE_WILLNEED);
 	os->advise(&reader, 0, 8192, OS_ADVICE_SEQUENTIAL);
@@ -614,6 +619,61 @@ START_TEST(stores_are_seen_by_pread_and_by_other_mappings)
 	ck_assert_int_eq(os->close(fd), 0);
 }
 END_TEST
+
+#if KVLOG_LINUX
+/* Whether a page can be read without a fault. */
+static bool
+is_mapped(const uint8_t *place)
+{
+	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), entry = 0;
+	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(pread(fd, &entry, sizeof entry,
+			     (off_t)((uintptr_t)place / page * sizeof entry)),
+	    sizeof entry);
+	ck_assert_int_eq(close(fd), 0);
+	return entry >> 63 != 0;
+}
+
+static bool
+is_in_memory(const uint8_t *place)
+{
+	unsigned char resident = 0;
+
+	ck_assert_int_eq(mincore((void *)(uintptr_t)place, 1, &resident), 0);
+	return (resident & 1) != 0;
+}
+
+START_TEST(what_is_to_be_synced_is_mapped_for_reading)
+{
+	const uint64_t len = (3 << 20) + 8192, page = 4096;
+	struct os_map map;
+	int fd = create("a");
+
+	ck_assert_int_eq(os->allocate(fd, len), 0);
+	ck_assert_int_eq(os->map(fd, len, true, false, &map), 0);
+	os->advise(&map, 0, len, OS_ADVICE_POPULATE);
+	ck_assert(is_mapped(map.addr) && is_mapped(map.addr + len - 1));
+	os->advise(&map, 0, len, OS_ADVICE_FORGET);
+	ck_assert(!is_mapped(map.addr) && !is_mapped(map.addr + len - 1));
+	ck_assert_int_eq(os->protect(&map), 0);
+	os->advise(&map, page + 1, len - 2 * page, OS_ADVICE_RENEW);
+	for (uint64_t at = page; at < len - page; at += page)
+		ck_assert(is_mapped(map.addr + at));
+	/* Nothing is brought for it that is not in memory. */
+	os->advise(&map, 0, len, OS_ADVICE_FORGET);
+	ck_assert_int_eq(os->sync(fd), 0);
+	ck_assert_int_eq(posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED), 0);
+	if (!is_in_memory(map.addr)) {
+		os->advise(&map, 0, len, OS_ADVICE_RENEW);
+		ck_assert(!is_in_memory(map.addr));
+	}
+	os->unmap(&map);
+	ck_assert_int_eq(os->close(fd), 0);
+}
+END_TEST
+#endif
 
 static bool
 child_is_killed_by_writing(volatile uint8_t *place)
@@ -962,6 +1022,9 @@ os_suite(void)
 	tcase_add_test(tc, fs_type_knows_the_temporary_directory);
 	tcase_add_loop_test(
 	    tc, stores_are_seen_by_pread_and_by_other_mappings, 0, 2);
+#if KVLOG_LINUX
+	tcase_add_test(tc, what_is_to_be_synced_is_mapped_for_reading);
+#endif
 	tcase_add_test(tc, read_only_mappings_fault_when_stored_into);
 	tcase_add_test(tc, locks_exclude_other_processes_by_the_byte);
 	tcase_add_test(tc, locks_belong_to_the_open_file_or_the_process);

@@ -47,6 +47,7 @@ cpu_us(void)
 	1000u           /* a thread that wakes up now and then is at rest      \
 			 */
 #define REST_LOOKS 500u /* at most: 10 s */
+#define REST_IDLE 5u    /* as many one after the other: it is no sync */
 
 /*
  * Some engines have threads that go on for a while with what was written, in
@@ -56,12 +57,13 @@ cpu_us(void)
 static void
 wait_for_rest(void)
 {
-	for (unsigned i = 0; i < REST_LOOKS; i++) {
+	unsigned idle = 0;
+
+	for (unsigned i = 0; i < REST_LOOKS && idle < REST_IDLE; i++) {
 		uint64_t before = cpu_us();
 
 		usleep(REST_LOOK_US);
-		if (cpu_us() - before < REST_BUSY_US)
-			return;
+		idle = cpu_us() - before < REST_BUSY_US ? idle + 1 : 0;
 	}
 }
 

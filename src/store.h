@@ -21,13 +21,16 @@
 
 #include <pthread.h>
 
+struct snapshot;
+
 /* What all handles of a process on one store share. */
 struct store {
 	struct kvlog_options options;
 	struct dir dir;
 	struct control control;
 	struct views views;
-	struct log log; /* unused by a read-only handle */
+	struct log log;             /* unused by a read-only handle */
+	struct snapshot *snapshots; /* held ones; under the views' lock */
 	bool writable;
 	uint64_t open_ns; /* that opening took */
 

@@ -554,19 +554,54 @@ struct kvlog_item {
 KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_pin_get_many(
     struct kvlog_pin *pin, struct kvlog_item *items, size_t item_count);
 
+/* Bits of kvlog_range.flags. */
+#define KVLOG_ITER_KEYS_ONLY 0x1u /* values are not verified, nor shown */
+
 /*
- * kvlog_iter_create - begin a walk over the keys that start with prefix.
+ * What a walk is over: the keys that begin with prefix, are not less than from,
+ * and are less than to.  Start from KVLOG_RANGE_INIT: all keys.
+ */
+struct kvlog_range {
+	size_t size;        /* sizeof(struct kvlog_range) */
+	unsigned flags;     /* KVLOG_ITER_* */
+	const void *prefix; /* 0 to KVLOG_KEY_MAX bytes, as the others */
+	size_t prefix_len;
+	const void *from;
+	size_t from_len;
+	const void *to; /* NULL: no bound */
+	size_t to_len;
+	uint64_t limit; /* entries at most; 0: no bound */
+};
+
+#define KVLOG_RANGE_INIT                                                       \
+	{                                                                      \
+		sizeof(struct kvlog_range), 0, NULL, 0, NULL, 0, NULL, 0, 0    \
+	}
+
+/*
+ * kvlog_iter_open - begin a walk over the keys of a range.
  *
- * prefix, prefix_len   0 to KVLOG_KEY_MAX bytes; 0 for all keys.
- * ret_iter             Set on KVLOG_OK; free with kvlog_iter_destroy().
+ * range      NULL stands for KVLOG_RANGE_INIT.  It and what it points to may
+ *            go when this call returns.
+ * ret_iter   Set on KVLOG_OK; free with kvlog_iter_destroy().
  *
- * Keys come in the order of memcmp(), a prefix before what it begins.  The
- * walk shows the store as it was when it was created, whatever is written
- * meanwhile.  It starts before the first key.
+ * Keys come in the order of memcmp(), a prefix before what it begins, or the
+ * other way.  The walk shows the store as it was when it was opened, whatever
+ * is written meanwhile.  It starts before the first key.
+ * A limit counts what kvlog_iter_next() and _prev() come to since then, or
+ * since the last seek, _first or _last; then they say KVLOG_NOTFOUND, and the
+ * walk stays where it is.
+ * An iterator is used by one thread at a time.
  * Results: KVLOG_OK, _INVAL, _NOMEM, _CORRUPT (the log cannot be followed
  * through a damaged place), _IO, _BROKEN (as kvlog_get()), _FORKED.
- * Cost: the keys written since the newest hint file are sorted first.
+ * Cost: what was written since the last walk and is in no hint file is sorted
+ * first.
  */
+KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_iter_open(struct kvlog *db,
+    const struct kvlog_range *range, struct kvlog_iter **ret_iter);
+
+/* kvlog_iter_create - as kvlog_iter_open(), of the keys that start with prefix;
+ * 0 bytes: of all keys. */
 KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_iter_create(struct kvlog *db,
     const void *prefix, size_t prefix_len, struct kvlog_iter **ret_iter);
 
@@ -574,29 +609,49 @@ KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_iter_create(struct kvlog *db,
 KVLOG_API void kvlog_iter_destroy(struct kvlog_iter *iter);
 
 /*
- * kvlog_iter_next - go to the next key.
+ * kvlog_iter_next, kvlog_iter_prev - go to the next key, or to the one before.
  *
- * Results: KVLOG_OK (key and value can be read), _NOTFOUND (no more keys),
- * _CORRUPT (this entry is damaged; iter's key and place are set if they are
- * known, its value is not, and the walk can go on), _NOMEM.
+ * That is the least key greater than the one the walk is at, or the greatest
+ * one less than it, whichever way it has come there.  From before the first
+ * key, kvlog_iter_next() leads to that, and from behind the last key, where it
+ * ends, kvlog_iter_prev() leads to the last one.
+ * Results: KVLOG_OK (key and value can be read), _NOTFOUND (no more keys in
+ * this direction), _CORRUPT (this entry is damaged; iter's key and place are
+ * set if they are known, its value is not, and the walk can go on), _NOMEM
+ * (the next call tries again), _INVAL, _FORKED.
+ * A damaged entry whose key is not known lies somewhere between the keys
+ * around it; where a walk turns it may come again.
  */
 KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_iter_next(
     struct kvlog_iter *iter);
+KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_iter_prev(
+    struct kvlog_iter *iter);
 
 /*
- * kvlog_iter_seek - go to just before the first key >= key, so that the next
- * kvlog_iter_next() yields it.  Results: KVLOG_OK, _INVAL, _CORRUPT.
+ * kvlog_iter_seek - go to just before the first key >= key of the range, so
+ * that the next kvlog_iter_next() yields it, and kvlog_iter_prev() the last one
+ * that is less.  Results: KVLOG_OK, _INVAL, _FORKED.
  */
 KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_iter_seek(
     struct kvlog_iter *iter, const void *key, size_t key_len);
+
+/*
+ * kvlog_iter_first, kvlog_iter_last - go to just before the first key of the
+ * range, or to just behind its last one.  Results: KVLOG_OK, _INVAL, _FORKED.
+ */
+KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_iter_first(
+    struct kvlog_iter *iter);
+KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_iter_last(
+    struct kvlog_iter *iter);
 
 /*
  * kvlog_iter_key, kvlog_iter_value - the present entry, in place.
  *
  * ret_len   Set to the length in bytes.
  * The pointer is valid until the iterator is moved or destroyed.  NULL where
- * kvlog_iter_next() has not returned KVLOG_OK (for a key: or KVLOG_CORRUPT),
- * and the value of a deleted key (kvlog_iter_create_since() alone has them).
+ * the last step has not returned KVLOG_OK (for a key: or KVLOG_CORRUPT), and
+ * the value of a deleted key (kvlog_iter_create_since() alone has them) or with
+ * KVLOG_ITER_KEYS_ONLY.
  */
 KVLOG_API const void *kvlog_iter_key(
     const struct kvlog_iter *iter, size_t *ret_len);

@@ -690,9 +690,53 @@ kvlog_pin_get(struct kvlog_pin *pin, const void *key, size_t key_len,
 
 /* Walking */
 
+static bool
+is_bound(const void *bytes, size_t len)
+{
+	return len <= KVLOG_KEY_MAX && (bytes != NULL || len == 0);
+}
+
+static bool
+is_range(const struct kvlog_range *r)
+{
+	return r->size == sizeof *r &&
+	       (r->flags & ~KVLOG_ITER_KEYS_ONLY) == 0 &&
+	       is_bound(r->prefix, r->prefix_len) &&
+	       is_bound(r->from, r->from_len) && is_bound(r->to, r->to_len);
+}
+
+static struct cursor_range
+cursor_range_of(const struct kvlog_range *r, const struct bucket_handle *bucket)
+{
+	const struct bucket_id none = {0, 0};
+	const struct bucket_id id = bucket != NULL ? bucket->id : none;
+
+	return (struct cursor_range){
+	    .bucket_seq = id.seq,
+	    .bucket_ordinal = id.ordinal,
+	    .prefix = r->prefix,
+	    .prefix_len = r->prefix_len,
+	    .from = r->from,
+	    .from_len = r->from_len,
+	    .to = r->to,
+	    .to_len = r->to_len,
+	    .keys_only = (r->flags & KVLOG_ITER_KEYS_ONLY) != 0,
+	};
+}
+
+/* It has come to nothing, and may come to as much as the limit says. */
+static void
+restart(struct kvlog_iter *iter)
+{
+	iter->left = iter->limit;
+	iter->state = KVLOG_NOTFOUND;
+}
+
+/* bucket: of the range, to be there; or NULL. */
 static enum kvlog_status
 open_iter(struct kvlog *db, struct bucket_handle *bucket,
-    const struct cursor_range *range, struct kvlog_iter **ret_iter)
+    const struct cursor_range *within, uint64_t limit,
+    struct kvlog_iter **ret_iter)
 {
 	struct kvlog_iter *iter;
 	enum kvlog_status st = check_handle(db, NULL);
@@ -702,9 +746,12 @@ open_iter(struct kvlog *db, struct bucket_handle *bucket,
 	iter = os->calloc(1, sizeof *iter);
 	if (iter == NULL)
 		return KVLOG_NOMEM;
-	iter->state = KVLOG_NOTFOUND;
 	iter->store = db->store;
-	st = store_cursor(db->store, bucket, range, &iter->view, &iter->cursor);
+	iter->keys_only = within->keys_only;
+	iter->limit = limit > 0 ? limit : UINT64_MAX;
+	restart(iter);
+	st =
+	    store_cursor(db->store, bucket, within, &iter->view, &iter->cursor);
 	if (st != KVLOG_OK) {
 		os->free(iter);
 		return st;
@@ -714,20 +761,29 @@ open_iter(struct kvlog *db, struct bucket_handle *bucket,
 }
 
 enum kvlog_status
+kvlog_iter_open(struct kvlog *db, const struct kvlog_range *range,
+    struct kvlog_iter **ret_iter)
+{
+	static const struct kvlog_range all = KVLOG_RANGE_INIT;
+	struct cursor_range within;
+
+	if (range == NULL)
+		range = &all;
+	if (db == NULL || ret_iter == NULL || !is_range(range))
+		return KVLOG_INVAL;
+	within = cursor_range_of(range, db->bucket);
+	return open_iter(db, db->bucket, &within, range->limit, ret_iter);
+}
+
+enum kvlog_status
 kvlog_iter_create(struct kvlog *db, const void *prefix, size_t prefix_len,
     struct kvlog_iter **ret_iter)
 {
-	struct cursor_range range = {
-	    .prefix = prefix, .prefix_len = prefix_len};
+	struct kvlog_range range = KVLOG_RANGE_INIT;
 
-	if (db == NULL || ret_iter == NULL || prefix_len > KVLOG_KEY_MAX ||
-	    (prefix == NULL && prefix_len > 0))
-		return KVLOG_INVAL;
-	if (db->bucket != NULL) {
-		range.bucket_seq = db->bucket->id.seq;
-		range.bucket_ordinal = db->bucket->id.ordinal;
-	}
-	return open_iter(db, db->bucket, &range, ret_iter);
+	range.prefix = prefix;
+	range.prefix_len = prefix_len;
+	return kvlog_iter_open(db, &range, ret_iter);
 }
 
 enum kvlog_status
@@ -736,7 +792,7 @@ kvlog_bucket_list(struct kvlog *db, struct kvlog_iter **ret_iter)
 	const struct cursor_range names = {
 	    .bucket_ordinal = BUCKET_CATALOGUE_ORDINAL};
 
-	return ret_iter != NULL ? open_iter(db, NULL, &names, ret_iter)
+	return ret_iter != NULL ? open_iter(db, NULL, &names, 0, ret_iter)
 				: KVLOG_INVAL;
 }
 
@@ -765,28 +821,75 @@ kvlog_iter_destroy(struct kvlog_iter *iter)
 	os->free(iter);
 }
 
-enum kvlog_status
-kvlog_iter_next(struct kvlog_iter *iter)
+typedef enum kvlog_status cursor_step(struct cursor *cursor);
+
+static enum kvlog_status
+step(struct kvlog_iter *iter, cursor_step *fn)
 {
 	if (iter == NULL)
 		return KVLOG_INVAL;
 	iter->state = KVLOG_FORKED;
-	if (!store_is_forked(iter->store))
-		iter->state = cursor_next(iter->cursor);
+	if (store_is_forked(iter->store))
+		return iter->state;
+	iter->state = iter->left > 0 ? fn(iter->cursor) : KVLOG_NOTFOUND;
+	if (iter->state == KVLOG_OK || iter->state == KVLOG_CORRUPT)
+		iter->left--;
 	return iter->state;
+}
+
+enum kvlog_status
+kvlog_iter_next(struct kvlog_iter *iter)
+{
+	return step(iter, cursor_next);
+}
+
+enum kvlog_status
+kvlog_iter_prev(struct kvlog_iter *iter)
+{
+	return step(iter, cursor_prev);
+}
+
+/* Whether an iterator can be moved, and if so to somewhere else. */
+static enum kvlog_status
+prepare_move(struct kvlog_iter *iter)
+{
+	if (iter == NULL)
+		return KVLOG_INVAL;
+	if (store_is_forked(iter->store))
+		return KVLOG_FORKED;
+	restart(iter);
+	return KVLOG_OK;
 }
 
 enum kvlog_status
 kvlog_iter_seek(struct kvlog_iter *iter, const void *key, size_t key_len)
 {
-	if (iter == NULL || key_len > KVLOG_KEY_MAX ||
-	    (key == NULL && key_len > 0))
-		return KVLOG_INVAL;
-	if (store_is_forked(iter->store))
-		return KVLOG_FORKED;
-	iter->state = KVLOG_NOTFOUND;
-	cursor_seek(iter->cursor, key, key_len);
-	return KVLOG_OK;
+	enum kvlog_status st =
+	    is_bound(key, key_len) ? prepare_move(iter) : KVLOG_INVAL;
+
+	if (st == KVLOG_OK)
+		cursor_seek(iter->cursor, key, key_len);
+	return st;
+}
+
+enum kvlog_status
+kvlog_iter_first(struct kvlog_iter *iter)
+{
+	enum kvlog_status st = prepare_move(iter);
+
+	if (st == KVLOG_OK)
+		cursor_first(iter->cursor);
+	return st;
+}
+
+enum kvlog_status
+kvlog_iter_last(struct kvlog_iter *iter)
+{
+	enum kvlog_status st = prepare_move(iter);
+
+	if (st == KVLOG_OK)
+		cursor_last(iter->cursor);
+	return st;
 }
 
 const void *
@@ -808,7 +911,7 @@ kvlog_iter_value(const struct kvlog_iter *iter, size_t *ret_len)
 {
 	const struct record *rec;
 
-	if (iter == NULL || iter->state != KVLOG_OK)
+	if (iter == NULL || iter->state != KVLOG_OK || iter->keys_only)
 		return NULL;
 	rec = &cursor_entry(iter->cursor)->rec;
 	if (rec->type != RECORD_PUT)

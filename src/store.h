@@ -62,7 +62,9 @@ struct kvlog_iter {
 	struct store *store;
 	struct view *view; /* what it walks over */
 	struct cursor *cursor;
-	enum kvlog_status state; /* of the last kvlog_iter_next() */
+	bool keys_only;
+	uint64_t limit, left;    /* entries that it may come to */
+	enum kvlog_status state; /* of the last step */
 };
 
 enum kvlog_status store_open(const char *path,

@@ -119,9 +119,14 @@ blend_seek(struct blend *b, const void *key, size_t key_len)
 	const struct hint_key to = {
 	    b->low.bucket_seq, b->low.bucket_ordinal, (uint32_t)key_len, key};
 
-	jump(b, AT_BEGIN);
-	if (hint_key_compare(&to, &b->low) > 0)
+	if (hint_key_compare(&to, &b->low) <= 0) {
+		jump(b, AT_BEGIN);
+	} else if (hint_key_compare(&to, &b->high) >= 0) {
+		jump(b, AT_END);
+	} else {
+		jump(b, BEFORE_KEY);
 		be_at(b, &to, BEFORE_KEY);
+	}
 }
 
 void

@@ -65,6 +65,11 @@ struct kvlog_iter {
 	struct store *store;
 	struct view *view; /* what it walks over */
 	struct cursor *cursor;
+	/* In a transaction that writes, in place of the cursor; and among the
+	 * iterators of that, until it ends. */
+	struct blend *blend;
+	struct kvlog_txn *txn;
+	struct kvlog_iter *next, **link;
 	bool keys_only;
 	uint64_t limit, left;    /* entries that it may come to */
 	enum kvlog_status state; /* of the last step */

@@ -405,6 +405,7 @@ store_maintain_step(struct store *db)
 		did |= reclaim_step(&db->reclaim, &db->log);
 	if (!did)
 		did = attest_when_idle(db);
+	tail_rest(&atomic_load(&db->views.view)->tail);
 	/* Those who go on writing see to it meanwhile. */
 	if (!did && db->control.shared)
 		control_drop_maintainer(&db->control);
@@ -1247,15 +1248,16 @@ walk_view(struct store *db, struct view *view, const struct cursor_range *range,
 	struct hint_cover cover;
 	enum kvlog_status st;
 
+	tail_enter(&view->tail);
 	views_enter(&db->views);
 	view_adopt_hints(&db->views, view);
 	st = hintset_cover(&view->hints, 0, view->set->count,
 	    segment_end(view->set->segments[view->set->count - 1]), &cover,
 	    NULL);
 	pthread_mutex_unlock(&db->views.lock);
-	if (st != KVLOG_OK)
-		return st;
-	st = hint_cover_build(&cover, NULL);
+	if (st == KVLOG_OK)
+		st = tail_build(&view->tail, &cover, NULL);
+	tail_leave(&view->tail);
 	now.now_ms = now_ms(view);
 	if (st == KVLOG_OK)
 		st = cursor_create(cover.hints, cover.count, &now, ret_cursor);

@@ -115,6 +115,7 @@ view_create(struct views *views)
 	if (view == NULL)
 		return NULL;
 	atomic_init(&view->refs, 1);
+	tail_init(&view->tail);
 	atomic_init(&view->stamp, control_stamp(views->control));
 	view->generation = control_generation(views->control);
 	view->nonce = control_load(views->control, CONTROL_NONCE);
@@ -164,6 +165,7 @@ view_unref(struct view *view)
 	    atomic_fetch_sub_explicit(&view->refs, 1, memory_order_acq_rel) > 1)
 		return;
 	index_fini(&view->index);
+	tail_fini(&view->tail);
 	hintset_fini(&view->hints);
 	drop_takeovers(view);
 	segset_destroy(view->set);
@@ -614,6 +616,7 @@ exchange_hints(struct view *view, struct hint *const *hints, size_t count,
 	enum kvlog_status st =
 	    hintset_exchange(&view->hints, hints, count, searched, err);
 
+	tail_trim(&view->tail);
 	view->hints_late = st != KVLOG_OK && searched;
 	return st;
 }

@@ -286,6 +286,7 @@ hint_unref(struct hint *hint)
 		segment_close(own(hint->sources[i].seg));
 	os->unmap(&hint->map);
 	os->free(hint->memory);
+	os->free(hint->items);
 	os->free((void *)hint->verdicts);
 	os->free(hint->sources);
 	os->free(hint);
@@ -402,12 +403,31 @@ block_at(const struct hint *hint, uint32_t b)
 	return LIKELY(verdict == BLOCK_SOUND) ? block : NULL;
 }
 
+static void
+get_item(const struct hint *hint, uint64_t n, struct hint_entry *ret_entry)
+{
+	const struct hint_item *item = &hint->items[n];
+	unsigned kind = (unsigned)(item->what >> 8 * HINT_HASH_LEN);
+
+	*ret_entry = (struct hint_entry){
+	    .hash = item->what & ((UINT64_C(1) << 8 * HINT_HASH_LEN) - 1),
+	    .type = (uint8_t)(kind & HINT_KIND_TYPE),
+	    .expiry = (kind & HINT_KIND_EXPIRY) != 0,
+	    .off = item->off,
+	    .seg = hint->sources[0].seg,
+	};
+}
+
 bool
 hint_get(const struct hint *hint, uint64_t n, struct hint_entry *ret_entry)
 {
 	const uint8_t *block;
 
 	assert(n < hint->entry_count);
+	if (hint->items != NULL) {
+		get_item(hint, n, ret_entry);
+		return true;
+	}
 	block = block_at(hint, (uint32_t)(n / hint->per_block));
 	if (UNLIKELY(block == NULL))
 		return false;
@@ -571,19 +591,33 @@ hint_find(const struct hint *hint, const struct hint_key *key, uint64_t hash,
 	return hint_find_next(probe, ret_entry);
 }
 
+/* The entries [*ret_low, *ret_high) are those where a key may be, or before
+ * which it would be; false if a block is damaged. */
+static bool
+find_stretch(const struct hint *hint, const struct hint_key *key,
+    uint64_t *ret_low, uint64_t *ret_high)
+{
+	uint32_t leaf;
+
+	*ret_low = 0;
+	*ret_high = hint->entry_count;
+	if (hint->items != NULL || hint->entry_count == 0)
+		return true;
+	if (!find_leaf(hint, key, &leaf) || block_at(hint, leaf) == NULL)
+		return false;
+	*ret_low = (uint64_t)leaf * hint->per_block;
+	*ret_high = *ret_low + entries_in(hint, leaf);
+	return true;
+}
+
 bool
 hint_seek(const struct hint *hint, const struct hint_key *key, uint64_t *ret_n)
 {
 	uint64_t low, high;
-	uint32_t leaf;
 
 	*ret_n = 0;
-	if (hint->entry_count == 0)
-		return true;
-	if (!find_leaf(hint, key, &leaf) || block_at(hint, leaf) == NULL)
+	if (!find_stretch(hint, key, &low, &high))
 		return false;
-	low = (uint64_t)leaf * hint->per_block;
-	high = low + entries_in(hint, leaf);
 	while (low < high) {
 		uint64_t mid = low + (high - low) / 2, n = mid;
 		struct hint_entry e;

@@ -52,13 +52,21 @@ struct hint_damage {
 	uint64_t off;
 };
 
+/* One entry of an image that is made for walks alone. */
+struct hint_item {
+	uint64_t what; /* hash, and kind above it */
+	uint64_t off;
+};
+
 struct hint {
 	_Atomic uint32_t refs;
 	char name[DIR_NAME_LEN]; /* of the file; empty: an image in memory */
 	const uint8_t *data;
 	uint64_t len;
-	struct os_map map; /* if a file */
-	uint8_t *memory;   /* if not */
+	struct os_map map;       /* if a file */
+	uint8_t *memory;         /* if not */
+	struct hint_item *items; /* if for walks: instead of all that follows,
+				    but for entry_count and the one source */
 
 	uint64_t entry_count;
 	uint64_t bucket_count; /* of them: outside the default bucket */
@@ -97,6 +105,19 @@ enum kvlog_status hint_build(const struct hint_source *sources,
 enum kvlog_status hint_build_around(const struct hint_source *sources,
     size_t source_count, struct hint **ret_hint, struct hint_damage *ret_damage,
     struct kvlog_error *err);
+
+/*
+ * An image for walks, of a part of one segment: for hint_get() and hint_seek()
+ * alone.  It takes less time to make, which counts where it is of a few
+ * records.  Errors as of hint_build().
+ */
+enum kvlog_status hint_build_items(const struct hint_source *source,
+    struct hint **ret_hint, struct kvlog_error *err);
+
+/* The same, empty, with room for so many entries, which are added in order.
+ * NULL: out of memory. */
+struct hint *hint_create_items(const struct hint_source *source, uint64_t room);
+void hint_add_item(struct hint *hint, const struct hint_entry *entry);
 
 /* Write an image to its file, or to one of this name. */
 enum kvlog_status hint_write(

@@ -851,7 +851,8 @@ kvlog_iter_destroy(struct kvlog_iter *iter)
 			blend_destroy(iter->blend);
 		else
 			cursor_destroy(iter->cursor);
-		view_release(&iter->store->views, iter->view);
+		if (iter->view != NULL)
+			view_release(&iter->store->views, iter->view);
 	}
 	os->free(iter);
 }

@@ -498,8 +498,8 @@ log_own(struct log *log, uint32_t idle_ms, struct ownership *ret_own,
 		st = err_sys(
 		    err, rc, "write the control page of %s", log->dir->path);
 	else
-		*ret_own = (struct ownership){
-		    log->owner_count, idle_ms, renewal(idle_ms)};
+		*ret_own = (struct ownership){log->owner_count, idle_ms,
+		    renewal(idle_ms), log->view->next_seq};
 	log_release_turn(log);
 	return st;
 }

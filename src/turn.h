@@ -42,6 +42,7 @@ struct ownership {
 	uint64_t number; /* of all of this handle; 0: of nobody */
 	uint32_t idle_ms;
 	uint64_t renew_ns; /* when the next log_keep() puts the end off */
+	uint64_t next_seq; /* of the commit that was to come next */
 };
 
 /*

@@ -23,34 +23,47 @@
 
 /* Beginning and end */
 
-/* With the ownership, if it writes. */
 static void
-enter(struct kvlog_txn *txn)
+enlist(struct kvlog_txn *txn)
 {
-	struct store *db = txn->store;
-
-	txn->token = epoch_enter(db->views.pins);
-	txn->seq = store_last_seq(db) + 1;
-	txn->now_ms = view_now_ms(db->log.view);
-	pthread_mutex_lock(&db->thread_lock);
+	pthread_mutex_lock(&txn->store->thread_lock);
 	txn->link = &txn->handle->txns;
 	txn->next = *txn->link;
 	if (txn->next != NULL)
 		txn->next->link = &txn->next;
 	*txn->link = txn;
-	pthread_mutex_unlock(&db->thread_lock);
+	pthread_mutex_unlock(&txn->store->thread_lock);
 }
 
 static void
-leave(struct kvlog_txn *txn)
+delist(struct kvlog_txn *txn)
 {
-	struct store *db = txn->store;
-
-	pthread_mutex_lock(&db->thread_lock);
+	pthread_mutex_lock(&txn->store->thread_lock);
 	if (txn->next != NULL)
 		txn->next->link = txn->link;
 	*txn->link = txn->next;
-	pthread_mutex_unlock(&db->thread_lock);
+	pthread_mutex_unlock(&txn->store->thread_lock);
+}
+
+static enum kvlog_status
+begin_writing(struct kvlog_txn *txn, uint32_t idle_ms, struct kvlog_error *err)
+{
+	struct store *db = txn->store;
+	enum kvlog_status st = log_own(&db->log, idle_ms, &txn->own, err);
+
+	if (st != KVLOG_OK)
+		return st;
+	txn->token = epoch_enter(db->views.pins);
+	txn->now_ms = view_now_ms(db->log.view);
+	return KVLOG_OK;
+}
+
+static void
+end_writing(struct kvlog_txn *txn)
+{
+	struct store *db = txn->store;
+
+	log_disown(&db->log, &txn->own);
 	epoch_leave(db->views.pins, txn->token);
 	views_reclaim(&db->views);
 }
@@ -60,20 +73,20 @@ txn_begin(struct kvlog *handle, bool writes, uint32_t idle_ms,
     struct kvlog_txn **ret_txn, struct kvlog_error *err)
 {
 	struct kvlog_txn *txn = os->calloc(1, sizeof *txn);
-	enum kvlog_status st = KVLOG_OK;
+	enum kvlog_status st;
 
 	if (txn == NULL)
 		return err_set(err, KVLOG_NOMEM, 0, "begin a transaction");
 	txn->handle = handle;
 	txn->store = handle->store;
 	txn->writes = writes;
-	if (writes)
-		st = log_own(&txn->store->log, idle_ms, &txn->own, err);
+	st = writes ? begin_writing(txn, idle_ms, err)
+		    : snapshot_take(txn->store, &txn->snap, err);
 	if (st != KVLOG_OK) {
 		os->free(txn);
 		return st;
 	}
-	enter(txn);
+	enlist(txn);
 	*ret_txn = txn;
 	return KVLOG_OK;
 }
@@ -106,9 +119,10 @@ txn_abandon(struct kvlog_txn *txn)
 	/* In a forked child, a thread that is not there may hold a lock, and
 	 * what is owned is the parent's. */
 	if (!store_is_forked(txn->store)) {
+		delist(txn);
 		if (txn->writes)
-			log_disown(&txn->store->log, &txn->own);
-		leave(txn);
+			end_writing(txn);
+		snapshot_release(txn->snap);
 	}
 	staged_fini(&txn->staged);
 	os->free(txn);
@@ -163,20 +177,39 @@ note_found(void *arg, const struct index_ref *ref)
 	return KVLOG_OK;
 }
 
+static enum kvlog_status
+find_in_snapshot(struct kvlog_txn *txn, const struct bucket_handle *bucket,
+    const struct hint_key *key, bool with_value, struct txn_found *ret_found)
+{
+	struct index_ref ref;
+	enum kvlog_status st =
+	    bucket != NULL ? snapshot_has_bucket(txn->snap, bucket) : KVLOG_OK;
+
+	if (st != KVLOG_OK)
+		return st;
+	st = snapshot_find(txn->snap, key, with_value, &ref);
+	if (st == KVLOG_OK)
+		return note_found(ret_found, &ref);
+	if (st == KVLOG_CORRUPT)
+		ret_found->info = (struct kvlog_info){
+		    .segment = segment_number(ref.seg), .offset = ref.off};
+	return st;
+}
+
 /* What the store has. */
 static enum kvlog_status
 find_committed(struct kvlog_txn *txn, struct bucket_handle *bucket,
-    const void *key, size_t key_len, bool with_value,
-    struct txn_found *ret_found)
+    const struct hint_key *key, bool with_value, struct txn_found *ret_found)
 {
 	enum kvlog_status st;
 
 	ret_found->own = false;
-	st = store_read(txn->store, bucket, key, key_len, with_value,
+	if (!txn->writes)
+		return find_in_snapshot(
+		    txn, bucket, key, with_value, ret_found);
+	st = store_read(txn->store, bucket, key->bytes, key->len, with_value,
 	    note_found, ret_found, &ret_found->info);
-	if (txn->writes && !log_still_owns(&txn->store->log, &txn->own))
-		return KVLOG_TIMEOUT;
-	return st;
+	return log_still_owns(&txn->store->log, &txn->own) ? st : KVLOG_TIMEOUT;
 }
 
 static enum kvlog_status
@@ -188,7 +221,7 @@ tell_own(const struct kvlog_txn *txn, const struct staged_write *w,
 		return KVLOG_NOTFOUND;
 	*ret_found = (struct txn_found){
 	    .value = w->value,
-	    .info = {.seq = txn->seq,
+	    .info = {.seq = txn->own.next_seq,
 		.value_len = w->value_len,
 		.expires_ms = w->expiry_ms},
 	    .own = true,
@@ -206,9 +239,9 @@ txn_find(struct kvlog_txn *txn, struct bucket_handle *bucket, const void *key,
 	if (txn->writes)
 		w = staged_find(&txn->staged, &whole,
 		    hint_key_hash(txn->store->views.secret, &whole));
-	return w != NULL ? tell_own(txn, w, ret_found)
-			 : find_committed(txn, bucket, key, key_len, with_value,
-			       ret_found);
+	return w != NULL
+		   ? tell_own(txn, w, ret_found)
+		   : find_committed(txn, bucket, &whole, with_value, ret_found);
 }
 
 /* Writing */
@@ -257,8 +290,8 @@ decide(const struct commit_op *op, enum kvlog_status found, uint64_t seq,
 /* Judge op, if there is something to judge; *ret_needless: it deletes what is
  * not in the store. */
 static enum kvlog_status
-judge(struct kvlog_txn *txn, const struct commit_op *op, bool *ret_needless,
-    struct kvlog_error *err)
+judge(struct kvlog_txn *txn, const struct commit_op *op,
+    const struct hint_key *key, bool *ret_needless, struct kvlog_error *err)
 {
 	struct txn_found found;
 	enum kvlog_status st;
@@ -272,8 +305,7 @@ judge(struct kvlog_txn *txn, const struct commit_op *op, bool *ret_needless,
 	st = decide(op, st, found.info.seq, err);
 	if (st != KVLOG_OK || op->type != RECORD_DELETE || !found.own)
 		return st;
-	st = find_committed(
-	    txn, op->bucket, op->key, op->key_len, false, &found);
+	st = find_committed(txn, op->bucket, key, false, &found);
 	*ret_needless = st == KVLOG_NOTFOUND;
 	return st == KVLOG_TIMEOUT ? tell_unknown(st, &found, err) : KVLOG_OK;
 }
@@ -308,7 +340,7 @@ txn_write(struct kvlog_txn *txn, struct commit_op *op, struct kvlog_error *err)
 	enum kvlog_status st = check_bucket(txn, op->bucket, err);
 
 	if (st == KVLOG_OK)
-		st = judge(txn, op, &how.needless, err);
+		st = judge(txn, op, &key, &how.needless, err);
 	if (st != KVLOG_OK)
 		return st;
 	st = staged_add(&txn->staged, &key,
@@ -322,19 +354,32 @@ txn_write(struct kvlog_txn *txn, struct commit_op *op, struct kvlog_error *err)
 
 /* Walking */
 
+static enum kvlog_status
+walk_snapshot(struct kvlog_txn *txn, const struct bucket_handle *bucket,
+    const struct cursor_range *range, struct kvlog_iter *iter)
+{
+	enum kvlog_status st =
+	    bucket != NULL ? snapshot_has_bucket(txn->snap, bucket) : KVLOG_OK;
+
+	return st == KVLOG_OK ? snapshot_cursor(txn->snap, range, &iter->cursor)
+			      : st;
+}
+
 enum kvlog_status
 txn_walk(struct kvlog_txn *txn, struct bucket_handle *bucket,
     const struct cursor_range *range, struct kvlog_iter *iter)
 {
 	struct store *db = txn->store;
-	enum kvlog_status st =
-	    store_cursor(db, bucket, range, &iter->view, &iter->cursor);
+	enum kvlog_status st;
 
-	if (st != KVLOG_OK || !txn->writes)
+	if (!txn->writes)
+		return walk_snapshot(txn, bucket, range, iter);
+	st = store_cursor(db, bucket, range, &iter->view, &iter->cursor);
+	if (st != KVLOG_OK)
 		return st;
 	st = KVLOG_TIMEOUT;
 	if (log_still_owns(&db->log, &txn->own))
-		st = blend_create(iter->cursor, &txn->staged, txn->seq,
+		st = blend_create(iter->cursor, &txn->staged, txn->own.next_seq,
 		    txn->now_ms, &iter->blend);
 	if (st != KVLOG_OK) {
 		cursor_destroy(iter->cursor);
@@ -423,7 +468,8 @@ commit_nothing(struct kvlog_txn *txn, struct kvlog_receipt *ret_receipt,
 {
 	if (txn->writes && !log_still_owns(&txn->store->log, &txn->own))
 		return log_lost(&txn->store->log, err);
-	ret_receipt->seq = txn->seq - 1;
+	ret_receipt->seq =
+	    txn->writes ? store_last_seq(txn->store) : snapshot_seq(txn->snap);
 	return KVLOG_OK;
 }
 

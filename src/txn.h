@@ -10,6 +10,7 @@
 #define TXN_H
 
 #include "base.h"
+#include "snapshot.h"
 #include "staged.h"
 #include "store.h"
 
@@ -18,10 +19,11 @@ struct kvlog_txn {
 	struct kvlog_txn *next, **link; /* of those begun on it */
 	struct store *store;
 	bool writes;
-	struct ownership own; /* if it writes, as what follows */
+	struct snapshot *snap; /* if it does not */
+	/* If it does: */
+	struct ownership own;
 	struct staged staged;
 	struct kvlog_iter *iters; /* that show it */
-	uint64_t seq;             /* that its commit is to get */
 	uint64_t now_ms;
 	struct epoch_token token; /* inside views.pins */
 };

@@ -625,6 +625,105 @@ START_TEST(a_walk_ends_when_what_it_shows_is_undone)
 }
 END_TEST
 
+/* Reading only */
+
+static struct kvlog_txn *
+begin_reading(struct kvlog *db)
+{
+	struct kvlog_txn_options o = KVLOG_TXN_OPTIONS_INIT;
+	struct kvlog_txn *txn = NULL;
+	enum kvlog_status st;
+
+	o.flags = KVLOG_TXN_READ;
+	st = kvlog_txn_begin(db, &o, &txn, &err);
+	ck_assert_msg(st == KVLOG_OK, "%d %s", (int)st, err.text);
+	return txn;
+}
+
+static void
+expect_walk(struct kvlog_txn *txn, const char *want)
+{
+	struct kvlog_iter *iter = NULL;
+	char text[200] = "";
+
+	ck_assert_int_eq(kvlog_txn_iter_open(txn, NULL, NULL, &iter), KVLOG_OK);
+	while (kvlog_iter_next(iter) == KVLOG_OK) {
+		size_t len = 0;
+		const void *p = kvlog_iter_key(iter, &len);
+
+		(void)strncat(text, p, len);
+		p = kvlog_iter_value(iter, &len);
+		(void)strncat(text, p, len);
+	}
+	kvlog_iter_destroy(iter);
+	ck_assert_str_eq(text, want);
+}
+
+/* Of its moment, whatever comes, and nobody waits for it. */
+START_TEST(a_read_transaction_is_a_moment)
+{
+	struct kvlog *db = open_store(KVLOG_OPEN_CREATE), *reader, *bucket;
+	struct kvlog_compact_options all = KVLOG_COMPACT_OPTIONS_INIT;
+	struct kvlog_txn *txns[2], *last;
+	struct kvlog_info info = {0};
+	uint64_t save;
+
+	ck_assert_int_eq(
+	    kvlog_bucket_open(db, "b", 1, KVLOG_OPEN_CREATE, &bucket, &err),
+	    KVLOG_OK);
+	api_put(bucket, "x", "in the bucket");
+	api_put(db, "a", "1");
+	api_put(db, "b", "2");
+	api_put(db, "c", "3");
+	reader = api_open(api_store, KVLOG_OPEN_READONLY);
+	txns[0] = begin_reading(db);
+	txns[1] = begin_reading(reader);
+	for (unsigned i = 0; i < 500; i++)
+		api_put(db, "a", i % 2 == 0 ? "new" : "newer");
+	api_delete(db, "b");
+	api_put(db, "d", "4");
+	all.flags = KVLOG_COMPACT_ALL;
+	ck_assert_int_eq(kvlog_compact(db, &all, NULL, &err), KVLOG_OK);
+	api_expect(reader, "a", "newer");
+	for (unsigned i = 0; i < 2; i++) {
+		struct kvlog_txn *txn = txns[i];
+
+		expect(txn, "a", "1");
+		expect(txn, "b", "2");
+		expect(txn, "c", "3");
+		expect(txn, "d", NULL);
+		expect_walk(txn, "a1b2c3");
+		ck_assert_int_eq(
+		    kvlog_txn_lookup(txn, NULL, "a", 1, &info), KVLOG_OK);
+		ck_assert_uint_eq(info.seq, 3);
+		ck_assert_int_eq(kvlog_txn_put(txn, NULL, "a", 1, "", 0, NULL),
+		    KVLOG_READONLY);
+		ck_assert_int_eq(
+		    kvlog_txn_delete(txn, NULL, "a", 1, NULL), KVLOG_READONLY);
+		ck_assert_int_eq(
+		    kvlog_txn_savepoint(txn, &save), KVLOG_READONLY);
+		ck_assert_int_eq(kvlog_txn_rollback_to(txn, 1), KVLOG_READONLY);
+	}
+	last = begin_reading(bucket);
+	expect(last, "x", "in the bucket");
+	ck_assert_int_eq(kvlog_bucket_drop(db, "b", 1, NULL, NULL), KVLOG_OK);
+	expect(last, "x", "in the bucket");
+	expect_walk(last, "xin the bucket");
+	ck_assert_uint_eq(commit(last).seq, 507);
+	last = begin_reading(db);
+	expect_walk(last, "anewerc3d4");
+	ck_assert_int_eq(kvlog_txn_iter_open(
+			     last, bucket, NULL, &(struct kvlog_iter *){NULL}),
+	    KVLOG_NOBUCKET);
+	kvlog_txn_rollback(last);
+	ck_assert_uint_eq(commit(txns[0]).seq, 5);
+	kvlog_txn_rollback(txns[1]);
+	api_close(reader);
+	api_close(bucket);
+	api_close(db);
+}
+END_TEST
+
 /* Refusing */
 
 START_TEST(wrong_arguments_are_refused)
@@ -833,7 +932,10 @@ END_TEST
 
 /* Size */
 
-#define MANY (TEST_IS_SANITIZED ? 100000u : 1000000u)
+/* Once is enough of what takes seconds. */
+#define MANY                                                                   \
+	(TEST_IS_SANITIZED || api_index == KVLOG_INDEX_HINTS ? 100000u         \
+							     : 1000000u)
 
 START_TEST(a_million_writes_are_one_commit)
 {
@@ -890,6 +992,8 @@ txn_suite(void)
 	tc = api_case(suite, "walking");
 	tcase_add_test(tc, walks_show_the_transaction_as_it_was);
 	tcase_add_test(tc, a_walk_ends_when_what_it_shows_is_undone);
+	tc = api_case(suite, "reading");
+	tcase_add_test(tc, a_read_transaction_is_a_moment);
 	tc = api_case(suite, "refusing");
 	tcase_add_test(tc, wrong_arguments_are_refused);
 	tc = api_case(suite, "waiting");

@@ -40,6 +40,7 @@ enum op_type {
 	OP_PUT_IF,
 	OP_DELETE_IF,
 	OP_BATCH,
+	OP_TXN,
 	OP_WALK,
 	OP_SEEK,
 	OP_PREFIX,
@@ -67,6 +68,7 @@ static const struct {
     [OP_PUT_IF] = {"conditional put", 60},
     [OP_DELETE_IF] = {"conditional delete", 30},
     [OP_BATCH] = {"batch", 60},
+    [OP_TXN] = {"transaction", 40},
     [OP_WALK] = {"walk", 8},
     [OP_SEEK] = {"seek", 20},
     [OP_PREFIX] = {"prefix", 20},
@@ -180,6 +182,7 @@ struct run {
 	char *dir; /* there */
 	char path[4200];
 	struct kvlog *db;
+	struct kvlog_txn *txn; /* that the model is of; NULL: of the store */
 	struct model model;
 	uint64_t max_seq;
 	struct saved saved[SAVED_COUNT];
@@ -504,7 +507,9 @@ check_walk(struct run *run, struct rng *rng, bool seek, bool prefix)
 	find_range(&w);
 	w.place = 2 * w.first;
 	w.left = w.range.limit > 0 ? w.range.limit : UINT64_MAX;
-	st = kvlog_iter_open(run->db, &w.range, &w.iter);
+	st = run->txn != NULL
+		 ? kvlog_txn_iter_open(run->txn, NULL, &w.range, &w.iter)
+		 : kvlog_iter_open(run->db, &w.range, &w.iter);
 	expect(run, "iter_open", st, KVLOG_OK);
 	for (unsigned i = 0; i < 4 && !run->wrong; i++) {
 		unsigned steps = (unsigned)rng_below(rng, 20);
@@ -667,6 +672,226 @@ do_batch(struct run *run, struct rng *rng)
 		free((void *)(uintptr_t)ops[i].key);
 		free((void *)(uintptr_t)ops[i].value);
 	}
+}
+
+/* Transactions */
+
+#define TXN_STEPS_MAX 16
+#define SAVEPOINTS_MAX 4
+
+/* One under way, and what it was at its savepoints. */
+struct txn {
+	struct run *run;
+	struct model before; /* the store */
+	uint64_t seq;        /* that its commit is to get; 0: not known yet */
+	struct {
+		uint64_t id;
+		struct model model;
+	} saved[SAVEPOINTS_MAX];
+	unsigned saved_count;
+	unsigned changes;
+};
+
+static void
+check_txn_get(struct txn *t)
+{
+	struct run *run = t->run;
+	const struct model_entry *e = present(run);
+	struct kvlog_info info = {0};
+	const void *value = NULL;
+	size_t len = SIZE_MAX;
+	enum kvlog_status st =
+	    kvlog_txn_get(run->txn, NULL, run->key, run->key_len, &value, &len);
+
+	expect(run, "get in a transaction", st,
+	    e != NULL ? KVLOG_OK : KVLOG_NOTFOUND);
+	if (st == KVLOG_OK && e != NULL &&
+	    (len != e->value->len || memcmp(value, e->value->bytes, len) != 0))
+		note_wrong(run, "get in a transaction: another value");
+	st = kvlog_txn_lookup(run->txn, NULL, run->key, run->key_len, &info);
+	expect(run, "lookup in a transaction", st,
+	    e != NULL ? KVLOG_OK : KVLOG_NOTFOUND);
+	if (st == KVLOG_OK && e != NULL && info.seq != e->seq)
+		note_wrong(run,
+		    "lookup in a transaction: commit %" PRIu64
+		    " instead of %" PRIu64,
+		    info.seq, e->seq);
+}
+
+/* A write tells the number of the commit to come, which all others have. */
+static void
+note_txn_seq(struct txn *t)
+{
+	struct run *run = t->run;
+	struct kvlog_info info = {0};
+
+	if (t->seq != 0 || kvlog_txn_lookup(run->txn, NULL, run->key,
+			       run->key_len, &info) != KVLOG_OK)
+		return;
+	t->seq = info.seq;
+	model_put(&run->model, run->key, run->key_len, run->value,
+	    run->value_len, t->seq);
+	if (t->seq <= run->max_seq)
+		note_wrong(run, "number %" PRIu64 " to come after %" PRIu64,
+		    t->seq, run->max_seq);
+}
+
+static void
+do_txn_write(struct txn *t, struct rng *rng, bool put)
+{
+	struct run *run = t->run;
+	struct kvlog_write how = KVLOG_WRITE_INIT;
+	const struct model_entry *e = present(run);
+	enum kvlog_status st, wanted = KVLOG_OK;
+
+	if (rng_below(rng, 3) == 0)
+		choose_condition(run, rng, &how.condition, &how.if_seq);
+	if (!holds(e, how.condition, how.if_seq))
+		wanted = KVLOG_CONFLICT;
+	else if (!put && e == NULL)
+		wanted = KVLOG_NOTFOUND;
+	if (put) {
+		make_value(run, rng);
+		st = kvlog_txn_put(run->txn, NULL, run->key, run->key_len,
+		    run->value, run->value_len, &how);
+	} else {
+		st = kvlog_txn_delete(
+		    run->txn, NULL, run->key, run->key_len, &how);
+	}
+	expect(run, put ? "put in a transaction" : "delete in a transaction",
+	    st, wanted);
+	if (st != KVLOG_OK)
+		return;
+	t->changes++;
+	if (!put) {
+		(void)model_delete(&run->model, run->key, run->key_len);
+		return;
+	}
+	model_put(&run->model, run->key, run->key_len, run->value,
+	    run->value_len, t->seq);
+	note_txn_seq(t);
+}
+
+static void
+do_savepoint(struct txn *t)
+{
+	if (t->saved_count == SAVEPOINTS_MAX)
+		return;
+	expect(t->run, "savepoint",
+	    kvlog_txn_savepoint(t->run->txn, &t->saved[t->saved_count].id),
+	    KVLOG_OK);
+	t->saved[t->saved_count].model = (struct model){0};
+	model_copy(&t->saved[t->saved_count++].model, &t->run->model);
+}
+
+static void
+do_rollback_to(struct txn *t, struct rng *rng)
+{
+	unsigned i;
+
+	if (t->saved_count == 0)
+		return;
+	i = (unsigned)rng_below(rng, t->saved_count);
+	expect(t->run, "roll back to a savepoint",
+	    kvlog_txn_rollback_to(t->run->txn, t->saved[i].id), KVLOG_OK);
+	if (i + 1 < t->saved_count)
+		expect(t->run, "roll back to what is undone",
+		    kvlog_txn_rollback_to(t->run->txn, t->saved[i + 1].id),
+		    KVLOG_INVAL);
+	while (t->saved_count > i + 1)
+		model_fini(&t->saved[--t->saved_count].model);
+	model_fini(&t->run->model);
+	t->run->model = (struct model){0};
+	model_copy(&t->run->model, &t->saved[i].model);
+}
+
+/* Others see the store as it was before. */
+static void
+check_beside(struct txn *t, struct rng *rng)
+{
+	struct run *run = t->run;
+	struct kvlog_txn *txn = run->txn;
+	struct model inside = run->model;
+
+	run->txn = NULL;
+	run->model = t->before;
+	if (rng_below(rng, 4) == 0)
+		check_walk(run, rng, true, false);
+	else
+		check_get(run);
+	run->txn = txn;
+	run->model = inside;
+	if (rng_below(rng, 4) == 0)
+		expect(run, "maintain beside a transaction",
+		    kvlog_maintain(run->db, 0, NULL), KVLOG_OK);
+}
+
+static void
+do_txn_step(struct txn *t, struct rng *rng)
+{
+	unsigned what = (unsigned)rng_below(rng, 32);
+
+	make_key(t->run, rng);
+	if (what < 14)
+		do_txn_write(t, rng, what < 10);
+	else if (what < 20)
+		check_txn_get(t);
+	else if (what < 23)
+		check_beside(t, rng);
+	else if (what < 25)
+		check_walk(t->run, rng, true, what == 23);
+	else if (what < 29)
+		do_savepoint(t);
+	else
+		do_rollback_to(t, rng);
+}
+
+static void
+end_txn(struct txn *t, struct rng *rng)
+{
+	struct run *run = t->run;
+	struct kvlog_write how = KVLOG_WRITE_INIT;
+	struct kvlog_receipt receipt = {0, 0, 0};
+	struct model inside = run->model;
+	bool commit = rng_below(rng, 4) > 0;
+
+	how.durability = choose_durability(rng);
+	if (commit)
+		expect(run, "commit",
+		    kvlog_txn_commit(run->txn, &how, &receipt), KVLOG_OK);
+	else
+		kvlog_txn_rollback(run->txn);
+	run->txn = NULL;
+	run->model = commit ? inside : t->before;
+	model_fini(commit ? &t->before : &inside);
+	if (commit && receipt.seq > run->max_seq) {
+		if (t->changes == 0)
+			note_wrong(run, "a commit of nothing");
+		if (t->seq != 0 && receipt.seq != t->seq)
+			note_wrong(run,
+			    "commit %" PRIu64 " instead of %" PRIu64,
+			    receipt.seq, t->seq);
+		run->max_seq = receipt.seq;
+	}
+	while (t->saved_count > 0)
+		model_fini(&t->saved[--t->saved_count].model);
+}
+
+static void
+do_txn(struct run *run, struct rng *rng)
+{
+	struct txn t = {.run = run};
+	struct kvlog_error err = {0};
+	unsigned steps = (unsigned)rng_below(rng, TXN_STEPS_MAX);
+
+	if (kvlog_txn_begin(run->db, NULL, &run->txn, &err) != KVLOG_OK) {
+		note_wrong(run, "begin a transaction: %s", err.text);
+		return;
+	}
+	model_copy(&t.before, &run->model);
+	while (steps-- > 0 && !run->wrong)
+		do_txn_step(&t, rng);
+	end_txn(&t, rng);
 }
 
 /* What may never be: refused, and without effect. */
@@ -952,6 +1177,9 @@ do_op(struct run *run, const struct op *op)
 		break;
 	case OP_BATCH:
 		do_batch(run, &rng);
+		break;
+	case OP_TXN:
+		do_txn(run, &rng);
 		break;
 	case OP_WALK:
 		check_walk(run, &rng, false, false);

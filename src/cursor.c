@@ -8,9 +8,11 @@
 
 #include <string.h>
 
+static const struct merge_entry nothing;
+
 struct cursor {
 	struct merge *merge;
-	struct merge_entry entry;
+	const struct merge_entry *entry; /* the merge's, or nothing */
 	/* The keys it is about: low <= key < high. */
 	struct hint_key low, high;
 	bool all;       /* there is no high */
@@ -89,7 +91,7 @@ go_to(struct cursor *c, const struct hint_key *key)
 	merge_seek(c->merge, c->at_begin ? &c->low
 			     : c->at_end ? &c->high
 					 : key);
-	memset(&c->entry, 0, sizeof c->entry);
+	c->entry = &nothing;
 }
 
 void
@@ -188,15 +190,17 @@ static enum kvlog_status
 step(struct cursor *c, bool back)
 {
 	bool *ended = back ? &c->at_begin : &c->at_end;
-	struct merge_entry *e = &c->entry;
 	enum kvlog_status st = KVLOG_NOTFOUND;
 
 	while (!*ended) {
+		struct merge_entry *e;
+
 		st = back ? merge_prev(c->merge) : merge_next(c->merge);
 		if (st != KVLOG_OK && st != KVLOG_CORRUPT)
 			break;
 		*(back ? &c->at_end : &c->at_begin) = false;
-		*e = *merge_entry(c->merge);
+		e = merge_entry(c->merge);
+		c->entry = e;
 		if (e->damaged && e->rec.key == NULL)
 			return KVLOG_CORRUPT;
 		*ended = is_outside(c, &e->rec, back);
@@ -211,7 +215,7 @@ step(struct cursor *c, bool back)
 		}
 		return KVLOG_OK;
 	}
-	memset(e, 0, sizeof *e);
+	c->entry = &nothing;
 	return *ended ? KVLOG_NOTFOUND : st;
 }
 
@@ -230,5 +234,5 @@ cursor_prev(struct cursor *c)
 const struct merge_entry *
 cursor_entry(const struct cursor *c)
 {
-	return &c->entry;
+	return c->entry;
 }

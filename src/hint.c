@@ -426,6 +426,39 @@ hint_get(const struct hint *hint, uint64_t n, struct hint_entry *ret_entry)
 	return true;
 }
 
+unsigned
+hint_get_some(const struct hint *hint, uint64_t n, bool back, unsigned count,
+    struct hint_entry *entries)
+{
+	const size_t size = HINT_HASH_LEN + hint->loc_len;
+	const uint32_t b =
+	    hint->items == NULL ? (uint32_t)(n / hint->per_block) : 0;
+	const uint64_t first = (uint64_t)b * hint->per_block;
+	const uint64_t end = hint->items == NULL ? first + entries_in(hint, b)
+						 : hint->entry_count;
+	const uint8_t *block = NULL;
+
+	assert(n < hint->entry_count);
+	count = (unsigned)min_u64(count, back ? n - first + 1 : end - n);
+	if (hint->items == NULL) {
+		block = block_at(hint, b);
+		if (UNLIKELY(block == NULL))
+			return 0;
+		block += HINT_BLOCK_HEAD;
+	}
+	for (unsigned i = 0; i < count; i++, n += back ? UINT64_MAX : 1) {
+		struct hint_entry *e = &entries[i];
+
+		if (block == NULL) {
+			get_item(hint, n, e);
+			continue;
+		}
+		decode_entry(hint, block + (size_t)(n - first) * size, e);
+		e->seg = hint->sources[e->index].seg;
+	}
+	return count;
+}
+
 /* Fences */
 
 /* A fence as a key; false if it is damaged. */

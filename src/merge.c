@@ -25,31 +25,24 @@
 
 #include <string.h>
 
-#define AHEAD 16u       /* entries whose records are fetched early */
+#define AHEAD 16u       /* entries whose records are fetched early, at most */
 #define LONG_WALK 4096u /* entries; then it is one through all of the hint */
-
-/* An entry that comes soon: it is decoded, and its record being fetched. */
-struct ahead {
-	uint64_t number;
-	struct hint_entry entry;
-};
 
 struct source {
 	struct hint *hint;
-	size_t age;
 	const uint8_t *marks; /* a bit for each entry that counts; NULL: all */
 	uint64_t next; /* number of the entry behind those in the queue; none
 			  there: entry_count or more */
-	struct ahead queue[AHEAD];
+	/* Entries that come soon, while their records are being fetched. */
+	struct hint_entry queue[AHEAD];
 	unsigned first, queued;
+	unsigned depth;  /* how many there should be */
 	unsigned loaded; /* entries in a row, until they are many */
 	/* What is loaded: */
-	struct hint_entry entry;
-	struct record rec;
+	struct merge_entry entry;
 	uint64_t rank; /* never less than that of a key that comes before */
-	bool damaged;  /* its record is */
-	bool told;     /* ... but it is none of the hint's: it tells of damage
-			  that was found when an image was made */
+	bool told;     /* it is none of the hint's: it tells of damage that was
+			  found when an image was made */
 	struct hint_damage hurt; /* that damage */
 };
 
@@ -80,7 +73,8 @@ struct merge {
 	struct hint_key start;
 	enum stand start_stand;
 	uint8_t *start_bytes;
-	struct merge_entry entry;
+	struct merge_entry *present; /* a source's, or nothing */
+	struct merge_entry nothing;  /* all zeros */
 	struct damaged *damaged;
 	size_t damaged_count, damaged_cap;
 };
@@ -93,26 +87,41 @@ is_marked(const struct source *s, uint64_t n)
 	return s->marks == NULL || (s->marks[n / 8] & 1u << n % 8) != 0;
 }
 
-/* Put the next entry into the queue, which has room; false if there is none or
- * its block is damaged. */
+/* Put entries that come next into the queue, which has room; false if there are
+ * none, or their block is damaged. */
 static bool
-queue_next(const struct merge *m, struct source *s)
+queue_some(const struct merge *m, struct source *s)
 {
 	const uint64_t step = m->back ? UINT64_MAX : 1; /* -1: it wraps */
-	struct ahead *a = &s->queue[(s->first + s->queued) % AHEAD];
+	struct hint_entry *queue = &s->queue[s->queued];
+	unsigned count = s->marks != NULL ? 1 : s->depth - s->queued;
 
 	while (s->next < s->hint->entry_count && !is_marked(s, s->next))
 		s->next += step;
-	if (s->next >= s->hint->entry_count ||
-	    !hint_get(s->hint, s->next, &a->entry))
+	if (s->next >= s->hint->entry_count)
 		return false;
-	a->number = s->next;
-	s->next += step;
-	s->queued++;
-	/* Header and key lie in two lines, often. */
-	PREFETCH(a->entry.seg->map.addr + a->entry.off);
-	PREFETCH(a->entry.seg->map.addr + a->entry.off + CACHE_LINE);
-	return true;
+	count = hint_get_some(s->hint, s->next, m->back, count, queue);
+	for (unsigned i = 0; i < count; i++) {
+		const uint8_t *p = queue[i].seg->map.addr + queue[i].off;
+
+		/* Header and key lie in two lines, often. */
+		PREFETCH(p);
+		PREFETCH(p + CACHE_LINE);
+	}
+	s->next += count * step;
+	s->queued += count;
+	return count > 0;
+}
+
+/* Fill the queue, in a short walk with less. */
+static void
+refill(const struct merge *m, struct source *s)
+{
+	memmove(s->queue, &s->queue[s->first], s->queued * sizeof *s->queue);
+	s->first = 0;
+	s->depth = s->depth < AHEAD ? 2 * s->depth : AHEAD;
+	while (s->queued < s->depth && queue_some(m, s))
+		;
 }
 
 /* The key that the walk is at, or near. */
@@ -136,6 +145,7 @@ find_place(const struct merge *m, struct source *s)
 	uint64_t n;
 
 	s->first = s->queued = 0;
+	s->depth = 1;
 	if (!hint_seek(s->hint, key, &n))
 		return false;
 	/* From there damaged entries come first, which may lie on either side
@@ -181,10 +191,10 @@ replace_hint(struct merge *m, struct source *s)
 static uint64_t
 rank_of(const struct merge *m, const struct source *s)
 {
-	const struct record *rec = &s->rec;
+	const struct record *rec = &s->entry.rec;
 	uint64_t rank;
 
-	if (s->damaged)
+	if (s->entry.damaged)
 		return 0;
 	if (rec->bucket_seq != m->start.bucket_seq)
 		rank = rec->bucket_seq < m->start.bucket_seq ? 0 : UINT64_MAX;
@@ -197,40 +207,59 @@ rank_of(const struct merge *m, const struct source *s)
 	return m->back ? ~rank : rank;
 }
 
+/* The entry that tells of damage. */
+static void
+load_hurt(struct source *s)
+{
+	s->entry = (struct merge_entry){.seg = s->hurt.seg,
+	    .off = s->hurt.off,
+	    .hash = MERGE_NO_HASH,
+	    .age = s->entry.age,
+	    .damaged = true};
+}
+
+static void
+load_queued(const struct merge *m, struct source *s)
+{
+	const struct hint_entry *e = &s->queue[s->first++];
+	struct merge_entry *entry = &s->entry;
+
+	s->queued--;
+	entry->seg = e->seg;
+	entry->off = e->off;
+	entry->hash = e->hash;
+	entry->damaged = !hint_read(e, &entry->rec);
+	if (UNLIKELY(entry->damaged))
+		memset(&entry->rec, 0, sizeof entry->rec);
+	if (s->queued <= s->depth / 2)
+		refill(m, s);
+	if (s->loaded < LONG_WALK && ++s->loaded == LONG_WALK)
+		hint_read_ahead(s->hint);
+}
+
 /* Load the next entry; *ret_there is false if there are no more.  On failure
  * what was loaded stays. */
 static enum kvlog_status
 load(struct merge *m, struct source *s, bool *ret_there)
 {
-	if (UNLIKELY(s->queued == 0) && !s->told && !queue_next(m, s) &&
-	    s->next < s->hint->entry_count) {
-		enum kvlog_status st = replace_hint(m, s);
+	if (UNLIKELY(s->queued == 0) && !s->told) {
+		refill(m, s);
+		if (s->queued == 0 && s->next < s->hint->entry_count) {
+			enum kvlog_status st = replace_hint(m, s);
 
-		if (st != KVLOG_OK)
-			return st;
-		(void)queue_next(m, s);
+			if (st != KVLOG_OK)
+				return st;
+			if (!s->told)
+				refill(m, s);
+		}
 	}
 	*ret_there = s->told || s->queued > 0;
 	if (!*ret_there)
 		return KVLOG_OK;
-	if (UNLIKELY(s->told)) {
-		s->entry = (struct hint_entry){.hash = MERGE_NO_HASH,
-		    .seg = s->hurt.seg,
-		    .off = s->hurt.off};
-		s->damaged = true;
-	} else {
-		s->entry = s->queue[s->first].entry;
-		s->first = (s->first + 1) % AHEAD;
-		s->queued--;
-		s->damaged = !hint_read(&s->entry, &s->rec);
-		/* As long as the walk is young, each fetches two more. */
-		if (queue_next(m, s) && s->queued < AHEAD)
-			(void)queue_next(m, s);
-		if (s->loaded < LONG_WALK && ++s->loaded == LONG_WALK)
-			hint_read_ahead(s->hint);
-	}
-	if (s->damaged)
-		memset(&s->rec, 0, sizeof s->rec);
+	if (UNLIKELY(s->told))
+		load_hurt(s);
+	else
+		load_queued(m, s);
 	if (m->source_count > 1)
 		s->rank = rank_of(m, s);
 	return KVLOG_OK;
@@ -248,14 +277,14 @@ comes_before(
 
 	if (a->rank != b->rank)
 		return a->rank < b->rank;
-	if (a->damaged || b->damaged)
-		return a->damaged;
-	ka = hint_key_of(&a->rec);
-	kb = hint_key_of(&b->rec);
+	if (a->entry.damaged || b->entry.damaged)
+		return a->entry.damaged;
+	ka = hint_key_of(&a->entry.rec);
+	kb = hint_key_of(&b->entry.rec);
 	c = hint_key_compare(&ka, &kb);
 	if (c != 0)
 		return m->back ? c > 0 : c < 0;
-	return a->age > b->age;
+	return a->entry.age > b->entry.age;
 }
 
 static void
@@ -360,10 +389,11 @@ merge_create(struct hint *const *hints, size_t count, struct merge **ret_merge)
 	if (m->sources != NULL && m->heap != NULL && m->start_bytes != NULL) {
 		for (size_t i = 0; i < count; i++) {
 			m->sources[i].hint = hint_ref(hints[i]);
-			m->sources[i].age = i;
+			m->sources[i].entry.age = i;
 		}
 		m->source_count = count;
 		m->start.bytes = m->start_bytes;
+		m->present = &m->nothing;
 		st = map_all(m);
 	}
 	if (st != KVLOG_OK) {
@@ -418,7 +448,7 @@ merge_seek(struct merge *m, const struct hint_key *key)
 	m->damaged_count = 0;
 	for (size_t i = 0; i < m->source_count; i++)
 		m->sources[i].told = m->sources[i].hurt.seg != NULL;
-	memset(&m->entry, 0, sizeof m->entry);
+	m->present = &m->nothing;
 }
 
 /* Go the other way from where it is. */
@@ -504,36 +534,35 @@ settle(struct merge *m)
 static enum kvlog_status
 step(struct merge *m)
 {
-	struct merge_entry *e = &m->entry;
 	enum kvlog_status st;
 
 	while ((st = settle(m)) == KVLOG_OK && m->heap_count > 0) {
-		const struct source *top = m->heap[0];
+		struct merge_entry *e = &m->heap[0]->entry;
 		const struct damaged *damaged;
 
-		*e = (struct merge_entry){top->entry.seg, top->entry.off,
-		    top->entry.hash, top->age, top->rec, top->damaged};
-		if (e->damaged) {
+		if (UNLIKELY(e->damaged)) {
 			st = note_damaged(m, e);
 			if (st != KVLOG_OK)
 				break;
+			m->beyond_last = true;
 		}
 		m->taken = true;
-		if (e->damaged) {
-			m->beyond_last = true;
+		m->present = e;
+		if (UNLIKELY(e->damaged))
 			return KVLOG_CORRUPT;
-		}
 		if (is_hidden(m, e))
 			continue;
+		if (LIKELY(m->damaged_count == 0))
+			return KVLOG_OK;
 		damaged = find_damaged(m, e);
-		if (LIKELY(damaged == NULL))
+		if (damaged == NULL)
 			return KVLOG_OK;
 		e->seg = damaged->seg;
 		e->off = damaged->off;
 		e->damaged = true;
 		return KVLOG_CORRUPT;
 	}
-	memset(e, 0, sizeof *e);
+	m->present = &m->nothing;
 	if (st != KVLOG_OK)
 		return st;
 	m->beyond_last = true;
@@ -556,8 +585,8 @@ merge_prev(struct merge *m)
 	return step(m);
 }
 
-const struct merge_entry *
+struct merge_entry *
 merge_entry(const struct merge *m)
 {
-	return &m->entry;
+	return m->present;
 }

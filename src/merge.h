@@ -51,7 +51,8 @@ void merge_seek(struct merge *merge, const struct hint_key *key);
 enum kvlog_status merge_next(struct merge *merge);
 enum kvlog_status merge_prev(struct merge *merge);
 
-/* What the merge has come to; valid until the merge moves. */
+/* What the merge has come to; valid until the merge moves, and the caller's to
+ * change. */
 struct merge_entry {
 	const struct segment *seg; /* NULL before the first */
 	uint64_t off;
@@ -62,6 +63,6 @@ struct merge_entry {
 	struct record rec;
 	bool damaged;
 };
-const struct merge_entry *merge_entry(const struct merge *merge);
+struct merge_entry *merge_entry(const struct merge *merge);
 
 #endif

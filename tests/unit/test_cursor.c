@@ -107,8 +107,10 @@ finish(void)
 static void
 expect(const char *key, uint64_t seq)
 {
-	const struct merge_entry *e = cursor_entry(cursor);
+	const struct merge_entry *e;
 	enum kvlog_status st = cursor_next(cursor);
+
+	e = cursor_entry(cursor);
 
 	ck_assert_msg(st == KVLOG_OK, "%s: %d", key, (int)st);
 	ck_assert_msg(e->rec.key_len == strlen(key) &&
@@ -139,9 +141,10 @@ expect_end(void)
 static void
 expect_corrupt(uint32_t segment, uint64_t off)
 {
-	const struct merge_entry *e = cursor_entry(cursor);
+	const struct merge_entry *e;
 
 	ck_assert_int_eq(cursor_next(cursor), KVLOG_CORRUPT);
+	e = cursor_entry(cursor);
 	ck_assert(e->damaged);
 	ck_assert_uint_eq(segment_number(e->seg), segment);
 	ck_assert_uint_eq(e->off, off);
@@ -340,9 +343,10 @@ START_TEST(keys_sort_as_bytes)
 	makelog_end(&m);
 	open_all("");
 	for (size_t i = 0; i < count; i++) {
-		const struct merge_entry *e = cursor_entry(cursor);
+		const struct merge_entry *e;
 
 		MAKELOG_OK(cursor_next(cursor));
+		e = cursor_entry(cursor);
 		ck_assert_uint_eq(e->rec.key_len, sorted[i].len);
 		ck_assert_mem_eq(e->rec.key, sorted[i].key, sorted[i].len);
 	}
@@ -839,8 +843,8 @@ START_TEST(damage_of_both_hint_and_record_is_said)
 	makelog_flip("00000002.hint", 4096 + 40);
 	makelog_flip("00000002.seg", SEGMENT_DATA_OFF + 16);
 	open_all("");
-	e = cursor_entry(cursor);
 	while ((st = cursor_next(cursor)) != KVLOG_NOTFOUND) {
+		e = cursor_entry(cursor);
 		ck_assert_ptr_nonnull(e->seg);
 		if (st == KVLOG_CORRUPT) {
 			corrupt++;

@@ -17,6 +17,8 @@ struct cursor {
 	struct hint_key low, high;
 	bool all;       /* there is no high */
 	uint8_t *bytes; /* of both */
+	uint8_t *seek;  /* bytes of the key that was sought last */
+	size_t seek_cap;
 	uint64_t now_ms;
 	bool keys_only;
 	bool at_begin, at_end; /* nothing of the range lies in that direction */
@@ -136,6 +138,7 @@ cursor_destroy(struct cursor *c)
 		return;
 	merge_destroy(c->merge);
 	os->free(c->bytes);
+	os->free(c->seek);
 	os->free(c);
 }
 
@@ -146,14 +149,25 @@ cursor_since(struct cursor *c, uint64_t seq)
 	c->since = seq;
 }
 
-void
+enum kvlog_status
 cursor_seek(struct cursor *c, const void *key, size_t key_len)
 {
 	struct hint_key at = c->low;
 
+	if (c->seek_cap < key_len + 1) {
+		uint8_t *grown = os->realloc(c->seek, key_len + 1);
+
+		if (grown == NULL)
+			return KVLOG_NOMEM;
+		c->seek = grown;
+		c->seek_cap = key_len + 1;
+	}
+	if (key_len > 0)
+		memcpy(c->seek, key, key_len);
 	at.len = (uint32_t)key_len;
-	at.bytes = key;
+	at.bytes = c->seek;
 	go_to(c, &at);
+	return KVLOG_OK;
 }
 
 static bool

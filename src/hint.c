@@ -17,6 +17,8 @@
 #include <errno.h>
 #include <string.h>
 
+#define FETCHED_STEPS 3u /* of a search */
+
 /* What is known of a block. */
 enum verdict { BLOCK_UNKNOWN, BLOCK_SOUND, BLOCK_DAMAGED };
 
@@ -630,6 +632,25 @@ find_stretch(const struct hint *hint, const struct hint_key *key,
 	return true;
 }
 
+/* Fetch the records that as many steps of a search may come upon: memory is
+ * waited for once for all of them. */
+static void
+fetch_steps(
+    const struct hint *hint, uint64_t low, uint64_t high, unsigned steps)
+{
+	uint64_t mid = low + (high - low) / 2;
+	struct hint_entry e;
+
+	if (low >= high || steps == 0)
+		return;
+	if (hint_get(hint, mid, &e)) {
+		PREFETCH(e.seg->map.addr + e.off);
+		PREFETCH(e.seg->map.addr + e.off + CACHE_LINE);
+	}
+	fetch_steps(hint, low, mid, steps - 1);
+	fetch_steps(hint, mid + 1, high, steps - 1);
+}
+
 bool
 hint_seek(const struct hint *hint, const struct hint_key *key, uint64_t *ret_n)
 {
@@ -638,13 +659,15 @@ hint_seek(const struct hint *hint, const struct hint_key *key, uint64_t *ret_n)
 	*ret_n = 0;
 	if (!find_stretch(hint, key, &low, &high))
 		return false;
-	while (low < high) {
+	for (unsigned steps = 0; low < high; steps++) {
 		uint64_t mid = low + (high - low) / 2, n = mid;
 		struct hint_entry e;
 		struct record rec;
 		struct hint_key there;
 		bool sound = false;
 
+		if (steps % FETCHED_STEPS == 0)
+			fetch_steps(hint, low, high, FETCHED_STEPS);
 		/* A damaged record does not know its place: the next sound
 		 * one answers for it. */
 		for (; n < high && !sound; n++)

@@ -26,6 +26,7 @@
 #include <string.h>
 
 #define AHEAD 16u       /* entries whose records are fetched early, at most */
+#define TIES_MAX 4096u  /* keys of equal rank, until something is done */
 #define LONG_WALK 4096u /* entries; then it is one through all of the hint */
 
 struct source {
@@ -70,9 +71,12 @@ struct merge {
 	struct hint_key last;
 	size_t last_age;
 	bool has_last, beyond_last;
-	struct hint_key start;
+	struct hint_key start; /* also tells the bucket whose keys have ranks */
 	enum stand start_stand;
-	uint8_t *start_bytes;
+	/* Keys are ranked by what follows after these bytes; see rebase(). */
+	const uint8_t *base;
+	size_t base_len;
+	unsigned ties;               /* keys of equal rank that were compared */
 	struct merge_entry *present; /* a source's, or nothing */
 	struct merge_entry nothing;  /* all zeros */
 	struct damaged *damaged;
@@ -187,6 +191,17 @@ replace_hint(struct merge *m, struct source *s)
 	return KVLOG_OK;
 }
 
+static uint64_t
+rank_in_bucket(const struct merge *m, const struct record *rec)
+{
+	size_t len = m->base_len < rec->key_len ? m->base_len : rec->key_len;
+	int c = len > 0 ? memcmp(rec->key, m->base, len) : 0;
+
+	if (c != 0)
+		return c < 0 ? 0 : UINT64_MAX;
+	return key_prefix(rec->key + len, rec->key_len - len);
+}
+
 /* In the order of the walk; of a damaged entry 0, so that it comes first. */
 static uint64_t
 rank_of(const struct merge *m, const struct source *s)
@@ -203,7 +218,7 @@ rank_of(const struct merge *m, const struct source *s)
 			   ? 0
 			   : UINT64_MAX;
 	else
-		rank = key_prefix(rec->key, rec->key_len);
+		rank = rank_in_bucket(m, rec);
 	return m->back ? ~rank : rank;
 }
 
@@ -269,14 +284,14 @@ load(struct merge *m, struct source *s, bool *ret_there)
 
 /* By key in the order of the walk; of equal keys the newer first. */
 static bool
-comes_before(
-    const struct merge *m, const struct source *a, const struct source *b)
+comes_before(struct merge *m, const struct source *a, const struct source *b)
 {
 	struct hint_key ka, kb;
 	int c;
 
-	if (a->rank != b->rank)
+	if (LIKELY(a->rank != b->rank))
 		return a->rank < b->rank;
+	m->ties++;
 	if (a->entry.damaged || b->entry.damaged)
 		return a->entry.damaged;
 	ka = hint_key_of(&a->entry.rec);
@@ -306,6 +321,58 @@ sift_down(struct merge *m, size_t i)
 		i = child;
 	}
 	m->heap[i] = moved;
+}
+
+/* The last key that is to come from a source, of the walk's bucket; false if it
+ * has none or that is damaged. */
+static bool
+find_last(const struct merge *m, const struct source *s, struct record *ret_rec)
+{
+	struct hint_key end = {
+	    m->start.bucket_seq, m->start.bucket_ordinal, 0, NULL};
+	struct hint_entry e;
+	uint64_t n;
+
+	if (!m->back && ++end.bucket_ordinal == 0)
+		end.bucket_seq++;
+	if (!hint_seek(s->hint, &end, &n))
+		return false;
+	n -= !m->back;
+	return n < s->hint->entry_count && hint_get(s->hint, n, &e) &&
+	       hint_read(&e, ret_rec);
+}
+
+/*
+ * Many keys begin with the same bytes, so that their ranks are equal.  What the
+ * first and the last key that are to come begin with begins all of them: let
+ * them be ranked by what follows it.
+ */
+static void
+rebase(struct merge *m)
+{
+	const struct record *top = &m->heap[0]->entry.rec;
+	size_t common = top->key_len;
+
+	m->ties = 0;
+	if (m->heap[0]->entry.damaged ||
+	    top->bucket_seq != m->start.bucket_seq ||
+	    top->bucket_ordinal != m->start.bucket_ordinal)
+		return;
+	for (size_t i = 0; i < m->heap_count; i++) {
+		struct record last;
+		size_t n = 0;
+
+		if (!find_last(m, m->heap[i], &last))
+			return;
+		while (n < common && n < last.key_len &&
+		       last.key[n] == top->key[n])
+			n++;
+		common = n;
+	}
+	m->base = top->key;
+	m->base_len = common;
+	for (size_t i = 0; i < m->heap_count; i++)
+		m->heap[i]->rank = rank_of(m, m->heap[i]);
 }
 
 /* Let every source be where the walk is. */
@@ -352,6 +419,8 @@ advance_top(struct merge *m)
 		m->heap[0] = m->heap[--m->heap_count];
 	if (m->heap_count > 0)
 		sift_down(m, 0);
+	if (UNLIKELY(m->ties >= TIES_MAX) && m->heap_count > 1)
+		rebase(m);
 	return KVLOG_OK;
 }
 
@@ -385,14 +454,12 @@ merge_create(struct hint *const *hints, size_t count, struct merge **ret_merge)
 		return KVLOG_NOMEM;
 	m->sources = os->calloc(count + 1, sizeof *m->sources);
 	m->heap = os->calloc(count + 1, sizeof(*m->heap));
-	m->start_bytes = os->malloc(KVLOG_KEY_MAX);
-	if (m->sources != NULL && m->heap != NULL && m->start_bytes != NULL) {
+	if (m->sources != NULL && m->heap != NULL) {
 		for (size_t i = 0; i < count; i++) {
 			m->sources[i].hint = hint_ref(hints[i]);
 			m->sources[i].entry.age = i;
 		}
 		m->source_count = count;
-		m->start.bytes = m->start_bytes;
 		m->present = &m->nothing;
 		st = map_all(m);
 	}
@@ -413,7 +480,6 @@ merge_destroy(struct merge *m)
 		hint_unref(m->sources[i].hint);
 	os->free(m->sources);
 	os->free(m->heap);
-	os->free(m->start_bytes);
 	os->free(m->damaged);
 	os->free(m);
 }
@@ -430,10 +496,10 @@ merge_mark(struct merge *m, uint8_t *const *marks)
 static void
 start_at(struct merge *m, const struct hint_key *key, enum stand stand)
 {
-	if (key->len > 0 && key->bytes != m->start_bytes)
-		memcpy(m->start_bytes, key->bytes, key->len);
+	if (key->bucket_seq != m->start.bucket_seq ||
+	    key->bucket_ordinal != m->start.bucket_ordinal)
+		m->base_len = 0;
 	m->start = *key;
-	m->start.bytes = m->start_bytes;
 	m->start_stand = stand;
 	m->has_last = m->beyond_last = false;
 	m->placed = m->taken = false;

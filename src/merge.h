@@ -33,7 +33,8 @@ void merge_destroy(struct merge *merge); /* NULL is fine */
  * the order of its entries.  What is not marked is passed over unread. */
 void merge_mark(struct merge *merge, uint8_t *const *marks);
 
-/* To just before the first key >= key. */
+/* To just before the first key >= key, whose bytes stay where they are until
+ * the merge is sent elsewhere or destroyed. */
 void merge_seek(struct merge *merge, const struct hint_key *key);
 
 /*

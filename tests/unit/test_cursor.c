@@ -153,7 +153,7 @@ expect_corrupt(uint32_t segment, uint64_t off)
 static void
 seek(const char *key)
 {
-	cursor_seek(cursor, key, strlen(key));
+	MAKELOG_OK(cursor_seek(cursor, key, strlen(key)));
 	ck_assert_ptr_null(cursor_entry(cursor)->seg);
 }
 
@@ -712,7 +712,7 @@ seek_cell(const struct bounds *b, struct rng *rng)
 	uint8_t key[4];
 	size_t len = any_key(rng, key, 4), i = bucket * KEYS;
 
-	cursor_seek(cursor, key, len);
+	MAKELOG_OK(cursor_seek(cursor, key, len));
 	while (i < (bucket + 1) * KEYS &&
 	       key_compare(table[i].key, table[i].len, key, len) < 0)
 		i++;
@@ -1134,6 +1134,10 @@ START_TEST(want_of_memory_is_said)
 	}
 	hint_cover_fini(&cover);
 	ck_assert_uint_gt(nth, 4);
+	/* It stays where it was. */
+	simos_fail(SIMOS_MALLOC, 1, ENOMEM, false);
+	ck_assert_int_eq(cursor_seek(cursor, "k3", 2), KVLOG_NOMEM);
+	simos_fail_clear();
 	/* Damage that cannot be noted is not passed over. */
 	simos_fail(SIMOS_MALLOC, 1, ENOMEM, false);
 	ck_assert_int_eq(cursor_next(cursor), KVLOG_NOMEM);

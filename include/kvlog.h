@@ -630,7 +630,8 @@ KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_iter_prev(
 /*
  * kvlog_iter_seek - go to just before the first key >= key of the range, so
  * that the next kvlog_iter_next() yields it, and kvlog_iter_prev() the last one
- * that is less.  Results: KVLOG_OK, _INVAL, _FORKED.
+ * that is less.  Results: KVLOG_OK, _INVAL, _FORKED, _NOMEM (it stays where it
+ * was).
  */
 KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_iter_seek(
     struct kvlog_iter *iter, const void *key, size_t key_len);

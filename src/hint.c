@@ -17,6 +17,8 @@
 #include <errno.h>
 #include <string.h>
 
+#define FETCHED_STEPS 3u /* of a search */
+
 /* What is known of a block. */
 enum verdict { BLOCK_UNKNOWN, BLOCK_SOUND, BLOCK_DAMAGED };
 
@@ -439,6 +441,39 @@ hint_get(const struct hint *hint, uint64_t n, struct hint_entry *ret_entry)
 	return true;
 }
 
+unsigned
+hint_get_some(const struct hint *hint, uint64_t n, bool back, unsigned count,
+    struct hint_entry *entries)
+{
+	const size_t size = HINT_HASH_LEN + hint->loc_len;
+	const uint32_t b =
+	    hint->items == NULL ? (uint32_t)(n / hint->per_block) : 0;
+	const uint64_t first = (uint64_t)b * hint->per_block;
+	const uint64_t end = hint->items == NULL ? first + entries_in(hint, b)
+						 : hint->entry_count;
+	const uint8_t *block = NULL;
+
+	assert(n < hint->entry_count);
+	count = (unsigned)min_u64(count, back ? n - first + 1 : end - n);
+	if (hint->items == NULL) {
+		block = block_at(hint, b);
+		if (UNLIKELY(block == NULL))
+			return 0;
+		block += HINT_BLOCK_HEAD;
+	}
+	for (unsigned i = 0; i < count; i++, n += back ? UINT64_MAX : 1) {
+		struct hint_entry *e = &entries[i];
+
+		if (block == NULL) {
+			get_item(hint, n, e);
+			continue;
+		}
+		decode_entry(hint, block + (size_t)(n - first) * size, e);
+		e->seg = hint->sources[e->index].seg;
+	}
+	return count;
+}
+
 /* Fences */
 
 /* A fence as a key; false if it is damaged. */
@@ -610,6 +645,25 @@ find_stretch(const struct hint *hint, const struct hint_key *key,
 	return true;
 }
 
+/* Fetch the records that as many steps of a search may come upon: memory is
+ * waited for once for all of them. */
+static void
+fetch_steps(
+    const struct hint *hint, uint64_t low, uint64_t high, unsigned steps)
+{
+	uint64_t mid = low + (high - low) / 2;
+	struct hint_entry e;
+
+	if (low >= high || steps == 0)
+		return;
+	if (hint_get(hint, mid, &e)) {
+		PREFETCH(e.seg->map.addr + e.off);
+		PREFETCH(e.seg->map.addr + e.off + CACHE_LINE);
+	}
+	fetch_steps(hint, low, mid, steps - 1);
+	fetch_steps(hint, mid + 1, high, steps - 1);
+}
+
 bool
 hint_seek(const struct hint *hint, const struct hint_key *key, uint64_t *ret_n)
 {
@@ -618,13 +672,15 @@ hint_seek(const struct hint *hint, const struct hint_key *key, uint64_t *ret_n)
 	*ret_n = 0;
 	if (!find_stretch(hint, key, &low, &high))
 		return false;
-	while (low < high) {
+	for (unsigned steps = 0; low < high; steps++) {
 		uint64_t mid = low + (high - low) / 2, n = mid;
 		struct hint_entry e;
 		struct record rec;
 		struct hint_key there;
 		bool sound = false;
 
+		if (steps % FETCHED_STEPS == 0)
+			fetch_steps(hint, low, high, FETCHED_STEPS);
 		/* A damaged record does not know its place: the next sound
 		 * one answers for it. */
 		for (; n < high && !sound; n++)

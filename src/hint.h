@@ -188,6 +188,11 @@ bool hint_verify(const struct hint *hint);
 bool hint_get(
     const struct hint *hint, uint64_t n, struct hint_entry *ret_entry);
 
+/* Up to count entries from number n on, or back from it, all of one block;
+ * returns how many, 0 if that is damaged. */
+unsigned hint_get_some(const struct hint *hint, uint64_t n, bool back,
+    unsigned count, struct hint_entry *entries);
+
 /* A look-up: entries that may be the key's. */
 struct hint_probe {
 	const struct hint *hint;

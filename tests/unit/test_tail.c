@@ -111,11 +111,12 @@ check_cover(const struct hint_cover *cover, const uint64_t *to)
 			}
 	MAKELOG_OK(merge_create(cover->hints, cover->count, &merge));
 	for (; k < KEYS; k++) {
-		const struct merge_entry *e = merge_entry(merge);
+		const struct merge_entry *e;
 
 		if (newest[k] == NULL)
 			continue;
 		MAKELOG_OK(merge_next(merge));
+		e = merge_entry(merge);
 		ck_assert_ptr_eq(e->seg, segs[at[k]]);
 		ck_assert_uint_eq(e->off, newest[k]->off);
 		ck_assert_uint_eq(e->hash, hint_hash(e->seg, &e->rec));

@@ -95,11 +95,12 @@ struct segment {
 	/* Once sealed: number up to which its records and its link attest
 	 * durability. */
 	uint64_t evidence;
-	bool damaged;     /* values fail their sums: no hint may hide that */
-	bool hurt;        /* opening found damage in it, of any kind */
-	bool barred;      /* compaction has to leave it alone */
-	bool replaced;    /* by an output; the index may lead here still */
-	bool hint_failed; /* making or merging its hint was tried in vain */
+	bool damaged;  /* values fail their sums: no hint may hide that */
+	bool hurt;     /* opening found damage in it, of any kind */
+	bool barred;   /* compaction has to leave it alone */
+	bool replaced; /* by an output; the index may lead here still */
+	/* Making or merging its hint was tried in vain. */
+	_Atomic bool hint_failed;
 	/* Invalid bytes below end that are known, in order; owned. */
 	struct segment_range *bad;
 	size_t bad_count, bad_cap;

@@ -53,10 +53,19 @@ add_note(struct kvlog *db, const char *text)
 		key_len = snprintf(key, sizeof key, "note/%06ld", atol(count));
 
 		struct kvlog_op ops[] = {
-		    {KVLOG_OP_PUT, KVLOG_IF_SEQ, info.seq, "count", 5, count,
-			(size_t)count_len},
-		    {KVLOG_OP_PUT, KVLOG_IF_ABSENT, 0, key, (size_t)key_len,
-			text, strlen(text)},
+		    {.type = KVLOG_OP_PUT,
+			.condition = KVLOG_IF_SEQ,
+			.if_seq = info.seq,
+			.key = "count",
+			.key_len = 5,
+			.value = count,
+			.value_len = (size_t)count_len},
+		    {.type = KVLOG_OP_PUT,
+			.condition = KVLOG_IF_ABSENT,
+			.key = key,
+			.key_len = (size_t)key_len,
+			.value = text,
+			.value_len = strlen(text)},
 		};
 		st = kvlog_apply(db, ops, 2, &how, &receipt, NULL);
 	} while (st == KVLOG_CONFLICT);

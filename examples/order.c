@@ -81,9 +81,13 @@ take_one_of_each(struct kvlog *db)
 		}
 		snprintf(left[i], sizeof left[i], "%ld", number(&items[i]) - 1);
 		/* Only if it is still the value that was read. */
-		ops[i] = (struct kvlog_op){KVLOG_OP_PUT, KVLOG_IF_SEQ,
-		    items[i].seq, items[i].key, items[i].key_len, left[i],
-		    strlen(left[i])};
+		ops[i] = (struct kvlog_op){.type = KVLOG_OP_PUT,
+		    .condition = KVLOG_IF_SEQ,
+		    .if_seq = items[i].seq,
+		    .key = items[i].key,
+		    .key_len = items[i].key_len,
+		    .value = left[i],
+		    .value_len = strlen(left[i])};
 	}
 	kvlog_pin_destroy(pin); /* the values must not be used any more */
 	return st == KVLOG_OK ? kvlog_apply(db, ops, ARTICLES, NULL, NULL, NULL)

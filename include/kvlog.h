@@ -82,7 +82,8 @@ enum kvlog_status {
 	KVLOG_CANCELLED = 18,   /* the caller's progress function said stop */
 	KVLOG_FORKED = 19,      /* the handle was opened before a fork(): this
 				   process has to open the store itself */
-	KVLOG_TOOOLD = 20       /* compaction has taken the commits wanted */
+	KVLOG_TOOOLD = 20,      /* compaction has taken the commits wanted */
+	KVLOG_NOBUCKET = 21     /* no bucket of this name, or it was dropped */
 };
 
 /*
@@ -184,6 +185,7 @@ struct kvlog;      /* an open store */
 struct kvlog_iter; /* a walk over its keys in order */
 struct kvlog_feed; /* its commits, one after the other */
 struct kvlog_pin;  /* keeps values in their places */
+struct kvlog_txn;  /* a transaction */
 
 /*
  * kvlog_open - open the store in directory path.
@@ -252,13 +254,16 @@ struct kvlog_write {
 	enum kvlog_durability durability; /* of this commit */
 	enum kvlog_condition condition;   /* of kvlog_put, kvlog_delete */
 	uint64_t if_seq;                  /* for KVLOG_IF_SEQ */
+	uint64_t expires_ms;              /* of kvlog_put: from this time on the
+					     key has no value; ms since 1970,
+					     0: never */
 	struct kvlog_error *err;          /* details of a failure, or NULL */
 };
 
 #define KVLOG_WRITE_INIT                                                       \
 	{                                                                      \
 		sizeof(struct kvlog_write), KVLOG_DURABILITY_DEFAULT,          \
-		    KVLOG_IF_ANY, 0, NULL                                      \
+		    KVLOG_IF_ANY, 0, 0, NULL                                   \
 	}
 
 /*
@@ -283,11 +288,12 @@ struct kvlog_receipt {
  * Results:
  *   KVLOG_OK        visible to every reader; durable if the mode is commit
  *   KVLOG_CONFLICT  the condition does not hold; nothing was written
- *   KVLOG_INVAL     key_len is 0 or an option is unknown
+ *   KVLOG_INVAL     key_len is 0, or an option is unknown or of no meaning
  *   KVLOG_TOOBIG    key_len or value_len is over its limit
  *   KVLOG_NOSPACE   the disk is full; nothing was written (but see KVLOG_IO)
  *   KVLOG_NOMEM     nothing was written
  *   KVLOG_READONLY  the handle was opened for reading
+ *   KVLOG_NOBUCKET  the handle is on a bucket that was dropped
  *   KVLOG_BUSY      another process had the turn for longer than timeout_ms
  *                   (it was stopped, perhaps); nothing was written
  *   KVLOG_TIMEOUT   the value is visible, but another process has been
@@ -332,6 +338,9 @@ struct kvlog_op {
 	size_t key_len;
 	const void *value; /* of a put */
 	size_t value_len;
+	uint64_t expires_ms;  /* of a put; as in struct kvlog_write */
+	struct kvlog *bucket; /* the key's: a handle on the same store; NULL:
+				 the one that kvlog_apply() is called with */
 };
 
 /*
@@ -354,6 +363,53 @@ struct kvlog_op {
 KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_apply(struct kvlog *db,
     const struct kvlog_op *ops, size_t op_count, const struct kvlog_write *how,
     struct kvlog_receipt *ret_receipt, size_t *ret_failed);
+
+/*
+ * Buckets: named key spaces in one store, which have their commits, batches,
+ * durability and files in common.  A handle that kvlog_open() gives is one on
+ * the default bucket, which has no name and is always there.
+ *
+ * kvlog_bucket_open - a handle on a bucket of db's store.
+ *
+ * name, name_len   1 to KVLOG_KEY_MAX bytes of any kind.
+ * flags            0, or KVLOG_OPEN_CREATE: create it if there is none, as a
+ *                  commit of its own with db's durability; and with that
+ *                  KVLOG_OPEN_EXCLUSIVE: fail if there is one.
+ * ret_bucket       Set on KVLOG_OK.  All that takes a handle takes this one and
+ *                  means the keys of the bucket; what is about the whole store
+ *                  (sync, stats, compaction, feeds, ...) is as of db.  End it
+ *                  with kvlog_close(), before db is closed.
+ * err              Filled on failure; may be NULL.
+ *
+ * When the bucket is dropped, by whatever process, its handles get
+ * KVLOG_NOBUCKET from then on, also if another one of that name is created.
+ * Results: KVLOG_OK, _NOBUCKET (there is none), _CONFLICT (EXCLUSIVE: there is
+ * one), _CORRUPT (its record is damaged), _INVAL, _TOOBIG, _NOMEM, _IO,
+ * _FORKED, _BROKEN (as kvlog_get()); with CREATE as kvlog_put(), too.
+ */
+KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_bucket_open(struct kvlog *db,
+    const void *name, size_t name_len, unsigned flags,
+    struct kvlog **ret_bucket, struct kvlog_error *err);
+
+/*
+ * kvlog_bucket_drop - remove a bucket and all its keys.
+ *
+ * One small commit, whatever the bucket holds: its keys are gone at once, for
+ * all, and compaction gives back their space.  how: durability and err.
+ * Results as kvlog_delete(), but KVLOG_NOBUCKET if there is none.
+ */
+KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_bucket_drop(struct kvlog *db,
+    const void *name, size_t name_len, const struct kvlog_write *how,
+    struct kvlog_receipt *ret_receipt);
+
+/*
+ * kvlog_bucket_list - begin a walk over the names of the buckets, in order.
+ *
+ * kvlog_iter_key() is a name; the values mean nothing to callers.  Otherwise as
+ * kvlog_iter_create().
+ */
+KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_bucket_list(
+    struct kvlog *db, struct kvlog_iter **ret_iter);
 
 /*
  * kvlog_get - copy the newest value stored under key.
@@ -411,11 +467,12 @@ KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_exists(
 
 /* What is known of one stored value. */
 struct kvlog_info {
-	uint64_t seq;       /* the commit that wrote it; for KVLOG_IF_SEQ */
-	uint64_t value_len; /* bytes */
-	uint64_t offset;    /* of the record in its segment's file */
-	uint32_t segment;   /* number of the segment (of a compaction output:
-			       the last one it stands for) */
+	uint64_t seq;        /* the commit that wrote it; for KVLOG_IF_SEQ */
+	uint64_t value_len;  /* bytes */
+	uint64_t offset;     /* of the record in its segment's file */
+	uint32_t segment;    /* number of the segment (of a compaction output:
+				the last one it stands for) */
+	uint64_t expires_ms; /* ms since 1970; 0: never */
 };
 
 /*
@@ -497,19 +554,54 @@ struct kvlog_item {
 KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_pin_get_many(
     struct kvlog_pin *pin, struct kvlog_item *items, size_t item_count);
 
+/* Bits of kvlog_range.flags. */
+#define KVLOG_ITER_KEYS_ONLY 0x1u /* values are not verified, nor shown */
+
 /*
- * kvlog_iter_create - begin a walk over the keys that start with prefix.
+ * What a walk is over: the keys that begin with prefix, are not less than from,
+ * and are less than to.  Start from KVLOG_RANGE_INIT: all keys.
+ */
+struct kvlog_range {
+	size_t size;        /* sizeof(struct kvlog_range) */
+	unsigned flags;     /* KVLOG_ITER_* */
+	const void *prefix; /* 0 to KVLOG_KEY_MAX bytes, as the others */
+	size_t prefix_len;
+	const void *from;
+	size_t from_len;
+	const void *to; /* NULL: no bound */
+	size_t to_len;
+	uint64_t limit; /* entries at most; 0: no bound */
+};
+
+#define KVLOG_RANGE_INIT                                                       \
+	{                                                                      \
+		sizeof(struct kvlog_range), 0, NULL, 0, NULL, 0, NULL, 0, 0    \
+	}
+
+/*
+ * kvlog_iter_open - begin a walk over the keys of a range.
  *
- * prefix, prefix_len   0 to KVLOG_KEY_MAX bytes; 0 for all keys.
- * ret_iter             Set on KVLOG_OK; free with kvlog_iter_destroy().
+ * range      NULL stands for KVLOG_RANGE_INIT.  It and what it points to may
+ *            go when this call returns.
+ * ret_iter   Set on KVLOG_OK; free with kvlog_iter_destroy().
  *
- * Keys come in the order of memcmp(), a prefix before what it begins.  The
- * walk shows the store as it was when it was created, whatever is written
- * meanwhile.  It starts before the first key.
+ * Keys come in the order of memcmp(), a prefix before what it begins, or the
+ * other way.  The walk shows the store as it was when it was opened, whatever
+ * is written meanwhile.  It starts before the first key.
+ * A limit counts what kvlog_iter_next() and _prev() come to since then, or
+ * since the last seek, _first or _last; then they say KVLOG_NOTFOUND, and the
+ * walk stays where it is.
+ * An iterator is used by one thread at a time.
  * Results: KVLOG_OK, _INVAL, _NOMEM, _CORRUPT (the log cannot be followed
  * through a damaged place), _IO, _BROKEN (as kvlog_get()), _FORKED.
- * Cost: the keys written since the newest hint file are sorted first.
+ * Cost: what was written since the last walk and is in no hint file is sorted
+ * first.
  */
+KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_iter_open(struct kvlog *db,
+    const struct kvlog_range *range, struct kvlog_iter **ret_iter);
+
+/* kvlog_iter_create - as kvlog_iter_open(), of the keys that start with prefix;
+ * 0 bytes: of all keys. */
 KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_iter_create(struct kvlog *db,
     const void *prefix, size_t prefix_len, struct kvlog_iter **ret_iter);
 
@@ -517,29 +609,49 @@ KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_iter_create(struct kvlog *db,
 KVLOG_API void kvlog_iter_destroy(struct kvlog_iter *iter);
 
 /*
- * kvlog_iter_next - go to the next key.
+ * kvlog_iter_next, kvlog_iter_prev - go to the next key, or to the one before.
  *
- * Results: KVLOG_OK (key and value can be read), _NOTFOUND (no more keys),
- * _CORRUPT (this entry is damaged; iter's key and place are set if they are
- * known, its value is not, and the walk can go on), _NOMEM.
+ * That is the least key greater than the one the walk is at, or the greatest
+ * one less than it, whichever way it has come there.  From before the first
+ * key, kvlog_iter_next() leads to that, and from behind the last key, where it
+ * ends, kvlog_iter_prev() leads to the last one.
+ * Results: KVLOG_OK (key and value can be read), _NOTFOUND (no more keys in
+ * this direction), _CORRUPT (this entry is damaged; iter's key and place are
+ * set if they are known, its value is not, and the walk can go on), _NOMEM
+ * (the next call tries again), _INVAL, _FORKED.
+ * A damaged entry whose key is not known lies somewhere between the keys
+ * around it; where a walk turns it may come again.
  */
 KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_iter_next(
     struct kvlog_iter *iter);
+KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_iter_prev(
+    struct kvlog_iter *iter);
 
 /*
- * kvlog_iter_seek - go to just before the first key >= key, so that the next
- * kvlog_iter_next() yields it.  Results: KVLOG_OK, _INVAL, _CORRUPT.
+ * kvlog_iter_seek - go to just before the first key >= key of the range, so
+ * that the next kvlog_iter_next() yields it, and kvlog_iter_prev() the last one
+ * that is less.  Results: KVLOG_OK, _INVAL, _FORKED.
  */
 KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_iter_seek(
     struct kvlog_iter *iter, const void *key, size_t key_len);
+
+/*
+ * kvlog_iter_first, kvlog_iter_last - go to just before the first key of the
+ * range, or to just behind its last one.  Results: KVLOG_OK, _INVAL, _FORKED.
+ */
+KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_iter_first(
+    struct kvlog_iter *iter);
+KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_iter_last(
+    struct kvlog_iter *iter);
 
 /*
  * kvlog_iter_key, kvlog_iter_value - the present entry, in place.
  *
  * ret_len   Set to the length in bytes.
  * The pointer is valid until the iterator is moved or destroyed.  NULL where
- * kvlog_iter_next() has not returned KVLOG_OK (for a key: or KVLOG_CORRUPT),
- * and the value of a deleted key (kvlog_iter_create_since() alone has them).
+ * the last step has not returned KVLOG_OK (for a key: or KVLOG_CORRUPT), and
+ * the value of a deleted key (kvlog_iter_create_since() alone has them) or with
+ * KVLOG_ITER_KEYS_ONLY.
  */
 KVLOG_API const void *kvlog_iter_key(
     const struct kvlog_iter *iter, size_t *ret_len);
@@ -683,6 +795,186 @@ KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_feed_next(
 
 /* kvlog_feed_close - end the feed; NULL is fine.  Before kvlog_close(). */
 KVLOG_API void kvlog_feed_close(struct kvlog_feed *feed);
+
+/* Bits of kvlog_txn_options.flags. */
+#define KVLOG_TXN_READ 0x1u /* reads only: a view of one moment */
+
+struct kvlog_txn_options {
+	size_t size;      /* sizeof(struct kvlog_txn_options) */
+	unsigned flags;   /* KVLOG_TXN_READ, or 0 */
+	uint32_t idle_ms; /* a write transaction that has not been used for so
+			     long is ended by the next one who has to write; 0:
+			     the default, 5000 */
+};
+
+#define KVLOG_TXN_OPTIONS_INIT                                                 \
+	{                                                                      \
+		sizeof(struct kvlog_txn_options), 0, 5000                      \
+	}
+
+/*
+ * Transactions: any number of reads and writes that count as one moment.
+ *
+ * A write transaction is the only one of all processes, and nobody else
+ * commits while it is open: what it reads is the newest there is, with its own
+ * writes, and stays so.  Others see its writes when it is committed: all of
+ * them or, also after any crash, none.  So transactions are serialisable
+ * without ever failing for it; who has to write meanwhile waits, up to the
+ * timeout_ms of its handle, and then gets KVLOG_BUSY.  Readers wait for
+ * nothing, and syncs, compaction and backups go on.
+ *
+ * A process that dies leaves no transaction behind: the next one who writes
+ * goes on at once.  One that lives and does nothing keeps others waiting for
+ * idle_ms at most: then who waits ends the transaction, and its next call
+ * returns KVLOG_TIMEOUT; so do all that follow, but kvlog_txn_rollback().
+ * Where nobody waits it may idle for as long as it likes.
+ *
+ * A read transaction keeps nobody waiting, is open to every handle, and shows
+ * the store as it was when it began.
+ *
+ * kvlog_txn_begin - begin a transaction.
+ *
+ * db        The handle, or bucket, that is meant where none is given.
+ * options   NULL for the defaults: a write transaction.
+ * ret_txn   Set on KVLOG_OK; ended by kvlog_txn_commit() or
+ *           kvlog_txn_rollback(), before db is closed.  One that is not is
+ *           rolled back by kvlog_close(), and must not be used any more.
+ * err       Filled on failure; may be NULL.
+ *
+ * Threads: a transaction belongs to one thread at a time.  The thread that
+ * used a write transaction last would wait for itself if it wrote outside of
+ * it (kvlog_put() and so on), or began another one: it gets KVLOG_BUSY at
+ * once.  In a forked child all calls but those that end it return KVLOG_FORKED.
+ *
+ * Results: KVLOG_OK, _BUSY (another transaction was not ended in time, or a
+ * process was stopped in its turn), _READONLY (a write transaction on a handle
+ * opened for reading), _INVAL, _NOMEM, _FORKED, _NOBUCKET, _BROKEN, _IO,
+ * _NOSPACE (as kvlog_put()).
+ * Cost: a turn, some 100 ns.  A read transaction, and one that has read, keeps
+ * the files of that moment; see kvlog_pin_create().
+ */
+KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_txn_begin(struct kvlog *db,
+    const struct kvlog_txn_options *options, struct kvlog_txn **ret_txn,
+    struct kvlog_error *err);
+
+/*
+ * kvlog_txn_get - find the value of key, in place.
+ *
+ * bucket               A handle on the same store, in whose bucket the key is;
+ *                      NULL: that of kvlog_txn_begin().
+ * ret_value, ret_len   Set on KVLOG_OK.  *ret_value is never NULL, and valid
+ *                      until the transaction ends; of what it has itself
+ *                      written, until the key is written again, or that is
+ *                      rolled back.
+ *
+ * Results as kvlog_pin_get(), and KVLOG_TIMEOUT (it was ended), _NOBUCKET.
+ */
+KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_txn_get(
+    struct kvlog_txn *txn, struct kvlog *bucket, const void *key,
+    size_t key_len, const void **ret_value, size_t *ret_len);
+
+/*
+ * kvlog_txn_lookup - as kvlog_lookup(), in the transaction.
+ *
+ * Of what it has itself written, seq is the number that its commit is to get
+ * (if a process dies writing meanwhile it may come to be a greater one: the
+ * receipt tells), and segment and offset are 0.
+ */
+KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_txn_lookup(
+    struct kvlog_txn *txn, struct kvlog *bucket, const void *key,
+    size_t key_len, struct kvlog_info *ret_info);
+
+/*
+ * kvlog_txn_put, kvlog_txn_delete - write in the transaction.
+ *
+ * how   Condition, if_seq, expires_ms, err; its durability must be
+ *       KVLOG_DURABILITY_DEFAULT.  NULL for the defaults.
+ *
+ * A condition is judged at once, on what the transaction would read: nobody
+ * else can change it before the commit.  What is passed is copied.
+ *
+ * Results:
+ *   KVLOG_OK        it is part of the transaction
+ *   KVLOG_CONFLICT  the condition does not hold
+ *   KVLOG_NOTFOUND  kvlog_txn_delete(): the key has no value
+ *   KVLOG_TIMEOUT   the transaction was ended
+ *   KVLOG_READONLY  a read transaction
+ *   KVLOG_CORRUPT   a condition, or delete, of a key whose record is damaged
+ *   KVLOG_NOBUCKET, _INVAL, _TOOBIG, _NOMEM, _IO, _FORKED
+ * Whatever it is but KVLOG_OK, the transaction is as it was, and goes on (but
+ * for KVLOG_TIMEOUT).
+ *
+ * Cost: a look-up in memory and a copy, some 200 ns; with a condition, and of a
+ * delete, a look-up in the store, too.  Memory: key and value, and some 100
+ * bytes, until the end.
+ */
+KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_txn_put(
+    struct kvlog_txn *txn, struct kvlog *bucket, const void *key,
+    size_t key_len, const void *value, size_t value_len,
+    const struct kvlog_write *how);
+KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_txn_delete(
+    struct kvlog_txn *txn, struct kvlog *bucket, const void *key,
+    size_t key_len, const struct kvlog_write *how);
+
+/*
+ * kvlog_txn_iter_open - as kvlog_iter_open(), in the transaction.
+ *
+ * The walk shows what the transaction saw when it was opened, own writes
+ * included, whatever is written later, in the transaction or not.  Destroy it
+ * before the transaction ends; one of a write transaction that is not returns
+ * KVLOG_INVAL from then on.
+ * Results: as kvlog_iter_open(), and KVLOG_TIMEOUT, _NOBUCKET.
+ * Cost: the first one in a transaction sorts what it has written; from then on
+ * a put of a new key costs some 500 ns more.
+ */
+KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_txn_iter_open(
+    struct kvlog_txn *txn, struct kvlog *bucket,
+    const struct kvlog_range *range, struct kvlog_iter **ret_iter);
+
+/*
+ * kvlog_txn_savepoint, kvlog_txn_rollback_to - undo a part.
+ *
+ * ret_savepoint   A number for what was written until now.
+ *
+ * kvlog_txn_rollback_to() undoes what was written since; savepoints of later
+ * are gone then, and the one that is gone back to is still there.  It is
+ * KVLOG_INVAL of a savepoint that is gone or never was.  Iterators that show
+ * something that is undone return KVLOG_INVAL from then on.
+ * Results: KVLOG_OK, _INVAL, _NOMEM, _TIMEOUT, _READONLY, _FORKED.
+ */
+KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_txn_savepoint(
+    struct kvlog_txn *txn, uint64_t *ret_savepoint);
+KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_txn_rollback_to(
+    struct kvlog_txn *txn, uint64_t savepoint);
+
+/*
+ * kvlog_txn_commit - end the transaction, and let what it has written be.
+ *
+ * txn           Is gone, whatever the result.
+ * how           Durability and err; NULL for the defaults.
+ * ret_receipt   May be NULL.  Filled, also when the result is not KVLOG_OK: seq
+ *               is the number of the commit, or 0 if there was none.  One that
+ *               has written nothing, or is for reading, tells the last commit
+ *               that it could see.
+ *
+ * Of each key the last write counts.  Other writers go on as soon as the
+ * commit is visible, and need not wait for it to be durable.
+ *
+ * Results:
+ *   KVLOG_OK        visible, and durable if the mode is commit
+ *   KVLOG_TIMEOUT   it had been ended, and nothing was written: seq is 0.  Or
+ *                   as kvlog_put() has it: visible, but not known to be durable
+ *   KVLOG_TOOBIG    its records are more than KVLOG_SEGMENT_SIZE_MAX less 8
+ *                   KiB; nothing was written
+ *   others          as kvlog_put(); where seq is 0, nothing was written
+ */
+KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_txn_commit(
+    struct kvlog_txn *txn, const struct kvlog_write *how,
+    struct kvlog_receipt *ret_receipt);
+
+/* kvlog_txn_rollback - end the transaction, and forget what it has written.
+ * NULL is fine. */
+KVLOG_API void kvlog_txn_rollback(struct kvlog_txn *txn);
 
 /*
  * kvlog_maintain - do background work that is due (sync by interval, the

@@ -248,7 +248,7 @@ capture_make(struct store *db, struct capture *ret, bool *ret_moved,
 	pthread_mutex_unlock(&db->views.lock);
 	/* Where one cannot be made the backup is read when it is opened. */
 	if (st == KVLOG_OK)
-		(void)hint_cover_build(&ret->cover, NULL);
+		(void)hint_cover_build(&ret->cover, false, NULL);
 	return st;
 }
 

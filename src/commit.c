@@ -24,7 +24,6 @@
 #include "commit.h"
 
 #include "rollover.h"
-#include "turn.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -99,15 +98,18 @@ add_record(struct stage *stage, const struct commit_op *op,
 {
 	const struct record rec = {
 	    .type = op->type,
-	    .flags = (uint8_t)(stamp->flags | flags),
+	    .flags = (uint8_t)(stamp->flags | flags | op->flags),
 	    .key_len = op->key_len,
 	    .value_len = op->value_len,
 	    .seq = stamp->seq,
 	    .lag = stamp->lag,
+	    .bucket_seq = op->bucket_seq,
+	    .bucket_ordinal = op->bucket_ordinal,
+	    .expiry_ms = op->expiry_ms,
 	    .key = op->key,
 	    .value = op->value,
 	};
-	const uint64_t size = record_size(0, op->key_len, op->value_len);
+	const uint64_t size = commit_op_size(op);
 	uint64_t off;
 	uint32_t seed;
 	uint8_t *p;
@@ -125,7 +127,10 @@ add_record(struct stage *stage, const struct commit_op *op,
 		stage->len += record_encode(p, &rec, seed);
 		return store_large(stage, op, off + size);
 	}
-	record_write(p, &rec, seed);
+	if (LIKELY(op->flags == 0))
+		record_write(p, &rec, seed);
+	else
+		record_write_any(p, &rec, seed);
 	stage->len += size;
 	return 0;
 }
@@ -266,6 +271,8 @@ decide(struct log *log, const struct commit_op *op, bool strict,
 		    segment_number(ref->seg), ref->off);
 	if (found == KVLOG_NOMEM)
 		return err_set(err, found, 0, "look up the present record");
+	if (found == KVLOG_OK && view_has_expired(log->view, &ref->rec))
+		found = KVLOG_NOTFOUND;
 	if (found != KVLOG_OK && found != KVLOG_NOTFOUND)
 		return found;
 	if (!holds(op, found, ref))
@@ -283,8 +290,9 @@ static void
 seek(const struct log *log, const struct commit_op *op,
     struct index_place *ret_place)
 {
-	index_seek(
-	    &log->view->index, op->hash, op->key, op->key_len, ret_place);
+	const struct hint_key key = commit_key(op);
+
+	index_seek(&log->view->index, op->hash, &key, ret_place);
 }
 
 /* *ret_place is the first key's if there is but one. */
@@ -298,7 +306,10 @@ decide_all(struct log *log, const struct commit_op *ops, size_t count,
 	for (size_t i = 0; i < count && st == KVLOG_OK; i++) {
 		if (count == 1 || ops[i].condition != KVLOG_IF_ANY)
 			seek(log, &ops[i], ret_place);
-		st = decide(log, &ops[i], strict, ret_place, err);
+		if (UNLIKELY(ops[i].bucket != NULL))
+			st = bucket_check(log->view, ops[i].bucket, err);
+		if (st == KVLOG_OK)
+			st = decide(log, &ops[i], strict, ret_place, err);
 		if (st != KVLOG_OK)
 			*ret_failed = i;
 	}
@@ -313,7 +324,7 @@ measure(const struct commit_op *ops, size_t count, uint64_t *ret_size,
 	bool only_deletes = true;
 
 	for (size_t i = 0; i < count; i++) {
-		size += record_size(0, ops[i].key_len, ops[i].value_len);
+		size += commit_op_size(&ops[i]);
 		only_deletes &= ops[i].type == RECORD_DELETE;
 	}
 	*ret_size = size;
@@ -337,16 +348,17 @@ apply_batch(struct log *log, const struct segment *seg,
 
 	index_begin_batch(index);
 	for (size_t i = 0; i < count; i++) {
+		const struct hint_key key = commit_key(&ops[i]);
 		enum kvlog_status st;
 
 		if (i % GROUP == 0)
 			index_prefetch(index, hashes + i,
 			    (size_t)min_u64(GROUP, count - i));
-		st = index_set(index, hashes[i], ops[i].key, ops[i].key_len,
-		    segset_loc(seg, off), ops[i].type == RECORD_DELETE);
+		st = index_set(index, hashes[i], &key, segset_loc(seg, off),
+		    ops[i].type == RECORD_DELETE);
 		assert(st == KVLOG_OK); /* reserved */
 		(void)st;
-		off += record_size(0, ops[i].key_len, ops[i].value_len);
+		off += commit_op_size(&ops[i]);
 	}
 	index_end_batch(index);
 }
@@ -374,12 +386,32 @@ may_put_off(const struct commit_op *op, const struct index_place *place)
 
 /* The key that the caller gave is not there later, that in the record is. */
 static void
-put_off(
-    struct view *view, const struct segment *seg, uint64_t start, uint64_t size)
+put_off(struct view *view, const struct segment *seg,
+    const struct commit_op *op, uint64_t start, uint64_t size)
 {
-	view->late.key = seg->map.addr + start + RECORD_HEADER_SIZE;
+	view->late.key.bytes = seg->map.addr + start + RECORD_HEADER_SIZE +
+			       record_ext_len(op->flags);
 	view_put_off(view, segset_loc(seg, start),
 	    control_pos(segment_number(seg), start + size));
+}
+
+/* The id of a bucket is the number of the commit that creates it. */
+static void
+note_new_ids(const struct commit_op *ops, size_t count, uint64_t seq)
+{
+	for (size_t i = 0; i < count; i++)
+		if (UNLIKELY(ops[i].new_id != NULL))
+			put_u64(ops[i].new_id, seq);
+}
+
+/* Before the commit is shown: what others have to know of its records. */
+static void
+note_odd(struct log *log, const struct commit_op *ops, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (UNLIKELY(ops[i].flags != 0))
+			view_note_odd(log->view, ops[i].flags,
+			    ops[i].bucket_seq, ops[i].bucket_ordinal);
 }
 
 /* Under the turn nobody else changes the index, nor frees what it names: so
@@ -411,6 +443,7 @@ commit_turn(struct log *log, const struct commit_op *ops,
 	seg = log_active(log);
 	start = segment_end(seg);
 	stamp.seq = view->next_seq;
+	note_new_ids(ops, count, stamp.seq);
 	stamp.lag = record_lag(stamp.seq, log_durable(log));
 	stamp.flags = 0;
 	st = store_commit(log, seg, ops, count, size, &stamp, err);
@@ -418,11 +451,12 @@ commit_turn(struct log *log, const struct commit_op *ops,
 		return st;
 	late = count == 1 && may_put_off(ops, place);
 	if (late)
-		put_off(view, seg, start, size);
+		put_off(view, seg, ops, start, size);
 	else if (count == 1)
 		apply(log, seg, ops, place, start);
 	else
 		apply_batch(log, seg, ops, hashes, count, start);
+	note_odd(log, ops, count);
 	view->evidence =
 	    max_u64(view->evidence, record_attests(stamp.seq, stamp.lag));
 	view->next_seq++;
@@ -453,9 +487,11 @@ collect_hashes(const struct commit_op *ops, size_t count)
 	return hashes;
 }
 
-enum kvlog_status
-log_commit(struct log *log, const struct commit_op *ops, size_t op_count,
-    bool strict, struct kvlog_receipt *ret_receipt, size_t *ret_failed,
+/* own: NULL, or the owner of the turn. */
+static inline enum kvlog_status
+commit_as(struct log *log, const struct ownership *own,
+    const struct commit_op *ops, size_t op_count, bool strict,
+    struct kvlog_receipt *ret_receipt, size_t *ret_failed,
     struct kvlog_error *err)
 {
 	uint64_t *batch = NULL;
@@ -470,14 +506,39 @@ log_commit(struct log *log, const struct commit_op *ops, size_t op_count,
 	log_enter(log);
 	/* What is fetched now is needed when other work is done. */
 	keydir_prefetch(log->view->index.keydir, ops->hash);
-	st = log_take_turn_inside(log, err);
+	st = log_take_turn_to_write(log, own, err);
 	if (st == KVLOG_OK) {
 		st = commit_turn(log, ops, batch != NULL ? batch : &ops->hash,
 		    op_count, strict, ret_receipt, ret_failed, err);
 		epoch_reclaim(log->view->index.epoch);
+		if (own != NULL)
+			log_end_ownership(log);
 		log_release_turn(log);
 	}
 	if (batch != NULL)
 		os->free(batch);
+	return st;
+}
+
+enum kvlog_status
+log_commit(struct log *log, const struct commit_op *ops, size_t op_count,
+    bool strict, struct kvlog_receipt *ret_receipt, size_t *ret_failed,
+    struct kvlog_error *err)
+{
+	return commit_as(
+	    log, NULL, ops, op_count, strict, ret_receipt, ret_failed, err);
+}
+
+enum kvlog_status
+log_commit_owned(struct log *log, const struct ownership *own,
+    const struct commit_op *ops, size_t op_count,
+    struct kvlog_receipt *ret_receipt, struct kvlog_error *err)
+{
+	size_t failed;
+	enum kvlog_status st = commit_as(
+	    log, own, ops, op_count, false, ret_receipt, &failed, err);
+
+	if (st != KVLOG_OK)
+		log_disown(log, own);
 	return st;
 }

@@ -70,24 +70,53 @@ names_lost(const struct hint *hint)
 	return false;
 }
 
-/* Whether a hint serves only as long as a barred segment and others do. */
-static bool
-ties_to_barred(const struct hint *hint)
+/* The first of the hints without which this one does not serve: each of them
+ * ends where the next one begins, within a segment. */
+static size_t
+first_needed(const struct hint_list *list, size_t h)
 {
-	bool barred = false, others = false;
+	while (h > 0 && list->hints[h]->sources[0].from != SEGMENT_DATA_OFF)
+		h--;
+	return h;
+}
 
+static bool
+has_source(const struct hint *hint, bool barred)
+{
 	for (size_t i = 0; i < hint->source_count; i++)
+		if (hint->sources[i].seg->barred == barred)
+			return true;
+	return false;
+}
+
+/* Whether one of a barred segment serves only as long as others do. */
+static bool
+ties_to_barred(const struct hint_list *list, size_t first, size_t h)
+{
+	const struct hint *hint = list->hints[h];
+	bool others = false;
+
+	for (size_t i = first; i <= h && !others; i++)
+		others = has_source(list->hints[i], false);
+	return others && has_source(hint, true) && hint->name[0] != '\0';
+}
+
+static void
+bar_sources(struct compaction *c, const struct hint *hint)
+{
+	for (size_t i = 0; i < hint->source_count; i++) {
 		if (hint->sources[i].seg->barred)
-			barred = true;
-		else
-			others = true;
-	return barred && others && hint->name[0] != '\0';
+			continue;
+		c->report.damaged_segments++;
+		compaction_bar(c, hint->sources[i].seg);
+	}
 }
 
 /*
  * A hint is all that names a lost record: without it that key would show an
- * older value.  It serves only as long as all of its segments are there, so
- * that these have to stay.
+ * older value.  It serves only as long as all of its segments are there, and
+ * those of the hints before it up to the beginning of one, so that these have
+ * to stay.
  */
 static enum kvlog_status
 bar_named(struct compaction *c, struct kvlog_error *err)
@@ -97,20 +126,17 @@ bar_named(struct compaction *c, struct kvlog_error *err)
 
 	for (size_t h = 0; h < list->count && st == KVLOG_OK; h++) {
 		const struct hint *hint = list->hints[h];
+		size_t first = first_needed(list, h);
 
-		if (!ties_to_barred(hint))
+		if (!ties_to_barred(list, first, h))
 			continue;
 		for (size_t i = 0; i < hint->source_count && st == KVLOG_OK;
 		     i++)
 			st = segment_map(hint->sources[i].seg, err);
 		if (st != KVLOG_OK || !names_lost(hint))
 			continue;
-		for (size_t i = 0; i < hint->source_count; i++) {
-			if (hint->sources[i].seg->barred)
-				continue;
-			c->report.damaged_segments++;
-			compaction_bar(c, hint->sources[i].seg);
-		}
+		for (size_t i = first; i <= h; i++)
+			bar_sources(c, list->hints[i]);
 	}
 	hint_list_put(list);
 	return st;
@@ -132,7 +158,8 @@ tally_entry(void *arg, const struct merge_entry *e, struct kvlog_error *err)
 	struct tally *t = arg;
 
 	(void)err;
-	if (t->oldest && compaction_tombstone(t->c, &e->rec))
+	if (compaction_dropped(t->c, &e->rec) ||
+	    (t->oldest && compaction_tombstone(t->c, &e->rec)))
 		return KVLOG_OK;
 	t->live[compaction_find(t->c->set, e->seg->header.id.first,
 	    e->seg->header.id.part)] += e->rec.size;
@@ -549,6 +576,7 @@ begin(struct compaction *c, struct kvlog_error *err)
 
 	if (c->online)
 		st = output_clean(c->log, &c->round, err);
+	compaction_look_at_buckets(c);
 	/* What is decided against must be durable before any output is, and
 	 * what attests it before hints are written. */
 	if (st == KVLOG_OK) /* each run is, too */
@@ -575,6 +603,8 @@ end(struct compaction *c)
 		set_paced(c, false);
 	segset_destroy(c->set);
 	c->set = NULL;
+	bucket_set_fini(&c->buckets);
+	memset(&c->buckets, 0, sizeof c->buckets);
 	os->free(c->runs);
 	c->runs = NULL;
 }

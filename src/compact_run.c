@@ -58,6 +58,7 @@ struct job {
 	uint64_t input_count; /* records of the inputs, without marks */
 	struct output_layout layout;
 	uint64_t tombstones, expired; /* that are dropped */
+	uint64_t dropped;             /* of dropped buckets */
 	uint64_t changed;             /* expired ones that become tombstones */
 	uint64_t latest_ms;           /* of the expiries that were judged */
 	struct output *output;
@@ -149,6 +150,9 @@ survives(
     const struct job *j, const struct merge_entry *e, struct record *ret_rec)
 {
 	*ret_rec = e->rec;
+	/* What is older is of that bucket, too, and needs no tombstone. */
+	if (compaction_dropped(j->c, &e->rec))
+		return false;
 	if (!compaction_tombstone(j->c, &e->rec))
 		return true;
 	if (!may_hide(j, e))
@@ -180,17 +184,16 @@ compact_may_ask_index(const struct compaction *c, const struct compact_run *run)
 static bool
 is_newest(const struct job *j, const struct merge_entry *e)
 {
+	const struct hint_key key = hint_key_of(&e->rec);
 	struct index *index = &j->c->view->index;
 	struct epoch_token token = epoch_enter(index->epoch);
 	struct index_ref ref;
 	bool newest;
 
 	/* A tombstone has no entry, but nothing has its key either. */
-	if ((e->rec.flags & RECORD_BUCKET) != 0)
-		newest = true;
-	else if (e->rec.type == RECORD_DELETE)
-		newest = index_find(index, e->hash, e->rec.key, e->rec.key_len,
-			     &ref, NULL) != KVLOG_OK;
+	if (e->rec.type == RECORD_DELETE)
+		newest =
+		    index_find(index, e->hash, &key, &ref, NULL) != KVLOG_OK;
 	else
 		newest = keydir_has(
 		    index->keydir, e->hash, segset_loc(e->seg, e->off));
@@ -211,7 +214,9 @@ weigh_entry(void *arg, const struct merge_entry *e, struct kvlog_error *err)
 	if (compaction_expired(j->c, &e->rec))
 		j->latest_ms = max_u64(j->latest_ms, e->rec.expiry_ms);
 	if (!survives(j, e, &rec)) {
-		if (e->rec.type == RECORD_DELETE)
+		if (compaction_dropped(j->c, &e->rec))
+			j->dropped++;
+		else if (e->rec.type == RECORD_DELETE)
 			j->tombstones++;
 		else
 			j->expired++;
@@ -226,22 +231,9 @@ weigh_entry(void *arg, const struct merge_entry *e, struct kvlog_error *err)
 
 /* Marks */
 
-/* Records of keys in buckets are not in the index; they come last. */
-static bool
-has_buckets(const struct hint *hint)
-{
-	struct hint_entry e;
-	struct record rec;
-
-	return hint->entry_count > 0 &&
-	       (!hint_get(hint, hint->entry_count - 1, &e) ||
-		   !hint_read(&e, &rec) || (rec.flags & RECORD_BUCKET) != 0);
-}
-
 /* Some entries of a hint that follow one another, and which of them count. */
 struct marking {
 	const struct hint *hint;
-	bool buckets;
 	size_t count;
 	struct hint_entry entries[MARKED_TOGETHER];
 	bool counts[MARKED_TOGETHER];
@@ -261,9 +253,9 @@ ask_index(const struct job *j, struct marking *m)
 	for (size_t i = 0; i < m->count; i++) {
 		const struct hint_entry *e = &m->entries[i];
 
-		m->counts[i] = m->buckets || e->type != RECORD_PUT ||
-			       keydir_has(index->keydir, e->hash,
-				   segset_loc(e->seg, e->off));
+		m->counts[i] =
+		    e->type != RECORD_PUT || keydir_has(index->keydir, e->hash,
+						 segset_loc(e->seg, e->off));
 		if (m->counts[i])
 			PREFETCH(e->seg->map.addr + e->off);
 	}
@@ -285,7 +277,7 @@ read_marked(struct job *j, struct marking *m, struct kvlog_error *err)
 			continue;
 		if (!hint_read(h, &e.rec))
 			return compaction_damage(j->c, e.seg, e.off);
-		if (m->buckets || h->type != RECORD_PUT) {
+		if (h->type != RECORD_PUT) {
 			/* Several tombstones of a key may. */
 			j->weighed &= j->cover.count == 1;
 			m->counts[i] = is_newest(j, &e);
@@ -300,7 +292,7 @@ static enum kvlog_status
 mark_hint(struct job *j, const struct hint *hint, uint8_t *marks,
     struct kvlog_error *err)
 {
-	struct marking m = {.hint = hint, .buckets = has_buckets(hint)};
+	struct marking m = {.hint = hint};
 	enum kvlog_status st = KVLOG_OK;
 
 	for (uint64_t n = 0; n < hint->entry_count && st == KVLOG_OK;
@@ -509,7 +501,7 @@ write_output(
 	struct compaction *c = j->c;
 	struct output_plan plan = {
 	    .set = c->set,
-	    .expired = j->latest_ms > 0,
+	    .expired = j->latest_ms > 0 || j->dropped > 0,
 	    .online = c->online,
 	    .first = j->first,
 	    .count = j->count,
@@ -563,7 +555,8 @@ static void
 forget_weights(struct job *j)
 {
 	output_layout_fini(&j->layout);
-	j->tombstones = j->expired = j->changed = j->latest_ms = 0;
+	j->tombstones = j->expired = j->dropped = 0;
+	j->changed = j->latest_ms = 0;
 }
 
 static enum kvlog_status

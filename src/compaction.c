@@ -207,7 +207,7 @@ compaction_cover(struct compaction *c, size_t first, size_t stop,
 	pthread_mutex_unlock(&c->views->lock);
 	if (st != KVLOG_OK)
 		return st;
-	st = hint_cover_build(cover, &failure);
+	st = hint_cover_build(cover, false, &failure);
 	if (st == KVLOG_OK)
 		return st;
 	hint_cover_fini(cover);
@@ -272,6 +272,53 @@ compaction_walk(struct compaction *c, size_t first, size_t stop,
 		st = compaction_walk_cover(c, &cover, NULL, fn, arg, err);
 	hint_cover_fini(&cover);
 	return st;
+}
+
+static enum kvlog_status
+read_buckets(struct compaction *c, const struct hint_cover *cover)
+{
+	struct merge *merge;
+	enum kvlog_status st = merge_create(cover->hints, cover->count, &merge);
+
+	if (st != KVLOG_OK)
+		return st;
+	st = bucket_set_read(&c->buckets, merge, c->buckets.as_of);
+	merge_destroy(merge);
+	return st;
+}
+
+void
+compaction_look_at_buckets(struct compaction *c)
+{
+	struct view *view = c->view;
+	struct hint_cover cover = {0};
+	enum kvlog_status st = KVLOG_OK;
+	bool odd;
+
+	views_lock(c->views);
+	odd = view->index.hints != NULL || atomic_load(&view->index.odd);
+	c->buckets.as_of = atomic_load(&view->last_seq);
+	if (odd)
+		st = hintset_cover(&view->hints, 0, view->set->count,
+		    segment_end(view->set->segments[view->set->count - 1]),
+		    &cover, NULL);
+	pthread_mutex_unlock(&c->views->lock);
+	if (!odd)
+		return;
+	if (st == KVLOG_OK)
+		st = hint_cover_build(&cover, false, NULL);
+	if (st == KVLOG_OK)
+		st = read_buckets(c, &cover);
+	hint_cover_fini(&cover);
+	/* What is not known to be garbage stays. */
+	if (st != KVLOG_OK)
+		c->buckets.unsure = true;
+}
+
+bool
+compaction_dropped(struct compaction *c, const struct record *rec)
+{
+	return !bucket_set_has(&c->buckets, rec);
 }
 
 bool

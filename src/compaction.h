@@ -13,6 +13,7 @@
 #define COMPACTION_H
 
 #include "base.h"
+#include "bucket_set.h"
 #include "hintset.h"
 #include "log.h"
 #include "merge.h"
@@ -64,9 +65,10 @@ struct compaction {
 	uint64_t end;
 	uint64_t paced_bytes, paced_ns; /* written since then */
 	uint64_t now_ms;
-	uint64_t live_bytes;      /* of all records that count */
-	size_t stop;              /* segments from here on are not inputs */
-	struct compact_run *runs; /* chosen, in the order of the log */
+	struct bucket_set buckets; /* as they were when it began */
+	uint64_t live_bytes;       /* of all records that count */
+	size_t stop;               /* segments from here on are not inputs */
+	struct compact_run *runs;  /* chosen, in the order of the log */
 	size_t run_count, run_cap;
 	size_t done_count;  /* of the runs: behind us */
 	bool sealed_late;   /* runs were done before the last input was sealed:
@@ -133,6 +135,13 @@ enum kvlog_status compaction_walk(struct compaction *c, size_t first,
 enum kvlog_status compaction_walk_cover(struct compaction *c,
     const struct hint_cover *cover, uint8_t *const *marks, compaction_fn *fn,
     void *arg, struct kvlog_error *err);
+
+/* Look which buckets there are: keys of others are garbage, once what was
+ * committed until now is durable. */
+void compaction_look_at_buckets(struct compaction *c);
+
+/* Whether a record is of a bucket that was dropped. */
+bool compaction_dropped(struct compaction *c, const struct record *rec);
 
 bool compaction_expired(const struct compaction *c, const struct record *rec);
 

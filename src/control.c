@@ -21,6 +21,8 @@
  *
  *     24 who wants the turn    25 the reserve was used
  *     26 how long writers are to wait, who says so, and until when
+ *     27 who owns the turn from call to call, and until when    28 his pid
+ *     29 when somebody has waited for him last
  *
  *     byte 1024 mutex of the turn    byte 1280 mutex of the sync
  *
@@ -56,6 +58,12 @@
  * before those that sleep are awake.  So who waits says so in a word, and who
  * has had some turns in a row since lets another one go first.  The word of
  * somebody who was killed meanwhile costs one such wait.
+ *
+ * A transaction lasts longer than a turn, and nobody else may change what it
+ * reads.  So it leaves a word that says who owns the turn, which all that
+ * commit look at once they have the turn; who only maintains the store passes.
+ * Its owner clears it; so does whoever has the turn, once its time is over,
+ * which the owner puts off while he works, or once his lock byte is free.
  */
 #include "config.h"
 
@@ -85,7 +93,7 @@ static_assert(TURN_MUTEX_OFF + OS_MUTEX_SIZE <= SYNC_MUTEX_OFF &&
  * C library, the machine's word size, the kind of turn and the mutex's size.
  * A known byte order when read natively.
  */
-#define LAYOUT 3u
+#define LAYOUT 4u
 #define TAG_LAYOUT (UINT64_C(0x6b766c67) << 32 | LAYOUT << 24)
 #define TAG_LAYOUT_MASK (~UINT64_C(0xffffff))
 #if defined __GLIBC__
@@ -106,6 +114,11 @@ static_assert(sizeof(pthread_mutex_t) < 256, "one byte of the tag");
 #define HAND_OVER_NS (2 * 1000 * 1000)
 /* How often a lock byte is tried again: much more often than that. */
 #define BYTE_PAUSE_NS (200 * 1000)
+
+/* The word of the owner: a lock byte, and above it a time. */
+#define OWNER_BYTE UINT64_C(0xffff)
+#define OWNER_TIME_SHIFT 16
+static_assert(CONTROL_HANDLE + CONTROL_HANDLES_MAX <= OWNER_BYTE, "16 bits");
 
 /* Processes share the words without a lock. */
 static_assert(ATOMIC_LLONG_LOCK_FREE != 0, "needs atomic 64-bit words");
@@ -610,6 +623,14 @@ reopen_page(struct control *control)
 	return rc == 0 ? os->sync(control->fd) : rc;
 }
 
+/* Somebody has died, and left his byte in a word. */
+static bool
+is_named(const struct control *control, uint64_t byte)
+{
+	return byte == control_load(control, CONTROL_TURN_OF) ||
+	       byte == (control_load(control, CONTROL_OWNER) & OWNER_BYTE);
+}
+
 /* Lock the first byte that no other handle has, and no word names. */
 static int
 take_byte(struct control *control)
@@ -618,13 +639,13 @@ take_byte(struct control *control)
 		uint64_t byte = CONTROL_HANDLE + i;
 		int rc;
 
-		if (byte == control_load(control, CONTROL_TURN_OF))
+		if (is_named(control, byte))
 			continue;
 		rc = lock_byte(control, byte, OS_LOCK_EXCLUSIVE);
 		if (rc == EAGAIN)
 			continue;
 		/* Its owner may have died just now. */
-		if (rc == 0 && byte == control_load(control, CONTROL_TURN_OF)) {
+		if (rc == 0 && is_named(control, byte)) {
 			unlock_byte(control, byte);
 			continue;
 		}
@@ -1007,6 +1028,61 @@ control_release_turn(struct control *control)
 	leave_gate(control, GATE_TURN);
 }
 
+static uint64_t
+ticks_ms(void)
+{
+	return os->ticks_ns() / 1000000;
+}
+
+/* The word of the owner comes last: whoever it names, the other is of him. */
+int
+control_set_owner(struct control *control, uint64_t ms)
+{
+	int rc = 0;
+
+	if (ms == 0)
+		return control_store(control, CONTROL_OWNER, 0);
+	if (control_load(control, CONTROL_OWNER_PID) != control->pid)
+		rc = control_store(control, CONTROL_OWNER_PID, control->pid);
+	return rc == 0
+		   ? control_store(control, CONTROL_OWNER,
+			 (ticks_ms() + ms) << OWNER_TIME_SHIFT | control->byte)
+		   : rc;
+}
+
+bool
+control_owner_ended(const struct control *control)
+{
+	const uint64_t word = control_load(control, CONTROL_OWNER);
+	const uint64_t byte = word & OWNER_BYTE;
+
+	return ticks_ms() >= word >> OWNER_TIME_SHIFT ||
+	       (byte != control->byte &&
+		   !os->is_locked(control->fd, LOCK_BASE + byte));
+}
+
+uint64_t
+control_owner_pid(const struct control *control)
+{
+	uint64_t pid = control_load(control, CONTROL_OWNER_PID);
+
+	return pid != control->pid ? pid : 0;
+}
+
+void
+control_say_awaited(struct control *control)
+{
+	(void)control_store(control, CONTROL_AWAITED, ticks_ms());
+}
+
+bool
+control_is_awaited(const struct control *control, uint64_t ms)
+{
+	const uint64_t since = control_load(control, CONTROL_AWAITED);
+
+	return since != 0 && ticks_ms() - since <= ms;
+}
+
 enum kvlog_status
 control_take_sync(struct control *control, uint64_t deadline,
     bool *ret_doubtful, struct kvlog_error *err)
@@ -1113,6 +1189,9 @@ control_format(struct control *control, const struct control_state *state,
 	    {CONTROL_WANTED, 0},
 	    {CONTROL_RESERVE, 0},
 	    {CONTROL_PRESSURE, 0},
+	    {CONTROL_OWNER, 0},
+	    {CONTROL_OWNER_PID, 0},
+	    {CONTROL_AWAITED, 0},
 	    {CONTROL_VALID, PAGE_VALID},
 	};
 	if (rc == 0)
@@ -1176,12 +1255,6 @@ control_set_reserve_used(struct control *control, bool used)
 }
 
 /* Bits of the word: 8 of milliseconds, 16 of a lock byte, 40 of a time. */
-static uint64_t
-ticks_ms(void)
-{
-	return os->ticks_ns() / 1000000;
-}
-
 int
 control_set_pressure(struct control *control, unsigned wait_ms)
 {

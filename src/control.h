@@ -59,6 +59,9 @@ enum control_word {
 	CONTROL_WANTED = 24,
 	CONTROL_RESERVE,
 	CONTROL_PRESSURE,
+	CONTROL_OWNER,
+	CONTROL_OWNER_PID,
+	CONTROL_AWAITED,
 	CONTROL_WORDS
 };
 
@@ -313,6 +316,35 @@ control_set_intent(struct control *control, uint64_t end)
 {
 	return control_store(control, CONTROL_INTENT, end);
 }
+
+/*
+ * What follows belongs to transactions, which own the right to change the
+ * store's content from one turn to another: whoever gets a turn meanwhile
+ * commits nothing.  The word of the owner is changed under the turn alone.
+ *
+ * control_set_owner(): it is this handle, for so many milliseconds, or not any
+ * more (0).  control_owner_ended(): what the word says is over, for it is past
+ * its time, or the handle that it names has gone; never of this handle's own
+ * before its time.
+ */
+int control_set_owner(struct control *control, uint64_t ms);
+bool control_owner_ended(const struct control *control);
+static inline bool
+control_is_owned(const struct control *control)
+{
+	return control_load(control, CONTROL_OWNER) != 0;
+}
+static inline bool
+control_is_owner(const struct control *control)
+{
+	return (control_load(control, CONTROL_OWNER) & 0xffff) == control->byte;
+}
+/* Of another process that is, or was just now; 0: none is known. */
+uint64_t control_owner_pid(const struct control *control);
+/* Somebody waits for the owner to end, as of now; and whether somebody did that
+ * within the last ms milliseconds. */
+void control_say_awaited(struct control *control);
+bool control_is_awaited(const struct control *control, uint64_t ms);
 
 /*
  * control_format() declares the page valid with these

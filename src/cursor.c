@@ -11,40 +11,122 @@
 struct cursor {
 	struct merge *merge;
 	struct merge_entry entry;
-	uint8_t *prefix;
-	size_t prefix_len;
+	/* The keys it is about: low <= key < high. */
+	struct hint_key low, high;
+	bool all; /* of all buckets, but those that were dropped: */
+	struct bucket_set buckets;
+	uint8_t *bytes; /* of both */
 	uint64_t now_ms;
 	bool keys_only;
-	bool ended;     /* all that begins with the prefix has come */
-	bool deletes;   /* are shown, too */
-	uint64_t since; /* what is not newer is left out */
+	bool at_begin, at_end; /* nothing of the range lies in that direction */
+	bool deletes;          /* are shown, too */
+	uint64_t since;        /* what is not newer is left out */
 };
 
+/* Ranges */
+
+/* The first key behind all that begin with so many bytes of it: the last byte
+ * that can be is made greater.  Without any: the first of the next bucket. */
+static void
+pass_prefix(struct hint_key *key, uint8_t *bytes)
+{
+	while (key->len > 0 && bytes[key->len - 1] == UINT8_MAX)
+		key->len--;
+	if (key->len > 0)
+		bytes[key->len - 1]++;
+	else if (++key->bucket_ordinal == 0)
+		key->bucket_seq++;
+}
+
+static struct hint_key
+key_in(const struct cursor_range *range, const void *bytes, size_t len)
+{
+	return (struct hint_key){
+	    range->bucket_seq, range->bucket_ordinal, (uint32_t)len, bytes};
+}
+
+static void
+copy_key(struct hint_key *to, uint8_t *bytes, const struct hint_key *from)
+{
+	if (from->len > 0)
+		memcpy(bytes, from->bytes, from->len);
+	*to = *from;
+	to->bytes = bytes;
+}
+
+static enum kvlog_status
+set_bounds(struct cursor *c, const struct cursor_range *r)
+{
+	struct hint_key prefix = key_in(r, r->prefix, r->prefix_len);
+	struct hint_key from = key_in(r, r->from, r->from_len);
+	struct hint_key to = key_in(r, r->to, r->to_len);
+	uint8_t *high;
+
+	if (r->all_buckets) {
+		c->high = (struct hint_key){UINT64_MAX, UINT32_MAX, 0, NULL};
+		return KVLOG_OK;
+	}
+	c->bytes = os->malloc(
+	    max_u64(prefix.len, from.len) + max_u64(prefix.len, to.len) + 1);
+	if (c->bytes == NULL)
+		return KVLOG_NOMEM;
+	copy_key(&c->low, c->bytes,
+	    hint_key_compare(&from, &prefix) > 0 ? &from : &prefix);
+	high = c->bytes + c->low.len;
+	copy_key(&c->high, high, &prefix);
+	pass_prefix(&c->high, high);
+	if (r->to != NULL && hint_key_compare(&to, &c->high) < 0)
+		copy_key(&c->high, high, &to);
+	return KVLOG_OK;
+}
+
+/* Cursors */
+
+static void
+go_to(struct cursor *c, const struct hint_key *key)
+{
+	c->at_begin = hint_key_compare(key, &c->low) <= 0;
+	c->at_end = hint_key_compare(key, &c->high) >= 0;
+	merge_seek(c->merge, c->at_begin ? &c->low
+			     : c->at_end ? &c->high
+					 : key);
+	memset(&c->entry, 0, sizeof c->entry);
+}
+
+void
+cursor_first(struct cursor *c)
+{
+	go_to(c, &c->low);
+}
+
+void
+cursor_last(struct cursor *c)
+{
+	go_to(c, &c->high);
+}
+
 enum kvlog_status
-cursor_create(struct hint *const *hints, size_t count, const void *prefix,
-    size_t prefix_len, uint64_t now_ms, bool keys_only,
-    struct cursor **ret_cursor)
+cursor_create(struct hint *const *hints, size_t count,
+    const struct cursor_range *range, struct cursor **ret_cursor)
 {
 	struct cursor *c = os->calloc(1, sizeof *c);
-	enum kvlog_status st = KVLOG_NOMEM;
+	enum kvlog_status st;
 
 	if (c == NULL)
 		return KVLOG_NOMEM;
-	c->now_ms = now_ms;
-	c->keys_only = keys_only;
-	c->prefix_len = prefix_len;
-	c->prefix = os->malloc(prefix_len + 1);
-	if (c->prefix != NULL) {
-		if (prefix_len > 0)
-			memcpy(c->prefix, prefix, prefix_len);
-		st = merge_create(hints, count, &c->merge);
-	}
+	c->now_ms = range->now_ms;
+	c->keys_only = range->keys_only;
+	c->all = range->all_buckets;
+	st = set_bounds(c, range);
 	if (st == KVLOG_OK)
-		st = cursor_seek(c, prefix, prefix_len);
+		st = merge_create(hints, count, &c->merge);
+	if (st == KVLOG_OK && c->all)
+		st = bucket_set_read(&c->buckets, c->merge, UINT64_MAX);
 	if (st != KVLOG_OK) {
 		cursor_destroy(c);
 		return st;
 	}
+	cursor_first(c);
 	*ret_cursor = c;
 	return KVLOG_OK;
 }
@@ -55,7 +137,8 @@ cursor_destroy(struct cursor *c)
 	if (c == NULL)
 		return;
 	merge_destroy(c->merge);
-	os->free(c->prefix);
+	bucket_set_fini(&c->buckets);
+	os->free(c->bytes);
 	os->free(c);
 }
 
@@ -66,29 +149,14 @@ cursor_since(struct cursor *c, uint64_t seq)
 	c->since = seq;
 }
 
-enum kvlog_status
+void
 cursor_seek(struct cursor *c, const void *key, size_t key_len)
 {
-	struct hint_key from = {.len = (uint32_t)key_len, .bytes = key};
+	struct hint_key at = c->low;
 
-	/* Nothing before the prefix belongs to the walk. */
-	if (key_compare(key, key_len, c->prefix, c->prefix_len) < 0) {
-		from.len = (uint32_t)c->prefix_len;
-		from.bytes = c->prefix;
-	}
-	memset(&c->entry, 0, sizeof c->entry);
-	c->ended = false;
-	return merge_seek(c->merge, &from);
-}
-
-/* Whether a record's key is behind all that the walk is about. */
-static bool
-is_behind(const struct cursor *c, const struct record *rec)
-{
-	if ((rec->flags & RECORD_BUCKET) != 0 || rec->key_len < c->prefix_len)
-		return true;
-	return c->prefix_len > 0 &&
-	       memcmp(rec->key, c->prefix, c->prefix_len) != 0;
+	at.len = (uint32_t)key_len;
+	at.bytes = key;
+	go_to(c, &at);
 }
 
 static bool
@@ -100,10 +168,12 @@ is_expired(const struct cursor *c, const struct record *rec)
 /* Whether it is what this walk is for; what has expired is a delete.  What a
  * damaged record was, or when it was written, nobody knows. */
 static bool
-is_shown(const struct cursor *c, struct merge_entry *e)
+is_shown(struct cursor *c, struct merge_entry *e)
 {
 	struct record *rec = &e->rec;
 
+	if (c->all && !bucket_set_has(&c->buckets, rec))
+		return false;
 	if (rec->type == RECORD_PUT && is_expired(c, rec))
 		rec->type = RECORD_DELETE;
 	if (c->deletes && (e->damaged || rec->type == RECORD_DELETE))
@@ -111,22 +181,33 @@ is_shown(const struct cursor *c, struct merge_entry *e)
 	return rec->type == RECORD_PUT && (!c->deletes || rec->seq > c->since);
 }
 
-enum kvlog_status
-cursor_next(struct cursor *c)
+/* Whether a key that the walk has come to is none of the range. */
+static bool
+is_outside(const struct cursor *c, const struct record *rec, bool back)
 {
-	struct merge_entry *e = &c->entry;
-	enum kvlog_status st = KVLOG_OK;
+	struct hint_key key = hint_key_of(rec);
 
-	while (!c->ended) {
-		st = merge_next(c->merge);
+	return back ? hint_key_compare(&key, &c->low) < 0
+		    : hint_key_compare(&key, &c->high) >= 0;
+}
+
+static enum kvlog_status
+step(struct cursor *c, bool back)
+{
+	bool *ended = back ? &c->at_begin : &c->at_end;
+	struct merge_entry *e = &c->entry;
+	enum kvlog_status st = KVLOG_NOTFOUND;
+
+	while (!*ended) {
+		st = back ? merge_prev(c->merge) : merge_next(c->merge);
 		if (st != KVLOG_OK && st != KVLOG_CORRUPT)
 			break;
+		*(back ? &c->at_end : &c->at_begin) = false;
 		*e = *merge_entry(c->merge);
 		if (e->damaged && e->rec.key == NULL)
 			return KVLOG_CORRUPT;
-		/* Keys of buckets come after all others. */
-		c->ended = is_behind(c, &e->rec);
-		if (c->ended || !is_shown(c, e))
+		*ended = is_outside(c, &e->rec, back);
+		if (*ended || !is_shown(c, e))
 			continue;
 		if (e->damaged)
 			return KVLOG_CORRUPT;
@@ -138,7 +219,27 @@ cursor_next(struct cursor *c)
 		return KVLOG_OK;
 	}
 	memset(e, 0, sizeof *e);
-	return c->ended ? KVLOG_NOTFOUND : st;
+	return *ended ? KVLOG_NOTFOUND : st;
+}
+
+enum kvlog_status
+cursor_next(struct cursor *c)
+{
+	return step(c, false);
+}
+
+enum kvlog_status
+cursor_prev(struct cursor *c)
+{
+	return step(c, true);
+}
+
+void
+cursor_bounds(
+    const struct cursor *c, struct hint_key *ret_low, struct hint_key *ret_high)
+{
+	*ret_low = c->low;
+	*ret_high = c->high;
 }
 
 const struct merge_entry *

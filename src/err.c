@@ -43,7 +43,8 @@
 	X(KVLOG_UNSUPPORTED, 17, "not supported here")                         \
 	X(KVLOG_CANCELLED, 18, "cancelled")                                    \
 	X(KVLOG_FORKED, 19, "handle of a parent process")                      \
-	X(KVLOG_TOOOLD, 20, "compaction has taken it")
+	X(KVLOG_TOOOLD, 20, "compaction has taken it")                         \
+	X(KVLOG_NOBUCKET, 21, "no such bucket")
 
 #define STATUS_ASSERT(name, number, text)                                      \
 	static_assert((name) == (number), #name " changed its number");

@@ -129,8 +129,7 @@ exchange_swap(struct exchange *x)
 static bool
 is_keyed(const struct record *rec)
 {
-	return (rec->type == RECORD_PUT || rec->type == RECORD_DELETE) &&
-	       (rec->flags & RECORD_BUCKET) == 0;
+	return rec->type == RECORD_PUT || rec->type == RECORD_DELETE;
 }
 
 /* The next record of the segments; false behind the last one.  Damage ends a
@@ -233,6 +232,7 @@ exchange_apply(struct exchange *x, struct index *index, bool *ret_bad,
 	     !*ret_bad;
 	     n++) {
 		const struct segment *seg = x->come[p.at];
+		const struct hint_key key = hint_key_of(&rec);
 		uint64_t hash = hint_hash(seg, &rec);
 
 		if (n % AHEAD == 0)
@@ -240,8 +240,8 @@ exchange_apply(struct exchange *x, struct index *index, bool *ret_bad,
 		if (is_keyed(&rec)) {
 			st = index_reserve(index, &hash, 1, err);
 			if (st == KVLOG_OK)
-				st = index_set(index, hash, rec.key,
-				    rec.key_len, segset_loc(seg, p.off),
+				st = index_set(index, hash, &key,
+				    segset_loc(seg, p.off),
 				    rec.type == RECORD_DELETE);
 		}
 		p.off += rec.size;

@@ -61,20 +61,31 @@ hint_key_compare(const struct hint_key *a, const struct hint_key *b)
 	return c;
 }
 
+static uint64_t
+hash_in_bucket(const uint8_t *secret, const struct hint_key *key)
+{
+	uint8_t buf[RECORD_BUCKET_LEN + KVLOG_KEY_MAX];
+
+	put_u64(buf, key->bucket_seq);
+	put_u32(buf + 8, key->bucket_ordinal);
+	memcpy(buf + RECORD_BUCKET_LEN, key->bytes, key->len);
+	return sum_hash(secret, buf, RECORD_BUCKET_LEN + key->len);
+}
+
+uint64_t
+hint_key_hash(const uint8_t *secret, const struct hint_key *key)
+{
+	return LIKELY(hint_key_is_plain(key))
+		   ? sum_hash(secret, key->bytes, key->len)
+		   : hash_in_bucket(secret, key);
+}
+
 uint64_t
 hint_hash(const struct segment *seg, const struct record *rec)
 {
-	const uint8_t *secret = seg->header.store.secret;
+	const struct hint_key key = hint_key_of(rec);
 
-	if (rec->flags & RECORD_BUCKET) {
-		uint8_t buf[12 + KVLOG_KEY_MAX];
-
-		put_u64(buf, rec->bucket_seq);
-		put_u32(buf + 8, rec->bucket_ordinal);
-		memcpy(buf + 12, rec->key, rec->key_len);
-		return sum_hash(secret, buf, 12u + rec->key_len);
-	}
-	return sum_hash(secret, rec->key, rec->key_len);
+	return hint_key_hash(seg->header.store.secret, &key);
 }
 
 /* Opening */
@@ -148,6 +159,8 @@ decode(struct hint *hint)
 		return EINVAL;
 	hint->source_count = sources;
 	hint->entry_count = get_u64(p + 48);
+	hint->bucket_count = get_u64(p + 104);
+	hint->expiry_count = get_u64(p + 112);
 	hint->block_count = get_u32(p + 56);
 	hint->off_bits = p[60];
 	hint->source_bits = p[61];

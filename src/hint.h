@@ -17,6 +17,8 @@
 #include "base.h"
 #include "segment.h"
 
+#include <string.h>
+
 /* A key with its bucket; 0, 0 is the default bucket. */
 struct hint_key {
 	uint64_t bucket_seq;
@@ -44,6 +46,12 @@ struct hint_entry {
 	const struct segment *seg;
 };
 
+/* Where a record's header was found damaged. */
+struct hint_damage {
+	const struct segment *seg; /* NULL: nowhere */
+	uint64_t off;
+};
+
 struct hint {
 	_Atomic uint32_t refs;
 	char name[DIR_NAME_LEN]; /* of the file; empty: an image in memory */
@@ -53,9 +61,11 @@ struct hint {
 	uint8_t *memory;   /* if not */
 
 	uint64_t entry_count;
-	uint32_t block_count; /* entry blocks, then fence blocks */
-	uint32_t leaf_count;  /* entry blocks */
-	uint32_t per_block;   /* entries in each entry block but the last */
+	uint64_t bucket_count; /* of them: outside the default bucket */
+	uint64_t expiry_count; /* of records that expire */
+	uint32_t block_count;  /* entry blocks, then fence blocks */
+	uint32_t leaf_count;   /* entry blocks */
+	uint32_t per_block;    /* entries in each entry block but the last */
 	unsigned off_bits, source_bits, loc_len;
 	uint64_t blocks_off;
 	uint64_t far_off, far_len;
@@ -63,6 +73,7 @@ struct hint {
 	_Atomic uint8_t *verdicts;
 	size_t source_count;
 	struct hint_source *sources; /* in the order of the log */
+	struct hint_damage hurt;     /* left out; a merge is to tell */
 };
 
 /* Building */
@@ -77,12 +88,6 @@ struct hint {
 enum kvlog_status hint_build(const struct hint_source *sources,
     size_t source_count, uint64_t max_seq, struct hint **ret_hint,
     struct kvlog_error *err);
-
-/* Where a record's header was found damaged. */
-struct hint_damage {
-	const struct segment *seg; /* NULL: nowhere */
-	uint64_t off;
-};
 
 /*
  * The same of whole sources, around damaged records: they are left out, so
@@ -202,7 +207,32 @@ hint_key_of(const struct record *rec)
 	    rec->bucket_seq, rec->bucket_ordinal, rec->key_len, rec->key};
 }
 
-/* The hash of a record's key, bucket included. */
+/* In the default bucket. */
+static inline struct hint_key
+hint_plain_key(const void *key, size_t key_len)
+{
+	return (struct hint_key){.len = (uint32_t)key_len, .bytes = key};
+}
+
+static inline bool
+hint_key_is_plain(const struct hint_key *key)
+{
+	return bucket_is_default(key->bucket_seq, key->bucket_ordinal);
+}
+
+/* Whether a record is of this key. */
+static inline bool
+hint_key_is_of(const struct hint_key *key, const struct record *rec)
+{
+	return rec->key_len == key->len && rec->bucket_seq == key->bucket_seq &&
+	       rec->bucket_ordinal == key->bucket_ordinal &&
+	       memcmp(rec->key, key->bytes, key->len) == 0;
+}
+
+/* The hash of a key, bucket included. */
+uint64_t hint_key_hash(const uint8_t *secret, const struct hint_key *key);
+
+/* The same of a record's key. */
 uint64_t hint_hash(const struct segment *seg, const struct record *rec);
 
 /* Order of keys: by bucket, then memcmp, a prefix first. */

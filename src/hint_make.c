@@ -63,6 +63,7 @@ struct hint_writer {
 	unsigned off_bits, source_bits, loc_len;
 	uint32_t per_block;
 	uint64_t entry_count;
+	uint64_t bucket_count, expiry_count; /* of them */
 	uint32_t block_count, leaf_count;
 	uint8_t block[BLOCK_SIZE]; /* being filled */
 	uint32_t in_block;         /* entries in it */
@@ -213,6 +214,8 @@ add_entry(struct hint_writer *w, const struct hint_key *key,
 		kind);
 	w->in_block++;
 	w->entry_count++;
+	w->bucket_count += !hint_key_is_plain(key);
+	w->expiry_count += e->expiry;
 	w->last = *key;
 	return 0;
 }
@@ -317,6 +320,8 @@ fill_header(uint8_t *p, const struct hint_writer *w)
 	put_u64(p + 80, w->far.len);
 	put_u32(p + 88, w->leaf_count);
 	put_u64(p + 96, far_off + w->far.len);
+	put_u64(p + 104, w->bucket_count);
+	put_u64(p + 112, w->expiry_count);
 	for (size_t i = 0; i < w->source_count; i++)
 		fill_source(
 		    p + HINT_HEADER_LEN + HINT_SOURCE_LEN * i, &w->sources[i]);

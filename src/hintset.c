@@ -1023,16 +1023,21 @@ hintset_cover(struct hintset *hints, size_t first, size_t stop, uint64_t end,
 }
 
 enum kvlog_status
-hint_cover_build(struct hint_cover *c, struct kvlog_error *err)
+hint_cover_build(struct hint_cover *c, bool around, struct kvlog_error *err)
 {
 	for (size_t i = 0; i < c->count; i++) {
+		struct hint_damage hurt = {0};
 		enum kvlog_status st;
 
 		if (c->hints[i] != NULL)
 			continue;
-		st = hint_build(&c->gaps[i], 1, UINT64_MAX, &c->hints[i], err);
+		st = around ? hint_build_around(
+				  &c->gaps[i], 1, &c->hints[i], &hurt, err)
+			    : hint_build(&c->gaps[i], 1, UINT64_MAX,
+				  &c->hints[i], err);
 		if (st != KVLOG_OK)
 			return st;
+		c->hints[i]->hurt = hurt;
 	}
 	return KVLOG_OK;
 }

@@ -128,7 +128,9 @@ bool hintset_merge_step(
  * Hints that cover exactly the segments set->segments[first .. stop), the
  * last one up to end: those of the set where they fit, and images in memory
  * for the rest.  hintset_cover() notes which, while the set stands still;
- * hint_cover_build() then makes the images, which takes time.
+ * hint_cover_build() then makes the images, which takes time.  around: of
+ * damaged records the images do not know, but a merge of them tells; else
+ * KVLOG_CORRUPT.
  */
 struct hint_cover {
 	struct hint **hints;      /* NULL: an image of ... */
@@ -139,7 +141,7 @@ enum kvlog_status hintset_cover(struct hintset *hints, size_t first,
     size_t stop, uint64_t end, struct hint_cover *ret_cover,
     struct kvlog_error *err);
 enum kvlog_status hint_cover_build(
-    struct hint_cover *cover, struct kvlog_error *err);
+    struct hint_cover *cover, bool around, struct kvlog_error *err);
 void hint_cover_fini(struct hint_cover *cover);
 
 #endif

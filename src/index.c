@@ -49,14 +49,12 @@ index_fini(struct index *index)
 enum candidate { CANDIDATE_MATCH, CANDIDATE_OTHER, CANDIDATE_DAMAGED };
 
 static enum candidate
-examine(const struct index *index, const void *key, size_t key_len,
+examine(const struct index *index, const struct hint_key *key,
     struct index_ref *ref)
 {
 	const uint8_t *p = ref->seg->map.addr + ref->off;
 	bool parsed = segment_parse(ref->seg, ref->off, &ref->rec);
-	bool same = parsed && ref->rec.key_len == key_len &&
-		    memcmp(ref->rec.key, key, key_len) == 0 &&
-		    (ref->rec.flags & RECORD_BUCKET) == 0;
+	bool same = parsed && hint_key_is_of(key, &ref->rec);
 
 	if (LIKELY(same) && !index->verify)
 		return CANDIDATE_MATCH;
@@ -70,7 +68,7 @@ examine(const struct index *index, const void *key, size_t key_len,
  * first. */
 static enum kvlog_status
 choose(struct index *index, struct keydir_probe *probe, uint64_t loc,
-    const void *key, size_t key_len, struct index_ref *ret_ref)
+    const struct hint_key *key, struct index_ref *ret_ref)
 {
 	struct index_ref damaged;
 	enum kvlog_status st = KVLOG_NOTFOUND;
@@ -78,7 +76,7 @@ choose(struct index *index, struct keydir_probe *probe, uint64_t loc,
 	for (; loc != KEYDIR_NONE; loc = keydir_next(probe)) {
 		ret_ref->loc = loc;
 		ret_ref->seg = segset_at(index->segs, loc, &ret_ref->off);
-		switch (examine(index, key, key_len, ret_ref)) {
+		switch (examine(index, key, ret_ref)) {
 		case CANDIDATE_MATCH:
 			return KVLOG_OK;
 		case CANDIDATE_OTHER:
@@ -96,13 +94,13 @@ choose(struct index *index, struct keydir_probe *probe, uint64_t loc,
 
 /* The newest record of key that the keydir has, tombstones included. */
 static enum kvlog_status
-find_in_keydir(struct index *index, uint64_t hash, const void *key,
-    size_t key_len, struct index_ref *ret_ref)
+find_in_keydir(struct index *index, uint64_t hash, const struct hint_key *key,
+    struct index_ref *ret_ref)
 {
 	struct keydir_probe probe;
 	uint64_t loc = keydir_first(index->keydir, hash, &probe);
 
-	return choose(index, &probe, loc, key, key_len, ret_ref);
+	return choose(index, &probe, loc, key, ret_ref);
 }
 
 /* Of a segment that is mapped for one record's sake, nothing is read ahead. */
@@ -120,9 +118,8 @@ map_for_look_up(const struct segment *seg, struct kvlog_error *err)
 	return st;
 }
 
-/* The same of one hint; *ret_unsound: the hint is damaged. */
-static enum kvlog_status
-find_in_hint(struct index *index, const struct hint *hint, uint64_t hash,
+enum kvlog_status
+index_find_in_hint(struct index *index, const struct hint *hint, uint64_t hash,
     const struct hint_key *key, struct index_ref *ret_ref, bool *ret_unsound,
     struct kvlog_error *err)
 {
@@ -139,7 +136,7 @@ find_in_hint(struct index *index, const struct hint *hint, uint64_t hash,
 		mapped = map_for_look_up(e.seg, err);
 		if (mapped != KVLOG_OK)
 			return mapped;
-		switch (examine(index, key->bytes, key->len, ret_ref)) {
+		switch (examine(index, key, ret_ref)) {
 		case CANDIDATE_MATCH:
 			return KVLOG_OK;
 		case CANDIDATE_OTHER:
@@ -168,8 +165,8 @@ find_in_hints(struct index *index, uint64_t hash, const struct hint_key *key,
 		size_t i;
 
 		for (i = list->count; i > 0 && st == KVLOG_NOTFOUND; i--) {
-			st = find_in_hint(index, list->hints[i - 1], hash, key,
-			    ret_ref, &unsound, err);
+			st = index_find_in_hint(index, list->hints[i - 1], hash,
+			    key, ret_ref, &unsound, err);
 			if (unsound)
 				break;
 		}
@@ -185,28 +182,23 @@ find_in_hints(struct index *index, uint64_t hash, const struct hint_key *key,
 /* What a look at the keydir, which came to st, means. */
 static enum kvlog_status
 find_behind(struct index *index, enum kvlog_status st, uint64_t hash,
-    const void *key, size_t key_len, struct index_ref *ret_ref,
+    const struct hint_key *key, struct index_ref *ret_ref,
     struct kvlog_error *err)
 {
-	if (st == KVLOG_NOTFOUND && index->hints != NULL) {
-		const struct hint_key k = {
-		    .len = (uint32_t)key_len, .bytes = key};
-
-		st = find_in_hints(index, hash, &k, ret_ref, err);
-	}
+	if (st == KVLOG_NOTFOUND && index->hints != NULL)
+		st = find_in_hints(index, hash, key, ret_ref, err);
 	if (st == KVLOG_OK && UNLIKELY(ret_ref->rec.type != RECORD_PUT))
 		st = KVLOG_NOTFOUND;
 	return st;
 }
 
 enum kvlog_status
-index_find(struct index *index, uint64_t hash, const void *key, size_t key_len,
+index_find(struct index *index, uint64_t hash, const struct hint_key *key,
     struct index_ref *ret_ref, struct kvlog_error *err)
 {
-	enum kvlog_status st =
-	    find_in_keydir(index, hash, key, key_len, ret_ref);
+	enum kvlog_status st = find_in_keydir(index, hash, key, ret_ref);
 
-	return find_behind(index, st, hash, key, key_len, ret_ref, err);
+	return find_behind(index, st, hash, key, ret_ref, err);
 }
 
 /* Where a record is, to fetch it; 0: its segment is not mapped. */
@@ -256,9 +248,10 @@ find_sound(const struct index *index, uint64_t loc, struct index_find *f)
 		return false;
 	ref->loc = loc;
 	ref->seg = segset_at(index->segs, loc, &ref->off);
-	f->sound =
-	    index_read_plain(ref->seg, ref->off, f->key, f->key_len, &plain) &&
-	    (!index->verify || record_plain_ok(&plain));
+	f->sound = hint_key_is_plain(&f->key) &&
+		   index_read_plain(
+		       ref->seg, ref->off, f->key.bytes, f->key.len, &plain) &&
+		   (!index->verify || record_plain_ok(&plain));
 	if (!f->sound)
 		return false;
 	f->status = KVLOG_OK;
@@ -271,11 +264,9 @@ static void
 find_fetched(struct index *index, struct keydir_probe *probe, uint64_t loc,
     struct index_find *f)
 {
-	enum kvlog_status st =
-	    choose(index, probe, loc, f->key, f->key_len, &f->ref);
+	enum kvlog_status st = choose(index, probe, loc, &f->key, &f->ref);
 
-	f->status =
-	    find_behind(index, st, f->hash, f->key, f->key_len, &f->ref, NULL);
+	f->status = find_behind(index, st, f->hash, &f->key, &f->ref, NULL);
 }
 
 void
@@ -335,8 +326,7 @@ has_damaged(const struct index *index, const struct index_place *place)
 		if (place->status == KVLOG_OK && ref.loc == place->ref.loc)
 			continue;
 		ref.seg = segset_at(index->segs, ref.loc, &ref.off);
-		if (examine(index, place->key, place->key_len, &ref) ==
-		    CANDIDATE_DAMAGED)
+		if (examine(index, &place->key, &ref) == CANDIDATE_DAMAGED)
 			return true;
 	}
 	return false;
@@ -383,16 +373,15 @@ index_remove(struct index *index, uint64_t hash, uint64_t loc)
 }
 
 ATTR_FLATTEN void
-index_seek(const struct index *index, uint64_t hash, const void *key,
-    size_t key_len, struct index_place *place)
+index_seek(const struct index *index, uint64_t hash, const struct hint_key *key,
+    struct index_place *place)
 {
 	place->hash = hash;
-	place->key = key;
-	place->key_len = key_len;
+	place->key = *key;
 	place->looked = false;
 	place->loc = keydir_first(index->keydir, hash, &place->probe);
 	if (place->loc != KEYDIR_NONE)
-		prefetch_head(index, place->loc, key_len);
+		prefetch_head(index, place->loc, key->len);
 }
 
 /* What the keydir has at a place. */
@@ -402,8 +391,8 @@ look(struct index *index, struct index_place *place)
 	if (place->looked)
 		return;
 	place->looked = true;
-	place->status = choose(index, &place->probe, place->loc, place->key,
-	    place->key_len, &place->ref);
+	place->status =
+	    choose(index, &place->probe, place->loc, &place->key, &place->ref);
 }
 
 enum kvlog_status
@@ -411,8 +400,8 @@ index_look(
     struct index *index, struct index_place *place, struct kvlog_error *err)
 {
 	look(index, place);
-	return find_behind(index, place->status, place->hash, place->key,
-	    place->key_len, &place->ref, err);
+	return find_behind(
+	    index, place->status, place->hash, &place->key, &place->ref, err);
 }
 
 /* If the first candidate is a sound put of the key, as an overwrite nearly
@@ -421,17 +410,18 @@ static bool
 replace_plain(
     const struct index *index, const struct index_place *place, uint64_t loc)
 {
-	const size_t key_len = place->key_len;
+	const size_t key_len = place->key.len;
 	const struct segment *seg;
 	const uint8_t *p;
 	uint64_t off, end;
 
-	if (place->loc == KEYDIR_NONE)
+	if (place->loc == KEYDIR_NONE || !hint_key_is_plain(&place->key))
 		return false;
 	seg = segset_at(index->segs, place->loc, &off);
 	end = segment_end(seg);
 	p = seg->map.addr + off;
-	if (off >= end || !record_is_put_of(p, end - off, place->key, key_len))
+	if (off >= end ||
+	    !record_is_put_of(p, end - off, place->key.bytes, key_len))
 		return false;
 	if (index->verify && !record_head_ok(p, RECORD_HEADER_SIZE + key_len,
 				 segment_seed(seg, off)))
@@ -469,12 +459,12 @@ index_set_at(struct index *index, struct index_place *place, uint64_t loc,
 }
 
 enum kvlog_status
-index_set(struct index *index, uint64_t hash, const void *key, size_t key_len,
+index_set(struct index *index, uint64_t hash, const struct hint_key *key,
     uint64_t loc, bool tombstone)
 {
 	struct index_place place;
 
-	index_seek(index, hash, key, key_len, &place);
+	index_seek(index, hash, key, &place);
 	return index_set_at(index, &place, loc, tombstone);
 }
 
@@ -482,6 +472,7 @@ enum index_moved
 index_move(
     struct index *index, uint64_t hash, const struct record *rec, uint64_t loc)
 {
+	const struct hint_key key = hint_key_of(rec);
 	struct keydir_probe probe;
 	struct index_ref ref;
 	enum index_moved moved = INDEX_ELSEWHERE;
@@ -491,7 +482,7 @@ index_move(
 		ref.seg = segset_at(index->segs, ref.loc, &ref.off);
 		if (!ref.seg->replaced)
 			continue;
-		switch (examine(index, rec->key, rec->key_len, &ref)) {
+		switch (examine(index, &key, &ref)) {
 		case CANDIDATE_MATCH:
 			keydir_replace_at(&probe, loc);
 			count_tombstones(index, ref.rec.type == RECORD_DELETE,

@@ -30,6 +30,9 @@ struct index {
 	/* Memory mode: tombstones in the table, each before a damaged record
 	 * that may be its key's. */
 	_Atomic uint64_t tombstones;
+	/* Some of the keys may be of other buckets than the default one, or
+	 * expire. */
+	_Atomic bool odd;
 };
 
 /* Where a key's newest record is. */
@@ -47,9 +50,9 @@ enum kvlog_status index_init(struct index *index, struct epoch *epoch,
 void index_fini(struct index *index); /* all zeros is fine */
 
 static inline uint64_t
-index_hash(const struct index *index, const void *key, size_t key_len)
+index_hash(const struct index *index, const struct hint_key *key)
 {
-	return sum_hash(index->secret, key, key_len);
+	return hint_key_hash(index->secret, key);
 }
 
 /*
@@ -61,7 +64,7 @@ index_hash(const struct index *index, const void *key, size_t key_len)
  *                   of *ret_ref say where
  */
 enum kvlog_status index_find(struct index *index, uint64_t hash,
-    const void *key, size_t key_len, struct index_ref *ret_ref,
+    const struct hint_key *key, struct index_ref *ret_ref,
     struct kvlog_error *err);
 
 /* index_find_plain() of the candidate at off. */
@@ -82,14 +85,13 @@ index_read_plain(const struct segment *seg, uint64_t off, const void *key,
 
 /*
  * index_find() in a straight line, for what look-ups nearly always meet: the
- * first candidate is a put of the key, or there is none and nothing else to
- * search.  A get has two cache misses, each of which takes as long as hundreds
- * of instructions; with few enough registers written from one to the next, the
- * processor waits for those of successive gets together.
- *   KVLOG_OK        *ret_plain is what was found; its sums are still to be
- *                   verified
- *   KVLOG_NOTFOUND  there is none
- *   KVLOG_CORRUPT   something else; index_find() tells what
+ * first candidate is a put of the key, which is of the default bucket and does
+ * not expire, or there is none and nothing else to search.  A get has two cache
+ * misses, each of which takes as long as hundreds of instructions; with few
+ * enough registers written from one to the next, the processor waits for those
+ * of successive gets together. KVLOG_OK        *ret_plain is what was found;
+ * its sums are still to be verified KVLOG_NOTFOUND  there is none KVLOG_CORRUPT
+ * something else; index_find() tells what
  */
 static inline enum kvlog_status
 index_find_plain(const struct index *index, uint64_t hash, const void *key,
@@ -109,8 +111,7 @@ index_find_plain(const struct index *index, uint64_t hash, const void *key,
 /* A key that is looked for together with others: the first line is the
  * caller's, the rest as index_find() has it. */
 struct index_find {
-	const void *key;
-	size_t key_len;
+	struct hint_key key;
 	uint64_t hash;
 	enum kvlog_status status;
 	bool sound; /* its value is verified, too */
@@ -123,12 +124,26 @@ struct index_find {
 void index_find_many(
     struct index *index, struct index_find *finds, size_t count);
 
+/* The same in one hint, whatever the index has; tombstones are found, too.
+ * *ret_unsound: the hint is damaged, and may have had it. */
+enum kvlog_status index_find_in_hint(struct index *index,
+    const struct hint *hint, uint64_t hash, const struct hint_key *key,
+    struct index_ref *ret_ref, bool *ret_unsound, struct kvlog_error *err);
+
 /* Make sure that index_set() of these hashes cannot fail; see
  * keydir_reserve(). */
 enum kvlog_status index_reserve(struct index *index, const uint64_t *hashes,
     size_t count, struct kvlog_error *err);
 
-/* Memory mode: keys that have a value, and damaged records that may be. */
+static inline void
+index_note_odd(struct index *index)
+{
+	if (!atomic_load_explicit(&index->odd, memory_order_relaxed))
+		atomic_store_explicit(&index->odd, true, memory_order_relaxed);
+}
+
+/* Memory mode, unless it is odd: keys that have a value, and damaged records
+ * that may be. */
 static inline uint64_t
 index_count(const struct index *index)
 {
@@ -157,8 +172,8 @@ enum index_moved index_move(
  * Let loc be key's newest record: a put, or a tombstone.  Never fails after
  * index_reserve().
  */
-enum kvlog_status index_set(struct index *index, uint64_t hash, const void *key,
-    size_t key_len, uint64_t loc, bool tombstone);
+enum kvlog_status index_set(struct index *index, uint64_t hash,
+    const struct hint_key *key, uint64_t loc, bool tombstone);
 
 /*
  * The same in steps, so that other work is done while the memory answers:
@@ -168,16 +183,15 @@ enum kvlog_status index_set(struct index *index, uint64_t hash, const void *key,
  */
 struct index_place {
 	uint64_t hash;
-	const void *key;
-	size_t key_len;
+	struct hint_key key;
 	struct keydir_probe probe;
 	uint64_t loc; /* the first candidate, until it is looked at */
 	bool looked;
 	enum kvlog_status status; /* of the keydir alone */
 	struct index_ref ref;
 };
-void index_seek(const struct index *index, uint64_t hash, const void *key,
-    size_t key_len, struct index_place *ret_place);
+void index_seek(const struct index *index, uint64_t hash,
+    const struct hint_key *key, struct index_place *ret_place);
 enum kvlog_status index_look(
     struct index *index, struct index_place *place, struct kvlog_error *err);
 enum kvlog_status index_set_at(struct index *index, struct index_place *place,

@@ -8,6 +8,7 @@
 #include <kvlog.h>
 
 #include "backup.h"
+#include "blend.h"
 #include "feed.h"
 #include "offline.h"
 #include "online.h"
@@ -16,6 +17,7 @@
 #include "salvage.h"
 #include "segments.h"
 #include "store.h"
+#include "txn.h"
 #include "verify.h"
 
 #include <string.h>
@@ -132,6 +134,12 @@ kvlog_close(struct kvlog *db, struct kvlog_error *err)
 
 	if (db == NULL)
 		return KVLOG_OK;
+	txn_abandon_all(db);
+	if (db->bucket != NULL) {
+		bucket_destroy(db->bucket);
+		os->free(db);
+		return KVLOG_OK;
+	}
 	return tell(store_close(db, &failure), &failure, err);
 }
 
@@ -215,6 +223,29 @@ check_data(const void *key, size_t key_len, const void *value, size_t value_len,
 	return refuse_data(key, key_len, value, value_len, err);
 }
 
+/* Where a key is, and until when; of a delete expires_ms is 0. */
+static inline void
+set_place(
+    struct commit_op *op, struct bucket_handle *bucket, uint64_t expires_ms)
+{
+	op->flags = expires_ms != 0 ? RECORD_EXPIRY : 0;
+	op->expiry_ms = expires_ms;
+	op->bucket = bucket;
+	if (bucket != NULL) {
+		op->flags |= RECORD_BUCKET;
+		op->bucket_seq = bucket->id.seq;
+		op->bucket_ordinal = bucket->id.ordinal;
+	}
+}
+
+static inline void
+set_hash(struct commit_op *op, const struct store *store)
+{
+	const struct hint_key key = commit_key(op);
+
+	op->hash = hint_key_hash(store->views.secret, &key);
+}
+
 /* From the public form to the internal one; everything is in range then. */
 static enum kvlog_status
 make_op(struct kvlog *db, const struct kvlog_op *op, struct commit_op *ret,
@@ -229,6 +260,11 @@ make_op(struct kvlog *db, const struct kvlog_op *op, struct commit_op *ret,
 	if (op->condition > KVLOG_IF_SEQ)
 		return err_set(err, KVLOG_INVAL, 0, "unknown condition: %d",
 		    (int)op->condition);
+	if (op->bucket != NULL && op->bucket->store != db->store)
+		return err_set(err, KVLOG_INVAL, 0,
+		    "the bucket of a step is of another store");
+	if (!put && op->expires_ms != 0)
+		return err_set(err, KVLOG_INVAL, 0, "a delete cannot expire");
 	st = check_data(op->key, op->key_len, op->value, op->value_len, err);
 	if (st != KVLOG_OK)
 		return st;
@@ -240,12 +276,14 @@ make_op(struct kvlog *db, const struct kvlog_op *op, struct commit_op *ret,
 	    .key_len = (uint16_t)op->key_len,
 	    .value = put ? op->value : NULL,
 	    .value_len = put ? (uint32_t)op->value_len : 0,
-	    .hash = sum_hash(db->store->views.secret, op->key, op->key_len),
 	};
+	set_place(ret, op->bucket != NULL ? op->bucket->bucket : db->bucket,
+	    op->expires_ms);
+	set_hash(ret, db->store);
 	return KVLOG_OK;
 }
 
-/* op: all but its condition and hash. */
+/* op: its type, key and value. */
 static inline enum kvlog_status
 write_one(struct kvlog *db, struct commit_op *op, const struct kvlog_write *how,
     struct kvlog_receipt *ret_receipt)
@@ -258,9 +296,13 @@ write_one(struct kvlog *db, struct commit_op *op, const struct kvlog_write *how,
 	if (UNLIKELY(how->condition > KVLOG_IF_SEQ))
 		return err_set(how->err, KVLOG_INVAL, 0,
 		    "unknown condition: %d", (int)how->condition);
+	if (UNLIKELY(op->type == RECORD_DELETE && how->expires_ms != 0))
+		return err_set(
+		    how->err, KVLOG_INVAL, 0, "a delete cannot expire");
 	op->condition = how->condition;
 	op->if_seq = how->if_seq;
-	op->hash = sum_hash(db->store->views.secret, op->key, op->key_len);
+	set_place(op, db->bucket, how->expires_ms);
+	set_hash(op, db->store);
 	failure.status = KVLOG_OK;
 	st = store_write(db, op, 1, op->type == RECORD_DELETE, how->durability,
 	    &receipt, &failed, how->err != NULL ? &failure : NULL);
@@ -348,6 +390,134 @@ kvlog_apply(struct kvlog *db, const struct kvlog_op *ops, size_t op_count,
 	return tell(st, &failure, how->err);
 }
 
+/* Buckets */
+
+static enum kvlog_status
+check_name(const void *name, size_t name_len, struct kvlog_error *err)
+{
+	if (name == NULL || name_len == 0)
+		return err_set(
+		    err, KVLOG_INVAL, 0, "the name of a bucket is empty");
+	if (name_len > KVLOG_KEY_MAX)
+		return err_set(err, KVLOG_TOOBIG, 0,
+		    "a bucket's name of %zu bytes; at most %u are possible",
+		    name_len, KVLOG_KEY_MAX);
+	return KVLOG_OK;
+}
+
+/* Write to the catalogue; id: of a new bucket, else it is dropped. */
+static enum kvlog_status
+write_name(struct kvlog *db, const void *name, size_t name_len, uint8_t *id,
+    const struct kvlog_write *how, struct kvlog_receipt *ret_receipt)
+{
+	struct kvlog_receipt receipt;
+	struct kvlog_error failure = {0};
+	struct commit_op op = {
+	    .type = id != NULL ? RECORD_PUT : RECORD_DELETE,
+	    .flags = RECORD_BUCKET,
+	    .condition = id != NULL ? KVLOG_IF_ABSENT : KVLOG_IF_ANY,
+	    .key = name,
+	    .key_len = (uint16_t)name_len,
+	    .value = id,
+	    .value_len = id != NULL ? RECORD_BUCKET_LEN : 0,
+	    .bucket_ordinal = BUCKET_CATALOGUE_ORDINAL,
+	    .new_id = id,
+	};
+	size_t failed;
+	enum kvlog_status st;
+
+	set_hash(&op, db->store);
+	st = store_write(db, &op, 1, id == NULL, how->durability, &receipt,
+	    &failed, &failure);
+	if (st == KVLOG_OK && ret_receipt != NULL)
+		*ret_receipt = receipt;
+	return tell(st, &failure, how->err);
+}
+
+static enum kvlog_status
+make_handle(struct kvlog *db, const void *name, size_t name_len,
+    const struct bucket_id *id, struct kvlog **ret_bucket,
+    struct kvlog_error *err)
+{
+	struct kvlog *handle = os->calloc(1, sizeof *handle);
+
+	if (handle == NULL)
+		return err_set(err, KVLOG_NOMEM, 0, "open a bucket");
+	handle->store = db->store;
+	handle->durability = db->durability;
+	handle->bucket = bucket_create(name, name_len, id);
+	if (handle->bucket == NULL) {
+		os->free(handle);
+		return err_set(err, KVLOG_NOMEM, 0, "open a bucket");
+	}
+	*ret_bucket = handle;
+	return KVLOG_OK;
+}
+
+enum kvlog_status
+kvlog_bucket_open(struct kvlog *db, const void *name, size_t name_len,
+    unsigned flags, struct kvlog **ret_bucket, struct kvlog_error *err)
+{
+	const struct kvlog_write how = {.size = sizeof how, .err = err};
+	const bool create = (flags & KVLOG_OPEN_CREATE) != 0,
+		   fresh = (flags & KVLOG_OPEN_EXCLUSIVE) != 0;
+	uint8_t bytes[RECORD_BUCKET_LEN] = {0};
+	struct bucket_id id = {0, 0};
+	enum kvlog_status st = check_handle(db, err);
+
+	if (st == KVLOG_OK)
+		st = check_name(name, name_len, err);
+	if (st != KVLOG_OK)
+		return st;
+	if (ret_bucket == NULL || (fresh && !create) ||
+	    (flags & ~(KVLOG_OPEN_CREATE | KVLOG_OPEN_EXCLUSIVE)) != 0)
+		return err_set(err, KVLOG_INVAL, 0,
+		    "kvlog_bucket_open needs a place for the handle, and flags "
+		    "0, KVLOG_OPEN_CREATE, or that and KVLOG_OPEN_EXCLUSIVE");
+	if (create) {
+		st = check_write(db, &how);
+		if (st != KVLOG_OK)
+			return st;
+	}
+	do {
+		st = store_find_bucket(db->store, name, name_len, &id, err);
+		if (st == KVLOG_OK && fresh)
+			return err_set(err, KVLOG_CONFLICT, 0,
+			    "there is a bucket of this name");
+		if (st == KVLOG_NOBUCKET && create) {
+			st = write_name(db, name, name_len, bytes, &how, NULL);
+			id.seq = get_u64(bytes);
+		}
+		/* Somebody else was first. */
+	} while (st == KVLOG_CONFLICT);
+	return st == KVLOG_OK
+		   ? make_handle(db, name, name_len, &id, ret_bucket, err)
+		   : st;
+}
+
+enum kvlog_status
+kvlog_bucket_drop(struct kvlog *db, const void *name, size_t name_len,
+    const struct kvlog_write *how, struct kvlog_receipt *ret_receipt)
+{
+	enum kvlog_status st;
+
+	if (how == NULL)
+		how = &write_defaults;
+	st = check_write(db, how);
+	if (st == KVLOG_OK)
+		st = check_name(name, name_len, how->err);
+	if (st == KVLOG_OK &&
+	    (how->condition != KVLOG_IF_ANY || how->expires_ms != 0))
+		st = err_set(how->err, KVLOG_INVAL, 0,
+		    "a bucket is dropped without conditions");
+	if (st != KVLOG_OK)
+		return st;
+	st = write_name(db, name, name_len, NULL, how, ret_receipt);
+	return st == KVLOG_NOTFOUND ? err_set(how->err, KVLOG_NOBUCKET, 0,
+					  "there is no bucket of this name")
+				    : st;
+}
+
 /* Reading */
 
 static inline bool
@@ -377,7 +547,8 @@ kvlog_get(struct kvlog *db, const void *key, size_t key_len, void *buf,
 		return check_key(db, key, key_len);
 	if (buf == NULL && buf_cap > 0)
 		return KVLOG_INVAL;
-	return store_read_copy(db->store, key, key_len, buf, buf_cap, ret_len);
+	return store_read_copy(
+	    db->store, db->bucket, key, key_len, buf, buf_cap, ret_len);
 }
 
 struct alloc_to {
@@ -410,7 +581,8 @@ kvlog_get_alloc(struct kvlog *db, const void *key, size_t key_len,
 		st = KVLOG_INVAL;
 	if (st != KVLOG_OK)
 		return st;
-	st = store_read(db->store, key, key_len, true, alloc_value, &to, NULL);
+	st = store_read(
+	    db->store, db->bucket, key, key_len, true, alloc_value, &to, NULL);
 	if (st != KVLOG_OK)
 		return st;
 	*ret_value = to.value;
@@ -434,6 +606,7 @@ tell_info(void *arg, const struct index_ref *ref)
 	info->value_len = ref->rec.value_len;
 	info->segment = segment_number(ref->seg);
 	info->offset = ref->off;
+	info->expires_ms = ref->rec.expiry_ms;
 	return KVLOG_OK;
 }
 
@@ -455,8 +628,8 @@ kvlog_lookup(struct kvlog *db, const void *key, size_t key_len,
 		st = KVLOG_INVAL;
 	if (st != KVLOG_OK)
 		return st;
-	return store_read(
-	    db->store, key, key_len, false, tell_info, ret_info, ret_info);
+	return store_read(db->store, db->bucket, key, key_len, false, tell_info,
+	    ret_info, ret_info);
 }
 
 /* Reading in place */
@@ -471,7 +644,7 @@ kvlog_pin_create(struct kvlog *db, struct kvlog_pin **ret_pin)
 		st = KVLOG_INVAL;
 	if (st != KVLOG_OK)
 		return st;
-	pin = pin_create(db->store);
+	pin = pin_create(db);
 	if (pin == NULL)
 		return KVLOG_NOMEM;
 	*ret_pin = pin;
@@ -518,32 +691,140 @@ kvlog_pin_get(struct kvlog_pin *pin, const void *key, size_t key_len,
 
 /* Walking */
 
-enum kvlog_status
-kvlog_iter_create(struct kvlog *db, const void *prefix, size_t prefix_len,
-    struct kvlog_iter **ret_iter)
+static bool
+is_bound(const void *bytes, size_t len)
 {
-	struct kvlog_iter *iter;
+	return len <= KVLOG_KEY_MAX && (bytes != NULL || len == 0);
+}
+
+static bool
+is_range(const struct kvlog_range *r)
+{
+	return r->size == sizeof *r &&
+	       (r->flags & ~KVLOG_ITER_KEYS_ONLY) == 0 &&
+	       is_bound(r->prefix, r->prefix_len) &&
+	       is_bound(r->from, r->from_len) && is_bound(r->to, r->to_len);
+}
+
+static struct cursor_range
+cursor_range_of(const struct kvlog_range *r, const struct bucket_handle *bucket)
+{
+	const struct bucket_id none = {0, 0};
+	const struct bucket_id id = bucket != NULL ? bucket->id : none;
+
+	return (struct cursor_range){
+	    .bucket_seq = id.seq,
+	    .bucket_ordinal = id.ordinal,
+	    .prefix = r->prefix,
+	    .prefix_len = r->prefix_len,
+	    .from = r->from,
+	    .from_len = r->from_len,
+	    .to = r->to,
+	    .to_len = r->to_len,
+	    .keys_only = (r->flags & KVLOG_ITER_KEYS_ONLY) != 0,
+	};
+}
+
+/* It has come to nothing, and may come to as much as the limit says. */
+static void
+restart(struct kvlog_iter *iter)
+{
+	iter->left = iter->limit;
+	iter->state = KVLOG_NOTFOUND;
+}
+
+/* bucket: of the range, to be there; or NULL.  txn: in it, or NULL. */
+static enum kvlog_status
+open_iter_in(struct store *store, struct kvlog_txn *txn,
+    struct bucket_handle *bucket, const struct cursor_range *within,
+    uint64_t limit, struct kvlog_iter **ret_iter)
+{
+	struct kvlog_iter *iter = os->calloc(1, sizeof *iter);
 	enum kvlog_status st;
 
-	if (db == NULL || ret_iter == NULL || prefix_len > KVLOG_KEY_MAX ||
-	    (prefix == NULL && prefix_len > 0))
-		return KVLOG_INVAL;
-	st = check_handle(db, NULL);
-	if (st != KVLOG_OK)
-		return st;
-	iter = os->calloc(1, sizeof *iter);
 	if (iter == NULL)
 		return KVLOG_NOMEM;
-	iter->state = KVLOG_NOTFOUND;
-	iter->store = db->store;
-	st = store_cursor(
-	    db->store, prefix, prefix_len, false, &iter->view, &iter->cursor);
+	iter->store = store;
+	iter->keys_only = within->keys_only;
+	iter->limit = limit > 0 ? limit : UINT64_MAX;
+	restart(iter);
+	st = txn != NULL ? txn_walk(txn, bucket, within, iter)
+			 : store_cursor(store, bucket, within, &iter->view,
+			       &iter->cursor);
 	if (st != KVLOG_OK) {
 		os->free(iter);
 		return st;
 	}
 	*ret_iter = iter;
 	return KVLOG_OK;
+}
+
+static enum kvlog_status
+open_iter(struct kvlog *db, struct bucket_handle *bucket,
+    const struct cursor_range *within, uint64_t limit,
+    struct kvlog_iter **ret_iter)
+{
+	enum kvlog_status st = check_handle(db, NULL);
+
+	return st == KVLOG_OK ? open_iter_in(db->store, NULL, bucket, within,
+				    limit, ret_iter)
+			      : st;
+}
+
+enum kvlog_status
+kvlog_txn_iter_open(struct kvlog_txn *txn, struct kvlog *bucket,
+    const struct kvlog_range *range, struct kvlog_iter **ret_iter)
+{
+	static const struct kvlog_range all = KVLOG_RANGE_INIT;
+	struct cursor_range within;
+	struct bucket_handle *in;
+	enum kvlog_status st = KVLOG_INVAL;
+
+	if (range == NULL)
+		range = &all;
+	if (ret_iter != NULL && is_range(range))
+		st = txn_check(txn, bucket, &in, NULL);
+	if (st != KVLOG_OK)
+		return st;
+	within = cursor_range_of(range, in);
+	return open_iter_in(
+	    txn->store, txn, in, &within, range->limit, ret_iter);
+}
+
+enum kvlog_status
+kvlog_iter_open(struct kvlog *db, const struct kvlog_range *range,
+    struct kvlog_iter **ret_iter)
+{
+	static const struct kvlog_range all = KVLOG_RANGE_INIT;
+	struct cursor_range within;
+
+	if (range == NULL)
+		range = &all;
+	if (db == NULL || ret_iter == NULL || !is_range(range))
+		return KVLOG_INVAL;
+	within = cursor_range_of(range, db->bucket);
+	return open_iter(db, db->bucket, &within, range->limit, ret_iter);
+}
+
+enum kvlog_status
+kvlog_iter_create(struct kvlog *db, const void *prefix, size_t prefix_len,
+    struct kvlog_iter **ret_iter)
+{
+	struct kvlog_range range = KVLOG_RANGE_INIT;
+
+	range.prefix = prefix;
+	range.prefix_len = prefix_len;
+	return kvlog_iter_open(db, &range, ret_iter);
+}
+
+enum kvlog_status
+kvlog_bucket_list(struct kvlog *db, struct kvlog_iter **ret_iter)
+{
+	const struct cursor_range names = {
+	    .bucket_ordinal = BUCKET_CATALOGUE_ORDINAL};
+
+	return ret_iter != NULL ? open_iter(db, NULL, &names, 0, ret_iter)
+				: KVLOG_INVAL;
 }
 
 enum kvlog_status
@@ -565,33 +846,105 @@ kvlog_iter_destroy(struct kvlog_iter *iter)
 		return;
 	/* In a forked child, a thread that is not there may hold a lock. */
 	if (!store_is_forked(iter->store)) {
-		cursor_destroy(iter->cursor);
+		txn_end_walk(iter);
+		if (iter->blend != NULL)
+			blend_destroy(iter->blend);
+		else
+			cursor_destroy(iter->cursor);
 		view_release(&iter->store->views, iter->view);
 	}
 	os->free(iter);
 }
 
-enum kvlog_status
-kvlog_iter_next(struct kvlog_iter *iter)
+static enum kvlog_status
+move(struct kvlog_iter *iter, bool forward)
+{
+	if (iter->blend != NULL)
+		return forward ? blend_next(iter->blend)
+			       : blend_prev(iter->blend);
+	return forward ? cursor_next(iter->cursor) : cursor_prev(iter->cursor);
+}
+
+static enum kvlog_status
+step(struct kvlog_iter *iter, bool forward)
 {
 	if (iter == NULL)
 		return KVLOG_INVAL;
 	iter->state = KVLOG_FORKED;
-	if (!store_is_forked(iter->store))
-		iter->state = cursor_next(iter->cursor);
+	if (store_is_forked(iter->store))
+		return iter->state;
+	iter->state = iter->left > 0 ? move(iter, forward) : KVLOG_NOTFOUND;
+	if (iter->state == KVLOG_OK || iter->state == KVLOG_CORRUPT)
+		iter->left--;
 	return iter->state;
+}
+
+enum kvlog_status
+kvlog_iter_next(struct kvlog_iter *iter)
+{
+	return step(iter, true);
+}
+
+enum kvlog_status
+kvlog_iter_prev(struct kvlog_iter *iter)
+{
+	return step(iter, false);
+}
+
+/* Whether an iterator can be moved, and if so to somewhere else. */
+static enum kvlog_status
+prepare_move(struct kvlog_iter *iter)
+{
+	if (iter == NULL)
+		return KVLOG_INVAL;
+	if (store_is_forked(iter->store))
+		return KVLOG_FORKED;
+	restart(iter);
+	return KVLOG_OK;
 }
 
 enum kvlog_status
 kvlog_iter_seek(struct kvlog_iter *iter, const void *key, size_t key_len)
 {
-	if (iter == NULL || key_len > KVLOG_KEY_MAX ||
-	    (key == NULL && key_len > 0))
-		return KVLOG_INVAL;
-	if (store_is_forked(iter->store))
-		return KVLOG_FORKED;
-	iter->state = KVLOG_NOTFOUND;
-	return cursor_seek(iter->cursor, key, key_len);
+	enum kvlog_status st =
+	    is_bound(key, key_len) ? prepare_move(iter) : KVLOG_INVAL;
+
+	if (st == KVLOG_OK && iter->blend != NULL)
+		blend_seek(iter->blend, key, key_len);
+	else if (st == KVLOG_OK)
+		cursor_seek(iter->cursor, key, key_len);
+	return st;
+}
+
+enum kvlog_status
+kvlog_iter_first(struct kvlog_iter *iter)
+{
+	enum kvlog_status st = prepare_move(iter);
+
+	if (st == KVLOG_OK && iter->blend != NULL)
+		blend_first(iter->blend);
+	else if (st == KVLOG_OK)
+		cursor_first(iter->cursor);
+	return st;
+}
+
+enum kvlog_status
+kvlog_iter_last(struct kvlog_iter *iter)
+{
+	enum kvlog_status st = prepare_move(iter);
+
+	if (st == KVLOG_OK && iter->blend != NULL)
+		blend_last(iter->blend);
+	else if (st == KVLOG_OK)
+		cursor_last(iter->cursor);
+	return st;
+}
+
+static const struct merge_entry *
+entry_of(const struct kvlog_iter *iter)
+{
+	return iter->blend != NULL ? blend_entry(iter->blend)
+				   : cursor_entry(iter->cursor);
 }
 
 const void *
@@ -602,7 +955,7 @@ kvlog_iter_key(const struct kvlog_iter *iter, size_t *ret_len)
 	if (iter == NULL ||
 	    (iter->state != KVLOG_OK && iter->state != KVLOG_CORRUPT))
 		return NULL;
-	rec = &cursor_entry(iter->cursor)->rec;
+	rec = &entry_of(iter)->rec;
 	if (rec->key != NULL && ret_len != NULL)
 		*ret_len = rec->key_len;
 	return rec->key;
@@ -613,9 +966,9 @@ kvlog_iter_value(const struct kvlog_iter *iter, size_t *ret_len)
 {
 	const struct record *rec;
 
-	if (iter == NULL || iter->state != KVLOG_OK)
+	if (iter == NULL || iter->state != KVLOG_OK || iter->keys_only)
 		return NULL;
-	rec = &cursor_entry(iter->cursor)->rec;
+	rec = &entry_of(iter)->rec;
 	if (rec->type != RECORD_PUT)
 		return NULL;
 	if (ret_len != NULL)
@@ -632,12 +985,14 @@ kvlog_iter_info(const struct kvlog_iter *iter, struct kvlog_info *ret_info)
 	if (iter == NULL ||
 	    (iter->state != KVLOG_OK && iter->state != KVLOG_CORRUPT))
 		return;
-	e = cursor_entry(iter->cursor);
-	ret_info->segment = segment_number(e->seg);
+	e = entry_of(iter);
+	if (e->seg != NULL)
+		ret_info->segment = segment_number(e->seg);
 	ret_info->offset = e->off;
 	if (iter->state == KVLOG_OK) {
 		ret_info->seq = e->rec.seq;
 		ret_info->value_len = e->rec.value_len;
+		ret_info->expires_ms = e->rec.expiry_ms;
 	}
 }
 
@@ -650,7 +1005,7 @@ kvlog_count(struct kvlog *db, uint64_t *ret_count)
 		st = KVLOG_INVAL;
 	if (st != KVLOG_OK)
 		return st;
-	return store_count(db->store, ret_count);
+	return store_count(db->store, db->bucket, ret_count);
 }
 
 /* Following */

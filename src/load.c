@@ -103,6 +103,7 @@ enter(struct index *index, uint64_t hash, uint64_t loc, unsigned type)
 	struct keydir_probe probe;
 	struct record rec;
 	const struct segment *seg;
+	struct hint_key key;
 	uint64_t off;
 
 	/* The common case needs no look at the record. */
@@ -116,10 +117,8 @@ enter(struct index *index, uint64_t hash, uint64_t loc, unsigned type)
 	    !record_header_ok(
 		seg->map.addr + off, &rec, segment_seed(seg, off)))
 		return enter_damaged(index, hash, loc);
-	if ((rec.flags & RECORD_BUCKET) != 0)
-		return KVLOG_OK;
-	return index_set(
-	    index, hash, rec.key, rec.key_len, loc, type == RECORD_DELETE);
+	key = hint_key_of(&rec);
+	return index_set(index, hash, &key, loc, type == RECORD_DELETE);
 }
 
 static enum kvlog_status
@@ -217,7 +216,7 @@ gather(struct share *share, unsigned round, const struct segment *seg,
 	uint64_t mine = (uint64_t)share->number << share->round_bits | round;
 	struct part *part;
 
-	/* Buckets have no users yet; their records hide nothing. */
+	/* Records of other types hide nothing. */
 	if (hash >> shift != mine ||
 	    (type != RECORD_PUT && type != RECORD_DELETE))
 		return KVLOG_OK;
@@ -238,6 +237,8 @@ gather_hint(struct share *share, unsigned round, const struct hint *hint)
 	enum kvlog_status st = KVLOG_OK;
 	struct hint_entry e;
 
+	if (hint->bucket_count > 0 || hint->expiry_count > 0)
+		index_note_odd(&share->index);
 	for (uint64_t i = 0; i < hint->entry_count && st == KVLOG_OK; i++) {
 		if (!hint_get(hint, i, &e)) /* it was verified */
 			return err_set(&share->err, KVLOG_CORRUPT, 0,
@@ -262,6 +263,8 @@ gather_records(
 
 		if (st != KVLOG_OK)
 			return st;
+		if ((rec.flags & (RECORD_BUCKET | RECORD_EXPIRY)) != 0)
+			index_note_odd(&share->index);
 	}
 	if (bad)
 		return err_set_at(&share->err, KVLOG_CORRUPT,
@@ -416,6 +419,8 @@ join(struct index *index, struct share *shares, unsigned bits,
 		shares[i].index.keydir = NULL;
 		atomic_fetch_add(
 		    &index->tombstones, shares[i].index.tombstones);
+		if (atomic_load(&shares[i].index.odd))
+			index_note_odd(index);
 	}
 	keydir_destroy(index->keydir);
 	index->keydir = whole;

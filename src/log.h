@@ -52,6 +52,15 @@ struct log {
 	bool was_dirty;     /* at the start there were commits without a mark */
 	uint64_t start_pos; /* where the log ended then */
 
+	/* Who of this process owns the turn from call to call (turn.h), if the
+	 * page says that this handle does: a number, 0: nobody; and the thread
+	 * that used it last. */
+	_Atomic uint64_t owner;
+	_Atomic uintptr_t owner_thread;
+	uint64_t owner_count; /* of them so far; under the turn */
+	_Atomic bool
+	    owned_last; /* and nobody of this process has begun since */
+
 	_Atomic uint64_t own_seq; /* of this handle's last commit */
 	_Atomic bool broken;      /* a sync or a store failed: no more writes */
 	/* A sync has made commits durable, and nothing may say so yet. */

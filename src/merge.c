@@ -7,15 +7,17 @@
  * comes first and hides the others, which is all that a tombstone has to do
  * (INV-6).
  *
+ * A walk stands at a key, or just before or behind one.  To turn, every source
+ * looks its place up anew from there.
+ *
  * An entry whose record is damaged has no key, but the hash of one; it comes
  * as soon as its source gets to it, which is before any source gets to that
- * key.  Older entries of that hash are then damage too, since they may be
- * what the damaged record replaced.
+ * key, from either side.  Older entries of that hash are then damage too, since
+ * they may be what the damaged record replaced.
  *
- * A damaged block of a hint costs time only: the source goes on, behind its
+ * A damaged block of a hint costs time only: the source goes on, behind the
  * last key, in an image made of the records themselves.  If one of them is
- * damaged too, nobody knows what the source still holds: a damaged entry
- * stands for all of it, and whatever is older is damage from there on.
+ * damaged too, nobody knows of which key it is: a damaged entry tells of it.
  */
 #include "config.h"
 
@@ -23,22 +25,32 @@
 
 #include <string.h>
 
-#define AHEAD 16u /* entries whose records are fetched early */
+#define AHEAD 16u       /* entries whose records are fetched early */
+#define LONG_WALK 4096u /* entries; then it is one through all of the hint */
+
+/* An entry that comes soon: it is decoded, and its record being fetched. */
+struct ahead {
+	uint64_t number;
+	struct hint_entry entry;
+};
 
 struct source {
 	struct hint *hint;
-	uint64_t next;    /* number of the entry that is loaded */
-	uint64_t ahead;   /* the first behind those that were fetched ... */
-	unsigned fetched; /* ... from next on, as many */
-	bool damaged;     /* the record of that is */
-	bool told;       /* ... but it is none of the hint's: it tells of damage
-			    that was found when an image was made */
-	uint64_t prefix; /* first 8 bytes of its key, to compare */
-	struct hint_entry entry;
-	struct record rec;
-	struct hint_damage hurt; /* met when the hint was replaced */
 	size_t age;
 	const uint8_t *marks; /* a bit for each entry that counts; NULL: all */
+	uint64_t next; /* number of the entry behind those in the queue; none
+			  there: entry_count or more */
+	struct ahead queue[AHEAD];
+	unsigned first, queued;
+	unsigned loaded; /* entries in a row, until they are many */
+	/* What is loaded: */
+	struct hint_entry entry;
+	struct record rec;
+	uint64_t rank; /* never less than that of a key that comes before */
+	bool damaged;  /* its record is */
+	bool told;     /* ... but it is none of the hint's: it tells of damage
+			  that was found when an image was made */
+	struct hint_damage hurt; /* that damage */
 };
 
 /* A damaged entry that was met. */
@@ -49,17 +61,25 @@ struct damaged {
 	uint64_t off;
 };
 
+/* Where a walk is, seen from a key. */
+enum stand { STAND_BEFORE, STAND_AT, STAND_BEHIND };
+
 struct merge {
 	struct source *sources;
 	size_t source_count;
 	struct source **heap; /* sources that have an entry */
 	size_t heap_count;
-	bool placed;           /* the heap is built, at start or behind it */
-	bool taken;            /* its top has been yielded */
-	struct hint_key start; /* where the walk begins */
+	bool back;   /* it goes from the last key to the first */
+	bool placed; /* the heap is built, of what comes next */
+	bool taken;  /* its top has been yielded */
+	/* Where the walk is: at the last sound entry, if has_last, unless the
+	 * end or a damaged one has come after that; or where it begins. */
+	struct hint_key last;
+	size_t last_age;
+	bool has_last, beyond_last;
+	struct hint_key start;
+	enum stand start_stand;
 	uint8_t *start_bytes;
-	struct hint_key last; /* of the last sound entry, if has_last */
-	bool has_last;
 	struct merge_entry entry;
 	struct damaged *damaged;
 	size_t damaged_count, damaged_cap;
@@ -73,116 +93,169 @@ is_marked(const struct source *s, uint64_t n)
 	return s->marks == NULL || (s->marks[n / 8] & 1u << n % 8) != 0;
 }
 
-static void
-fetch_next(struct source *s)
+/* Put the next entry into the queue, which has room; false if there is none or
+ * its block is damaged. */
+static bool
+queue_next(const struct merge *m, struct source *s)
 {
-	struct hint_entry e;
+	const uint64_t step = m->back ? UINT64_MAX : 1; /* -1: it wraps */
+	struct ahead *a = &s->queue[(s->first + s->queued) % AHEAD];
 
-	while (s->ahead < s->hint->entry_count && !is_marked(s, s->ahead))
-		s->ahead++;
-	if (s->ahead < s->hint->entry_count &&
-	    hint_get(s->hint, s->ahead, &e)) {
-		/* Header and key lie in two lines, often. */
-		PREFETCH(e.seg->map.addr + e.off);
-		PREFETCH(e.seg->map.addr + e.off + CACHE_LINE);
-	}
-	s->ahead++;
-	s->fetched++;
+	while (s->next < s->hint->entry_count && !is_marked(s, s->next))
+		s->next += step;
+	if (s->next >= s->hint->entry_count ||
+	    !hint_get(s->hint, s->next, &a->entry))
+		return false;
+	a->number = s->next;
+	s->next += step;
+	s->queued++;
+	/* Header and key lie in two lines, often. */
+	PREFETCH(a->entry.seg->map.addr + a->entry.off);
+	PREFETCH(a->entry.seg->map.addr + a->entry.off + CACHE_LINE);
+	return true;
 }
 
-/* The next entry is loaded: as long as the walk is young, each fetches two
- * more. */
-static void
-fetch_ahead(struct source *s)
+/* The key that the walk is at, or near. */
+static const struct hint_key *
+stands_near(const struct merge *m, enum stand *ret_stand)
 {
-	if (s->ahead <= s->next) {
-		s->ahead = s->next + 1;
-		s->fetched = 0;
-	} else {
-		s->fetched--;
+	*ret_stand = m->has_last ? STAND_AT : m->start_stand;
+	return m->has_last ? &m->last : &m->start;
+}
+
+/* Let what comes next from a source be what comes next in the walk; false if a
+ * block is damaged. */
+static bool
+find_place(const struct merge *m, struct source *s)
+{
+	enum stand stand;
+	const struct hint_key *key = stands_near(m, &stand);
+	bool pass = stand == STAND_BEHIND || (stand == STAND_AT && !m->back);
+	struct hint_entry e;
+	struct record rec;
+	uint64_t n;
+
+	s->first = s->queued = 0;
+	if (!hint_seek(s->hint, key, &n))
+		return false;
+	/* From there damaged entries come first, which may lie on either side
+	 * of the key.  To go forward from it they have been met. */
+	for (; (pass || m->back) && n < s->hint->entry_count; n++) {
+		if (!hint_get(s->hint, n, &e))
+			return false;
+		if (hint_read(&e, &rec)) {
+			struct hint_key there = hint_key_of(&rec);
+
+			n += pass && hint_key_compare(&there, key) == 0;
+			break;
+		}
 	}
-	fetch_next(s);
-	if (s->fetched < AHEAD)
-		fetch_next(s);
+	s->next = m->back ? n - 1 : n;
+	return true;
 }
 
 /*
  * Take an image in the place of a hint that is damaged, and go to where the
- * hint was: behind the last key that came from anywhere, or to where the walk
- * began.  If a record is damaged too, an entry before the others tells so.
+ * walk is.  If a record is damaged too, an entry before the others tells so.
  */
 static enum kvlog_status
 replace_hint(struct merge *m, struct source *s)
 {
 	struct hint *image;
+	struct hint_damage hurt;
 	enum kvlog_status st = hint_build_around(
-	    s->hint->sources, s->hint->source_count, &image, &s->hurt, NULL);
+	    s->hint->sources, s->hint->source_count, &image, &hurt, NULL);
 
-	if (st != KVLOG_OK) {
-		s->hurt.seg = NULL;
+	if (st != KVLOG_OK)
 		return st;
-	}
 	hint_unref(s->hint);
 	s->hint = image;
 	s->marks = NULL; /* of other numbers */
-	s->ahead = 0;
-	(void)hint_seek(image, m->has_last ? &m->last : &m->start, &s->next);
-	s->told = s->hurt.seg != NULL;
+	s->hurt = hurt;
+	s->told = hurt.seg != NULL;
+	(void)find_place(m, s);
 	return KVLOG_OK;
 }
 
-/* Load the entry number s->next; *ret_there is false if there are no more. */
+/* In the order of the walk; of a damaged entry 0, so that it comes first. */
+static uint64_t
+rank_of(const struct merge *m, const struct source *s)
+{
+	const struct record *rec = &s->rec;
+	uint64_t rank;
+
+	if (s->damaged)
+		return 0;
+	if (rec->bucket_seq != m->start.bucket_seq)
+		rank = rec->bucket_seq < m->start.bucket_seq ? 0 : UINT64_MAX;
+	else if (rec->bucket_ordinal != m->start.bucket_ordinal)
+		rank = rec->bucket_ordinal < m->start.bucket_ordinal
+			   ? 0
+			   : UINT64_MAX;
+	else
+		rank = key_prefix(rec->key, rec->key_len);
+	return m->back ? ~rank : rank;
+}
+
+/* Load the next entry; *ret_there is false if there are no more.  On failure
+ * what was loaded stays. */
 static enum kvlog_status
 load(struct merge *m, struct source *s, bool *ret_there)
 {
-	while (s->next < s->hint->entry_count && !is_marked(s, s->next))
-		s->next++;
-	*ret_there = s->told || s->next < s->hint->entry_count;
-	if (*ret_there && !s->told && !hint_get(s->hint, s->next, &s->entry)) {
+	if (UNLIKELY(s->queued == 0) && !s->told && !queue_next(m, s) &&
+	    s->next < s->hint->entry_count) {
 		enum kvlog_status st = replace_hint(m, s);
 
 		if (st != KVLOG_OK)
 			return st;
-		*ret_there =
-		    s->told || (s->next < s->hint->entry_count &&
-				   hint_get(s->hint, s->next, &s->entry));
+		(void)queue_next(m, s);
 	}
+	*ret_there = s->told || s->queued > 0;
 	if (!*ret_there)
 		return KVLOG_OK;
-	if (s->told)
+	if (UNLIKELY(s->told)) {
 		s->entry = (struct hint_entry){.hash = MERGE_NO_HASH,
 		    .seg = s->hurt.seg,
 		    .off = s->hurt.off};
-	s->damaged = s->told || !hint_read(&s->entry, &s->rec);
-	if (s->damaged) /* reported at once: it sorts first */
+		s->damaged = true;
+	} else {
+		s->entry = s->queue[s->first].entry;
+		s->first = (s->first + 1) % AHEAD;
+		s->queued--;
+		s->damaged = !hint_read(&s->entry, &s->rec);
+		/* As long as the walk is young, each fetches two more. */
+		if (queue_next(m, s) && s->queued < AHEAD)
+			(void)queue_next(m, s);
+		if (s->loaded < LONG_WALK && ++s->loaded == LONG_WALK)
+			hint_read_ahead(s->hint);
+	}
+	if (s->damaged)
 		memset(&s->rec, 0, sizeof s->rec);
-	else
-		fetch_ahead(s);
-	s->prefix = key_prefix(s->rec.key, s->rec.key_len);
+	if (m->source_count > 1)
+		s->rank = rank_of(m, s);
 	return KVLOG_OK;
 }
 
 /* The heap */
 
+/* By key in the order of the walk; of equal keys the newer first. */
 static bool
-in_bucket(const struct source *s)
-{
-	return (s->rec.flags & RECORD_BUCKET) != 0;
-}
-
-/* By key; of equal keys the newer first. */
-static bool
-comes_before(const struct source *a, const struct source *b)
+comes_before(
+    const struct merge *m, const struct source *a, const struct source *b)
 {
 	struct hint_key ka, kb;
 	int c;
 
-	if (a->prefix != b->prefix && !in_bucket(a) && !in_bucket(b))
-		return a->prefix < b->prefix;
+	if (a->rank != b->rank)
+		return a->rank < b->rank;
+	if (a->damaged || b->damaged)
+		return a->damaged;
 	ka = hint_key_of(&a->rec);
 	kb = hint_key_of(&b->rec);
 	c = hint_key_compare(&ka, &kb);
-	return c != 0 ? c < 0 : a->age > b->age;
+	if (c != 0)
+		return m->back ? c > 0 : c < 0;
+	return a->age > b->age;
 }
 
 static void
@@ -196,9 +269,9 @@ sift_down(struct merge *m, size_t i)
 		if (child >= m->heap_count)
 			break;
 		if (child + 1 < m->heap_count &&
-		    comes_before(m->heap[child + 1], m->heap[child]))
+		    comes_before(m, m->heap[child + 1], m->heap[child]))
 			child++;
-		if (!comes_before(m->heap[child], moved))
+		if (!comes_before(m, m->heap[child], moved))
 			break;
 		m->heap[i] = m->heap[child];
 		i = child;
@@ -206,7 +279,7 @@ sift_down(struct merge *m, size_t i)
 	m->heap[i] = moved;
 }
 
-/* Let every source be at the start. */
+/* Let every source be where the walk is. */
 static enum kvlog_status
 place(struct merge *m)
 {
@@ -216,9 +289,7 @@ place(struct merge *m)
 		enum kvlog_status st = KVLOG_OK;
 		bool there;
 
-		s->told = s->hurt.seg != NULL; /* in every walk */
-		s->ahead = 0;
-		if (!hint_seek(s->hint, &m->start, &s->next))
+		if (!find_place(m, s))
 			st = replace_hint(m, s);
 		if (st == KVLOG_OK)
 			st = load(m, s, &there);
@@ -238,16 +309,13 @@ static enum kvlog_status
 advance_top(struct merge *m)
 {
 	struct source *top = m->heap[0];
-	const uint64_t from = top->next;
 	const bool told = top->told;
-	bool there;
 	enum kvlog_status st;
+	bool there;
 
-	top->next = told ? from : from + 1;
 	top->told = false;
 	st = load(m, top, &there);
 	if (st != KVLOG_OK) {
-		top->next = from;
 		top->told = told;
 		return st;
 	}
@@ -267,7 +335,6 @@ map_all(const struct merge *m)
 	for (size_t i = 0; i < m->source_count; i++) {
 		const struct hint *hint = m->sources[i].hint;
 
-		hint_read_ahead(hint);
 		for (size_t j = 0; j < hint->source_count; j++) {
 			enum kvlog_status st =
 			    segment_map(hint->sources[j].seg, NULL);
@@ -293,13 +360,12 @@ merge_create(struct hint *const *hints, size_t count, struct merge **ret_merge)
 	if (m->sources != NULL && m->heap != NULL && m->start_bytes != NULL) {
 		for (size_t i = 0; i < count; i++) {
 			m->sources[i].hint = hint_ref(hints[i]);
+			m->sources[i].hurt = hints[i]->hurt;
 			m->sources[i].age = i;
 		}
 		m->source_count = count;
 		m->start.bytes = m->start_bytes;
 		st = map_all(m);
-		if (st == KVLOG_OK)
-			st = place(m);
 	}
 	if (st != KVLOG_OK) {
 		merge_destroy(m);
@@ -331,24 +397,53 @@ merge_mark(struct merge *m, uint8_t *const *marks)
 	m->placed = false;
 }
 
-enum kvlog_status
-merge_seek(struct merge *m, const struct hint_key *key)
+/* From here on the walk begins at this key. */
+static void
+start_at(struct merge *m, const struct hint_key *key, enum stand stand)
 {
+	if (key->len > 0 && key->bytes != m->start_bytes)
+		memcpy(m->start_bytes, key->bytes, key->len);
 	m->start = *key;
 	m->start.bytes = m->start_bytes;
-	if (key->len > 0)
-		memcpy(m->start_bytes, key->bytes, key->len);
-	m->placed = false;
-	m->taken = false;
-	m->has_last = false;
-	m->damaged_count = 0;
-	memset(&m->entry, 0, sizeof m->entry);
-	return place(m);
+	m->start_stand = stand;
+	m->has_last = m->beyond_last = false;
+	m->placed = m->taken = false;
+	for (size_t i = 0; i < m->source_count; i++)
+		m->sources[i].loaded = 0;
 }
 
+void
+merge_seek(struct merge *m, const struct hint_key *key)
+{
+	start_at(m, key, STAND_BEFORE);
+	m->damaged_count = 0;
+	for (size_t i = 0; i < m->source_count; i++)
+		m->sources[i].told = m->sources[i].hurt.seg != NULL;
+	memset(&m->entry, 0, sizeof m->entry);
+}
+
+/* Go the other way from where it is. */
+static void
+turn(struct merge *m)
+{
+	enum stand stand;
+	const struct hint_key *key = stands_near(m, &stand);
+
+	if (stand == STAND_AT && m->beyond_last)
+		stand = m->back ? STAND_BEFORE : STAND_BEHIND;
+	if (m->taken && m->heap_count > 0)
+		m->heap[0]->told = false; /* it has come */
+	start_at(m, key, stand);
+	m->back = !m->back;
+}
+
+/* What a walk in both directions comes upon is noted once. */
 static enum kvlog_status
 note_damaged(struct merge *m, const struct merge_entry *e)
 {
+	for (size_t i = 0; i < m->damaged_count; i++)
+		if (m->damaged[i].seg == e->seg && m->damaged[i].off == e->off)
+			return KVLOG_OK;
 	if (m->damaged_count == m->damaged_cap) {
 		size_t cap = m->damaged_cap > 0 ? 2 * m->damaged_cap : 8;
 		struct damaged *grown =
@@ -374,16 +469,20 @@ find_damaged(const struct merge *m, const struct merge_entry *e)
 	return NULL;
 }
 
-/* Whether e is of the key that came last: then that one hides it. */
+/* Whether e is of the key that came last: then that one hides it.  One hint has
+ * a key once. */
 static bool
 is_hidden(struct merge *m, const struct merge_entry *e)
 {
 	struct hint_key key = hint_key_of(&e->rec);
 
-	if (m->has_last && hint_key_compare(&key, &m->last) == 0)
+	if (m->has_last && m->last_age != e->age &&
+	    hint_key_compare(&key, &m->last) == 0)
 		return true;
 	m->last = key;
+	m->last_age = e->age;
 	m->has_last = true;
+	m->beyond_last = false;
 	return false;
 }
 
@@ -394,17 +493,17 @@ settle(struct merge *m)
 {
 	enum kvlog_status st = KVLOG_OK;
 
-	if (!m->placed)
+	if (UNLIKELY(!m->placed))
 		st = place(m);
-	else if (m->taken)
+	else if (m->taken && m->heap_count > 0)
 		st = advance_top(m);
 	if (st == KVLOG_OK)
 		m->taken = false;
 	return st;
 }
 
-enum kvlog_status
-merge_next(struct merge *m)
+static enum kvlog_status
+step(struct merge *m)
 {
 	struct merge_entry *e = &m->entry;
 	enum kvlog_status st;
@@ -418,15 +517,17 @@ merge_next(struct merge *m)
 		if (e->damaged) {
 			st = note_damaged(m, e);
 			if (st != KVLOG_OK)
-				return st;
+				break;
 		}
 		m->taken = true;
-		if (e->damaged)
+		if (e->damaged) {
+			m->beyond_last = true;
 			return KVLOG_CORRUPT;
+		}
 		if (is_hidden(m, e))
 			continue;
 		damaged = find_damaged(m, e);
-		if (damaged == NULL)
+		if (LIKELY(damaged == NULL))
 			return KVLOG_OK;
 		e->seg = damaged->seg;
 		e->off = damaged->off;
@@ -434,7 +535,26 @@ merge_next(struct merge *m)
 		return KVLOG_CORRUPT;
 	}
 	memset(e, 0, sizeof *e);
-	return st == KVLOG_OK ? KVLOG_NOTFOUND : st;
+	if (st != KVLOG_OK)
+		return st;
+	m->beyond_last = true;
+	return KVLOG_NOTFOUND;
+}
+
+enum kvlog_status
+merge_next(struct merge *m)
+{
+	if (m->back)
+		turn(m);
+	return step(m);
+}
+
+enum kvlog_status
+merge_prev(struct merge *m)
+{
+	if (!m->back)
+		turn(m);
+	return step(m);
 }
 
 const struct merge_entry *

@@ -23,7 +23,8 @@ struct merge;
  * the newest last; each is held by a reference until the merge is destroyed.
  * A hint that turns out to be damaged is replaced by an image in memory,
  * unnoticed but for the time it takes; if records are damaged too, one damaged
- * entry tells so, and the image is without them.
+ * entry tells so, and the image is without them.  So it does where an image is
+ * hurt.
  */
 enum kvlog_status merge_create(
     struct hint *const *hints, size_t count, struct merge **ret_merge);
@@ -33,21 +34,25 @@ void merge_destroy(struct merge *merge); /* NULL is fine */
  * the order of its entries.  What is not marked is passed over unread. */
 void merge_mark(struct merge *merge, uint8_t *const *marks);
 
-/* To just before the first key >= key; after KVLOG_NOMEM the next call of
- * merge_next() goes there. */
-enum kvlog_status merge_seek(struct merge *merge, const struct hint_key *key);
+/* To just before the first key >= key. */
+void merge_seek(struct merge *merge, const struct hint_key *key);
 
 /*
- * Next key, tombstones and bucket records included.
+ * The next key, or the one before, tombstones and bucket records included.
  *   KVLOG_OK        the entry is as it was written, but for its value, which
  *                   is not looked at
  *   KVLOG_CORRUPT   the entry's record is damaged; the merge can go on
- *   KVLOG_NOTFOUND  there are no more
+ *   KVLOG_NOTFOUND  there are no more in this direction
  *   KVLOG_NOMEM     as it says; the next call tries again
+ * A key is followed by the one behind it or preceded by the one before it,
+ * however the merge has come to it; behind the last key, the last one is the
+ * one before.  A damaged entry of no known key may come again where the merge
+ * turns.
  */
 enum kvlog_status merge_next(struct merge *merge);
+enum kvlog_status merge_prev(struct merge *merge);
 
-/* What merge_next() came to; valid until the merge moves. */
+/* What the merge has come to; valid until the merge moves. */
 struct merge_entry {
 	const struct segment *seg; /* NULL before the first */
 	uint64_t off;

@@ -14,14 +14,15 @@
 #include "pin.h"
 
 struct kvlog_pin *
-pin_create(struct store *store)
+pin_create(struct kvlog *handle)
 {
 	struct kvlog_pin *pin = os->calloc(1, sizeof *pin);
 
 	if (pin == NULL)
 		return NULL;
-	pin->store = store;
-	pin->token = epoch_enter(store->views.pins);
+	pin->store = handle->store;
+	pin->bucket = handle->bucket;
+	pin->token = epoch_enter(pin->store->views.pins);
 	return pin;
 }
 
@@ -79,6 +80,8 @@ find_group(struct kvlog_pin *pin, struct index_find *finds, size_t count,
 	*ret_again = false;
 	stamp = view_stamp(view);
 	st = keep(pin, view);
+	if (st == KVLOG_OK && pin->bucket != NULL)
+		st = bucket_check(view, pin->bucket, NULL);
 	if (st == KVLOG_OK)
 		store_find_many(view, finds, count);
 	for (size_t i = 0; i < count && st == KVLOG_OK; i++)
@@ -131,10 +134,9 @@ get_group(struct kvlog_pin *pin, struct kvlog_item *items, size_t count)
 			continue;
 		}
 		of[n++] = &items[i];
-		f->key = items[i].key;
-		f->key_len = items[i].key_len;
-		f->hash =
-		    sum_hash(pin->store->views.secret, f->key, f->key_len);
+		f->key =
+		    bucket_key(pin->bucket, items[i].key, items[i].key_len);
+		f->hash = hint_key_hash(pin->store->views.secret, &f->key);
 	}
 	while (again && st == KVLOG_OK)
 		st = find_group(pin, finds, n, &again);

@@ -13,13 +13,14 @@
  * more each time when segments were replaced. */
 struct kvlog_pin {
 	struct store *store;
-	struct epoch_token token; /* inside views.pins */
+	struct bucket_handle *bucket; /* of the handle, not owned */
+	struct epoch_token token;     /* inside views.pins */
 	struct view *view;   /* the newest; NULL before the first look-up */
 	struct view **older; /* owned */
 	size_t older_count;
 };
 
-struct kvlog_pin *pin_create(struct store *store); /* NULL: out of memory */
+struct kvlog_pin *pin_create(struct kvlog *handle); /* NULL: out of memory */
 void pin_destroy(struct kvlog_pin *pin);
 
 /* Look all of them up, and set what the call sets; the keys may be wrong. */

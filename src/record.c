@@ -18,7 +18,7 @@
 bool
 record_type_known(unsigned type)
 {
-	return type >= RECORD_PUT && type <= RECORD_BUCKET_DROP;
+	return type >= RECORD_PUT && type <= RECORD_MARK;
 }
 
 static unsigned
@@ -119,8 +119,14 @@ record_parse(const uint8_t *p, uint64_t room, struct record *ret_rec)
 	ret_rec->bucket_seq = 0;
 	ret_rec->bucket_ordinal = 0;
 	ret_rec->expiry_ms = 0;
-	if (ext_len > 0)
+	if (ext_len > 0) {
 		decode_ext(p + RECORD_HEADER_SIZE, ret_rec);
+		/* That one goes without saying. */
+		if ((ret_rec->flags & RECORD_BUCKET) != 0 &&
+		    bucket_is_default(
+			ret_rec->bucket_seq, ret_rec->bucket_ordinal))
+			return false;
+	}
 	ret_rec->key = p + RECORD_HEADER_SIZE + ext_len;
 	ret_rec->value = ret_rec->key + ret_rec->key_len;
 	return true;

@@ -37,8 +37,6 @@ enum record_type {
 	RECORD_PUT = 1,
 	RECORD_DELETE = 2, /* a tombstone */
 	RECORD_MARK = 3,   /* no commit: says what is durable */
-	RECORD_BUCKET_CREATE = 4,
-	RECORD_BUCKET_DROP = 5,
 };
 /* Types from here on are skipped by readers that do not know them; unknown
  * smaller ones are refused. */
@@ -60,7 +58,7 @@ struct record {
 	uint32_t lag; /* seq - last durable when written, saturating */
 	uint32_t value_sum;
 	uint64_t seq;
-	uint64_t bucket_seq; /* bucket id; 0, 0 for the default bucket */
+	uint64_t bucket_seq; /* id of the bucket; see bucket_is_default() */
 	uint32_t bucket_ordinal;
 	uint32_t codec;     /* if RECORD_CODEC */
 	uint32_t plain_len; /* if RECORD_CODEC: bytes when decoded */
@@ -69,6 +67,27 @@ struct record {
 	const uint8_t *value;
 	uint64_t size; /* with padding; multiple of RECORD_ALIGN */
 };
+
+/*
+ * The id of a bucket is the sequence number of the commit that created it and
+ * the ordinal of the creation in that commit; it is never used again.  Two have
+ * a meaning of their own: 0, 0 is the default bucket, whose records do without
+ * the extension, and 0, 1 the catalogue, whose keys are the names of all other
+ * buckets and whose values are their ids.
+ */
+#define BUCKET_CATALOGUE_ORDINAL 1u
+
+static inline bool
+bucket_is_default(uint64_t seq, uint32_t ordinal)
+{
+	return (seq | ordinal) == 0;
+}
+
+static inline bool
+bucket_is_catalogue(uint64_t seq, uint32_t ordinal)
+{
+	return seq == 0 && ordinal == BUCKET_CATALOGUE_ORDINAL;
+}
 
 /* Bytes of the extensions that flags call for. */
 #define RECORD_BUCKET_LEN 12u
@@ -125,6 +144,19 @@ record_write(uint8_t *buf, const struct record *rec, uint32_t seed)
 	bytes_copy(p, rec->key, rec->key_len);
 	p += rec->key_len;
 	sum_pair_set(buf, (size_t)(p - buf), rec->value, rec->value_len, seed);
+	if (rec->value_len > 0)
+		memcpy(p, rec->value, rec->value_len);
+	memset(p + rec->value_len, 0, RECORD_ALIGN);
+}
+
+/* The same of any record. */
+static inline void
+record_write_any(uint8_t *buf, const struct record *rec, uint32_t seed)
+{
+	uint8_t *p = buf + record_encode(buf, rec, seed);
+
+	memcpy(p, rec->key, rec->key_len);
+	p += rec->key_len;
 	if (rec->value_len > 0)
 		memcpy(p, rec->value, rec->value_len);
 	memset(p + rec->value_len, 0, RECORD_ALIGN);

@@ -512,6 +512,10 @@ struct verdict {
 	/* Numbers up to here are before this place, or were never given out:
 	 * a range begins above it. */
 	uint64_t base;
+	/* The number before the commit up to which the log went on, as all
+	 * before that is attested: until it comes bad bytes are of one place.
+	 */
+	uint64_t bridged;
 	bool ended; /* the log ends at (segment, off) */
 	bool torn;  /* ... in a torn end, not in damage */
 	size_t segment;
@@ -601,6 +605,13 @@ reached(const struct verdict *v)
 	return max_u64(v->s, v->base);
 }
 
+/* Whether it is known that the log goes on up to the commit behind n. */
+static bool
+is_bridged(const struct verdict *v, uint64_t n)
+{
+	return n == v->bridged && n == reached(v);
+}
+
 /*
  * Judge bad bytes [from, to) of segment i (from == to: commits are missing
  * although no byte is bad).
@@ -611,7 +622,7 @@ judge_bad(struct recoverer *rec, struct verdict *v, size_t i, uint64_t from,
 {
 	bool go_on = before_next != SEQ_NONE && rec->attested >= before_next;
 
-	if (rec->attested <= reached(v)) {
+	if (rec->attested <= reached(v) && !is_bridged(v, before_next)) {
 		v->ended = v->torn = true;
 		v->segment = i;
 		v->off = from;
@@ -631,6 +642,7 @@ judge_bad(struct recoverer *rec, struct verdict *v, size_t i, uint64_t from,
 		v->off = from;
 		return KVLOG_OK;
 	}
+	v->bridged = before_next;
 	v->s = max_u64(v->s, before_next);
 	if (from < to && segment_add_bad(rec->set->segments[i], from, to) != 0)
 		return err_set(rec->err, KVLOG_NOMEM, 0, "read the log");
@@ -679,6 +691,19 @@ judge_piece(struct recoverer *rec, struct verdict *v, size_t i, size_t p)
 	    rec, v, i, piece->from, piece->to, next_valid(rec, i, p + 1));
 }
 
+/* Whether what stands in segment i goes on behind commit s: the first commit
+ * from there on does or, without one, the marks have its number. */
+static bool
+goes_on(struct recoverer *rec, size_t i, uint64_t s)
+{
+	const struct survey *sv = &rec->surveys[i];
+	uint64_t next = next_valid(rec, i, 0);
+
+	return next == s ||
+	       (next == SEQ_NONE && sv->count == 1 && sv->seq_seen == s &&
+		   sv->pieces[0].kind == PIECE_RUN);
+}
+
 /* The seam between segment i - 1 and segment i. */
 static enum kvlog_status
 judge_link(struct recoverer *rec, struct verdict *v, size_t i)
@@ -714,14 +739,13 @@ judge_link(struct recoverer *rec, struct verdict *v, size_t i)
 		atomic_store(&prev->end, rec->surveys[i - 1].end);
 		prev->last_seq = v->s;
 	}
-	expected = next_valid(rec, i, 0);
-	if (rec->attested > v->s && expected == v->s) {
+	if (rec->attested > v->s && goes_on(rec, i, v->s)) {
 		/* Nothing but the link itself is lost. */
 		note_damage(rec, seg, SEGMENT_LINK_OFF, SEGMENT_LINK_LEN);
 		return KVLOG_OK;
 	}
 	return judge_bad(rec, v, i - 1, rec->surveys[i - 1].end,
-	    rec->surveys[i - 1].end, expected);
+	    rec->surveys[i - 1].end, next_valid(rec, i, 0));
 }
 
 static enum kvlog_status
@@ -862,6 +886,7 @@ judge_all(struct recoverer *rec, struct verdict *v)
 	size_t last = rec->tiled - 1;
 
 	memset(v, 0, sizeof *v);
+	v->bridged = SEQ_NONE;
 	r->attested = rec->attested;
 	if (r->warm)
 		rec->attested = SEQ_NONE;

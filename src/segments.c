@@ -104,9 +104,11 @@ count_record(struct shares *shares, const struct merge_entry *e)
 static enum kvlog_status
 count_all(struct store *db, struct shares *shares)
 {
+	const struct cursor_range all = {
+	    .all_buckets = true, .keys_only = true};
 	struct cursor *cursor;
 	struct view *view;
-	enum kvlog_status st = store_cursor(db, NULL, 0, true, &view, &cursor);
+	enum kvlog_status st = store_cursor(db, NULL, &all, &view, &cursor);
 
 	if (st != KVLOG_OK)
 		return st;

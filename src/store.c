@@ -916,25 +916,48 @@ make_durable(struct store *db, enum kvlog_durability durability, uint64_t seq,
 	return KVLOG_OK;
 }
 
-enum kvlog_status
-store_write(struct kvlog *handle, const struct commit_op *ops, size_t op_count,
-    bool strict, enum kvlog_durability durability,
-    struct kvlog_receipt *ret_receipt, size_t *ret_failed,
-    struct kvlog_error *err)
+/* After a commit: what its caller waits for. */
+static enum kvlog_status
+end_write(struct kvlog *handle, const struct commit_op *ops, size_t op_count,
+    enum kvlog_durability durability, uint64_t seq, struct kvlog_error *err)
 {
 	struct store *db = handle->store;
 	enum kvlog_status st;
 
 	if (durability == KVLOG_DURABILITY_DEFAULT)
 		durability = handle->durability;
-	st = log_commit(
-	    &db->log, ops, op_count, strict, ret_receipt, ret_failed, err);
-	if (st != KVLOG_OK)
-		return st;
-	st = make_durable(db, durability, ret_receipt->seq, err);
+	st = make_durable(db, durability, seq, err);
 	if (UNLIKELY(reclaim_presses(&db->reclaim, &db->log)))
 		pay(db, ops, op_count);
 	return st;
+}
+
+enum kvlog_status
+store_write(struct kvlog *handle, const struct commit_op *ops, size_t op_count,
+    bool strict, enum kvlog_durability durability,
+    struct kvlog_receipt *ret_receipt, size_t *ret_failed,
+    struct kvlog_error *err)
+{
+	enum kvlog_status st = log_commit(&handle->store->log, ops, op_count,
+	    strict, ret_receipt, ret_failed, err);
+
+	return st == KVLOG_OK ? end_write(handle, ops, op_count, durability,
+				    ret_receipt->seq, err)
+			      : st;
+}
+
+enum kvlog_status
+store_write_owned(struct kvlog *handle, const struct ownership *own,
+    const struct commit_op *ops, size_t op_count,
+    enum kvlog_durability durability, struct kvlog_receipt *ret_receipt,
+    struct kvlog_error *err)
+{
+	enum kvlog_status st = log_commit_owned(
+	    &handle->store->log, own, ops, op_count, ret_receipt, err);
+
+	return st == KVLOG_OK ? end_write(handle, ops, op_count, durability,
+				    ret_receipt->seq, err)
+			      : st;
 }
 
 static void
@@ -945,21 +968,6 @@ set_place(struct kvlog_info *info, const struct index_ref *ref)
 	memset(info, 0, sizeof *info);
 	info->segment = segment_number(ref->seg);
 	info->offset = ref->off;
-}
-
-/* The time: a clock that was set back does not revive what a compaction has
- * judged. */
-static uint64_t
-now_ms(const struct view *view)
-{
-	return max_u64(os->clock_ms(), view->set->now_ms);
-}
-
-static bool
-is_expired(const struct view *view, const struct record *rec)
-{
-	return (rec->flags & RECORD_EXPIRY) != 0 &&
-	       rec->expiry_ms <= now_ms(view);
 }
 
 /* Once it is found, it is at each operation. */
@@ -1028,13 +1036,13 @@ store_enter(
 /* What a commit has left, not one of its steps.  Batches are applied within
  * moments, and rarely while somebody looks up. */
 static enum kvlog_status
-find_committed(struct index *index, uint64_t hash, const void *key,
-    size_t key_len, struct index_ref *ret_ref)
+find_committed(struct index *index, uint64_t hash, const struct hint_key *key,
+    struct index_ref *ret_ref)
 {
 	for (;;) {
 		uint32_t batches = index_batches(index);
 		enum kvlog_status st =
-		    index_find(index, hash, key, key_len, ret_ref, NULL);
+		    index_find(index, hash, key, ret_ref, NULL);
 
 		if (LIKELY(
 			(batches & 1) == 0 && index_batches(index) == batches))
@@ -1049,7 +1057,7 @@ judge(const struct view *view, const struct index_ref *ref, bool with_value)
 {
 	const struct record *rec = &ref->rec;
 
-	if (is_expired(view, rec))
+	if (view_has_expired(view, rec))
 		return KVLOG_NOTFOUND;
 	if ((rec->flags & RECORD_CODEC) != 0 && with_value)
 		return KVLOG_VERSION;
@@ -1060,12 +1068,11 @@ judge(const struct view *view, const struct index_ref *ref, bool with_value)
 }
 
 static enum kvlog_status
-read_in_view(struct view *view, uint64_t hash, const void *key, size_t key_len,
+read_in_view(struct view *view, uint64_t hash, const struct hint_key *key,
     bool with_value, store_read_fn *fn, void *arg, struct kvlog_info *ret_info)
 {
 	struct index_ref ref;
-	enum kvlog_status st =
-	    find_committed(&view->index, hash, key, key_len, &ref);
+	enum kvlog_status st = find_committed(&view->index, hash, key, &ref);
 
 	if (st == KVLOG_OK)
 		st = judge(view, &ref, with_value);
@@ -1090,8 +1097,8 @@ store_find_many(struct view *view, struct index_find *finds, size_t count)
 
 		/* Beside a writer of batches, one by one is soon done. */
 		if (UNLIKELY(!whole)) {
-			f->status = find_committed(
-			    index, f->hash, f->key, f->key_len, &f->ref);
+			f->status =
+			    find_committed(index, f->hash, &f->key, &f->ref);
 			f->sound = false;
 		}
 		if (f->status == KVLOG_OK && !f->sound)
@@ -1108,10 +1115,12 @@ store_may_try_again(const struct store *db, enum kvlog_status st,
 }
 
 enum kvlog_status
-store_read(struct store *db, const void *key, size_t key_len, bool with_value,
-    store_read_fn *fn, void *arg, struct kvlog_info *ret_info)
+store_read(struct store *db, struct bucket_handle *bucket, const void *key,
+    size_t key_len, bool with_value, store_read_fn *fn, void *arg,
+    struct kvlog_info *ret_info)
 {
-	uint64_t hash = sum_hash(db->views.secret, key, key_len);
+	const struct hint_key whole = bucket_key(bucket, key, key_len);
+	uint64_t hash = hint_key_hash(db->views.secret, &whole);
 	struct epoch_token token;
 	struct view *view;
 	uint64_t stamp;
@@ -1123,8 +1132,11 @@ store_read(struct store *db, const void *key, size_t key_len, bool with_value,
 		if (st != KVLOG_OK)
 			return st;
 		stamp = view_stamp(view);
-		st = read_in_view(
-		    view, hash, key, key_len, with_value, fn, arg, ret_info);
+		if (bucket != NULL)
+			st = bucket_check(view, bucket, NULL);
+		if (st == KVLOG_OK)
+			st = read_in_view(
+			    view, hash, &whole, with_value, fn, arg, ret_info);
 		again = UNLIKELY(store_may_try_again(db, st, view, stamp));
 		epoch_leave(db->views.epoch, token);
 	} while (again);
@@ -1187,12 +1199,13 @@ copy_value(void *arg, const struct index_ref *ref)
 
 /* The whole way. */
 ATTR_NOINLINE static enum kvlog_status
-read_copy(struct store *db, const void *key, size_t key_len, void *buf,
-    size_t cap, size_t *ret_len)
+read_copy(struct store *db, struct bucket_handle *bucket, const void *key,
+    size_t key_len, void *buf, size_t cap, size_t *ret_len)
 {
 	struct copy_to to = {buf, cap, ret_len};
 
-	return store_read(db, key, key_len, true, copy_value, &to, NULL);
+	return store_read(
+	    db, bucket, key, key_len, true, copy_value, &to, NULL);
 }
 
 /* store_read_copy() where checksums are inlined. */
@@ -1213,16 +1226,38 @@ read_copy_inline(struct store *db, const void *key, size_t key_len, void *buf,
 	epoch_leave(views->epoch, token);
 	return LIKELY(st != KVLOG_CORRUPT)
 		   ? st
-		   : read_copy(db, key, key_len, buf, cap, ret_len);
+		   : read_copy(db, NULL, key, key_len, buf, cap, ret_len);
 }
 
 enum kvlog_status
-store_read_copy(struct store *db, const void *key, size_t key_len, void *buf,
-    size_t cap, size_t *ret_len)
+store_read_copy(struct store *db, struct bucket_handle *bucket, const void *key,
+    size_t key_len, void *buf, size_t cap, size_t *ret_len)
 {
-	return LIKELY(sum_may_inline())
+	return LIKELY(bucket == NULL && sum_may_inline())
 		   ? read_copy_inline(db, key, key_len, buf, cap, ret_len)
-		   : read_copy(db, key, key_len, buf, cap, ret_len);
+		   : read_copy(db, bucket, key, key_len, buf, cap, ret_len);
+}
+
+enum kvlog_status
+store_find_bucket(struct store *db, const void *name, size_t name_len,
+    struct bucket_id *ret_id, struct kvlog_error *err)
+{
+	struct epoch_token token;
+	struct view *view;
+	uint64_t stamp;
+	enum kvlog_status st;
+	bool again;
+
+	do {
+		st = store_enter(db, &token, &view);
+		if (st != KVLOG_OK)
+			return err_set(err, st, 0, "look at %s", db->dir.path);
+		stamp = view_stamp(view);
+		st = bucket_find(view, name, name_len, ret_id, err);
+		again = store_may_try_again(db, st, view, stamp);
+		epoch_leave(db->views.epoch, token);
+	} while (again);
+	return st;
 }
 
 enum kvlog_status
@@ -1238,10 +1273,27 @@ store_keep_view(struct store *db, struct view **ret_view)
 	return KVLOG_OK;
 }
 
+/* Make the images of a cover.  A damaged record there keeps nobody from all
+ * others; the walk tells of it, and the store. */
 static enum kvlog_status
-walk_view(struct store *db, struct view *view, const void *prefix,
-    size_t prefix_len, bool keys_only, struct cursor **ret_cursor)
+build_cover(struct view *view, struct hint_cover *cover)
 {
+	enum kvlog_status st = hint_cover_build(cover, true, NULL);
+
+	for (size_t i = 0; i < cover->count && st == KVLOG_OK; i++) {
+		const struct hint_damage *hurt = &cover->hints[i]->hurt;
+
+		if (hurt->seg != NULL)
+			hintset_note_hurt(&view->hints, hurt->seg, hurt->off);
+	}
+	return st;
+}
+
+static enum kvlog_status
+walk_view(struct store *db, struct view *view, const struct cursor_range *range,
+    struct cursor **ret_cursor)
+{
+	struct cursor_range now = *range;
 	struct hint_cover cover;
 	enum kvlog_status st;
 
@@ -1253,17 +1305,29 @@ walk_view(struct store *db, struct view *view, const void *prefix,
 	pthread_mutex_unlock(&db->views.lock);
 	if (st != KVLOG_OK)
 		return st;
-	st = hint_cover_build(&cover, NULL);
+	st = build_cover(view, &cover);
+	now.now_ms = view_now_ms(view);
 	if (st == KVLOG_OK)
-		st = cursor_create(cover.hints, cover.count, prefix, prefix_len,
-		    now_ms(view), keys_only, ret_cursor);
+		st = cursor_create(cover.hints, cover.count, &now, ret_cursor);
 	hint_cover_fini(&cover);
 	return st;
 }
 
+static enum kvlog_status
+look_at_bucket(
+    struct store *db, struct view *view, struct bucket_handle *bucket)
+{
+	struct epoch_token token = epoch_enter(db->views.epoch);
+	enum kvlog_status st = bucket_check(view, bucket, NULL);
+
+	epoch_leave(db->views.epoch, token);
+	return st;
+}
+
 enum kvlog_status
-store_cursor(struct store *db, const void *prefix, size_t prefix_len,
-    bool keys_only, struct view **ret_view, struct cursor **ret_cursor)
+store_cursor(struct store *db, struct bucket_handle *bucket,
+    const struct cursor_range *range, struct view **ret_view,
+    struct cursor **ret_cursor)
 {
 	struct view *view;
 	uint64_t stamp;
@@ -1275,8 +1339,10 @@ store_cursor(struct store *db, const void *prefix, size_t prefix_len,
 		if (st != KVLOG_OK)
 			return st;
 		stamp = view_stamp(view);
-		st = walk_view(
-		    db, view, prefix, prefix_len, keys_only, ret_cursor);
+		if (bucket != NULL)
+			st = look_at_bucket(db, view, bucket);
+		if (st == KVLOG_OK)
+			st = walk_view(db, view, range, ret_cursor);
 		again = store_may_try_again(db, st, view, stamp);
 		if (st == KVLOG_OK)
 			*ret_view = view;
@@ -1287,13 +1353,20 @@ store_cursor(struct store *db, const void *prefix, size_t prefix_len,
 }
 
 static enum kvlog_status
-count_by_walk(struct store *db, uint64_t *ret_count)
+count_by_walk(
+    struct store *db, struct bucket_handle *bucket, uint64_t *ret_count)
 {
+	struct cursor_range all = {.keys_only = true};
 	struct cursor *cursor;
 	struct view *view;
 	uint64_t count = 0;
-	enum kvlog_status st = store_cursor(db, NULL, 0, true, &view, &cursor);
+	enum kvlog_status st;
 
+	if (bucket != NULL) {
+		all.bucket_seq = bucket->id.seq;
+		all.bucket_ordinal = bucket->id.ordinal;
+	}
+	st = store_cursor(db, bucket, &all, &view, &cursor);
 	if (st != KVLOG_OK)
 		return st;
 	/* A damaged record that a hint names is a key, as it is to an index in
@@ -1315,20 +1388,22 @@ count_by_walk(struct store *db, uint64_t *ret_count)
 }
 
 enum kvlog_status
-store_count(struct store *db, uint64_t *ret_count)
+store_count(struct store *db, struct bucket_handle *bucket, uint64_t *ret_count)
 {
 	struct epoch_token token;
 	struct view *view;
 	enum kvlog_status st;
+	bool odd;
 
-	if (db->options.index_mode == KVLOG_INDEX_HINTS)
-		return count_by_walk(db, ret_count);
+	if (bucket != NULL || db->options.index_mode == KVLOG_INDEX_HINTS)
+		return count_by_walk(db, bucket, ret_count);
 	st = store_enter(db, &token, &view);
 	if (st != KVLOG_OK)
 		return st;
+	odd = atomic_load(&view->index.odd);
 	*ret_count = index_count(&view->index);
 	epoch_leave(db->views.epoch, token);
-	return KVLOG_OK;
+	return odd ? count_by_walk(db, NULL, ret_count) : KVLOG_OK;
 }
 
 uint64_t
@@ -1380,9 +1455,11 @@ store_wait_durable(struct store *db, uint64_t seq, uint32_t timeout_ms)
 static enum kvlog_status
 live_bytes(struct store *db, uint64_t *ret_bytes)
 {
+	const struct cursor_range all = {
+	    .all_buckets = true, .keys_only = true};
 	struct cursor *cursor;
 	struct view *view;
-	enum kvlog_status st = store_cursor(db, NULL, 0, true, &view, &cursor);
+	enum kvlog_status st = store_cursor(db, NULL, &all, &view, &cursor);
 
 	*ret_bytes = 0;
 	if (st != KVLOG_OK)
@@ -1470,7 +1547,7 @@ store_stats(struct store *db, struct kvlog_stats *s)
 		st = file_bytes(db, &s->file_bytes);
 	if (st == KVLOG_OK &&
 	    (!quick || db->options.index_mode != KVLOG_INDEX_HINTS))
-		st = store_count(db, &s->record_count);
+		st = store_count(db, NULL, &s->record_count);
 	if (st == KVLOG_OK)
 		st = store_keep_view(db, &view);
 	if (st != KVLOG_OK)

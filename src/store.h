@@ -21,13 +21,16 @@
 
 #include <pthread.h>
 
+struct snapshot;
+
 /* What all handles of a process on one store share. */
 struct store {
 	struct kvlog_options options;
 	struct dir dir;
 	struct control control;
 	struct views views;
-	struct log log; /* unused by a read-only handle */
+	struct log log;             /* unused by a read-only handle */
+	struct snapshot *snapshots; /* held ones; under the views' lock */
 	bool writable;
 	uint64_t open_ns; /* that opening took */
 
@@ -49,17 +52,27 @@ struct store {
 	uint64_t idle_since_ns; /* ... from then on */
 };
 
-/* What an open gives: a part in the store. */
+/* What an open gives: a part in the store; or what kvlog_bucket_open() gives, a
+ * bucket in such a part. */
 struct kvlog {
 	struct store *store;
 	enum kvlog_durability durability;
+	struct bucket_handle *bucket; /* NULL: the default one */
+	struct kvlog_txn *txns;       /* begun on it; under thread_lock */
 };
 
 struct kvlog_iter {
 	struct store *store;
 	struct view *view; /* what it walks over */
 	struct cursor *cursor;
-	enum kvlog_status state; /* of the last kvlog_iter_next() */
+	/* In a transaction that writes, in place of the cursor; and among the
+	 * iterators of that, until it ends. */
+	struct blend *blend;
+	struct kvlog_txn *txn;
+	struct kvlog_iter *next, **link;
+	bool keys_only;
+	uint64_t limit, left;    /* entries that it may come to */
+	enum kvlog_status state; /* of the last step */
 };
 
 enum kvlog_status store_open(const char *path,
@@ -73,21 +86,35 @@ enum kvlog_status store_write(struct kvlog *handle, const struct commit_op *ops,
     struct kvlog_receipt *ret_receipt, size_t *ret_failed,
     struct kvlog_error *err);
 
+/* The same by the owner of the turn, who is none any more; ops are in order.
+ * The receipt is set if there is a commit, whatever the result. */
+enum kvlog_status store_write_owned(struct kvlog *handle,
+    const struct ownership *own, const struct commit_op *ops, size_t op_count,
+    enum kvlog_durability durability, struct kvlog_receipt *ret_receipt,
+    struct kvlog_error *err);
+
 /*
- * Find key and call fn on its record, inside the epoch.  with_value: verify
- * the value too.  On KVLOG_CORRUPT *ret_info says where.
+ * Find key in a bucket (NULL: the default one) and call fn on its record,
+ * inside the epoch.  with_value: verify the value too.  On KVLOG_CORRUPT
+ * *ret_info says where.  KVLOG_NOBUCKET.
  */
 typedef enum kvlog_status store_read_fn(void *arg, const struct index_ref *ref);
-enum kvlog_status store_read(struct store *db, const void *key, size_t key_len,
-    bool with_value, store_read_fn *fn, void *arg, struct kvlog_info *ret_info);
+enum kvlog_status store_read(struct store *db, struct bucket_handle *bucket,
+    const void *key, size_t key_len, bool with_value, store_read_fn *fn,
+    void *arg, struct kvlog_info *ret_info);
 
 /*
  * store_read() of the value, copied into buf of cap bytes: the usual case in a
  * straight line.  ret_len may be NULL; on KVLOG_TOOSMALL it says how many bytes
  * are needed.
  */
-enum kvlog_status store_read_copy(struct store *db, const void *key,
-    size_t key_len, void *buf, size_t cap, size_t *ret_len);
+enum kvlog_status store_read_copy(struct store *db,
+    struct bucket_handle *bucket, const void *key, size_t key_len, void *buf,
+    size_t cap, size_t *ret_len);
+
+/* Look a bucket's name up: KVLOG_OK, _NOBUCKET, _CORRUPT, ... */
+enum kvlog_status store_find_bucket(struct store *db, const void *name,
+    size_t name_len, struct bucket_id *ret_id, struct kvlog_error *err);
 
 /* Enter the epoch with a view that shows all that is published. */
 enum kvlog_status store_enter(
@@ -104,14 +131,18 @@ enum kvlog_status store_keep_view(struct store *db, struct view **ret_view);
 bool store_may_try_again(const struct store *db, enum kvlog_status st,
     const struct view *view, uint64_t stamp);
 
-/* A walk over what the store holds now.  *ret_view is what the cursor is of, to
- * be released after it is destroyed. */
-enum kvlog_status store_cursor(struct store *db, const void *prefix,
-    size_t prefix_len, bool keys_only, struct view **ret_view,
+/* A walk over what the store holds now, in range, whose now_ms is of no
+ * account; it is in bucket, if that is not NULL, which has to be there still.
+ * *ret_view is what the cursor is of, to be released after it is
+ * destroyed. */
+enum kvlog_status store_cursor(struct store *db, struct bucket_handle *bucket,
+    const struct cursor_range *range, struct view **ret_view,
     struct cursor **ret_cursor);
 
-/* Keys that have a value: in hints mode, a walk. */
-enum kvlog_status store_count(struct store *db, uint64_t *ret_count);
+/* Keys that have a value in a bucket (NULL: the default one): in hints mode, or
+ * if there are other buckets or keys that expire, a walk. */
+enum kvlog_status store_count(
+    struct store *db, struct bucket_handle *bucket, uint64_t *ret_count);
 
 /* Whether it was opened before this process was forked. */
 static inline bool

@@ -16,6 +16,15 @@
  * Nobody was told that any of these commits was done, so that each of them may
  * be there or not.  The intent word stays set until all is in order: who dies
  * at this, or cannot do it now, leaves it to the next one.
+ *
+ * OWNERS.  Who commits takes a turn in which nobody owns the right to, or only
+ * he.  The word of the owner is changed under the turn; so an owner that finds
+ * it to be his knows that nobody else has committed until then, and one that
+ * finds it so in his turn, that nobody will before its end.
+ *
+ * Those who wait look every now and then, and get the turn as others do once
+ * the owner has gone.  A process that would begin one transaction after the
+ * other lets those who wait look first.
  */
 #include "config.h"
 
@@ -314,4 +323,224 @@ log_release_turn(struct log *log)
 	pthread_mutex_unlock(&log->views->lock);
 	if (UNLIKELY(by_queue))
 		pthread_mutex_unlock(&log->turn_lock);
+}
+
+/* Owners */
+
+/* How long those who wait for an owner sleep between two looks, and how long
+ * who has been one gives them for a look. */
+#define LOOK_MIN_NS (20 * 1000)
+#define LOOK_MAX_NS (500 * 1000)
+#define LET_LOOK_NS (2 * 1000 * 1000)
+#define LET_LOOK_MS 3
+
+/* A name for the calling thread: no other one has it at the same time. */
+static uintptr_t
+this_thread(void)
+{
+	static _Thread_local char self;
+
+	return (uintptr_t)&self;
+}
+
+enum kvlog_status
+log_lost(const struct log *log, struct kvlog_error *err)
+{
+	return err_set(err, KVLOG_TIMEOUT, 0,
+	    "the transaction on %s did nothing for too long, and was ended "
+	    "because others had to write; nothing of it was written",
+	    log->dir->path);
+}
+
+/* Why the owner is not waited for any longer. */
+static enum kvlog_status
+tell_owner(const struct log *log, bool own_thread, struct kvlog_error *err)
+{
+	const char *path = log->dir->path;
+	uint64_t pid = control_owner_pid(log->control);
+
+	if (own_thread)
+		return err_set(err, KVLOG_BUSY, 0,
+		    "this thread has a transaction open on %s: write in it, or "
+		    "end it first",
+		    path);
+	if (control_is_owner(log->control))
+		return err_set(err, KVLOG_BUSY, 0,
+		    "another transaction of this process is open on %s and was "
+		    "not ended in time",
+		    path);
+	if (pid == 0)
+		return err_set(err, KVLOG_BUSY, 0,
+		    "a transaction is open on %s and was not ended in time",
+		    path);
+	return err_set(err, KVLOG_BUSY, 0,
+	    "process %" PRIu64
+	    " has a transaction open on %s and did not end it in time",
+	    pid, path);
+}
+
+/* Whether what the word of the owner says is over.  It may be this handle's,
+ * of an ownership that was given up without the turn. */
+static bool
+owner_has_ended(const struct log *log)
+{
+	return (control_is_owner(log->control) &&
+		   atomic_load(&log->owner) == 0) ||
+	       control_owner_ended(log->control);
+}
+
+/* Without the turn: until there may be no owner any more, or until the
+ * deadline; false: then, or it is of no use. */
+static bool
+wait_for_owner(struct log *log, uint64_t deadline, bool *ret_own_thread)
+{
+	struct control *control = log->control;
+	uint64_t pause = LOOK_MIN_NS, now;
+
+	while (control_is_owned(control) && !owner_has_ended(log)) {
+		*ret_own_thread =
+		    control_is_owner(control) &&
+		    atomic_load(&log->owner_thread) == this_thread();
+		now = os->ticks_ns();
+		if (*ret_own_thread || now >= deadline)
+			return false;
+		control_say_awaited(control);
+		os->sleep_ns(min_u64(pause, deadline - now));
+		pause = min_u64(2 * pause, LOOK_MAX_NS);
+	}
+	return true;
+}
+
+/* With the turn, which is kept if the result is KVLOG_OK. */
+static enum kvlog_status
+outlast_owner(struct log *log, struct kvlog_error *err)
+{
+	const uint64_t deadline = log_deadline(log);
+	bool own_thread = false;
+	enum kvlog_status st;
+
+	while (control_is_owned(log->control)) {
+		if (owner_has_ended(log)) {
+			log_end_ownership(log);
+			continue;
+		}
+		log_release_turn(log);
+		if (!wait_for_owner(log, deadline, &own_thread))
+			return tell_owner(log, own_thread, err);
+		st = log_take_turn(log, err);
+		if (st != KVLOG_OK)
+			return st;
+	}
+	return KVLOG_OK;
+}
+
+void
+log_end_ownership(struct log *log)
+{
+	if (control_is_owner(log->control)) {
+		atomic_store(&log->owner, 0);
+		atomic_store(&log->owned_last, true);
+	}
+	(void)control_set_owner(log->control, 0);
+}
+
+enum kvlog_status
+log_pass_owner(
+    struct log *log, const struct ownership *own, struct kvlog_error *err)
+{
+	if (own == NULL)
+		return outlast_owner(log, err);
+	if (log_still_owns(log, own))
+		return KVLOG_OK;
+	log_release_turn(log);
+	return log_lost(log, err);
+}
+
+/* If this process had the turn last, and somebody waited for it: until he has
+ * it, or has looked and did not want it any more. */
+static void
+let_others_look(struct log *log)
+{
+	uint64_t end;
+
+	if (!atomic_exchange(&log->owned_last, false) || log->timeout_ms == 0 ||
+	    !control_is_awaited(log->control, LET_LOOK_MS))
+		return;
+	end = os->ticks_ns() + LET_LOOK_NS;
+	while (!control_is_owned(log->control) && os->ticks_ns() < end)
+		os->sleep_ns(LOOK_MIN_NS);
+}
+
+/* How far off the end still is when it is put off. */
+static uint64_t
+renewal(uint32_t idle_ms)
+{
+	return os->ticks_ns() + idle_ms * UINT64_C(1000000) / 8;
+}
+
+enum kvlog_status
+log_own(struct log *log, uint32_t idle_ms, struct ownership *ret_own,
+    struct kvlog_error *err)
+{
+	enum kvlog_status st;
+	int rc;
+
+	let_others_look(log);
+	log_enter(log);
+	st = log_take_turn_to_write(log, NULL, err);
+	if (st != KVLOG_OK)
+		return st;
+	/* The word comes last: a former ownership ends before it. */
+	atomic_store(&log->owner, ++log->owner_count);
+	atomic_store(&log->owner_thread, this_thread());
+	rc = control_set_owner(log->control, idle_ms);
+	if (rc != 0)
+		st = err_sys(
+		    err, rc, "write the control page of %s", log->dir->path);
+	else
+		*ret_own = (struct ownership){
+		    log->owner_count, idle_ms, renewal(idle_ms)};
+	log_release_turn(log);
+	return st;
+}
+
+enum kvlog_status
+log_keep(struct log *log, struct ownership *own, struct kvlog_error *err)
+{
+	enum kvlog_status st;
+
+	if (!log_still_owns(log, own))
+		return log_lost(log, err);
+	if (atomic_load_explicit(&log->owner_thread, memory_order_relaxed) !=
+	    this_thread())
+		atomic_store(&log->owner_thread, this_thread());
+	if (LIKELY(os->ticks_ns() < own->renew_ns))
+		return KVLOG_OK;
+	log_enter(log);
+	st = log_take_turn_to_write(log, own, err);
+	if (st == KVLOG_OK) {
+		(void)control_set_owner(log->control, own->idle_ms);
+		own->renew_ns = renewal(own->idle_ms);
+		log_release_turn(log);
+	}
+	/* What cannot be put off now can be later. */
+	return st == KVLOG_TIMEOUT ? st : KVLOG_OK;
+}
+
+void
+log_disown(struct log *log, const struct ownership *own)
+{
+	uint64_t number = own->number;
+
+	if (!log_still_owns(log, own))
+		return;
+	log_enter(log);
+	if (log_take_turn_to_write(log, own, NULL) == KVLOG_OK) {
+		log_end_ownership(log);
+		log_release_turn(log);
+		return;
+	}
+	/* The next one of this process clears the word, or anybody at its
+	 * time. */
+	atomic_compare_exchange_strong(&log->owner, &number, 0);
 }

@@ -224,7 +224,7 @@ is_settled(struct place *p, uint64_t attested, uint64_t s)
 static void
 add_loss_to_link(struct place *p, uint64_t s)
 {
-	if (p->next == VERIFY_NONE)
+	if (p->next == VERIFY_NONE || p->next == s)
 		return;
 	p->first_seq = s + 1;
 	p->last_seq = p->next;
@@ -248,7 +248,8 @@ judge(struct verify *v)
 {
 	const bool quick = (v->options->flags & KVLOG_VERIFY_QUICK) != 0;
 	const uint64_t attested = v->warm ? VERIFY_NONE : v->attested;
-	uint64_t raised = 0;
+	/* Up to where the log goes on: all is one place until then. */
+	uint64_t raised = 0, bridged = VERIFY_NONE;
 
 	for (size_t n = 0; n < v->place_count; n++) {
 		struct place *p = &v->places[n];
@@ -257,7 +258,9 @@ judge(struct verify *v)
 
 		if (is_settled(p, attested, s))
 			continue;
-		if (attested <= reached) {
+		if (attested <= reached &&
+		    !(p->next == bridged && reached == bridged &&
+			p->rule != RULE_GAP)) {
 			if (quick) {
 				p->damage = false;
 				p->text = "a quick look cannot tell whether "
@@ -282,6 +285,7 @@ judge(struct verify *v)
 			add_lost_end(v, reached);
 			return;
 		}
+		bridged = p->next;
 		raised = max_u64(raised, p->next);
 	}
 	v->s = max_u64(v->s, raised);

@@ -115,6 +115,8 @@ view_create(struct views *views)
 	if (view == NULL)
 		return NULL;
 	atomic_init(&view->refs, 1);
+	atomic_init(
+	    &view->catalogue, (atomic_fetch_add(&views->made, 1) + 1) << 32);
 	atomic_init(&view->stamp, control_stamp(views->control));
 	view->generation = control_generation(views->control);
 	view->nonce = control_load(views->control, CONTROL_NONCE);
@@ -334,20 +336,21 @@ apply_record(struct view *view, const struct segment *seg, uint64_t off,
     const struct record *rec, struct kvlog_error *err)
 {
 	struct index *index = &view->index;
+	const struct hint_key key = hint_key_of(rec);
 	uint64_t hash = hint_hash(seg, rec);
 	struct epoch_token token;
 	enum kvlog_status st;
 
-	if ((rec->type != RECORD_PUT && rec->type != RECORD_DELETE) ||
-	    (rec->flags & RECORD_BUCKET) != 0)
+	if (rec->type != RECORD_PUT && rec->type != RECORD_DELETE)
 		return KVLOG_OK;
 	st = index_reserve(index, &hash, 1, err);
 	if (st != KVLOG_OK)
 		return st;
 	token = epoch_enter(index->epoch);
-	st = index_set(index, hash, rec->key, rec->key_len,
-	    segset_loc(seg, off), rec->type == RECORD_DELETE);
+	st = index_set(index, hash, &key, segset_loc(seg, off),
+	    rec->type == RECORD_DELETE);
 	epoch_leave(index->epoch, token);
+	view_note_odd(view, rec->flags, rec->bucket_seq, rec->bucket_ordinal);
 	return st;
 }
 
@@ -715,6 +718,8 @@ apply_output(struct view *view, struct takeover *t, bool *ret_stale,
 
 	if (st != KVLOG_OK || *ret_stale)
 		return st;
+	/* Which of its records may be of the catalogue, nobody has noted. */
+	view_note_odd(view, RECORD_BUCKET, 0, BUCKET_CATALOGUE_ORDINAL);
 	t->unapplied = false;
 	view->next_seq = max_u64(view->next_seq, last->last_seq + 1);
 	view->evidence = max_u64(view->evidence, last->last_seq);

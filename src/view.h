@@ -44,6 +44,9 @@ struct view {
 	_Atomic uint64_t applied;  /* the position it shows; if the page is
 				      stale, what stands there */
 	_Atomic uint64_t last_seq; /* of the last commit in it */
+	/* Another number after each change of the catalogue of buckets, and in
+	 * each view. */
+	_Atomic uint64_t catalogue;
 	/* The commit that ends here (0: none) is shown to all but those who
 	 * look for a key of this hash. */
 	_Atomic uint64_t late_pos, late_hash;
@@ -79,6 +82,7 @@ struct views {
 	bool paced; /* a compaction here leads the index over, in small steps */
 	struct view *_Atomic view;  /* the one in use; NULL before the first */
 	uint64_t load_ns;           /* it took to fill the last one's index */
+	_Atomic uint64_t made;      /* views, until now */
 	_Atomic uint64_t looked_ns; /* when the lock file was looked at last */
 	_Atomic bool superseded;    /* there is another one now */
 	uint8_t secret[SEGMENT_SECRET_LEN]; /* of the store's hashes */
@@ -162,6 +166,37 @@ enum kvlog_status view_load(
 /* With the lock held, unless nobody else knows of the views yet.  Takes the
  * caller's reference. */
 void view_use(struct views *views, struct view *view);
+
+/*
+ * The time of an operation, in ms since 1970: a clock that was set back does
+ * not revive what a compaction has judged.
+ */
+static inline uint64_t
+view_now_ms(const struct view *view)
+{
+	return max_u64(os->clock_ms(),
+	    atomic_load_explicit(&view->set->now_ms, memory_order_relaxed));
+}
+
+static inline bool
+view_has_expired(const struct view *view, const struct record *rec)
+{
+	return UNLIKELY((rec->flags & RECORD_EXPIRY) != 0) &&
+	       rec->expiry_ms <= view_now_ms(view);
+}
+
+/* With the lock held, when a record of these flags and bucket is in the index,
+ * and before it is shown. */
+static inline void
+view_note_odd(struct view *view, unsigned flags, uint64_t bucket_seq,
+    uint32_t bucket_ordinal)
+{
+	if ((flags & (RECORD_BUCKET | RECORD_EXPIRY)) == 0)
+		return;
+	index_note_odd(&view->index);
+	if (bucket_is_catalogue(bucket_seq, bucket_ordinal))
+		atomic_fetch_add(&view->catalogue, 1);
+}
 
 /* Keep a view that was found inside the epoch or under the lock. */
 static inline struct view *

@@ -250,6 +250,7 @@ exit_of_status(enum kvlog_status status)
 	case KVLOG_NOTSTORE:
 	case KVLOG_UNSUPPORTED:
 	case KVLOG_FORKED:
+	case KVLOG_NOBUCKET:
 		return CLI_USAGE;
 	case KVLOG_CORRUPT:
 		return CLI_DAMAGE;

@@ -68,6 +68,9 @@ enum cli_option {
 	OPT_COPY,
 	OPT_NO_VERIFY,
 	OPT_READ_ONLY,
+	OPT_TO,
+	OPT_REVERSE,
+	OPT_KEYS_ONLY,
 	OPT_END
 };
 

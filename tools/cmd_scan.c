@@ -12,6 +12,8 @@
 #define OUTPUT_SIZE (1u << 18)
 
 struct scan {
+	struct kvlog_range range;
+	bool reverse;
 	bool values;
 	bool nul;
 	uint64_t limit;
@@ -55,7 +57,8 @@ scan_iter(struct cli *cli, const struct scan *scan, struct kvlog_iter *iter)
 	enum cli_exit status = cli->degraded ? CLI_DAMAGE : CLI_DONE;
 
 	for (uint64_t i = 0; i < scan->limit; i++) {
-		enum kvlog_status st = kvlog_iter_next(iter);
+		enum kvlog_status st = scan->reverse ? kvlog_iter_prev(iter)
+						     : kvlog_iter_next(iter);
 		struct bytes key, value;
 		const struct bytes *shown = NULL;
 
@@ -83,7 +86,7 @@ scan_iter(struct cli *cli, const struct scan *scan, struct kvlog_iter *iter)
 }
 
 static enum cli_exit
-scan_store(struct cli *cli, const struct scan *scan, const char *prefix)
+scan_store(struct cli *cli, const struct scan *scan)
 {
 	struct kvlog *db;
 	struct kvlog_iter *iter;
@@ -93,40 +96,72 @@ scan_store(struct cli *cli, const struct scan *scan, const char *prefix)
 	status = cli_open(cli, KVLOG_OPEN_READONLY, 0, &db);
 	if (status != CLI_DONE)
 		return status;
-	st = kvlog_iter_create(db, prefix, strlen(prefix), &iter);
+	st = kvlog_iter_open(db, &scan->range, &iter);
 	if (st == KVLOG_OK) {
-		status = scan_iter(cli, scan, iter);
+		if (scan->reverse)
+			st = kvlog_iter_last(iter);
+		if (st == KVLOG_OK)
+			status = scan_iter(cli, scan, iter);
 		kvlog_iter_destroy(iter);
-	} else {
-		status = cli_fail_status(cli, st, "cannot scan");
 	}
+	if (st != KVLOG_OK)
+		status = cli_fail_status(cli, st, "cannot scan");
 	return cli_close(cli, db, status);
+}
+
+/* Take a bound of the range from an argument; name is what usage calls it. */
+static bool
+set_bound(struct cli *cli, const char *name, const char *text,
+    const void **ret_bound, size_t *ret_len)
+{
+	if (text == NULL)
+		return true;
+	*ret_bound = text;
+	*ret_len = strlen(text);
+	if (*ret_len <= KVLOG_KEY_MAX)
+		return true;
+	(void)cli_fail(cli, CLI_USAGE, "%s has %zu bytes; a key has at most %u",
+	    name, *ret_len, KVLOG_KEY_MAX);
+	return false;
 }
 
 static enum cli_exit
 scan_exec(struct cli *cli, int argc, char **argv)
 {
 	static char buffer[OUTPUT_SIZE];
-	struct scan scan = {.limit = UINT64_MAX};
+	struct scan scan = {.range = KVLOG_RANGE_INIT, .limit = UINT64_MAX};
+	struct kvlog_range *range = &scan.range;
 	const char *limit = cli_option(cli, OPT_LIMIT);
-	const char *prefix = argc > 1 ? argv[1] : "";
+	bool keys = cli_option(cli, OPT_KEYS_ONLY) != NULL;
 
 	scan.values = cli_option(cli, OPT_VALUES) != NULL;
 	scan.nul = cli_option(cli, OPT_NUL) != NULL;
+	scan.reverse = cli_option(cli, OPT_REVERSE) != NULL;
 	if (limit != NULL && !text_parse_number(limit, &scan.limit))
 		return cli_usage(cli, "'%s' is no number of keys", limit);
 	if (scan.nul && cli->json)
 		return cli_usage(cli, "-0 and --json exclude each other");
-	if (strlen(prefix) > KVLOG_KEY_MAX)
-		return cli_fail(cli, CLI_USAGE,
-		    "PREFIX has %zu bytes; a key has at most %u",
-		    strlen(prefix), KVLOG_KEY_MAX);
+	if (scan.values && keys)
+		return cli_usage(cli, "--keys and --values exclude each other");
+	if (keys)
+		range->flags = KVLOG_ITER_KEYS_ONLY;
+	if (!set_bound(cli, "PREFIX", argc > 1 ? argv[1] : NULL, &range->prefix,
+		&range->prefix_len) ||
+	    !set_bound(cli, "--from", cli_option(cli, OPT_FROM), &range->from,
+		&range->from_len) ||
+	    !set_bound(cli, "--to", cli_option(cli, OPT_TO), &range->to,
+		&range->to_len))
+		return CLI_USAGE;
 	setvbuf(stdout, buffer, _IOFBF, sizeof buffer);
-	return scan_store(cli, &scan, prefix);
+	return scan_store(cli, &scan);
 }
 
 static const struct option scan_options[] = {
+    {"from", required_argument, NULL, OPT_FROM},
+    {"to", required_argument, NULL, OPT_TO},
+    {"reverse", no_argument, NULL, OPT_REVERSE},
     {"values", no_argument, NULL, OPT_VALUES},
+    {"keys", no_argument, NULL, OPT_KEYS_ONLY},
     {"limit", required_argument, NULL, OPT_LIMIT},
     {"null", no_argument, NULL, OPT_NUL},
     {NULL, 0, NULL, 0},
@@ -134,15 +169,21 @@ static const struct option scan_options[] = {
 
 const struct command cmd_scan = {
     .name = "scan",
-    .synopsis = "scan STORE [PREFIX] [--values] [--limit=N] [-0]",
+    .synopsis = "scan STORE [PREFIX] [--from=KEY] [--to=KEY] [--reverse] "
+		"[--limit=N] [--values | --keys] [-0]",
     .summary = "list keys in byte order",
     .help = "List the keys that begin with PREFIX (all keys without it), one "
 	    "per line, in\n"
 	    "byte order.  Tabs, newlines, control bytes and the backslash are "
 	    "escaped as\n"
 	    "in dump.\n\n"
-	    "  --values     print KEY, a tab and VALUE\n"
+	    "  --from=KEY   begin with KEY, or the first key behind it\n"
+	    "  --to=KEY     end before KEY\n"
+	    "  --reverse    from the last key to the first\n"
 	    "  --limit=N    stop after N keys\n"
+	    "  --values     print KEY, a tab and VALUE\n"
+	    "  --keys       do not read values: faster, and damage in them is "
+	    "not told\n"
 	    "  -0, --null   print exact bytes, with a NUL byte after each key "
 	    "and value\n",
     .letters = "0",

@@ -12,14 +12,14 @@ static struct kvlog_op
 put_op(const char *key, const char *value)
 {
 	return (struct kvlog_op){KVLOG_OP_PUT, KVLOG_IF_ANY, 0, key,
-	    strlen(key), value, strlen(value)};
+	    strlen(key), value, strlen(value), 0, NULL};
 }
 
 static struct kvlog_op
 delete_op(const char *key)
 {
-	return (struct kvlog_op){
-	    KVLOG_OP_DELETE, KVLOG_IF_ANY, 0, key, strlen(key), NULL, 0};
+	return (struct kvlog_op){KVLOG_OP_DELETE, KVLOG_IF_ANY, 0, key,
+	    strlen(key), NULL, 0, 0, NULL};
 }
 
 #define COUNT(ops) (sizeof(ops) / sizeof((ops)[0]))

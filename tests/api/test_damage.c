@@ -724,7 +724,7 @@ START_TEST(lookup_tells_the_place_of_damage)
 {
 	for (unsigned k = 0; k < KEYS; k++) {
 		const struct version *v = newest(k);
-		struct kvlog_info info = {1, 1, 1, 1};
+		struct kvlog_info info = {1, 1, 1, 1, 1};
 		struct kvlog *db;
 		char key[32], name[32], *path, buf[512];
 		size_t len = 77, key_len = key_text(k, key);

@@ -439,9 +439,9 @@ START_TEST(receipts_name_the_commit_and_its_place)
 {
 	struct kvlog *db = open_mode(KVLOG_DURABILITY_NONE, 0);
 	struct kvlog_op ops[3] = {
-	    {KVLOG_OP_PUT, KVLOG_IF_ANY, 0, "a", 1, "x", 1},
-	    {KVLOG_OP_DELETE, KVLOG_IF_ANY, 0, "key", 3, NULL, 0},
-	    {KVLOG_OP_PUT, KVLOG_IF_ANY, 0, "b", 1, "y", 1},
+	    {KVLOG_OP_PUT, KVLOG_IF_ANY, 0, "a", 1, "x", 1, 0, NULL},
+	    {KVLOG_OP_DELETE, KVLOG_IF_ANY, 0, "key", 3, NULL, 0, 0, NULL},
+	    {KVLOG_OP_PUT, KVLOG_IF_ANY, 0, "b", 1, "y", 1, 0, NULL},
 	};
 	struct kvlog_write how = KVLOG_WRITE_INIT;
 	struct kvlog_receipt r = {0}, before;

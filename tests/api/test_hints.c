@@ -94,7 +94,7 @@ static uint64_t
 add_get(uint64_t digest, struct kvlog *db, const void *key, size_t key_len)
 {
 	static char value[VALUE_ROOM];
-	struct kvlog_info info = {0, 0, 0, 0};
+	struct kvlog_info info = {0};
 	size_t len = 0;
 	enum kvlog_status st =
 	    kvlog_get(db, key, key_len, value, sizeof value, &len);
@@ -612,7 +612,7 @@ count_lost_keys(struct kvlog *db, const uint64_t *digests)
 	for (unsigned n = 0; n < KEYS; n++) {
 		char key[KEY_ROOM];
 		size_t len = make_key(key, n);
-		struct kvlog_info info = {0, 0, 0, 0};
+		struct kvlog_info info = {0};
 		enum kvlog_status st = kvlog_lookup(db, key, len, &info);
 
 		if (st == KVLOG_CORRUPT)
@@ -648,7 +648,7 @@ read_all(unsigned way, uint64_t digests[KEYS + 1])
 	struct kvlog *db = open_way(way, KVLOG_OPEN_READONLY);
 
 	for (unsigned n = 0; n < KEYS; n++) {
-		struct kvlog_info info = {0, 0, 0, 0};
+		struct kvlog_info info = {0};
 		char key[KEY_ROOM];
 		size_t len = make_key(key, n);
 		enum kvlog_status st = kvlog_lookup(db, key, len, &info);

@@ -5,6 +5,7 @@
 #include "config.h"
 
 #include "api_db.h"
+#include "files.h"
 #include "rng.h"
 
 static void
@@ -41,7 +42,7 @@ START_TEST(entries_have_key_value_and_place)
 {
 	struct kvlog_receipt r = api_put(db, "key", "value");
 	struct kvlog_iter *iter = NULL;
-	struct kvlog_info info = {1, 1, 1, 1};
+	struct kvlog_info info = {1, 1, 1, 1, 1};
 	size_t len = 99;
 
 	ck_assert_int_eq(kvlog_iter_create(db, NULL, 0, &iter), KVLOG_OK);
@@ -395,6 +396,244 @@ START_TEST(two_walks_do_not_know_each_other)
 }
 END_TEST
 
+/* Ranges */
+
+static struct kvlog_range
+range_of(const char *prefix, const char *from, const char *to)
+{
+	struct kvlog_range range = KVLOG_RANGE_INIT;
+
+	range.prefix = prefix;
+	range.prefix_len = prefix != NULL ? strlen(prefix) : 0;
+	range.from = from;
+	range.from_len = from != NULL ? strlen(from) : 0;
+	range.to = to;
+	range.to_len = to != NULL ? strlen(to) : 0;
+	return range;
+}
+
+static struct kvlog_iter *
+open_range(const struct kvlog_range *range)
+{
+	struct kvlog_iter *iter = NULL;
+
+	ck_assert_int_eq(kvlog_iter_open(db, range, &iter), KVLOG_OK);
+	ck_assert_ptr_null(kvlog_iter_key(iter, NULL));
+	return iter;
+}
+
+static void
+expect_prev(struct kvlog_iter *iter, const char *key)
+{
+	size_t len = 0;
+	const void *got;
+
+	if (key == NULL) {
+		ck_assert_int_eq(kvlog_iter_prev(iter), KVLOG_NOTFOUND);
+		ck_assert_ptr_null(kvlog_iter_key(iter, NULL));
+		return;
+	}
+	ck_assert_int_eq(kvlog_iter_prev(iter), KVLOG_OK);
+	got = kvlog_iter_key(iter, &len);
+	ck_assert_uint_eq(len, strlen(key));
+	ck_assert_mem_eq(got, key, len);
+}
+
+/* Of a range all, in both directions; keys are separated by blanks. */
+static void
+expect_range(
+    const char *prefix, const char *from, const char *to, const char *keys)
+{
+	struct kvlog_range range = range_of(prefix, from, to);
+	struct kvlog_iter *iter = open_range(&range);
+	char list[10][8];
+	int count = sscanf(keys, "%7s %7s %7s %7s %7s %7s", list[0], list[1],
+	    list[2], list[3], list[4], list[5]);
+
+	for (int turn = 0; turn < 2; turn++) {
+		for (int i = 0; i < count; i++)
+			expect_next(iter, list[i]);
+		expect_next(iter, NULL);
+		for (int i = count; i-- > 0;)
+			expect_prev(iter, list[i]);
+		expect_prev(iter, NULL);
+		ck_assert_int_eq(kvlog_iter_last(iter), KVLOG_OK);
+		expect_next(iter, NULL);
+		for (int i = count; i-- > 0;)
+			expect_prev(iter, list[i]);
+		ck_assert_int_eq(kvlog_iter_first(iter), KVLOG_OK);
+		expect_prev(iter, NULL);
+	}
+	kvlog_iter_destroy(iter);
+}
+
+START_TEST(a_range_is_walked_both_ways)
+{
+	api_put(db, "a", "1");
+	api_put(db, "ab", "2");
+	api_put(db, "abc", "3");
+	api_put(db, "b", "4");
+	api_put(db, "c", "5");
+	api_put(db, "d", "6");
+	api_delete(db, "c");
+	for (int turn = 0; turn < 2; turn++) {
+		expect_range(NULL, NULL, NULL, "a ab abc b d");
+		expect_range("", "", NULL, "a ab abc b d");
+		expect_range(NULL, NULL, "", "");
+		expect_range(NULL, "ab", NULL, "ab abc b d");
+		expect_range(NULL, "ab", "b", "ab abc");
+		expect_range(NULL, "aa", "c", "ab abc b");
+		expect_range(NULL, "c", "c", "");
+		expect_range(NULL, "c", "a", "");
+		expect_range("ab", NULL, NULL, "ab abc");
+		expect_range("ab", "abb", "b", "abc");
+		expect_range("ab", "a", "abc", "ab");
+		expect_range("ab", "b", NULL, "");
+		expect_range("ab", NULL, "a", "");
+		expect_range("e", NULL, NULL, "");
+		api_db_reopen();
+	}
+}
+END_TEST
+
+/* The key that the walk is at does not come again. */
+START_TEST(a_walk_turns_anywhere)
+{
+	struct kvlog_iter *iter;
+
+	for (const char *key = "abcde"; *key != '\0'; key++) {
+		ck_assert_int_eq(
+		    kvlog_put(db, key, 1, "v", 1, NULL, NULL), KVLOG_OK);
+		if (*key == 'c')
+			api_db_reopen();
+	}
+	iter = open_range(NULL);
+	expect_prev(iter, NULL);
+	expect_next(iter, "a");
+	expect_prev(iter, NULL);
+	expect_next(iter, "a");
+	expect_next(iter, "b");
+	expect_next(iter, "c");
+	expect_prev(iter, "b");
+	expect_next(iter, "c");
+	expect_next(iter, "d");
+	expect_prev(iter, "c");
+	expect_prev(iter, "b");
+	expect_next(iter, "c");
+	ck_assert_int_eq(kvlog_iter_seek(iter, "d", 1), KVLOG_OK);
+	expect_prev(iter, "c");
+	ck_assert_int_eq(kvlog_iter_seek(iter, "d", 1), KVLOG_OK);
+	expect_next(iter, "d");
+	expect_next(iter, "e");
+	expect_next(iter, NULL);
+	expect_next(iter, NULL);
+	expect_prev(iter, "e");
+	expect_next(iter, NULL);
+	expect_prev(iter, "e");
+	expect_prev(iter, "d");
+	kvlog_iter_destroy(iter);
+}
+END_TEST
+
+START_TEST(a_limit_ends_a_walk)
+{
+	struct kvlog_range range = range_of(NULL, NULL, "d");
+	struct kvlog_iter *iter;
+
+	for (const char *key = "abcde"; *key != '\0'; key++)
+		ck_assert_int_eq(
+		    kvlog_put(db, key, 1, "v", 1, NULL, NULL), KVLOG_OK);
+	range.limit = 2;
+	iter = open_range(&range);
+	expect_next(iter, "a");
+	expect_next(iter, "b");
+	expect_next(iter, NULL);
+	expect_prev(iter, NULL);
+	ck_assert_int_eq(kvlog_iter_last(iter), KVLOG_OK);
+	expect_next(iter, NULL); /* does not count */
+	expect_prev(iter, "c");
+	expect_prev(iter, "b");
+	expect_prev(iter, NULL);
+	ck_assert_int_eq(kvlog_iter_first(iter), KVLOG_OK);
+	expect_next(iter, "a");
+	expect_next(iter, "b");
+	expect_next(iter, NULL);
+	ck_assert_int_eq(kvlog_iter_seek(iter, "bb", 2), KVLOG_OK);
+	expect_next(iter, "c");
+	expect_prev(iter, "b");
+	expect_next(iter, NULL);
+	kvlog_iter_destroy(iter);
+	range.limit = UINT64_MAX;
+	iter = open_range(&range);
+	for (const char *key = "abc"; *key != '\0'; key++)
+		expect_next(iter, (char[]){*key, '\0'});
+	expect_next(iter, NULL);
+	kvlog_iter_destroy(iter);
+}
+END_TEST
+
+/* A value that nobody reads is not looked at. */
+START_TEST(keys_can_be_walked_alone)
+{
+	struct kvlog_range range = KVLOG_RANGE_INIT;
+	struct kvlog_receipt r = api_put(db, "key", "a value of some bytes");
+	struct kvlog_iter *iter;
+	char path[512];
+	size_t len = 99;
+
+	api_put(db, "last", "");
+	(void)snprintf(path, sizeof path, "%s/%08u.seg", api_store, r.segment);
+	files_flip(path, (size_t)r.offset + 40, 3);
+	for (int turn = 0; turn < 2; turn++) {
+		iter = open_range(&range);
+		ck_assert_int_eq(kvlog_iter_next(iter),
+		    turn == 0 ? KVLOG_CORRUPT : KVLOG_OK);
+		ck_assert_mem_eq(kvlog_iter_key(iter, &len), "key", 3);
+		ck_assert_uint_eq(len, 3);
+		ck_assert_ptr_null(kvlog_iter_value(iter, &len));
+		ck_assert_uint_eq(len, 3);
+		expect_next(iter, "last");
+		ck_assert_int_eq(
+		    kvlog_iter_value(iter, &len) == NULL, turn == 1);
+		kvlog_iter_destroy(iter);
+		range.flags = KVLOG_ITER_KEYS_ONLY;
+	}
+}
+END_TEST
+
+START_TEST(what_is_no_range_is_refused)
+{
+	static uint8_t bytes[KVLOG_KEY_MAX + 1];
+	const struct kvlog_range good = KVLOG_RANGE_INIT;
+	struct kvlog_range bad[] = {
+	    good, good, good, good, good, good, good, good};
+	struct kvlog_iter *iter = NULL;
+
+	bad[0].size--;
+	bad[1].flags = 0x2;
+	bad[2].prefix_len = 1;
+	bad[3].from_len = 1;
+	bad[4].to_len = 1;
+	bad[5].prefix = bad[6].from = bad[7].to = bytes;
+	bad[5].prefix_len = bad[6].from_len = bad[7].to_len = sizeof bytes;
+	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+		ck_assert_int_eq(
+		    kvlog_iter_open(db, &bad[i], &iter), KVLOG_INVAL);
+		ck_assert_ptr_null(iter);
+	}
+	ck_assert_int_eq(kvlog_iter_open(NULL, &good, &iter), KVLOG_INVAL);
+	ck_assert_int_eq(kvlog_iter_open(db, &good, NULL), KVLOG_INVAL);
+	ck_assert_int_eq(kvlog_iter_next(NULL), KVLOG_INVAL);
+	ck_assert_int_eq(kvlog_iter_prev(NULL), KVLOG_INVAL);
+	ck_assert_int_eq(kvlog_iter_first(NULL), KVLOG_INVAL);
+	ck_assert_int_eq(kvlog_iter_last(NULL), KVLOG_INVAL);
+	ck_assert_int_eq(kvlog_iter_seek(NULL, "a", 1), KVLOG_INVAL);
+	bad[7].to_len = sizeof bytes - 1;
+	iter = open_range(&bad[7]);
+	kvlog_iter_destroy(iter);
+}
+END_TEST
+
 static Suite *
 make_suite(void)
 {
@@ -412,6 +651,11 @@ make_suite(void)
 	tcase_add_test(tc, a_walk_sees_one_moment);
 	tcase_add_test(tc, walks_agree_with_a_model);
 	tcase_add_test(tc, two_walks_do_not_know_each_other);
+	tcase_add_test(tc, a_range_is_walked_both_ways);
+	tcase_add_test(tc, a_walk_turns_anywhere);
+	tcase_add_test(tc, a_limit_ends_a_walk);
+	tcase_add_test(tc, keys_can_be_walked_alone);
+	tcase_add_test(tc, what_is_no_range_is_refused);
 	suite_add_tcase(suite, tc);
 	return suite;
 }

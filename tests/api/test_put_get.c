@@ -268,7 +268,7 @@ END_TEST
 
 START_TEST(lookup_leaves_its_answer_alone_if_there_is_none)
 {
-	struct kvlog_info info = {1, 2, 3, 4};
+	struct kvlog_info info = {1, 2, 3, 4, 5};
 
 	ck_assert_int_eq(kvlog_lookup(db, "k", 1, &info), KVLOG_NOTFOUND);
 	ck_assert_uint_eq(info.seq, 1);

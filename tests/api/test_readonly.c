@@ -15,7 +15,8 @@
 
 START_TEST(a_reader_refuses_to_write)
 {
-	struct kvlog_op op = {KVLOG_OP_PUT, KVLOG_IF_ANY, 0, "k", 1, "v", 1};
+	struct kvlog_op op = {
+	    KVLOG_OP_PUT, KVLOG_IF_ANY, 0, "k", 1, "v", 1, 0, NULL};
 	struct kvlog_write how = KVLOG_WRITE_INIT;
 	struct kvlog_error err = {0};
 	struct kvlog *db = api_open(api_store, KVLOG_OPEN_CREATE);

@@ -1068,7 +1068,10 @@ use_the_parents(int fd)
 	    kvlog_feed_open(db, 0, "", 0, &feed, &err), KVLOG_FORKED);
 	ck_assert_int_eq(kvlog_iter_next(forked_iter), KVLOG_FORKED);
 	ck_assert_ptr_null(kvlog_iter_key(forked_iter, NULL));
+	ck_assert_int_eq(kvlog_iter_prev(forked_iter), KVLOG_FORKED);
 	ck_assert_int_eq(kvlog_iter_seek(forked_iter, "a", 1), KVLOG_FORKED);
+	ck_assert_int_eq(kvlog_iter_first(forked_iter), KVLOG_FORKED);
+	ck_assert_int_eq(kvlog_iter_last(forked_iter), KVLOG_FORKED);
 	kvlog_iter_destroy(forked_iter);
 	ck_assert_int_eq(kvlog_pin_create(db, &pin), KVLOG_FORKED);
 	ck_assert_int_eq(

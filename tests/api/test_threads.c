@@ -319,10 +319,10 @@ static void
 put_pair(unsigned n)
 {
 	const unsigned never = UINT_MAX;
-	struct kvlog_op ops[3] = {
-	    {KVLOG_OP_PUT, KVLOG_IF_ANY, 0, "one", 3, &never, sizeof never},
-	    {KVLOG_OP_PUT, KVLOG_IF_ANY, 0, "one", 3, &n, sizeof n},
-	    {KVLOG_OP_PUT, KVLOG_IF_ANY, 0, "two", 3, &n, sizeof n}};
+	struct kvlog_op ops[3] = {{KVLOG_OP_PUT, KVLOG_IF_ANY, 0, "one", 3,
+				      &never, sizeof never, 0, NULL},
+	    {KVLOG_OP_PUT, KVLOG_IF_ANY, 0, "one", 3, &n, sizeof n, 0, NULL},
+	    {KVLOG_OP_PUT, KVLOG_IF_ANY, 0, "two", 3, &n, sizeof n, 0, NULL}};
 
 	ck_assert_int_eq(kvlog_apply(db, ops, 3, NULL, NULL, NULL), KVLOG_OK);
 }

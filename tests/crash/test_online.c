@@ -32,7 +32,9 @@
 #define READERS 2u
 #define VALUE_MAX 700u
 #define SEGMENT_SIZE 65536u
-#define PACE_US 20000u /* of other work, between kills, at most */
+#define LIFE_MIN_US 80000u /* of compactors that are killed */
+#define LIFE_MAX_US 5000000u
+#define LIFE_ROUNDS 3u /* without a run that was ended: they live longer */
 
 /* What all processes share. */
 struct board {
@@ -316,28 +318,11 @@ expect_good_end(pid_t pid)
 	    (unsigned)status);
 }
 
-/* How long a compactor lives at most, in us: longer where, as with sanitizers
- * on a busy machine, none has completed a run so far. */
-static uint64_t
-life_us(unsigned round)
-{
-	unsigned slow = atomic_load(&board->runs) == 0 ? round / 4 : 0;
-
-	return (uint64_t)4 * PACE_US << (slow < 6 ? slow : 6);
-}
-
-/* A compactor lives for some time, and is killed; the others must live. */
 static void
-compact_and_kill(struct rng *rng, unsigned round)
+kill_compactor(pid_t pid)
 {
-	struct timespec pause = {0, 0};
-	uint64_t us = 1000 + rng_below(rng, life_us(round));
 	int status = 0;
-	pid_t pid = start(run_compactor, round);
 
-	pause.tv_sec = (time_t)(us / 1000000);
-	pause.tv_nsec = (long)(us % 1000000) * 1000;
-	(void)nanosleep(&pause, NULL);
 	ck_assert_int_eq(kill(pid, SIGKILL), 0);
 	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
 	ck_assert_msg(WIFSIGNALED(status),
@@ -346,6 +331,43 @@ compact_and_kill(struct rng *rng, unsigned round)
 	ck_assert_msg(waitpid(-1, &status, WNOHANG) == 0,
 	    "KVLOG_SEED=%" PRIu64 ": a process ended with %#x", seed,
 	    (unsigned)status);
+}
+
+/* How long a compactor is to live at most, in us: by how long one takes that
+ * is left alone until it has ended a run. */
+static uint64_t
+measure_life(void)
+{
+	const struct timespec pause = {0, 1000000};
+	struct timespec begin, end;
+	pid_t pid = start(run_compactor, 0);
+	uint64_t us;
+
+	clock_gettime(CLOCK_MONOTONIC, &begin);
+	while (atomic_load(&board->runs) == 0) {
+		(void)nanosleep(&pause, NULL);
+		ck_assert_int_eq(waitpid(pid, NULL, WNOHANG), 0);
+	}
+	clock_gettime(CLOCK_MONOTONIC, &end);
+	kill_compactor(pid);
+	us = (uint64_t)(end.tv_sec - begin.tv_sec) * 1000000 +
+	     (uint64_t)end.tv_nsec / 1000 - (uint64_t)begin.tv_nsec / 1000;
+	us = 2 * us > LIFE_MIN_US ? 2 * us : LIFE_MIN_US;
+	return us < LIFE_MAX_US ? us : LIFE_MAX_US;
+}
+
+/* A compactor lives for some time, and is killed; the others must live. */
+static void
+compact_and_kill(struct rng *rng, unsigned round, uint64_t life_us)
+{
+	struct timespec pause = {0, 0};
+	uint64_t us = 1000 + rng_below(rng, life_us);
+	pid_t pid = start(run_compactor, round);
+
+	pause.tv_sec = (time_t)(us / 1000000);
+	pause.tv_nsec = (long)(us % 1000000) * 1000;
+	(void)nanosleep(&pause, NULL);
+	kill_compactor(pid);
 }
 
 static void
@@ -378,6 +400,8 @@ START_TEST(killed_compactions_change_nothing)
 	unsigned rounds = (unsigned)kill_rounds(25);
 	char *dir = tmpdir_create();
 	pid_t pids[WRITERS + READERS];
+	uint64_t life_us;
+	unsigned vain = 0;
 	struct rng rng;
 
 	parent = getpid();
@@ -394,8 +418,16 @@ START_TEST(killed_compactions_change_nothing)
 		pids[i] = start(run_writer, i);
 	for (unsigned i = 0; i < READERS; i++)
 		pids[WRITERS + i] = start(run_reader, i);
-	for (unsigned i = 0; i < rounds; i++)
-		compact_and_kill(&rng, i);
+	life_us = measure_life();
+	for (unsigned i = 0; i < rounds; i++) {
+		uint64_t before = atomic_load(&board->runs);
+
+		compact_and_kill(&rng, i, life_us);
+		if (atomic_load(&board->runs) > before)
+			vain = 0;
+		else if (++vain % LIFE_ROUNDS == 0 && life_us < LIFE_MAX_US)
+			life_us *= 2;
+	}
 	atomic_store(&board->stop, true);
 	for (unsigned i = 0; i < WRITERS + READERS; i++)
 		expect_good_end(pids[i]);

@@ -232,49 +232,78 @@ source_file(const uint8_t *p)
 	return NULL;
 }
 
-static enum named
-hint_names(const struct rot_file *h, const struct rot_record *r)
+/* What a hint says of its source n. */
+static const uint8_t *
+source_at(const struct rot_file *h, uint32_t n)
 {
-	uint32_t count = get_u32(h->bytes + 44);
-	bool covers = false, sound = h->now == NULL;
+	return h->bytes + 128 + 64 * (size_t)n;
+}
 
-	for (uint32_t n = 0; n < count; n++) {
-		const uint8_t *p = h->bytes + 128 + 64 * (size_t)n;
+/* Whether there are all of its files; else it is of no use at all. */
+static bool
+is_hint(const struct rot_file *h)
+{
+	if (h->file.kind != FILE_HINT)
+		return false;
+	for (uint32_t n = 0; n < get_u32(h->bytes + 44); n++)
+		if (source_file(source_at(h, n)) == NULL)
+			return false;
+	return true;
+}
+
+/* Bound only to files that can be read so far, and whose ends are known. */
+static bool
+is_bound(const struct rot_file *h)
+{
+	for (uint32_t n = 0; n < get_u32(h->bytes + 44); n++) {
+		const uint8_t *p = source_at(h, n);
 		const struct rot_file *f = source_file(p);
 
-		if (f == NULL)
-			return NAMED_NO;
-		covers |= f == &map.files[r->file] &&
-			  r->off >= get_u64(p + 24) && r->off < get_u64(p + 32);
-		/* Bound only to a file that can be read so far, and whose end
-		 * is known. */
-		if (f->now != NULL &&
-		    (f->now_len < get_u64(p + 32) || !has_header(f)))
-			sound = false;
-		if (link_hit(f) || (is_live(f + 1) && link_hit(f + 1)))
-			sound = false;
+		if (link_hit(f) || (is_live(f + 1) && link_hit(f + 1)) ||
+		    (f->now != NULL &&
+			(f->now_len < get_u64(p + 32) || !has_header(f))))
+			return false;
 	}
-	return !covers ? NAMED_NO : sound ? NAMED_YES : NAMED_MAYBE;
+	return true;
+}
+
+static bool
+covers(const struct rot_file *h, const struct rot_record *r)
+{
+	for (uint32_t n = 0; n < get_u32(h->bytes + 44); n++) {
+		const uint8_t *p = source_at(h, n);
+
+		if (source_file(p) == &map.files[r->file] &&
+		    r->off >= get_u64(p + 24) && r->off < get_u64(p + 32))
+			return true;
+	}
+	return false;
 }
 
 static enum named
 names(const struct rot_record *r)
 {
-	enum named best = NAMED_NO;
-	bool broken = false;
+	bool named = false, sound = false, hit_any = false, all_bound = true;
 
 	for (size_t i = 0; i < map.file_count; i++) {
 		const struct rot_file *h = &map.files[i];
-		enum named n;
 
-		if (h->file.kind != FILE_HINT)
+		hit_any |= h->file.kind == FILE_HINT && h->now != NULL;
+		all_bound = all_bound && (!is_hint(h) || is_bound(h));
+	}
+	for (size_t i = 0; i < map.file_count; i++) {
+		const struct rot_file *h = &map.files[i];
+
+		if (!is_hint(h) || !covers(h, r))
 			continue;
-		broken |= h->now != NULL;
-		n = hint_names(h, r);
-		best = n > best ? n : best;
+		named = true;
+		/* One that begins within a segment needs what is before. */
+		sound |= is_bound(h) &&
+			 (all_bound ||
+			     get_u64(source_at(h, 0) + 24) == SEGMENT_DATA_OFF);
 	}
 	/* One that is lost may leave a gap before the next. */
-	return best == NAMED_YES && broken ? NAMED_MAYBE : best;
+	return !named ? NAMED_NO : hit_any || !sound ? NAMED_MAYBE : NAMED_YES;
 }
 
 /* The greatest number that anything whole attests. */
@@ -1054,8 +1083,10 @@ may_be_told(const struct rot_file *f, uint64_t off, bool commit)
 		return copy_hit(f);
 	r = record_at(f, off);
 	if (r == NULL)
-		/* Without a record behind it, it goes on to the file's end. */
-		return (f->type == ROT_ACTIVE || end_is_lost(f)) &&
+		/* Without a record behind it, it goes on to the file's end;
+		 * that of an output's records is in the header. */
+		return (f->type == ROT_ACTIVE || end_is_lost(f) ||
+			   !has_header(f)) &&
 		       off >= f->limit &&
 		       rot_range_differs(f, last_whole(f), f->len);
 	for (const struct rot_record *b = map.records;
@@ -1795,6 +1826,17 @@ START_TEST(stores_that_were_served_wrongly_once)
 	static const uint64_t seeds[] = {
 	    /* A hint over a damaged segment was taken in after opening. */
 	    UINT64_C(3537630239),
+	    /* A lost link before a mark was called a loss of commits. */
+	    UINT64_C(3537630261),
+	    /* A hint went that another one, with a lost record, goes on from.
+	     */
+	    UINT64_C(3537630331),
+	    /* Of two bad places before the same commit the second was torn. */
+	    UINT64_C(2176397731),
+	    /* The oracle: a hint served no more without the one before it. */
+	    UINT64_C(4079527363),
+	    /* And the end of an output is not known without a header. */
+	    UINT64_C(4079527642),
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(seeds); i++)

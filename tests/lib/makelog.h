@@ -248,6 +248,7 @@ makelog_record(const struct makelog *m, unsigned type, const char *key,
 	rec.value_len = (uint32_t)value_len;
 	rec.seq = m->seq;
 	rec.lag = record_lag(m->seq, m->durable);
+	rec.bucket_seq = (flags & RECORD_BUCKET) != 0; /* or the caller's */
 	return rec;
 }
 
@@ -258,6 +259,23 @@ makelog_put(struct makelog *m, const char *key, size_t value_len)
 
 	m->seq++;
 	rec = makelog_record(m, RECORD_PUT, key, value_len, 0);
+	return makelog_add(m, &rec);
+}
+
+/* A bucket of id 1, 0 or so, in the catalogue. */
+static inline uint64_t
+makelog_bucket(struct makelog *m, const char *name, uint64_t seq)
+{
+	uint8_t id[RECORD_BUCKET_LEN] = {0};
+	struct record rec;
+
+	m->seq++;
+	put_u64(id, seq);
+	rec = makelog_record(m, RECORD_PUT, name, 0, RECORD_BUCKET);
+	rec.bucket_seq = 0;
+	rec.bucket_ordinal = BUCKET_CATALOGUE_ORDINAL;
+	rec.value = id;
+	rec.value_len = sizeof id;
 	return makelog_add(m, &rec);
 }
 

@@ -63,9 +63,9 @@ static inline void
 exchange(struct kvlog *db, struct model *model)
 {
 	struct kvlog_op ops[] = {
-	    {KVLOG_OP_DELETE, KVLOG_IF_ANY, 0, "b", 1, NULL, 0},
-	    {KVLOG_OP_PUT, KVLOG_IF_ANY, 0, "a", 1, "lost", 4},
-	    {KVLOG_OP_PUT, KVLOG_IF_ANY, 0, "a", 1, "batch", 5},
+	    {KVLOG_OP_DELETE, KVLOG_IF_ANY, 0, "b", 1, NULL, 0, 0, NULL},
+	    {KVLOG_OP_PUT, KVLOG_IF_ANY, 0, "a", 1, "lost", 4, 0, NULL},
+	    {KVLOG_OP_PUT, KVLOG_IF_ANY, 0, "a", 1, "batch", 5, 0, NULL},
 	};
 	struct kvlog_receipt receipt;
 

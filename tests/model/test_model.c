@@ -359,56 +359,165 @@ check_all(struct run *run, struct kvlog *db)
 	model_fini(&found);
 }
 
-/* A walk from a place on, some steps, against the model. */
+/* A walk against the model. */
+struct walk {
+	struct run *run;
+	struct kvlog_iter *iter;
+	struct kvlog_range range;
+	uint8_t *from, *to, *key;
+	size_t first, end; /* of the range, in the model */
+	size_t place;      /* at entry i: 2 i + 1; before it: 2 i */
+	uint64_t left;     /* of the limit */
+};
+
+/* Bounds, some of them none; the prefix is of the run's key. */
+static void
+choose_range(struct walk *w, struct rng *rng, bool prefix)
+{
+	struct kvlog_range *range = &w->range;
+	const struct run *run = w->run;
+
+	*range = (struct kvlog_range)KVLOG_RANGE_INIT;
+	if (prefix) {
+		range->prefix = run->key;
+		range->prefix_len = 1 + (size_t)rng_below(rng, run->key_len);
+	}
+	if (rng_below(rng, 4) == 0) {
+		range->from = w->from;
+		range->from_len = run->gen->make(rng, w->from);
+	}
+	if (rng_below(rng, 4) == 0) {
+		range->to = w->to;
+		range->to_len = run->gen->make(rng, w->to);
+	}
+	if (rng_below(rng, 8) == 0)
+		range->limit = 1 + rng_below(rng, 8);
+	if (rng_below(rng, 8) == 0)
+		range->flags = KVLOG_ITER_KEYS_ONLY;
+}
+
+static bool
+has_prefix(const struct model_entry *e, const struct kvlog_range *range)
+{
+	return range->prefix_len == 0 ||
+	       (e->key->len >= range->prefix_len &&
+		   memcmp(e->key->bytes, range->prefix, range->prefix_len) ==
+		       0);
+}
+
+/* The entries that are in the range. */
+static void
+find_range(struct walk *w)
+{
+	const struct model *model = &w->run->model;
+	const struct kvlog_range *range = &w->range;
+	size_t from = model_lower(model, range->from, range->from_len);
+	size_t to = range->to != NULL
+			? model_lower(model, range->to, range->to_len)
+			: model->count;
+
+	w->first = model_lower(model, range->prefix, range->prefix_len);
+	w->end = w->first;
+	while (
+	    w->end < model->count && has_prefix(&model->entries[w->end], range))
+		w->end++;
+	w->first = from > w->first ? from : w->first;
+	w->end = to < w->end ? to : w->end;
+	w->end = w->end < w->first ? w->first : w->end;
+}
+
+static void
+check_present(struct walk *w, const struct model_entry *e)
+{
+	size_t key_len = 0, value_len = 0;
+	const void *key = kvlog_iter_key(w->iter, &key_len);
+	const void *value = kvlog_iter_value(w->iter, &value_len);
+
+	if (key == NULL || key_len != e->key->len ||
+	    memcmp(key, e->key->bytes, key_len) != 0)
+		note_wrong(w->run, "walk: another key");
+	else if ((w->range.flags & KVLOG_ITER_KEYS_ONLY) != 0
+		     ? value != NULL
+		     : value == NULL || value_len != e->value->len ||
+			   memcmp(value, e->value->bytes, value_len) != 0)
+		note_wrong(w->run, "walk: another value");
+}
+
+static void
+check_step(struct walk *w, bool back)
+{
+	size_t i = back ? w->place / 2 : (w->place + 1) / 2; /* beyond it */
+	bool more = (back ? i > w->first : i < w->end) && w->left > 0;
+	enum kvlog_status st =
+	    back ? kvlog_iter_prev(w->iter) : kvlog_iter_next(w->iter);
+
+	expect(w->run, back ? "iter_prev" : "iter_next", st,
+	    more ? KVLOG_OK : KVLOG_NOTFOUND);
+	if (st == KVLOG_OK && more) {
+		i -= back;
+		check_present(w, &w->run->model.entries[i]);
+		w->place = 2 * i + 1;
+		w->left--;
+	} else if (w->left > 0) {
+		w->place = 2 * (back ? w->first : w->end);
+	}
+}
+
+static void
+check_move(struct walk *w, struct rng *rng)
+{
+	size_t len, i;
+
+	w->left = w->range.limit > 0 ? w->range.limit : UINT64_MAX;
+	switch (rng_below(rng, 4)) {
+	case 0:
+		expect(
+		    w->run, "iter_first", kvlog_iter_first(w->iter), KVLOG_OK);
+		w->place = 2 * w->first;
+		break;
+	case 1:
+		expect(w->run, "iter_last", kvlog_iter_last(w->iter), KVLOG_OK);
+		w->place = 2 * w->end;
+		break;
+	default:
+		len = w->run->gen->make(rng, w->key);
+		expect(w->run, "iter_seek",
+		    kvlog_iter_seek(w->iter, w->key, len), KVLOG_OK);
+		i = model_lower(&w->run->model, w->key, len);
+		i = i < w->first ? w->first : i > w->end ? w->end : i;
+		w->place = 2 * i;
+	}
+}
+
+/* Some steps from a place on, some of them back; some such stretches. */
 static void
 check_walk(struct run *run, struct rng *rng, bool seek, bool prefix)
 {
-	size_t prefix_len =
-	    prefix ? 1 + (size_t)rng_below(rng, run->key_len) : 0;
-	uint8_t *start = malloc(KEY_ROOM);
-	struct kvlog_iter *iter;
-	size_t i;
-	unsigned steps = (unsigned)rng_below(rng, 40);
-	enum kvlog_status st =
-	    kvlog_iter_create(run->db, run->key, prefix_len, &iter);
+	struct walk w = {.run = run};
+	uint8_t *room = malloc(3 * KEY_ROOM);
+	enum kvlog_status st;
 
-	expect(run, "iter_create", st, KVLOG_OK);
-	if (st != KVLOG_OK || start == NULL) {
-		free(start);
-		return;
-	}
-	i = model_lower(&run->model, run->key, prefix_len);
-	if (seek) {
-		size_t len = run->gen->make(rng, start);
-		size_t at = model_lower(&run->model, start, len);
+	w.from = room;
+	w.to = room + KEY_ROOM;
+	w.key = room + 2 * KEY_ROOM;
+	choose_range(&w, rng, prefix);
+	find_range(&w);
+	w.place = 2 * w.first;
+	w.left = w.range.limit > 0 ? w.range.limit : UINT64_MAX;
+	st = kvlog_iter_open(run->db, &w.range, &w.iter);
+	expect(run, "iter_open", st, KVLOG_OK);
+	for (unsigned i = 0; i < 4 && !run->wrong; i++) {
+		unsigned steps = (unsigned)rng_below(rng, 20);
+		bool back = rng_below(rng, 3) == 0;
 
-		expect(run, "iter_seek", kvlog_iter_seek(iter, start, len),
-		    KVLOG_OK);
-		i = at > i ? at : i;
+		if (seek && rng_below(rng, 2) == 0)
+			check_move(&w, rng);
+		while (steps-- > 0 && !run->wrong)
+			check_step(&w, back);
 	}
-	for (; steps > 0 && !run->wrong; steps--, i++) {
-		const struct model_entry *e = &run->model.entries[i];
-		size_t key_len = 0, value_len = 0;
-		const void *key, *value;
-		bool more = i < run->model.count && e->key->len >= prefix_len &&
-			    (prefix_len == 0 || memcmp(e->key->bytes, run->key,
-						    prefix_len) == 0);
-
-		st = kvlog_iter_next(iter);
-		expect(run, "iter_next", st, more ? KVLOG_OK : KVLOG_NOTFOUND);
-		if (st != KVLOG_OK || !more)
-			break;
-		key = kvlog_iter_key(iter, &key_len);
-		value = kvlog_iter_value(iter, &value_len);
-		if (key == NULL || key_len != e->key->len ||
-		    memcmp(key, e->key->bytes, key_len) != 0)
-			note_wrong(run, "walk: another key");
-		else if (value == NULL || value_len != e->value->len ||
-			 memcmp(value, e->value->bytes, value_len) != 0)
-			note_wrong(run, "walk: another value");
-	}
-	kvlog_iter_destroy(iter);
-	free(start);
+	if (st == KVLOG_OK)
+		kvlog_iter_destroy(w.iter);
+	free(room);
 }
 
 /* Whether a condition holds. */
@@ -566,7 +675,8 @@ do_wrong(struct run *run)
 {
 	struct kvlog_write how = KVLOG_WRITE_INIT;
 	size_t failed = SIZE_MAX;
-	struct kvlog_op op = {KVLOG_OP_PUT, KVLOG_IF_ANY, 0, "k", 0, "v", 1};
+	struct kvlog_op op = {
+	    KVLOG_OP_PUT, KVLOG_IF_ANY, 0, "k", 0, "v", 1, 0, NULL};
 
 	expect(run, "put of an empty key",
 	    kvlog_put(run->db, "k", 0, "v", 1, NULL, NULL), KVLOG_INVAL);

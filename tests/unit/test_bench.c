@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * test_bench.c - what kvlog-bench computes: quantiles, Zipf's distribution,
- * lengths and bytes of values; and that its crash test finds a store that
- * loses what it has acknowledged.
+ * lengths and bytes of values, bytes on disk; and that its crash test finds a
+ * store that loses what it has acknowledged.
  */
 #include "config.h"
 
+#include "../../tools/bench/bench.h"
 #include "../../tools/bench/crash.h"
 #include "../../tools/bench/records.h"
 #include "../../tools/bench/zipf.h"
@@ -317,6 +318,42 @@ START_TEST(keys_are_in_the_order_of_their_numbers)
 }
 END_TEST
 
+/* ---- disk ---- */
+
+#define DISK_FILES 20
+#define DISK_LOOKS 5000
+
+/* While a store is churned one thread watches its size, and another one asks
+ * for it: neither counts what the other one has seen. */
+START_TEST(two_threads_look_at_a_disk_at_once)
+{
+	char *dir = tmpdir_create();
+	static const char text[9000];
+	struct disk_watch *watch;
+	uint64_t before, most;
+
+	for (unsigned i = 0; i < DISK_FILES; i++) {
+		char path[600];
+		int fd;
+
+		(void)snprintf(path, sizeof path, "%s/%u", dir, i);
+		fd = open(path, O_CREAT | O_WRONLY, 0644);
+		ck_assert_int_ge(fd, 0);
+		ck_assert_int_eq(write(fd, text, sizeof text), sizeof text);
+		fsync(fd); /* some file systems allocate late */
+		close(fd);
+	}
+	before = machine_disk(dir);
+	watch = machine_watch_disk(dir);
+	ck_assert_ptr_nonnull(watch);
+	for (unsigned i = 0; i < DISK_LOOKS; i++)
+		ck_assert_uint_eq(machine_disk(dir), before);
+	most = machine_watch_end(watch);
+	ck_assert_uint_eq(most, before);
+	tmpdir_remove(dir);
+}
+END_TEST
+
 /* ---- crash test ---- */
 
 /* A store in a file: each put is appended, some of them too late. */
@@ -490,6 +527,7 @@ main(void)
 	tcase_add_test(tcase, values_are_compressible_as_far_as_wanted);
 	tcase_add_test(tcase, values_of_records_and_generations_differ);
 	tcase_add_test(tcase, keys_are_in_the_order_of_their_numbers);
+	tcase_add_test(tcase, two_threads_look_at_a_disk_at_once);
 	tcase_add_test(
 	    tcase, a_store_that_keeps_its_word_passes_the_crash_test);
 	tcase_add_test(tcase, a_store_that_does_not_fails_it);

@@ -107,7 +107,7 @@ seq_of(const char *key)
 {
 	uint64_t seq = 0;
 	enum kvlog_status st = store_read(
-	    db->store, key, strlen(key), false, note_seq, &seq, NULL);
+	    db->store, NULL, key, strlen(key), false, note_seq, &seq, NULL);
 
 	ck_assert(st == KVLOG_OK || st == KVLOG_NOTFOUND);
 	return seq;
@@ -619,7 +619,7 @@ START_TEST(an_overwrite_is_seen_though_its_entry_comes_late)
 
 	MAKELOG_OK(put("new", 9));
 	ck_assert(is_late("new"));
-	MAKELOG_OK(store_count(db->store, &count));
+	MAKELOG_OK(store_count(db->store, NULL, &count));
 	ck_assert_uint_eq(count, 2);
 	ck_assert(!is_late("new"));
 	MAKELOG_OK(put("new", 10));
@@ -634,6 +634,7 @@ END_TEST
 START_TEST(a_late_entry_of_an_equal_hash_is_the_key_s_own)
 {
 	struct commit_op one, two;
+	struct hint_key key;
 	struct index_ref ref;
 
 	open_store();
@@ -647,11 +648,11 @@ START_TEST(a_late_entry_of_an_equal_hash_is_the_key_s_own)
 	MAKELOG_OK(log_take_turn(lg, &err));
 	log_release_turn(lg);
 	ck_assert_uint_eq(index_count(&lg->view->index), 2);
-	MAKELOG_OK(
-	    index_find(&lg->view->index, one.hash, "one", 3, &ref, &err));
+	key = commit_key(&one);
+	MAKELOG_OK(index_find(&lg->view->index, one.hash, &key, &ref, &err));
 	ck_assert_uint_eq(ref.rec.seq, 19);
-	MAKELOG_OK(
-	    index_find(&lg->view->index, one.hash, "two", 3, &ref, &err));
+	key = commit_key(&two);
+	MAKELOG_OK(index_find(&lg->view->index, one.hash, &key, &ref, &err));
 	ck_assert_uint_eq(ref.rec.seq, 20);
 	close_store();
 }
@@ -2140,6 +2141,7 @@ END_TEST
 
 START_TEST(a_refusal_keeps_no_lock)
 {
+	const struct cursor_range all = {0};
 	struct commit_op op, batch[2];
 	struct cursor *cursor;
 	struct view *view;
@@ -2160,7 +2162,7 @@ START_TEST(a_refusal_keeps_no_lock)
 	for (uint64_t nth = 1; nth <= 4; nth++) {
 		simos_fail(SIMOS_MALLOC, nth, ENOMEM, false);
 		ck_assert_int_eq(
-		    store_cursor(db->store, NULL, 0, false, &view, &cursor),
+		    store_cursor(db->store, NULL, &all, &view, &cursor),
 		    KVLOG_NOMEM);
 		expect_no_lock_held("a walk without memory");
 	}

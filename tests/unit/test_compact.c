@@ -865,6 +865,7 @@ START_TEST(records_keep_all_they_have)
 	makelog_init(&m);
 	m.durable = UINT64_MAX;
 	makelog_begin(&m, 1);
+	(void)makelog_bucket(&m, "bucket", 1);
 	rec = bucket_record(RECORD_PUT, "in a bucket", 0x40 | RECORD_CODEC);
 	rec.codec = 7;
 	rec.plain_len = 99;
@@ -887,11 +888,11 @@ START_TEST(records_keep_all_they_have)
 	makelog_fini(&m);
 
 	must_compact(KVLOG_COMPACT_ALL);
-	ck_assert_uint_eq(report.records_kept, 6);
+	ck_assert_uint_eq(report.records_kept, 7);
 	ck_assert_uint_eq(report.records_superseded, 1);
 	ck_assert(find_record("later", &found));
 	ck_assert_uint_eq(found.expiry_ms, UINT64_MAX);
-	ck_assert_uint_eq(found.seq, 4);
+	ck_assert_uint_eq(found.seq, 5);
 	ck_assert_uint_eq(found.flags, RECORD_EXPIRY); /* no batch any more */
 	ck_assert(find_record("in a bucket", &found));
 	/* Behind that of the default bucket. */
@@ -900,15 +901,14 @@ START_TEST(records_keep_all_they_have)
 	ck_assert_uint_eq(found.codec, 7);
 	ck_assert_uint_eq(found.plain_len, 99);
 	ck_assert_uint_eq(found.lag, 12345);
-	ck_assert_uint_eq(found.seq, 1);
+	ck_assert_uint_eq(found.seq, 2);
 }
 END_TEST
 
 /* What compaction does not understand it leaves alone, and the rest not. */
 START_TEST(segments_of_unknown_things_stay)
 {
-	static const unsigned types[] = {
-	    RECORD_BUCKET_CREATE, RECORD_BUCKET_DROP, 0x83};
+	static const unsigned types[] = {0x80, 0x83, 0xff};
 	struct record rec;
 
 	makelog_init(&m);
@@ -1173,6 +1173,59 @@ START_TEST(names_of_lost_records_are_kept)
 }
 END_TEST
 
+/* The end of segment 2 is in a hint of its own, which is of use only as long as
+ * there is another one up to where it begins: that of segment 1, too.  _i: the
+ * damage is met on the way, or found when the store is opened. */
+START_TEST(a_name_is_kept_by_the_hints_before_it)
+{
+	struct hint_source s[2];
+	struct found f;
+	struct hint *hint;
+	uint64_t part;
+
+	makelog_init(&m);
+	m.durable = UINT64_MAX;
+	makelog_begin(&m, 1);
+	(void)makelog_put(&m, "a", 10);
+	(void)makelog_put(&m, "x", 77);
+	makelog_begin(&m, 2);
+	(void)makelog_put(&m, "b", 10);
+	part = makelog_put(&m, "x", 88);
+	makelog_begin(&m, 3);
+	(void)makelog_put(&m, "c", 10);
+	makelog_begin(&m, 4);
+	(void)makelog_put(&m, "active", 10);
+	makelog_end(&m);
+	makelog_fini(&m);
+	found_init(&f, false);
+	for (unsigned n = 0; n < 2; n++) {
+		s[n].seg = f.set->segments[n];
+		s[n].from = SEGMENT_DATA_OFF;
+		s[n].to = segment_end(s[n].seg);
+	}
+	s[1].to = part;
+	MAKELOG_OK(hint_build(s, 2, UINT64_MAX, &hint, NULL));
+	MAKELOG_OK(hint_write(hint, &f.dir, NULL));
+	hint_unref(hint);
+	s[1].from = part;
+	s[1].to = segment_end(s[1].seg);
+	MAKELOG_OK(hint_build(&s[1], 1, UINT64_MAX, &hint, NULL));
+	MAKELOG_OK(hint_write(hint, &f.dir, NULL));
+	hint_unref(hint);
+	found_fini(&f);
+	makelog_flip("00000002.seg", part + 16);
+	if (_i == 1)
+		makelog_flip("00000002.seg", 20);
+	ck_assert_int_eq(status_of("x"), KVLOG_CORRUPT);
+	must_compact(KVLOG_COMPACT_ALL);
+	ck_assert_int_eq(status_of("x"), KVLOG_CORRUPT);
+	ck_assert_int_eq(status_of("a"), KVLOG_OK);
+	ck_assert(makelog_exists("00000001.seg"));
+	ck_assert(!makelog_exists("00000003.seg"));
+	ck_assert_uint_eq(report.damaged_segments, 2);
+}
+END_TEST
+
 /* A damaged record hides nothing that may be rescued: older versions of what
  * may be its key stay, and so do tombstones behind it. */
 START_TEST(damage_hides_nothing)
@@ -1330,6 +1383,7 @@ main(void)
 	tcase_add_loop_test(
 	    tc, damaged_segments_are_left_alone, 0, (int)ARRAY_LEN(damages));
 	tcase_add_loop_test(tc, names_of_lost_records_are_kept, 0, 2);
+	tcase_add_loop_test(tc, a_name_is_kept_by_the_hints_before_it, 0, 2);
 	tcase_add_test(tc, damage_hides_nothing);
 	tcase_add_test(tc, missing_commits_are_not_forgotten);
 	tcase_add_loop_test(tc, an_output_may_be_the_last_one, 0, 2);

@@ -50,18 +50,28 @@ static void
 make_cover(uint64_t end, struct hint_cover *cover)
 {
 	MAKELOG_OK(hintset_cover(&f.hints, 0, f.set->count, end, cover, NULL));
-	MAKELOG_OK(hint_cover_build(cover, NULL));
+	MAKELOG_OK(hint_cover_build(cover, false, NULL));
+}
+
+static void
+open_range(uint64_t end, const struct cursor_range *range)
+{
+	struct hint_cover cover;
+
+	make_cover(end, &cover);
+	MAKELOG_OK(cursor_create(cover.hints, cover.count, range, &cursor));
+	hint_cover_fini(&cover);
 }
 
 static void
 open_up_to(uint64_t end, const char *prefix, bool keys_only)
 {
-	struct hint_cover cover;
+	const struct cursor_range range = {.prefix = prefix,
+	    .prefix_len = strlen(prefix),
+	    .now_ms = NOW,
+	    .keys_only = keys_only};
 
-	make_cover(end, &cover);
-	MAKELOG_OK(cursor_create(cover.hints, cover.count, prefix,
-	    strlen(prefix), NOW, keys_only, &cursor));
-	hint_cover_fini(&cover);
+	open_range(end, &range);
 }
 
 static void
@@ -140,7 +150,7 @@ expect_corrupt(uint32_t segment, uint64_t off)
 static void
 seek(const char *key)
 {
-	MAKELOG_OK(cursor_seek(cursor, key, strlen(key)));
+	cursor_seek(cursor, key, strlen(key));
 	ck_assert_ptr_null(cursor_entry(cursor)->seg);
 }
 
@@ -449,9 +459,6 @@ START_TEST(records_of_buckets_and_marks_are_no_entries)
 	begin();
 	(void)makelog_put(&m, "k1", VALUE);
 	m.seq++;
-	rec = makelog_record(&m, RECORD_BUCKET_CREATE, "bucket", 0, 0);
-	(void)makelog_add(&m, &rec);
-	m.seq++;
 	rec = makelog_record(&m, RECORD_PUT, "k1", VALUE, RECORD_BUCKET);
 	rec.bucket_seq = 2;
 	(void)makelog_add(&m, &rec);
@@ -467,11 +474,11 @@ START_TEST(records_of_buckets_and_marks_are_no_entries)
 	makelog_end(&m);
 	open_all("");
 	expect("k1", 1);
-	expect("k2", 6);
+	expect("k2", 5);
 	expect_end();
 	close_all();
 	open_all("k2");
-	expect("k2", 6);
+	expect("k2", 5);
 	expect_end();
 	finish();
 }
@@ -521,6 +528,267 @@ START_TEST(buckets_end_the_walk)
 		close_all();
 	}
 	makelog_fini(&m);
+}
+END_TEST
+
+/* Ranges, against a table: keys of up to three of a few bytes, in buckets. */
+
+#define BYTES 5u
+#define KEYS (BYTES + BYTES * BYTES + BYTES * BYTES * BYTES)
+#define BUCKETS 5u
+
+static const struct {
+	uint64_t seq;
+	uint32_t ordinal;
+} buckets[BUCKETS] = {{0, 0}, {0, 1}, {0, UINT32_MAX}, {1, 0}, {7, 3}};
+
+/* In order. */
+static struct cell {
+	unsigned bucket;
+	uint8_t key[3];
+	uint16_t len;
+	uint64_t seq; /* of its value; 0: it has none */
+} table[BUCKETS * KEYS];
+
+static void
+fill_table(void)
+{
+	static const uint8_t bytes[BYTES] = {0, 'a', 'b', 0xfe, 0xff};
+	struct cell *cell = table;
+
+	for (unsigned b = 0; b < BUCKETS; b++)
+		for (unsigned x = 0; x < BYTES; x++)
+			for (unsigned y = 0; y <= BYTES; y++)
+				for (unsigned z = 0; z <= (y > 0 ? BYTES : 0);
+				     z++)
+					*cell++ = (struct cell){.bucket = b,
+					    .key = {bytes[x],
+						bytes[y > 0 ? y - 1 : 0],
+						bytes[z > 0 ? z - 1 : 0]},
+					    .len = (uint16_t)(1 + (y > 0) +
+							      (z > 0))};
+	ck_assert_ptr_eq(cell, table + BUCKETS * KEYS);
+}
+
+/* Segments of puts and deletes; about every fourth key has a value. */
+static void
+make_table(struct rng *rng)
+{
+	fill_table();
+	begin();
+	for (uint32_t number = 1; number <= 6; number++) {
+		if (number > 1) {
+			m.durable = m.seq;
+			makelog_begin(&m, number);
+		}
+		for (unsigned i = 0; i < 75; i++) {
+			struct cell *cell =
+			    &table[rng_below(rng, BUCKETS * KEYS)];
+			bool put = rng_below(rng, 3) > 0;
+			struct record rec;
+
+			m.seq++;
+			rec =
+			    makelog_record(&m, put ? RECORD_PUT : RECORD_DELETE,
+				"", 0, cell->bucket > 0 ? RECORD_BUCKET : 0);
+			rec.key = cell->key;
+			rec.key_len = cell->len;
+			rec.bucket_seq = buckets[cell->bucket].seq;
+			rec.bucket_ordinal = buckets[cell->bucket].ordinal;
+			(void)makelog_add(&m, &rec);
+			cell->seq = put ? m.seq : 0;
+		}
+	}
+	makelog_end(&m);
+}
+
+/* A key to put into a range, and then some that nobody has. */
+static size_t
+any_key(struct rng *rng, uint8_t *key, size_t most)
+{
+	static const uint8_t bytes[] = {0, 'a', 'b', 'c', 0xfe, 0xff};
+	size_t len = (size_t)rng_below(rng, most + 1);
+
+	for (size_t i = 0; i < len; i++)
+		key[i] = bytes[rng_below(rng, sizeof bytes)];
+	return len;
+}
+
+struct bounds {
+	uint8_t prefix[4], from[4], to[4];
+	unsigned bucket;
+	struct cursor_range range;
+};
+
+static void
+any_range(struct rng *rng, struct bounds *b)
+{
+	struct cursor_range *r = &b->range;
+
+	memset(b, 0, sizeof *b);
+	b->bucket = (unsigned)rng_below(rng, BUCKETS);
+	r->bucket_seq = buckets[b->bucket].seq;
+	r->bucket_ordinal = buckets[b->bucket].ordinal;
+	r->all_buckets = rng_below(rng, 10) == 0;
+	r->now_ms = NOW;
+	if (rng_below(rng, 2) == 0) {
+		r->prefix = b->prefix;
+		r->prefix_len = any_key(rng, b->prefix, 2);
+	}
+	if (rng_below(rng, 2) == 0) {
+		r->from = b->from;
+		r->from_len = any_key(rng, b->from, 4);
+	}
+	if (rng_below(rng, 2) == 0) {
+		r->to = b->to;
+		r->to_len = any_key(rng, b->to, 4);
+	}
+}
+
+static bool
+is_in(const struct cell *cell, const struct bounds *b)
+{
+	const struct cursor_range *r = &b->range;
+
+	if (cell->seq == 0 || r->all_buckets)
+		return cell->seq != 0;
+	return cell->bucket == b->bucket && cell->len >= r->prefix_len &&
+	       memcmp(cell->key, b->prefix, r->prefix_len) == 0 &&
+	       key_compare(cell->key, cell->len, b->from, r->from_len) >= 0 &&
+	       (r->to == NULL ||
+		   key_compare(cell->key, cell->len, b->to, r->to_len) < 0);
+}
+
+static void
+expect_cell(const struct cell *cell)
+{
+	const struct merge_entry *e = cursor_entry(cursor);
+
+	ck_assert_uint_eq(e->rec.seq, cell->seq);
+	ck_assert_uint_eq(e->rec.bucket_ordinal, buckets[cell->bucket].ordinal);
+	ck_assert_uint_eq(e->rec.key_len, cell->len);
+	ck_assert_mem_eq(e->rec.key, cell->key, cell->len);
+}
+
+/* Where the walk is: at cell i, 2 i + 1; before it, 2 i. */
+static size_t place;
+
+static void
+expect_step(const struct bounds *b, bool back)
+{
+	enum kvlog_status st = back ? cursor_prev(cursor) : cursor_next(cursor);
+	size_t i = back ? place / 2 : (place + 1) / 2;
+
+	if (back)
+		while (i > 0 && !is_in(&table[i - 1], b))
+			i--;
+	else
+		while (i < ARRAY_LEN(table) && !is_in(&table[i], b))
+			i++;
+	if (i == (back ? 0 : ARRAY_LEN(table))) {
+		ck_assert_int_eq(st, KVLOG_NOTFOUND);
+		ck_assert_ptr_null(cursor_entry(cursor)->seg);
+		place = 2 * i;
+		return;
+	}
+	i -= back;
+	MAKELOG_OK(st);
+	expect_cell(&table[i]);
+	place = 2 * i + 1;
+}
+
+/* To a key of the bucket, in the range or not. */
+static void
+seek_cell(const struct bounds *b, struct rng *rng)
+{
+	unsigned bucket = b->range.all_buckets ? 0 : b->bucket;
+	uint8_t key[4];
+	size_t len = any_key(rng, key, 4), i = bucket * KEYS;
+
+	cursor_seek(cursor, key, len);
+	while (i < (bucket + 1) * KEYS &&
+	       key_compare(table[i].key, table[i].len, key, len) < 0)
+		i++;
+	place = 2 * i;
+}
+
+START_TEST(walks_stay_within_a_range)
+{
+	struct rng rng;
+
+	rng_init(&rng, (uint64_t)_i);
+	make_table(&rng);
+	write_hints();
+	found_init(&f, false);
+	MAKELOG_OK(f.st);
+	for (unsigned round = 0; round < 300; round++) {
+		struct bounds b;
+
+		any_range(&rng, &b);
+		open_range(segment_end(found_last(&f)), &b.range);
+		place = 0;
+		for (unsigned i = 0; i < 30; i++) {
+			uint64_t what = rng_below(&rng, 8);
+			unsigned n = (unsigned)rng_below(&rng, 6);
+
+			if (what == 0) {
+				cursor_first(cursor);
+				place = 0;
+			} else if (what == 1) {
+				cursor_last(cursor);
+				place = 2 * ARRAY_LEN(table);
+			} else if (what < 4) {
+				seek_cell(&b, &rng);
+			}
+			if (what < 4)
+				ck_assert_ptr_null(cursor_entry(cursor)->seg);
+			while (n-- > 0)
+				expect_step(&b, what % 2 == 0);
+		}
+		cursor_destroy(cursor);
+		cursor = NULL;
+	}
+	finish();
+}
+END_TEST
+
+/* All of a range, from either end. */
+START_TEST(ranges_bound_the_walk)
+{
+	struct rng rng;
+	unsigned shown = 0;
+
+	rng_init(&rng, (uint64_t)_i);
+	make_table(&rng);
+	write_hints();
+	found_init(&f, false);
+	MAKELOG_OK(f.st);
+	for (unsigned round = 0; round < 300; round++) {
+		struct bounds b;
+
+		any_range(&rng, &b);
+		open_range(segment_end(found_last(&f)), &b.range);
+		ck_assert_int_eq(cursor_prev(cursor), KVLOG_NOTFOUND);
+		for (size_t i = 0; i < ARRAY_LEN(table); i++) {
+			if (!is_in(&table[i], &b))
+				continue;
+			MAKELOG_OK(cursor_next(cursor));
+			expect_cell(&table[i]);
+			shown++;
+		}
+		expect_end();
+		for (size_t i = ARRAY_LEN(table); i-- > 0;) {
+			if (!is_in(&table[i], &b))
+				continue;
+			MAKELOG_OK(cursor_prev(cursor));
+			expect_cell(&table[i]);
+		}
+		ck_assert_int_eq(cursor_prev(cursor), KVLOG_NOTFOUND);
+		cursor_destroy(cursor);
+		cursor = NULL;
+	}
+	ck_assert_uint_gt(shown, 1000);
+	finish();
 }
 END_TEST
 
@@ -688,6 +956,10 @@ START_TEST(a_newer_value_makes_older_damage_harmless)
 	expect_corrupt(1, hit); /* whose it was is not known */
 	expect("k1", 2);
 	expect_end();
+	ck_assert_int_eq(cursor_prev(cursor), KVLOG_CORRUPT);
+	ck_assert_int_eq(cursor_prev(cursor), KVLOG_OK);
+	ck_assert_uint_eq(cursor_entry(cursor)->rec.seq, 2);
+	ck_assert_int_eq(cursor_prev(cursor), KVLOG_NOTFOUND);
 	finish();
 }
 END_TEST
@@ -748,6 +1020,7 @@ END_TEST
 /* What lies behind the end that was given is of another moment. */
 START_TEST(the_tail_is_read_up_to_the_end_given)
 {
+	const struct cursor_range range = {.prefix = "k", .prefix_len = 1};
 	struct hint_cover cover;
 	uint64_t end;
 
@@ -773,13 +1046,13 @@ START_TEST(the_tail_is_read_up_to_the_end_given)
 	cursor_destroy(cursor);
 	/* Of the first segment alone. */
 	make_cover(end, &cover);
-	MAKELOG_OK(cursor_create(cover.hints, 1, NULL, 0, NOW, false, &cursor));
+	MAKELOG_OK(cursor_create(cover.hints, 1, &range, &cursor));
 	hint_cover_fini(&cover);
 	expect("k1", 1);
 	expect_end();
 	cursor_destroy(cursor);
 	/* Of nothing. */
-	MAKELOG_OK(cursor_create(NULL, 0, "k", 1, NOW, false, &cursor));
+	MAKELOG_OK(cursor_create(NULL, 0, &range, &cursor));
 	expect_end();
 	seek("k1");
 	expect_end();
@@ -827,6 +1100,7 @@ END_TEST
 
 START_TEST(want_of_memory_is_said)
 {
+	const struct cursor_range range = {.prefix = "k", .prefix_len = 1};
 	struct hint_cover cover;
 	enum kvlog_status st;
 	uint64_t nth = 1, hit;
@@ -845,8 +1119,7 @@ START_TEST(want_of_memory_is_said)
 	make_cover(segment_end(found_last(&f)), &cover);
 	for (;; nth++) {
 		simos_fail(SIMOS_MALLOC, nth, ENOMEM, false);
-		st = cursor_create(
-		    cover.hints, cover.count, "k", 1, NOW, false, &cursor);
+		st = cursor_create(cover.hints, cover.count, &range, &cursor);
 		simos_fail_clear();
 		if (st == KVLOG_OK)
 			break;
@@ -883,6 +1156,8 @@ main(void)
 	tcase_add_test(tc, a_walk_since_a_commit_shows_expiries_and_damage);
 	tcase_add_test(tc, records_of_buckets_and_marks_are_no_entries);
 	tcase_add_test(tc, buckets_end_the_walk);
+	tcase_add_loop_test(tc, ranges_bound_the_walk, 0, 4);
+	tcase_add_loop_test(tc, walks_stay_within_a_range, 0, 4);
 	tcase_add_test(tc, a_damaged_hint_changes_nothing);
 	tcase_add_test(tc, damage_of_both_hint_and_record_is_said);
 	tcase_add_test(tc, a_damaged_value_is_said_when_values_are_wanted);

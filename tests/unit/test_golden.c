@@ -68,9 +68,10 @@ write_store(void *arg)
 	    kvlog_put(db, "key 4", 5, "new", 3, NULL, NULL), KVLOG_OK);
 
 	const struct kvlog_op ops[] = {
-	    {KVLOG_OP_PUT, KVLOG_IF_ABSENT, 0, "\0\xff", 2, "binary", 6},
-	    {KVLOG_OP_DELETE, KVLOG_IF_ANY, 0, "key 5", 5, NULL, 0},
-	    {KVLOG_OP_PUT, KVLOG_IF_ANY, 0, "key 6", 5, "", 0},
+	    {KVLOG_OP_PUT, KVLOG_IF_ABSENT, 0, "\0\xff", 2, "binary", 6, 0,
+		NULL},
+	    {KVLOG_OP_DELETE, KVLOG_IF_ANY, 0, "key 5", 5, NULL, 0, 0, NULL},
+	    {KVLOG_OP_PUT, KVLOG_IF_ANY, 0, "key 6", 5, "", 0, 0, NULL},
 	};
 	ck_assert_int_eq(kvlog_apply(db, ops, 3, NULL, NULL, NULL), KVLOG_OK);
 	ck_assert_int_eq(kvlog_close(db, NULL), KVLOG_OK);

@@ -929,7 +929,7 @@ expect_part(size_t first, size_t last, unsigned end, const char *want)
 		    h == NULL ? "]" : "");
 	}
 	ck_assert_str_eq(got, want);
-	MAKELOG_OK(hint_cover_build(&cover, NULL));
+	MAKELOG_OK(hint_cover_build(&cover, false, NULL));
 	for (size_t i = 0; i < cover.count; i++)
 		ck_assert_ptr_nonnull(cover.hints[i]);
 	hint_cover_fini(&cover);
@@ -1018,7 +1018,7 @@ START_TEST(covering_without_memory)
 		simos_fail(SIMOS_MALLOC, nth, ENOMEM, false);
 		st = hintset_cover(&hints, 0, set->count, at(10), &cover, NULL);
 		if (st == KVLOG_OK) {
-			st = hint_cover_build(&cover, NULL);
+			st = hint_cover_build(&cover, false, NULL);
 			hint_cover_fini(&cover);
 		}
 		simos_fail_clear();

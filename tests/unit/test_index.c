@@ -61,16 +61,18 @@ add_segment(void)
 static uint64_t
 hash_of(const char *key)
 {
-	return index_hash(&idx, key, strlen(key));
+	const struct hint_key plain = hint_plain_key(key, strlen(key));
+
+	return index_hash(&idx, &plain);
 }
 
 /* By hash: for keys that are made to collide. */
 static enum kvlog_status
 find_as(uint64_t hash, const char *key, struct index_ref *ref)
 {
+	const struct hint_key plain = hint_plain_key(key, strlen(key));
 	struct epoch_token token = epoch_enter(epoch);
-	enum kvlog_status st =
-	    index_find(&idx, hash, key, strlen(key), ref, NULL);
+	enum kvlog_status st = index_find(&idx, hash, &plain, ref, NULL);
 
 	epoch_leave(epoch, token);
 	return st;
@@ -82,12 +84,25 @@ find(const char *key, struct index_ref *ref)
 	return find_as(hash_of(key), key, ref);
 }
 
+/* By a tombstone at a place. */
+static void
+delete_at(const char *key, const struct segment *seg, uint64_t off)
+{
+	const struct hint_key plain = hint_plain_key(key, strlen(key));
+
+	ck_assert_int_eq(
+	    index_set(&idx, hash_of(key), &plain, segset_loc(seg, off), true),
+	    KVLOG_OK);
+}
+
 static void
 set_as(uint64_t hash, const char *key, const struct segment *seg, uint64_t off)
 {
+	const struct hint_key plain = hint_plain_key(key, strlen(key));
+
 	ck_assert_int_eq(index_reserve(&idx, &hash, 1, NULL), KVLOG_OK);
 	ck_assert_int_eq(
-	    index_set(&idx, hash, key, strlen(key),
+	    index_set(&idx, hash, &plain,
 		seg != NULL ? segset_loc(seg, off) : 0, seg == NULL),
 	    KVLOG_OK);
 }
@@ -226,8 +241,7 @@ START_TEST(many_are_found_as_one_by_one)
 
 	for (unsigned i = 0; i < INDEX_TOGETHER; i++) {
 		(void)snprintf(keys[i], sizeof keys[i], "k%u", i);
-		finds[i].key = keys[i];
-		finds[i].key_len = strlen(keys[i]);
+		finds[i].key = hint_plain_key(keys[i], strlen(keys[i]));
 		finds[i].hash = i % 3 == 0 ? 77 : hash_of(keys[i]);
 		if (i % 5 == 4)
 			continue;
@@ -463,9 +477,7 @@ START_TEST(a_newer_tombstone_mends_damage)
 	if (_i == 0)
 		ck_assert_uint_eq(index_count(&idx), 3);
 	a2 = segtest_delete(two, 5, "a");
-	ck_assert_int_eq(
-	    index_set(&idx, hash_of("a"), "a", 1, segset_loc(two, a2), true),
-	    KVLOG_OK);
+	delete_at("a", two, a2);
 	ck_assert_int_eq(find("a", &ref), KVLOG_NOTFOUND);
 	if (_i == 0)
 		ck_assert_uint_eq(index_count(&idx), 2);
@@ -492,10 +504,7 @@ START_TEST(what_is_written_later_hides_hints)
 		set_as(hash_of("a"), "a", two, a2);
 		expect("a", two, a2);
 		expect("b", one, b);
-		ck_assert_int_eq(
-		    index_set(&idx, hash_of("c"), "c", 1,
-			segset_loc(two, segtest_delete(two, 5, "c")), true),
-		    KVLOG_OK);
+		delete_at("c", two, segtest_delete(two, 5, "c"));
 		ck_assert_int_eq(find("c", &ref), KVLOG_NOTFOUND);
 	}
 }

@@ -11,6 +11,7 @@
 #include "rng.h"
 
 #include <errno.h>
+#include <limits.h>
 
 #include "segtest.h"
 
@@ -26,8 +27,9 @@ static uint64_t seq;
 static struct newest {
 	struct hint_key key;
 	uint8_t bytes[8];
-	bool there; /* in any hint */
-	size_t age; /* the rest is of its newest record */
+	bool there;    /* in any hint */
+	unsigned ages; /* a bit for each that has it */
+	size_t age;    /* the rest is of its newest record */
 	uint64_t off;
 	uint8_t type;
 } model[KEYS];
@@ -95,6 +97,7 @@ add(unsigned age, unsigned k, unsigned type)
 	uint64_t off = segtest_append(segs[age], &rec);
 
 	model[k].there = true;
+	model[k].ages |= 1u << age;
 	model[k].age = age;
 	model[k].off = off;
 	model[k].type = (uint8_t)type;
@@ -201,7 +204,7 @@ START_TEST(nothing_comes_of_nothing)
 			make_hints();
 		MAKELOG_OK(merge_create(hints, round == 0 ? 0 : HINTS, &merge));
 		ck_assert_int_eq(merge_next(merge), KVLOG_NOTFOUND);
-		MAKELOG_OK(merge_seek(merge, &key));
+		merge_seek(merge, &key);
 		ck_assert_int_eq(merge_next(merge), KVLOG_NOTFOUND);
 		merge_destroy(merge);
 	}
@@ -264,19 +267,19 @@ check_seeks(struct merge *merge, unsigned stride)
 		uint8_t bytes[9];
 		struct hint_key key = model[k].key;
 
-		MAKELOG_OK(merge_seek(merge, &key));
+		merge_seek(merge, &key);
 		ck_assert_ptr_null(merge_entry(merge)->seg);
 		for (unsigned n = 0; n < 3; n++)
 			at = expect_next(merge, at);
 		memcpy(bytes, model[k].bytes, 8);
 		key.bytes = bytes;
 		bytes[7]++; /* between */
-		MAKELOG_OK(merge_seek(merge, &key));
+		merge_seek(merge, &key);
 		(void)expect_next(merge, k + 1);
 		bytes[7]--;
 		bytes[8] = 0;
 		key.len = 9;
-		MAKELOG_OK(merge_seek(merge, &key));
+		merge_seek(merge, &key);
 		(void)expect_next(merge, k + 1);
 	}
 }
@@ -292,9 +295,9 @@ START_TEST(seeks_lead_everywhere)
 	make_hints();
 	merge = begin();
 	check_seeks(merge, 1);
-	MAKELOG_OK(merge_seek(merge, &end));
+	merge_seek(merge, &end);
 	ck_assert_int_eq(merge_next(merge), KVLOG_NOTFOUND);
-	MAKELOG_OK(merge_seek(merge, &none));
+	merge_seek(merge, &none);
 	expect_walk(merge, 0);
 	merge_destroy(merge);
 }
@@ -332,7 +335,7 @@ START_TEST(a_damaged_block_changes_nothing)
 			damage_block(hints[age], b);
 			merge = begin();
 			check_seeks(merge, 13);
-			MAKELOG_OK(merge_seek(merge, &model[3].key));
+			merge_seek(merge, &model[3].key);
 			expect_walk(merge, 3);
 			merge_destroy(merge);
 			drop_hints();
@@ -359,7 +362,7 @@ START_TEST(damage_in_the_midst_of_a_walk_changes_nothing)
 				if (atomic_load(&hints[age]->verdicts[b]) == 0)
 					damage_block(hints[age], b);
 		expect_walk(merge, k);
-		MAKELOG_OK(merge_seek(merge, &model[at].key));
+		merge_seek(merge, &model[at].key);
 		expect_walk(merge, at);
 		merge_destroy(merge);
 		drop_hints();
@@ -405,7 +408,7 @@ START_TEST(a_damaged_record_hides_what_is_older)
 		merge = begin();
 		if (round == 1) {
 			k = 3;
-			MAKELOG_OK(merge_seek(merge, &model[3].key));
+			merge_seek(merge, &model[3].key);
 		}
 		/* As soon as it is met, once. */
 		expect_damage(merge, 2, hit, NULL);
@@ -418,7 +421,7 @@ START_TEST(a_damaged_record_hides_what_is_older)
 			k = expect_next(merge, k);
 		expect_walk(merge, k);
 		/* Once more. */
-		MAKELOG_OK(merge_seek(merge, &model[0].key));
+		merge_seek(merge, &model[0].key);
 		expect_damage(merge, 2, hit, NULL);
 		merge_destroy(merge);
 	}
@@ -511,7 +514,7 @@ START_TEST(damage_of_a_hint_and_of_a_record_is_told)
 	for (unsigned from = 0; from < KEYS; from += KEYS / 4) {
 		unsigned k = from, told = 0;
 
-		MAKELOG_OK(merge_seek(merge, &model[from].key));
+		merge_seek(merge, &model[from].key);
 		while ((st = merge_next(merge)) != KVLOG_NOTFOUND) {
 			const struct merge_entry *e = merge_entry(merge);
 
@@ -519,6 +522,12 @@ START_TEST(damage_of_a_hint_and_of_a_record_is_told)
 			ck_assert_ptr_nonnull(e->seg);
 			if (st == KVLOG_CORRUPT) {
 				told += e->hash == MERGE_NO_HASH;
+				/* Once, though the walk turns there. */
+				if (e->hash == MERGE_NO_HASH && from == 0) {
+					st = merge_prev(merge);
+					ck_assert_int_ne(st, KVLOG_NOMEM);
+					ck_assert(e->hash != MERGE_NO_HASH);
+				}
 				continue;
 			}
 			while (memcmp(e->rec.key, model[k].bytes, 8) != 0) {
@@ -565,11 +574,7 @@ START_TEST(want_of_memory_loses_nothing)
 			ck_assert_int_eq(st, KVLOG_NOMEM);
 			failed++;
 		}
-		st = merge_seek(merge, &model[2].key);
-		if (st != KVLOG_OK) {
-			ck_assert_int_eq(st, KVLOG_NOMEM);
-			failed++;
-		}
+		merge_seek(merge, &model[2].key);
 		for (k = 2; k < KEYS;) {
 			const struct merge_entry *e = merge_entry(merge);
 
@@ -611,6 +616,208 @@ START_TEST(want_of_memory_loses_nothing)
 }
 END_TEST
 
+/* Both ways */
+
+/* Where a walk is: at key k, 2 k + 1; before it, 2 k. */
+static unsigned place;
+
+static bool
+is_visible(unsigned k)
+{
+	unsigned others = model[k].ages & ~(1u << model[k].age);
+
+	return model[k].there && (others != 0 || !is_spoilt(k));
+}
+
+/* A step in one direction comes upon the right key, or is told of damage whose
+ * key is not known; then false. */
+static bool
+expect_step(struct merge *merge, bool back)
+{
+	const struct merge_entry *e = merge_entry(merge);
+	enum kvlog_status st;
+	unsigned k = back ? place / 2 : (place + 1) / 2; /* beyond it */
+
+	do {
+		st = back ? merge_prev(merge) : merge_next(merge);
+		if (st == KVLOG_NOMEM)
+			ck_assert_ptr_null(e->seg);
+	} while (st == KVLOG_NOMEM);
+	if (st == KVLOG_CORRUPT && e->rec.key == NULL) {
+		ck_assert(e->damaged);
+		place += place % 2 == 1 ? (back ? UINT_MAX : 1) : 0;
+		return false;
+	}
+	if (back)
+		while (k > 0 && !is_visible(k - 1))
+			k--;
+	else
+		while (k < KEYS && !is_visible(k))
+			k++;
+	if (k == (back ? 0 : KEYS)) {
+		ck_assert_int_eq(st, KVLOG_NOTFOUND);
+		ck_assert_ptr_null(e->seg);
+		place = 2 * k;
+		return true;
+	}
+	k -= back;
+	place = 2 * k + 1;
+	ck_assert_ptr_nonnull(e->rec.key);
+	ck_assert_mem_eq(e->rec.key, model[k].bytes, 8);
+	ck_assert_uint_eq(e->rec.bucket_seq, model[k].key.bucket_seq);
+	ck_assert_int_eq(st, is_spoilt(k) ? KVLOG_CORRUPT : KVLOG_OK);
+	ck_assert_int_eq(e->damaged, st == KVLOG_CORRUPT);
+	ck_assert_ptr_eq(e->seg, segs[model[k].age]);
+	ck_assert_uint_eq(e->off, model[k].off);
+	if (st == KVLOG_OK) {
+		ck_assert_uint_eq(e->age, model[k].age);
+		ck_assert_uint_eq(e->rec.type, model[k].type);
+		ck_assert_uint_eq(e->hash, hint_hash(e->seg, &e->rec));
+	}
+	return true;
+}
+
+/* To and fro, in stretches of a few steps or many, with seeks between. */
+static void
+wander(struct merge *merge, struct rng *rng, unsigned stretches)
+{
+	for (unsigned i = 0; i < stretches; i++) {
+		static const unsigned lengths[] = {1, 1, 2, 5, 30, 3 * KEYS};
+		unsigned n = lengths[rng_below(rng, ARRAY_LEN(lengths))];
+		bool back = rng_below(rng, 2) == 0;
+
+		if (rng_below(rng, 3) == 0) {
+			unsigned k = (unsigned)rng_below(rng, KEYS);
+
+			merge_seek(merge, &model[k].key);
+			ck_assert_ptr_null(merge_entry(merge)->seg);
+			place = 2 * k;
+		}
+		/* The end comes again and again. */
+		while (n-- > 0)
+			if (expect_step(merge, back) && n > 2 &&
+			    place == (back ? 0 : 2 * KEYS))
+				n = 2;
+	}
+}
+
+START_TEST(steps_in_both_directions)
+{
+	struct rng rng;
+	struct merge *merge;
+
+	rng_init(&rng, (uint64_t)_i);
+	make_log((uint64_t)_i);
+	make_hints();
+	merge = begin();
+	place = 0;
+	wander(merge, &rng, 300);
+	merge_destroy(merge);
+}
+END_TEST
+
+START_TEST(nothing_lies_before_nothing)
+{
+	const struct hint_key key = {.bytes = (const uint8_t *)"k", .len = 1};
+	struct merge *merge;
+
+	make_hints();
+	merge = begin();
+	for (unsigned i = 0; i < 4; i++) {
+		ck_assert_int_eq(merge_prev(merge), KVLOG_NOTFOUND);
+		ck_assert_int_eq(merge_prev(merge), KVLOG_NOTFOUND);
+		ck_assert_int_eq(merge_next(merge), KVLOG_NOTFOUND);
+		if (i == 1)
+			merge_seek(merge, &key);
+	}
+	merge_destroy(merge);
+}
+END_TEST
+
+/* Blocks, in the midst of it: nobody notices, whichever way it goes. */
+START_TEST(damaged_blocks_change_nothing_either_way)
+{
+	struct rng rng;
+
+	rng_init(&rng, (uint64_t)_i);
+	make_log((uint64_t)_i);
+	for (unsigned round = 0; round < 40; round++) {
+		struct merge *merge;
+
+		make_hints();
+		merge = begin();
+		place = 0;
+		wander(merge, &rng, (unsigned)rng_below(&rng, 3));
+		for (unsigned i = 0; i < 3; i++) {
+			struct hint *hint = hints[rng_below(&rng, HINTS)];
+			uint32_t b =
+			    (uint32_t)rng_below(&rng, hint->block_count);
+
+			if (atomic_load(&hint->verdicts[b]) == 0)
+				damage_block(hint, b);
+		}
+		wander(merge, &rng, 12);
+		merge_destroy(merge);
+		drop_hints();
+	}
+}
+END_TEST
+
+/* What is newest and damaged hides what is older, from either side; memory is
+ * refused now and then. */
+START_TEST(damaged_records_hide_what_is_older_either_way)
+{
+	struct rng rng;
+	unsigned spoilt = 0;
+
+	rng_init(&rng, (uint64_t)_i);
+	make_log((uint64_t)_i);
+	make_hints();
+	for (unsigned k = 0; k < KEYS; k++)
+		if (model[k].there && rng_below(&rng, 12) == 0) {
+			spoil((unsigned)model[k].age, model[k].off);
+			spoilt += (model[k].ages & (model[k].ages - 1)) != 0;
+		}
+	ck_assert_uint_gt(spoilt, 10);
+	for (unsigned round = 0; round < 60; round++) {
+		struct merge *merge = begin();
+
+		place = 0;
+		simos_fail(SIMOS_MALLOC, 1 + rng_below(&rng, 4), ENOMEM, false);
+		wander(merge, &rng, 12);
+		simos_fail_clear();
+		merge_destroy(merge);
+	}
+}
+END_TEST
+
+/* Turning where an image cannot be had loses nothing. */
+START_TEST(want_of_memory_loses_nothing_either_way)
+{
+	struct rng rng;
+
+	rng_init(&rng, (uint64_t)_i);
+	make_log((uint64_t)_i);
+	for (uint64_t nth = 1; nth < 60; nth++) {
+		struct merge *merge;
+
+		make_hints();
+		merge = begin();
+		place = 0;
+		wander(merge, &rng, 1);
+		for (unsigned age = 0; age < HINTS; age++)
+			for (uint32_t b = 0; b < hints[age]->block_count; b++)
+				if (atomic_load(&hints[age]->verdicts[b]) == 0)
+					damage_block(hints[age], b);
+		simos_fail(SIMOS_MALLOC, nth, ENOMEM, false);
+		wander(merge, &rng, 6);
+		simos_fail_clear();
+		merge_destroy(merge);
+		drop_hints();
+	}
+}
+END_TEST
+
 int
 main(void)
 {
@@ -631,5 +838,11 @@ main(void)
 	tcase_add_test(tc, damaged_records_in_a_row);
 	tcase_add_loop_test(tc, damage_of_a_hint_and_of_a_record_is_told, 0, 2);
 	tcase_add_loop_test(tc, want_of_memory_loses_nothing, 0, 6);
+	tcase_add_loop_test(tc, steps_in_both_directions, 0, 5);
+	tcase_add_test(tc, nothing_lies_before_nothing);
+	tcase_add_loop_test(tc, damaged_blocks_change_nothing_either_way, 0, 5);
+	tcase_add_loop_test(
+	    tc, damaged_records_hide_what_is_older_either_way, 0, 5);
+	tcase_add_loop_test(tc, want_of_memory_loses_nothing_either_way, 0, 3);
 	return test_main(suite);
 }

@@ -593,6 +593,37 @@ START_TEST(a_damaged_link_and_damage_before_it_are_both_found)
 }
 END_TEST
 
+/* Up to the next commit it is one place, whatever else stands between: all that
+ * is attested is before that commit, and nothing of it.  _i: bad are a link and
+ * all behind it; that and a mark between; not these; or a segment is missing.
+ */
+START_TEST(several_bad_places_are_judged_as_one)
+{
+	uint64_t mark;
+
+	begin();
+	puts_to(2);
+	m.durable = 2;
+	makelog_begin(&m, 2);
+	puts_to(3);
+	mark = makelog_mark(&m, false);
+	puts_to(4);
+	m.durable = 4;
+	makelog_begin(&m, 3);
+	puts_to(5);
+	makelog_end(&m);
+	makelog_flip(TWO, offs[3]);
+	makelog_flip(TWO, offs[4]);
+	if (_i < 2)
+		makelog_flip(TWO, LINK_OFF + 30);
+	if (_i == 0)
+		makelog_flip(TWO, mark);
+	find();
+	expect_log(3, m.off, 5, DAMAGE | DEGRADED | CRASH | SCANNED);
+	finish();
+}
+END_TEST
+
 START_TEST(a_link_to_another_salt_is_refused)
 {
 	begin();
@@ -875,6 +906,33 @@ START_TEST(commits_lost_below_a_warm_position_are_counted)
 	expect_damage(1, 2 * LEN);
 	ck_assert(f.r.unclean);
 	ck_assert_uint_eq(f.r.lost_seq, 3);
+	finish();
+}
+END_TEST
+
+/* That nothing is lost but the link, the mark behind it says: it has the number
+ * of the last commit.  _i: it has a greater one. */
+START_TEST(a_damaged_link_before_a_mark_loses_nothing)
+{
+	struct control_state state;
+	uint64_t end;
+
+	begin();
+	puts_to(3);
+	end = m.off;
+	m.seq += (uint64_t)_i;
+	m.durable = m.seq;
+	makelog_begin(&m, 2);
+	(void)makelog_mark(&m, true);
+	state = page_at(2, m.off, m.seg->header.salt);
+	makelog_end(&m);
+	make_page(&state, NULL);
+	makelog_flip(TWO, LINK_OFF + 30);
+	find();
+	ck_assert(f.r.warm);
+	expect_log(2, m.off, 3, DAMAGE | SCANNED | (_i == 0 ? 0 : DEGRADED));
+	expect_damage(1, _i == 0 ? LINK_LEN : 0);
+	ck_assert_uint_eq(segment_end(f.set->segments[0]), end);
 	finish();
 }
 END_TEST
@@ -1561,6 +1619,7 @@ main(void)
 	tcase_add_loop_test(tc, a_damaged_link_alone_loses_nothing, 0, 2);
 	tcase_add_test(tc, a_damaged_link_of_segment_1_loses_nothing);
 	tcase_add_test(tc, a_damaged_link_and_damage_before_it_are_both_found);
+	tcase_add_loop_test(tc, several_bad_places_are_judged_as_one, 0, 3);
 	tcase_add_test(tc, a_link_to_another_salt_is_refused);
 	tcase_add_test(tc, a_segment_of_another_store_is_refused);
 	tcase_add_test(tc, the_copy_of_a_header_serves);
@@ -1578,6 +1637,8 @@ main(void)
 	tcase_add_test(tc, a_warm_page_with_an_intent_ends_the_segment);
 	tcase_add_test(tc, bad_bytes_below_a_warm_position_are_damage);
 	tcase_add_test(tc, commits_lost_below_a_warm_position_are_counted);
+	tcase_add_loop_test(
+	    tc, a_damaged_link_before_a_mark_loses_nothing, 0, 2);
 	tcase_add_test(tc, a_page_of_another_boot_is_stale);
 	tcase_add_test(tc, a_note_of_later_is_not_held_against_a_reader);
 	tcase_add_test(tc, beside_a_writer_there_was_no_crash);

@@ -2715,7 +2715,7 @@ START_TEST(records_of_other_kinds_are_counted_by_salvage)
 		(void)add(RECORD_PUT, "kk", flags[i]);
 	}
 	m.seq++;
-	(void)add(RECORD_BUCKET_CREATE, "bucket", RECORD_BUCKET);
+	(void)add(RECORD_PUT, "bucket", RECORD_BUCKET);
 	put("bb");
 	end_attested();
 	salvage_to("/new//");

@@ -21,8 +21,8 @@
 #define WATCH_NS 5000000L
 #define COPY_LEN ((size_t)256 << 10) /* bytes at once, as cp does */
 
-/* Of the walk in progress: there is one at a time. */
-static uint64_t disk_total;
+/* Of the walk in progress, one of each thread. */
+static _Thread_local uint64_t disk_total;
 static char copy_path[4096];
 
 static int

@@ -1,0 +1,452 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * txn.c - transactions.
+ *
+ * Nothing that a transaction writes is in the log before its commit, which is
+ * a batch like any other: so it is whole or not there after every crash, and a
+ * transaction that ends in another way leaves nothing to undo.  What it reads
+ * is the newest state, in which nobody has committed since it began: that is
+ * looked at behind each read, since an owner that did nothing for long may have
+ * been ended by those who wait.
+ *
+ * Each key is committed as it was written last.  Conditions were judged when
+ * they were given: in the commit they cannot fail.
+ */
+#include "config.h"
+
+#include "txn.h"
+
+#include "blend.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+/* Beginning and end */
+
+/* With the ownership, if it writes. */
+static void
+enter(struct kvlog_txn *txn)
+{
+	struct store *db = txn->store;
+
+	txn->token = epoch_enter(db->views.pins);
+	txn->seq = store_last_seq(db) + 1;
+	txn->now_ms = view_now_ms(db->log.view);
+	pthread_mutex_lock(&db->thread_lock);
+	txn->link = &txn->handle->txns;
+	txn->next = *txn->link;
+	if (txn->next != NULL)
+		txn->next->link = &txn->next;
+	*txn->link = txn;
+	pthread_mutex_unlock(&db->thread_lock);
+}
+
+static void
+leave(struct kvlog_txn *txn)
+{
+	struct store *db = txn->store;
+
+	pthread_mutex_lock(&db->thread_lock);
+	if (txn->next != NULL)
+		txn->next->link = txn->link;
+	*txn->link = txn->next;
+	pthread_mutex_unlock(&db->thread_lock);
+	epoch_leave(db->views.pins, txn->token);
+	views_reclaim(&db->views);
+}
+
+enum kvlog_status
+txn_begin(struct kvlog *handle, bool writes, uint32_t idle_ms,
+    struct kvlog_txn **ret_txn, struct kvlog_error *err)
+{
+	struct kvlog_txn *txn = os->calloc(1, sizeof *txn);
+	enum kvlog_status st = KVLOG_OK;
+
+	if (txn == NULL)
+		return err_set(err, KVLOG_NOMEM, 0, "begin a transaction");
+	txn->handle = handle;
+	txn->store = handle->store;
+	txn->writes = writes;
+	if (writes)
+		st = log_own(&txn->store->log, idle_ms, &txn->own, err);
+	if (st != KVLOG_OK) {
+		os->free(txn);
+		return st;
+	}
+	enter(txn);
+	*ret_txn = txn;
+	return KVLOG_OK;
+}
+
+/* Those that show writes of greater numbers show nothing any more. */
+static void
+end_walks(struct kvlog_txn *txn, uint64_t number)
+{
+	for (struct kvlog_iter *i = txn->iters; i != NULL; i = i->next)
+		if (blend_number(i->blend) > number)
+			blend_end(i->blend);
+}
+
+/* They may last longer than it does. */
+static void
+leave_walks(struct kvlog_txn *txn)
+{
+	while (txn->iters != NULL) {
+		struct kvlog_iter *iter = txn->iters;
+
+		blend_end(iter->blend);
+		txn_end_walk(iter);
+	}
+}
+
+void
+txn_abandon(struct kvlog_txn *txn)
+{
+	leave_walks(txn);
+	/* In a forked child, a thread that is not there may hold a lock, and
+	 * what is owned is the parent's. */
+	if (!store_is_forked(txn->store)) {
+		if (txn->writes)
+			log_disown(&txn->store->log, &txn->own);
+		leave(txn);
+	}
+	staged_fini(&txn->staged);
+	os->free(txn);
+}
+
+void
+txn_abandon_all(struct kvlog *handle)
+{
+	struct kvlog_txn *txn = handle->txns, *next;
+
+	/* In a forked child they are there until each of them is ended. */
+	for (; txn != NULL && !store_is_forked(handle->store); txn = next) {
+		next = txn->next;
+		txn_abandon(txn);
+	}
+}
+
+enum kvlog_status
+txn_check(struct kvlog_txn *txn, const struct kvlog *bucket,
+    struct bucket_handle **ret_bucket, struct kvlog_error *err)
+{
+	if (txn == NULL)
+		return err_set(err, KVLOG_INVAL, 0, "no transaction");
+	if (store_is_forked(txn->store))
+		return err_set(err, KVLOG_FORKED, 0,
+		    "the transaction on %s was begun before this process was "
+		    "forked; open the store anew in this one",
+		    txn->store->dir.path);
+	if (bucket != NULL && bucket->store != txn->store)
+		return err_set(err, KVLOG_INVAL, 0,
+		    "the bucket is of another store than the transaction");
+	*ret_bucket = bucket != NULL ? bucket->bucket : txn->handle->bucket;
+	return txn->writes ? log_keep(&txn->store->log, &txn->own, err)
+			   : KVLOG_OK;
+}
+
+/* Reading */
+
+static enum kvlog_status
+note_found(void *arg, const struct index_ref *ref)
+{
+	struct txn_found *found = arg;
+
+	found->value = ref->rec.value;
+	found->info = (struct kvlog_info){
+	    .seq = ref->rec.seq,
+	    .value_len = ref->rec.value_len,
+	    .segment = segment_number(ref->seg),
+	    .offset = ref->off,
+	    .expires_ms = ref->rec.expiry_ms,
+	};
+	return KVLOG_OK;
+}
+
+/* What the store has. */
+static enum kvlog_status
+find_committed(struct kvlog_txn *txn, struct bucket_handle *bucket,
+    const void *key, size_t key_len, bool with_value,
+    struct txn_found *ret_found)
+{
+	enum kvlog_status st;
+
+	ret_found->own = false;
+	st = store_read(txn->store, bucket, key, key_len, with_value,
+	    note_found, ret_found, &ret_found->info);
+	if (txn->writes && !log_still_owns(&txn->store->log, &txn->own))
+		return KVLOG_TIMEOUT;
+	return st;
+}
+
+static enum kvlog_status
+tell_own(const struct kvlog_txn *txn, const struct staged_write *w,
+    struct txn_found *ret_found)
+{
+	if (w->type == RECORD_DELETE ||
+	    (w->expiry_ms != 0 && w->expiry_ms <= txn->now_ms))
+		return KVLOG_NOTFOUND;
+	*ret_found = (struct txn_found){
+	    .value = w->value,
+	    .info = {.seq = txn->seq,
+		.value_len = w->value_len,
+		.expires_ms = w->expiry_ms},
+	    .own = true,
+	};
+	return KVLOG_OK;
+}
+
+enum kvlog_status
+txn_find(struct kvlog_txn *txn, struct bucket_handle *bucket, const void *key,
+    size_t key_len, bool with_value, struct txn_found *ret_found)
+{
+	const struct hint_key whole = bucket_key(bucket, key, key_len);
+	const struct staged_write *w = NULL;
+
+	if (txn->writes)
+		w = staged_find(&txn->staged, &whole,
+		    hint_key_hash(txn->store->views.secret, &whole));
+	return w != NULL ? tell_own(txn, w, ret_found)
+			 : find_committed(txn, bucket, key, key_len, with_value,
+			       ret_found);
+}
+
+/* Writing */
+
+static enum kvlog_status
+tell_unknown(enum kvlog_status st, const struct txn_found *found,
+    struct kvlog_error *err)
+{
+	if (st == KVLOG_CORRUPT)
+		return err_set_at(err, st, found->info.segment,
+		    found->info.offset,
+		    "the present record of this key in segment %" PRIu32
+		    " at offset %" PRIu64 " is damaged",
+		    found->info.segment, found->info.offset);
+	return err_set(err, st, 0, "look up the present record");
+}
+
+static enum kvlog_status
+decide(const struct commit_op *op, enum kvlog_status found, uint64_t seq,
+    struct kvlog_error *err)
+{
+	const bool there = found == KVLOG_OK;
+
+	switch (op->condition) {
+	case KVLOG_IF_ANY:
+		break;
+	case KVLOG_IF_ABSENT:
+		if (there)
+			return err_set(
+			    err, KVLOG_CONFLICT, 0, "the key has a value");
+		break;
+	case KVLOG_IF_PRESENT:
+		if (!there)
+			return err_set(
+			    err, KVLOG_CONFLICT, 0, "the key has no value");
+		break;
+	case KVLOG_IF_SEQ:
+		if ((there ? seq : 0) != op->if_seq)
+			return err_set(err, KVLOG_CONFLICT, 0,
+			    "the key's value is of another commit");
+		break;
+	}
+	return !there && op->type == RECORD_DELETE ? KVLOG_NOTFOUND : KVLOG_OK;
+}
+
+/* Judge op, if there is something to judge; *ret_needless: it deletes what is
+ * not in the store. */
+static enum kvlog_status
+judge(struct kvlog_txn *txn, const struct commit_op *op, bool *ret_needless,
+    struct kvlog_error *err)
+{
+	struct txn_found found;
+	enum kvlog_status st;
+
+	*ret_needless = false;
+	if (op->condition == KVLOG_IF_ANY && op->type != RECORD_DELETE)
+		return KVLOG_OK;
+	st = txn_find(txn, op->bucket, op->key, op->key_len, false, &found);
+	if (st != KVLOG_OK && st != KVLOG_NOTFOUND)
+		return tell_unknown(st, &found, err);
+	st = decide(op, st, found.info.seq, err);
+	if (st != KVLOG_OK || op->type != RECORD_DELETE || !found.own)
+		return st;
+	st = find_committed(
+	    txn, op->bucket, op->key, op->key_len, false, &found);
+	*ret_needless = st == KVLOG_NOTFOUND;
+	return st == KVLOG_TIMEOUT ? tell_unknown(st, &found, err) : KVLOG_OK;
+}
+
+/* What is put without a look at the key needs one at its bucket. */
+static enum kvlog_status
+check_bucket(struct kvlog_txn *txn, struct bucket_handle *bucket,
+    struct kvlog_error *err)
+{
+	struct epoch_token token;
+	struct view *view;
+	enum kvlog_status st;
+
+	if (bucket == NULL)
+		return KVLOG_OK;
+	st = store_enter(txn->store, &token, &view);
+	if (st != KVLOG_OK)
+		return err_set(err, st, 0, "look at %s", txn->store->dir.path);
+	st = bucket_check(view, bucket, err);
+	epoch_leave(txn->store->views.epoch, token);
+	return st;
+}
+
+enum kvlog_status
+txn_write(struct kvlog_txn *txn, struct commit_op *op, struct kvlog_error *err)
+{
+	const struct hint_key key =
+	    bucket_key(op->bucket, op->key, op->key_len);
+	struct staged_write how = {.type = op->type,
+	    .expiry_ms = op->expiry_ms,
+	    .value_len = op->value_len};
+	enum kvlog_status st = check_bucket(txn, op->bucket, err);
+
+	if (st == KVLOG_OK)
+		st = judge(txn, op, &how.needless, err);
+	if (st != KVLOG_OK)
+		return st;
+	st = staged_add(&txn->staged, &key,
+	    hint_key_hash(txn->store->views.secret, &key), &how, op->value);
+	return st == KVLOG_OK
+		   ? st
+		   : err_set(err, st, 0,
+			 "keep a value of %" PRIu32 " bytes until the commit",
+			 op->value_len);
+}
+
+/* Walking */
+
+enum kvlog_status
+txn_walk(struct kvlog_txn *txn, struct bucket_handle *bucket,
+    const struct cursor_range *range, struct kvlog_iter *iter)
+{
+	struct store *db = txn->store;
+	enum kvlog_status st =
+	    store_cursor(db, bucket, range, &iter->view, &iter->cursor);
+
+	if (st != KVLOG_OK || !txn->writes)
+		return st;
+	st = KVLOG_TIMEOUT;
+	if (log_still_owns(&db->log, &txn->own))
+		st = blend_create(iter->cursor, &txn->staged, txn->seq,
+		    txn->now_ms, &iter->blend);
+	if (st != KVLOG_OK) {
+		cursor_destroy(iter->cursor);
+		view_release(&db->views, iter->view);
+		return st;
+	}
+	iter->txn = txn;
+	iter->link = &txn->iters;
+	iter->next = txn->iters;
+	if (iter->next != NULL)
+		iter->next->link = &iter->next;
+	txn->iters = iter;
+	return KVLOG_OK;
+}
+
+void
+txn_end_walk(struct kvlog_iter *iter)
+{
+	if (iter->txn == NULL)
+		return;
+	*iter->link = iter->next;
+	if (iter->next != NULL)
+		iter->next->link = iter->link;
+	iter->txn = NULL;
+}
+
+bool
+txn_undo(struct kvlog_txn *txn, uint64_t savepoint)
+{
+	uint64_t number;
+
+	if (!staged_undo(&txn->staged, savepoint, &number))
+		return false;
+	end_walks(txn, number);
+	return true;
+}
+
+/* Committing */
+
+static bool
+counts(const struct staged_write *w)
+{
+	return w == w->of->newest && !w->needless;
+}
+
+static struct commit_op
+op_of(const struct staged_write *w)
+{
+	const struct staged_key *of = w->of;
+	const bool plain = hint_key_is_plain(&of->key);
+
+	return (struct commit_op){
+	    .type = w->type,
+	    .flags = (uint8_t)((plain ? 0 : RECORD_BUCKET) |
+			       (w->expiry_ms != 0 ? RECORD_EXPIRY : 0)),
+	    .key = of->key.bytes,
+	    .key_len = (uint16_t)of->key.len,
+	    .value = w->type == RECORD_PUT ? w->value : NULL,
+	    .value_len = w->value_len,
+	    .hash = of->hash,
+	    .bucket_seq = of->key.bucket_seq,
+	    .bucket_ordinal = of->key.bucket_ordinal,
+	    .expiry_ms = w->expiry_ms,
+	};
+}
+
+/* The net state of each key, in the order in which they were written last;
+ * NULL: out of memory. */
+static struct commit_op *
+collect(const struct kvlog_txn *txn, size_t count)
+{
+	struct commit_op *ops = count <= SIZE_MAX / sizeof *ops
+				    ? os->malloc(count * sizeof *ops)
+				    : NULL;
+
+	for (const struct staged_write *w = txn->staged.last;
+	     w != NULL && ops != NULL; w = w->before)
+		if (counts(w))
+			ops[--count] = op_of(w);
+	return ops;
+}
+
+static enum kvlog_status
+commit_nothing(struct kvlog_txn *txn, struct kvlog_receipt *ret_receipt,
+    struct kvlog_error *err)
+{
+	if (txn->writes && !log_still_owns(&txn->store->log, &txn->own))
+		return log_lost(&txn->store->log, err);
+	ret_receipt->seq = txn->seq - 1;
+	return KVLOG_OK;
+}
+
+enum kvlog_status
+txn_commit(struct kvlog_txn *txn, enum kvlog_durability durability,
+    struct kvlog_receipt *ret_receipt, struct kvlog_error *err)
+{
+	struct commit_op *ops;
+	size_t count = 0;
+	enum kvlog_status st;
+
+	memset(ret_receipt, 0, sizeof *ret_receipt);
+	for (const struct staged_write *w = txn->staged.last; w != NULL;
+	     w = w->before)
+		count += counts(w);
+	if (count == 0)
+		return commit_nothing(txn, ret_receipt, err);
+	ops = collect(txn, count);
+	if (ops == NULL)
+		return err_set(err, KVLOG_NOMEM, 0,
+		    "commit %zu records of a transaction", count);
+	st = store_write_owned(
+	    txn->handle, &txn->own, ops, count, durability, ret_receipt, err);
+	os->free(ops);
+	return st;
+}

@@ -1,0 +1,909 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * test_txn.c - transactions: what one sees of itself and others of it,
+ * conditions, savepoints, how it ends, and who waits for it.
+ */
+#include "config.h"
+
+#include "api.h"
+#include "rng.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define LONG_MS 60000u /* for what should not take long */
+
+static struct kvlog_error err;
+
+static struct kvlog *
+open_store(unsigned flags)
+{
+	struct kvlog_options o = api_options(flags);
+
+	o.timeout_ms = LONG_MS;
+	return api_open_with(api_store, &o);
+}
+
+static struct kvlog_txn *
+begin(struct kvlog *db)
+{
+	struct kvlog_txn_options o = KVLOG_TXN_OPTIONS_INIT;
+	struct kvlog_txn *txn = NULL;
+	enum kvlog_status st;
+
+	o.idle_ms = LONG_MS;
+	st = kvlog_txn_begin(db, &o, &txn, &err);
+	ck_assert_msg(st == KVLOG_OK, "%d %s", (int)st, err.text);
+	return txn;
+}
+
+static enum kvlog_status
+put_how(struct kvlog_txn *txn, const char *key, const char *value,
+    enum kvlog_condition condition, uint64_t seq)
+{
+	struct kvlog_write how = KVLOG_WRITE_INIT;
+
+	how.condition = condition;
+	how.if_seq = seq;
+	how.err = &err;
+	return kvlog_txn_put(
+	    txn, NULL, key, strlen(key), value, strlen(value), &how);
+}
+
+static void
+put(struct kvlog_txn *txn, const char *key, const char *value)
+{
+	enum kvlog_status st = put_how(txn, key, value, KVLOG_IF_ANY, 0);
+
+	ck_assert_msg(st == KVLOG_OK, "put %s: %d %s", key, (int)st, err.text);
+}
+
+static enum kvlog_status delete (struct kvlog_txn *txn, const char *key) {
+	return kvlog_txn_delete(txn, NULL, key, strlen(key), NULL);
+}
+
+/* value is NULL if there is to be none. */
+static void
+expect(struct kvlog_txn *txn, const char *key, const char *value)
+{
+	const void *p = NULL;
+	size_t len = 0;
+	enum kvlog_status st =
+	    kvlog_txn_get(txn, NULL, key, strlen(key), &p, &len);
+
+	if (value == NULL) {
+		ck_assert_int_eq(st, KVLOG_NOTFOUND);
+		return;
+	}
+	ck_assert_msg(st == KVLOG_OK, "%s: %d", key, (int)st);
+	ck_assert_uint_eq(len, strlen(value));
+	ck_assert_mem_eq(p, value, len);
+}
+
+static struct kvlog_receipt
+commit(struct kvlog_txn *txn)
+{
+	struct kvlog_write how = KVLOG_WRITE_INIT;
+	struct kvlog_receipt receipt = {0};
+	enum kvlog_status st;
+
+	how.err = &err;
+	st = kvlog_txn_commit(txn, &how, &receipt);
+	ck_assert_msg(st == KVLOG_OK, "commit: %d %s", (int)st, err.text);
+	return receipt;
+}
+
+static uint64_t
+savepoint(struct kvlog_txn *txn)
+{
+	uint64_t savepoint = 0;
+
+	ck_assert_int_eq(kvlog_txn_savepoint(txn, &savepoint), KVLOG_OK);
+	return savepoint;
+}
+
+static void
+expect_text(struct kvlog *db, const char *want)
+{
+	char *text = api_text(db);
+
+	ck_assert_str_eq(text, want);
+	free(text);
+}
+
+/* Seeing */
+
+START_TEST(a_transaction_sees_its_writes_and_others_see_them_at_its_commit)
+{
+	struct kvlog *db = open_store(KVLOG_OPEN_CREATE);
+	struct kvlog *reader;
+	struct kvlog_receipt receipt;
+	struct kvlog_txn *txn;
+
+	api_put(db, "a", "1");
+	api_put(db, "b", "2");
+	reader = api_open(api_store, KVLOG_OPEN_READONLY);
+	txn = begin(db);
+	expect(txn, "a", "1");
+	put(txn, "a", "one");
+	put(txn, "c", "");
+	ck_assert_int_eq(delete (txn, "b"), KVLOG_OK);
+	expect(txn, "a", "one");
+	expect(txn, "b", NULL);
+	expect(txn, "c", "");
+	ck_assert_int_eq(delete (txn, "b"), KVLOG_NOTFOUND);
+	ck_assert_int_eq(delete (txn, "never"), KVLOG_NOTFOUND);
+	expect_text(db, "a1b2");
+	expect_text(reader, "a1b2");
+	ck_assert_uint_eq(kvlog_last_seq(reader), 2);
+	receipt = commit(txn);
+	ck_assert_uint_eq(receipt.seq, 3);
+	ck_assert_uint_gt(receipt.segment, 0);
+	expect_text(db, "aonec");
+	expect_text(reader, "aonec");
+	api_close(reader);
+	api_close(db);
+	db = open_store(0);
+	expect_text(db, "aonec");
+	api_close(db);
+}
+END_TEST
+
+START_TEST(a_rollback_leaves_nothing)
+{
+	struct kvlog *db = open_store(KVLOG_OPEN_CREATE);
+	struct kvlog_txn *txn;
+
+	api_put(db, "a", "1");
+	txn = begin(db);
+	put(txn, "a", "2");
+	put(txn, "b", "2");
+	kvlog_txn_rollback(txn);
+	kvlog_txn_rollback(NULL);
+	expect_text(db, "a1");
+	ck_assert_uint_eq(kvlog_last_seq(db), 1);
+	api_put(db, "b", "3"); /* and keeps nobody waiting */
+	expect_text(db, "a1b3");
+	api_close(db);
+}
+END_TEST
+
+/* What was net nothing is no commit. */
+START_TEST(what_has_written_nothing_commits_nothing)
+{
+	struct kvlog *db = open_store(KVLOG_OPEN_CREATE);
+	struct kvlog_txn *txn;
+
+	ck_assert_uint_eq(commit(begin(db)).seq, 0);
+	api_put(db, "a", "1");
+	txn = begin(db);
+	expect(txn, "a", "1");
+	ck_assert_uint_eq(commit(txn).seq, 1);
+	txn = begin(db);
+	put(txn, "scratch", "1");
+	ck_assert_int_eq(delete (txn, "scratch"), KVLOG_OK);
+	expect(txn, "scratch", NULL);
+	ck_assert_uint_eq(commit(txn).seq, 1);
+	txn = begin(db);
+	put(txn, "a", "2");
+	ck_assert_int_eq(delete (txn, "a"), KVLOG_OK);
+	ck_assert_uint_eq(commit(txn).seq, 2); /* of what was there */
+	expect_text(db, "");
+	ck_assert_uint_eq(kvlog_last_seq(db), 2);
+	api_close(db);
+}
+END_TEST
+
+START_TEST(values_stay_in_their_places_until_the_end)
+{
+	struct kvlog *db = open_store(KVLOG_OPEN_CREATE);
+	struct kvlog_compact_options all = KVLOG_COMPACT_OPTIONS_INIT;
+	struct kvlog_txn *txn;
+	const void *old, *own;
+	char value[2000], key[16];
+	size_t len;
+
+	memset(value, 'v', sizeof value - 1);
+	value[sizeof value - 1] = '\0';
+	api_put(db, "a", value);
+	for (unsigned i = 0; i < 30; i++)
+		api_put(db, "fill", value);
+	txn = begin(db);
+	ck_assert_int_eq(
+	    kvlog_txn_get(txn, NULL, "a", 1, &old, &len), KVLOG_OK);
+	put(txn, "b", "own");
+	ck_assert_int_eq(
+	    kvlog_txn_get(txn, NULL, "b", 1, &own, &len), KVLOG_OK);
+	put(txn, "a", "new");
+	for (unsigned i = 0; i < 1000; i++) {
+		(void)snprintf(key, sizeof key, "key%u", i);
+		put(txn, key, value);
+	}
+	all.flags = KVLOG_COMPACT_ALL;
+	ck_assert_int_eq(kvlog_compact(db, &all, NULL, &err), KVLOG_OK);
+	ck_assert_mem_eq(old, value, sizeof value - 1);
+	ck_assert_mem_eq(own, "own", 3);
+	expect(txn, "fill", value);
+	(void)commit(txn);
+	ck_assert_uint_eq(api_count(db), 1003);
+	api_expect(db, "a", "new");
+	api_close(db);
+}
+END_TEST
+
+START_TEST(a_lookup_tells_the_commit_to_come)
+{
+	struct kvlog *db = open_store(KVLOG_OPEN_CREATE);
+	struct kvlog_info info = {0};
+	struct kvlog_txn *txn;
+
+	api_put(db, "a", "12345");
+	txn = begin(db);
+	ck_assert_int_eq(kvlog_txn_lookup(txn, NULL, "a", 1, &info), KVLOG_OK);
+	ck_assert_uint_eq(info.seq, 1);
+	ck_assert_uint_eq(info.value_len, 5);
+	ck_assert_uint_gt(info.segment, 0);
+	put(txn, "a", "123");
+	ck_assert_int_eq(kvlog_txn_lookup(txn, NULL, "a", 1, &info), KVLOG_OK);
+	ck_assert_uint_eq(info.seq, 2);
+	ck_assert_uint_eq(info.value_len, 3);
+	ck_assert_uint_eq(info.segment, 0);
+	ck_assert_int_eq(
+	    kvlog_txn_lookup(txn, NULL, "b", 1, &info), KVLOG_NOTFOUND);
+	ck_assert_uint_eq(commit(txn).seq, 2);
+	api_close(db);
+}
+END_TEST
+
+START_TEST(conditions_are_answered_at_once)
+{
+	struct kvlog *db = open_store(KVLOG_OPEN_CREATE);
+	struct kvlog_txn *txn;
+
+	api_put(db, "a", "1");
+	api_put(db, "b", "2");
+	txn = begin(db);
+	ck_assert_int_eq(
+	    put_how(txn, "a", "x", KVLOG_IF_ABSENT, 0), KVLOG_CONFLICT);
+	ck_assert_str_eq(err.text, "the key has a value");
+	ck_assert_int_eq(
+	    put_how(txn, "new", "x", KVLOG_IF_PRESENT, 0), KVLOG_CONFLICT);
+	ck_assert_int_eq(
+	    put_how(txn, "a", "x", KVLOG_IF_SEQ, 2), KVLOG_CONFLICT);
+	ck_assert_int_eq(
+	    put_how(txn, "new", "x", KVLOG_IF_SEQ, 2), KVLOG_CONFLICT);
+	ck_assert_int_eq(
+	    put_how(txn, "a", "x", KVLOG_IF_SEQ, 0), KVLOG_CONFLICT);
+	expect(txn, "a", "1");
+	ck_assert_int_eq(put_how(txn, "a", "x", KVLOG_IF_SEQ, 1), KVLOG_OK);
+	ck_assert_int_eq(put_how(txn, "b", "x", KVLOG_IF_PRESENT, 0), KVLOG_OK);
+	ck_assert_int_eq(put_how(txn, "c", "x", KVLOG_IF_ABSENT, 0), KVLOG_OK);
+	ck_assert_int_eq(put_how(txn, "d", "x", KVLOG_IF_SEQ, 0), KVLOG_OK);
+	/* Own writes count. */
+	ck_assert_int_eq(
+	    put_how(txn, "c", "y", KVLOG_IF_ABSENT, 0), KVLOG_CONFLICT);
+	ck_assert_int_eq(
+	    put_how(txn, "a", "y", KVLOG_IF_SEQ, 1), KVLOG_CONFLICT);
+	ck_assert_int_eq(put_how(txn, "a", "y", KVLOG_IF_SEQ, 3), KVLOG_OK);
+	ck_assert_int_eq(delete (txn, "a"), KVLOG_OK);
+	ck_assert_int_eq(
+	    put_how(txn, "a", "z", KVLOG_IF_PRESENT, 0), KVLOG_CONFLICT);
+	ck_assert_int_eq(put_how(txn, "a", "z", KVLOG_IF_ABSENT, 0), KVLOG_OK);
+	ck_assert_uint_eq(commit(txn).seq, 3);
+	expect_text(db, "azbxcxdx");
+	api_close(db);
+}
+END_TEST
+
+START_TEST(savepoints_undo_what_came_after)
+{
+	struct kvlog *db = open_store(KVLOG_OPEN_CREATE);
+	struct kvlog_txn *txn;
+	uint64_t one, two, three;
+
+	api_put(db, "a", "1");
+	txn = begin(db);
+	one = savepoint(txn);
+	put(txn, "a", "2");
+	put(txn, "b", "2");
+	two = savepoint(txn);
+	put(txn, "a", "3");
+	ck_assert_int_eq(delete (txn, "b"), KVLOG_OK);
+	put(txn, "c", "3");
+	three = savepoint(txn);
+	put(txn, "c", "4");
+
+	ck_assert_int_eq(kvlog_txn_rollback_to(txn, three), KVLOG_OK);
+	expect(txn, "c", "3");
+	ck_assert_int_eq(kvlog_txn_rollback_to(txn, two), KVLOG_OK);
+	expect(txn, "a", "2");
+	expect(txn, "b", "2");
+	expect(txn, "c", NULL);
+	ck_assert_int_eq(kvlog_txn_rollback_to(txn, three), KVLOG_INVAL);
+	put(txn, "c", "5");
+	ck_assert_int_eq(kvlog_txn_rollback_to(txn, two), KVLOG_OK);
+	expect(txn, "c", NULL);
+	put(txn, "c", "6");
+	three = savepoint(txn);
+	ck_assert_int_eq(kvlog_txn_rollback_to(txn, one), KVLOG_OK);
+	expect(txn, "a", "1");
+	ck_assert_int_eq(kvlog_txn_rollback_to(txn, two), KVLOG_INVAL);
+	ck_assert_int_eq(kvlog_txn_rollback_to(txn, three), KVLOG_INVAL);
+	ck_assert_int_eq(kvlog_txn_rollback_to(txn, 0), KVLOG_INVAL);
+	put(txn, "d", "7");
+	(void)commit(txn);
+	expect_text(db, "a1d7");
+	api_close(db);
+}
+END_TEST
+
+START_TEST(expiry_holds_in_a_transaction)
+{
+	struct kvlog *db = open_store(KVLOG_OPEN_CREATE);
+	struct kvlog_write how = KVLOG_WRITE_INIT;
+	struct kvlog_info info = {0};
+	struct kvlog_txn *txn = begin(db);
+
+	how.expires_ms = 1; /* long ago */
+	ck_assert_int_eq(
+	    kvlog_txn_put(txn, NULL, "old", 3, "x", 1, &how), KVLOG_OK);
+	expect(txn, "old", NULL);
+	ck_assert_int_eq(delete (txn, "old"), KVLOG_NOTFOUND);
+	how.expires_ms = UINT64_C(1) << 45; /* in a thousand years */
+	ck_assert_int_eq(
+	    kvlog_txn_put(txn, NULL, "new", 3, "x", 1, &how), KVLOG_OK);
+	expect(txn, "new", "x");
+	ck_assert_int_eq(
+	    kvlog_txn_lookup(txn, NULL, "new", 3, &info), KVLOG_OK);
+	ck_assert_uint_eq(info.expires_ms, UINT64_C(1) << 45);
+	(void)commit(txn);
+	expect_text(db, "newx");
+	ck_assert_int_eq(kvlog_lookup(db, "new", 3, &info), KVLOG_OK);
+	ck_assert_uint_eq(info.expires_ms, UINT64_C(1) << 45);
+	api_close(db);
+}
+END_TEST
+
+START_TEST(a_transaction_is_about_all_buckets)
+{
+	struct kvlog *db = open_store(KVLOG_OPEN_CREATE), *one, *two;
+	struct kvlog_txn *txn;
+	const void *value;
+	size_t len;
+
+	ck_assert_int_eq(
+	    kvlog_bucket_open(db, "one", 3, KVLOG_OPEN_CREATE, &one, &err),
+	    KVLOG_OK);
+	ck_assert_int_eq(
+	    kvlog_bucket_open(db, "two", 3, KVLOG_OPEN_CREATE, &two, &err),
+	    KVLOG_OK);
+	api_put(one, "k", "of one");
+	txn = begin(one);
+	expect(txn, "k", "of one");
+	put(txn, "k", "of one, new");
+	ck_assert_int_eq(
+	    kvlog_txn_get(txn, two, "k", 1, &value, &len), KVLOG_NOTFOUND);
+	ck_assert_int_eq(
+	    kvlog_txn_put(txn, two, "k", 1, "of two", 6, NULL), KVLOG_OK);
+	ck_assert_int_eq(
+	    kvlog_txn_put(txn, db, "k", 1, "plain", 5, NULL), KVLOG_OK);
+	ck_assert_int_eq(
+	    kvlog_txn_get(txn, two, "k", 1, &value, &len), KVLOG_OK);
+	ck_assert_mem_eq(value, "of two", 6);
+	expect(txn, "k", "of one, new");
+	(void)commit(txn);
+	expect_text(one, "kof one, new");
+	expect_text(two, "kof two");
+	expect_text(db, "kplain");
+
+	ck_assert_int_eq(kvlog_bucket_drop(db, "two", 3, NULL, NULL), KVLOG_OK);
+	txn = begin(db);
+	ck_assert_int_eq(
+	    kvlog_txn_put(txn, two, "k", 1, "late", 4, NULL), KVLOG_NOBUCKET);
+	ck_assert_int_eq(
+	    kvlog_txn_get(txn, two, "k", 1, &value, &len), KVLOG_NOBUCKET);
+	kvlog_txn_rollback(txn);
+	api_close(one);
+	api_close(two);
+	api_close(db);
+}
+END_TEST
+
+/* Walking */
+
+#define KEYS 40u
+
+/* What a walk is to show: of key n "kn", or nothing if it is 0. */
+struct picture {
+	unsigned values[KEYS];
+	unsigned from, to; /* the range: from <= n < to */
+};
+
+static void
+name_key(char text[8], unsigned n)
+{
+	(void)snprintf(text, 8, "k%02u", n);
+}
+
+static struct kvlog_iter *
+walk(struct kvlog_txn *txn, const struct picture *picture)
+{
+	struct kvlog_range range = KVLOG_RANGE_INIT;
+	struct kvlog_iter *iter = NULL;
+	char from[8], to[8];
+
+	name_key(from, picture->from);
+	name_key(to, picture->to);
+	range.prefix = "k";
+	range.prefix_len = 1;
+	range.from = from;
+	range.from_len = strlen(from);
+	range.to = to;
+	range.to_len = strlen(to);
+	ck_assert_int_eq(
+	    kvlog_txn_iter_open(txn, NULL, &range, &iter), KVLOG_OK);
+	return iter;
+}
+
+/* at: the number of the key, or KEYS: none. */
+static void
+expect_at(struct kvlog_iter *iter, enum kvlog_status st,
+    const struct picture *picture, unsigned at)
+{
+	char want[16];
+	struct kvlog_info info;
+	const void *p;
+	size_t len = 0;
+
+	if (at == KEYS) {
+		ck_assert_int_eq(st, KVLOG_NOTFOUND);
+		ck_assert_ptr_null(kvlog_iter_key(iter, &len));
+		return;
+	}
+	ck_assert_int_eq(st, KVLOG_OK);
+	name_key(want, at);
+	p = kvlog_iter_key(iter, &len);
+	ck_assert_uint_eq(len, strlen(want));
+	ck_assert_mem_eq(p, want, len);
+	(void)snprintf(want, sizeof want, "%u", picture->values[at]);
+	p = kvlog_iter_value(iter, &len);
+	ck_assert_uint_eq(len, strlen(want));
+	ck_assert_mem_eq(p, want, len);
+	kvlog_iter_info(iter, &info);
+	ck_assert_uint_eq(info.value_len, len);
+	ck_assert_uint_gt(info.seq, 0);
+}
+
+/* Twice the place of a walk: of key n 2n + 1, before it 2n. */
+static unsigned
+next_of(const struct picture *p, unsigned place)
+{
+	unsigned n = (place + 1) / 2;
+
+	n = n < p->from ? p->from : n;
+	while (n < p->to && p->values[n] == 0)
+		n++;
+	return n < p->to ? n : KEYS;
+}
+
+static unsigned
+prev_of(const struct picture *p, unsigned place)
+{
+	unsigned n = place / 2;
+
+	n = n > p->to ? p->to : n;
+	while (n > p->from && p->values[n - 1] == 0)
+		n--;
+	return n > p->from ? n - 1 : KEYS;
+}
+
+static void
+expect_picture(
+    struct kvlog_iter *iter, const struct picture *picture, struct rng *rng)
+{
+	unsigned place = 0, n;
+	char key[8];
+
+	ck_assert_int_eq(kvlog_iter_first(iter), KVLOG_OK);
+	for (unsigned i = 0; i < 60; i++) {
+		unsigned what = (unsigned)rng_below(rng, 20);
+
+		if (what < 9) {
+			n = next_of(picture, place);
+			expect_at(iter, kvlog_iter_next(iter), picture, n);
+			place = n < KEYS ? 2 * n + 1 : 2 * KEYS;
+		} else if (what < 17) {
+			n = prev_of(picture, place);
+			expect_at(iter, kvlog_iter_prev(iter), picture, n);
+			place = n < KEYS ? 2 * n + 1 : 0;
+		} else if (what == 17) {
+			n = (unsigned)rng_below(rng, KEYS);
+			name_key(key, n);
+			ck_assert_int_eq(
+			    kvlog_iter_seek(iter, key, strlen(key)), KVLOG_OK);
+			place = 2 * n;
+		} else if (what == 18) {
+			ck_assert_int_eq(kvlog_iter_first(iter), KVLOG_OK);
+			place = 0;
+		} else {
+			ck_assert_int_eq(kvlog_iter_last(iter), KVLOG_OK);
+			place = 2 * KEYS;
+		}
+	}
+}
+
+/* Each shows the moment at which it was opened, whatever comes later. */
+START_TEST(walks_show_the_transaction_as_it_was)
+{
+	struct kvlog *db = open_store(KVLOG_OPEN_CREATE);
+	struct picture now = {.values = {0}}, pictures[4];
+	struct kvlog_iter *iters[4] = {NULL};
+	uint64_t seed = rng_seed_from_env();
+	struct rng rng;
+	char key[8], value[16];
+
+	printf("KVLOG_SEED=%" PRIu64 "\n", seed);
+	rng_init(&rng, seed);
+	for (unsigned round = 0; round < 12; round++) {
+		struct kvlog_txn *txn = begin(db);
+
+		for (unsigned i = 0; i < 60; i++) {
+			unsigned n = (unsigned)rng_below(&rng, KEYS);
+			unsigned at = (unsigned)rng_below(&rng, 4);
+
+			name_key(key, n);
+			if (rng_below(&rng, 3) > 0) {
+				now.values[n] = 1 + round * 100 + i;
+				(void)snprintf(
+				    value, sizeof value, "%u", now.values[n]);
+				put(txn, key, value);
+			} else {
+				ck_assert_int_eq(delete (txn, key),
+				    now.values[n] != 0 ? KVLOG_OK
+						       : KVLOG_NOTFOUND);
+				now.values[n] = 0;
+			}
+			if (i % 5 == 0) {
+				kvlog_iter_destroy(iters[at]);
+				pictures[at] = now;
+				pictures[at].from =
+				    (unsigned)rng_below(&rng, KEYS / 2);
+				pictures[at].to =
+				    KEYS - (unsigned)rng_below(&rng, KEYS / 2);
+				iters[at] = walk(txn, &pictures[at]);
+			}
+			for (at = 0; at < 4 && i % 7 == 0; at++)
+				if (iters[at] != NULL)
+					expect_picture(
+					    iters[at], &pictures[at], &rng);
+		}
+		(void)commit(txn);
+		for (unsigned at = 0; at < 4; at++)
+			if (iters[at] != NULL) {
+				ck_assert_int_eq(
+				    kvlog_iter_next(iters[at]), KVLOG_INVAL);
+				kvlog_iter_destroy(iters[at]);
+				iters[at] = NULL;
+			}
+	}
+	api_close(db);
+}
+END_TEST
+
+START_TEST(a_walk_ends_when_what_it_shows_is_undone)
+{
+	struct kvlog *db = open_store(KVLOG_OPEN_CREATE);
+	struct kvlog_txn *txn;
+	struct kvlog_iter *before, *since;
+	size_t len;
+	uint64_t save;
+
+	api_put(db, "a", "1");
+	txn = begin(db);
+	put(txn, "b", "2");
+	ck_assert_int_eq(
+	    kvlog_txn_iter_open(txn, NULL, NULL, &before), KVLOG_OK);
+	save = savepoint(txn);
+	put(txn, "c", "3");
+	ck_assert_int_eq(
+	    kvlog_txn_iter_open(txn, NULL, NULL, &since), KVLOG_OK);
+	ck_assert_int_eq(kvlog_iter_next(since), KVLOG_OK);
+	ck_assert_int_eq(kvlog_txn_rollback_to(txn, save), KVLOG_OK);
+	ck_assert_int_eq(kvlog_iter_next(since), KVLOG_INVAL);
+	ck_assert_ptr_null(kvlog_iter_key(since, &len));
+	ck_assert_int_eq(kvlog_iter_next(before), KVLOG_OK);
+	ck_assert_int_eq(kvlog_iter_next(before), KVLOG_OK);
+	ck_assert_mem_eq(kvlog_iter_key(before, &len), "b", 1);
+	ck_assert_int_eq(kvlog_iter_next(before), KVLOG_NOTFOUND);
+	kvlog_iter_destroy(since);
+	kvlog_txn_rollback(txn);
+	ck_assert_int_eq(kvlog_iter_prev(before), KVLOG_INVAL);
+	kvlog_iter_destroy(before);
+	api_close(db);
+}
+END_TEST
+
+/* Refusing */
+
+START_TEST(wrong_arguments_are_refused)
+{
+	struct kvlog *db = open_store(KVLOG_OPEN_CREATE), *reader, *other;
+	struct kvlog_txn_options o = KVLOG_TXN_OPTIONS_INIT;
+	struct kvlog_write how = KVLOG_WRITE_INIT;
+	struct kvlog_txn *txn = NULL;
+	struct kvlog_receipt receipt = {.seq = 7};
+	char *path = files_path(api_base, "other");
+	const void *value;
+	uint64_t save;
+
+	ck_assert_int_eq(kvlog_txn_begin(NULL, NULL, &txn, &err), KVLOG_INVAL);
+	ck_assert_int_eq(kvlog_txn_begin(db, NULL, NULL, &err), KVLOG_INVAL);
+	o.flags = 0x80;
+	ck_assert_int_eq(kvlog_txn_begin(db, &o, &txn, &err), KVLOG_INVAL);
+	o.flags = 0;
+	o.size--;
+	ck_assert_int_eq(kvlog_txn_begin(db, &o, &txn, &err), KVLOG_INVAL);
+	ck_assert_ptr_null(txn);
+	api_put(db, "a", "1");
+	reader = api_open(api_store, KVLOG_OPEN_READONLY);
+	ck_assert_int_eq(
+	    kvlog_txn_begin(reader, NULL, &txn, &err), KVLOG_READONLY);
+	ck_assert_ptr_nonnull(strstr(err.text, "KVLOG_TXN_READ"));
+	api_close(reader);
+
+	txn = begin(db);
+	other = api_open(path, KVLOG_OPEN_CREATE);
+	ck_assert_int_eq(
+	    kvlog_txn_get(txn, other, "a", 1, &value, NULL), KVLOG_INVAL);
+	ck_assert_int_eq(
+	    kvlog_txn_put(txn, other, "a", 1, "", 0, NULL), KVLOG_INVAL);
+	api_close(other);
+	free(path);
+	ck_assert_int_eq(
+	    kvlog_txn_get(txn, NULL, "a", 1, NULL, NULL), KVLOG_INVAL);
+	ck_assert_int_eq(
+	    kvlog_txn_get(txn, NULL, "", 0, &value, NULL), KVLOG_INVAL);
+	ck_assert_int_eq(
+	    kvlog_txn_lookup(txn, NULL, "a", 1, NULL), KVLOG_INVAL);
+	how.err = &err;
+	ck_assert_int_eq(
+	    kvlog_txn_put(txn, NULL, NULL, 1, "", 0, &how), KVLOG_INVAL);
+	ck_assert_int_eq(
+	    kvlog_txn_put(txn, NULL, "a", 1, NULL, 1, &how), KVLOG_INVAL);
+	ck_assert_int_eq(
+	    kvlog_txn_put(txn, NULL, "a", KVLOG_KEY_MAX + 1, "", 0, &how),
+	    KVLOG_TOOBIG);
+	ck_assert_int_eq(kvlog_txn_put(txn, NULL, "a", 1, "",
+			     (size_t)KVLOG_VALUE_MAX + 1, &how),
+	    KVLOG_TOOBIG);
+	how.expires_ms = 1;
+	ck_assert_int_eq(
+	    kvlog_txn_delete(txn, NULL, "a", 1, &how), KVLOG_INVAL);
+	how.expires_ms = 0;
+	how.durability = KVLOG_DURABILITY_COMMIT;
+	ck_assert_int_eq(
+	    kvlog_txn_put(txn, NULL, "a", 1, "", 0, &how), KVLOG_INVAL);
+	ck_assert_ptr_nonnull(strstr(err.text, "durability"));
+	how.durability = KVLOG_DURABILITY_DEFAULT;
+	how.condition = (enum kvlog_condition)9;
+	ck_assert_int_eq(
+	    kvlog_txn_put(txn, NULL, "a", 1, "", 0, &how), KVLOG_INVAL);
+	ck_assert_int_eq(kvlog_txn_savepoint(txn, NULL), KVLOG_INVAL);
+	ck_assert_int_eq(kvlog_txn_savepoint(NULL, &save), KVLOG_INVAL);
+	ck_assert_int_eq(kvlog_txn_rollback_to(txn, 1), KVLOG_INVAL);
+	ck_assert_int_eq(kvlog_txn_commit(NULL, NULL, NULL), KVLOG_INVAL);
+	put(txn, "a", "2");
+	how.condition = KVLOG_IF_PRESENT; /* it ends all the same */
+	ck_assert_int_eq(kvlog_txn_commit(txn, &how, &receipt), KVLOG_INVAL);
+	ck_assert_uint_eq(receipt.seq, 0);
+	expect_text(db, "a1");
+	api_put(db, "b", "2");
+	api_close(db);
+}
+END_TEST
+
+/* Waiting */
+
+START_TEST(a_thread_is_told_that_it_would_wait_for_itself)
+{
+	struct kvlog *db = open_store(KVLOG_OPEN_CREATE);
+	struct kvlog_write how = KVLOG_WRITE_INIT;
+	struct kvlog_txn *txn = begin(db), *second = NULL;
+
+	put(txn, "a", "1");
+	how.err = &err;
+	ck_assert_int_eq(kvlog_put(db, "b", 1, "2", 1, &how, NULL), KVLOG_BUSY);
+	ck_assert_ptr_nonnull(strstr(err.text, "this thread"));
+	ck_assert_int_eq(kvlog_txn_begin(db, NULL, &second, &err), KVLOG_BUSY);
+	ck_assert_ptr_nonnull(strstr(err.text, "this thread"));
+	ck_assert_ptr_null(second);
+	put(txn, "b", "2");
+	(void)commit(txn);
+	expect_text(db, "a1b2");
+	api_close(db);
+}
+END_TEST
+
+static void *
+put_beside(void *arg)
+{
+	api_put(arg, "a", "beside");
+	return NULL;
+}
+
+/* An idle transaction is ended by who waits, and says so from then on. */
+START_TEST(what_idles_too_long_is_ended)
+{
+	struct kvlog *db = open_store(KVLOG_OPEN_CREATE);
+	struct kvlog_txn_options o = KVLOG_TXN_OPTIONS_INIT;
+	struct kvlog_write how = KVLOG_WRITE_INIT;
+	struct kvlog_receipt receipt = {.seq = 7};
+	struct kvlog_txn *txn = NULL;
+	struct kvlog_info info;
+	const void *value;
+	pthread_t thread;
+	uint64_t save = 0;
+
+	o.idle_ms = 50;
+	how.err = &err;
+	for (unsigned i = 0; i < 3; i++) {
+		ck_assert_int_eq(kvlog_txn_begin(db, &o, &txn, &err), KVLOG_OK);
+		save = savepoint(txn);
+		if (i < 2)
+			put(txn, "a", "mine");
+		ck_assert_int_eq(
+		    pthread_create(&thread, NULL, put_beside, db), 0);
+		ck_assert_int_eq(pthread_join(thread, NULL), 0);
+		if (i > 0)
+			goto end;
+		ck_assert_int_eq(kvlog_txn_get(txn, NULL, "a", 1, &value, NULL),
+		    KVLOG_TIMEOUT);
+		ck_assert_int_eq(
+		    kvlog_txn_lookup(txn, NULL, "a", 1, &info), KVLOG_TIMEOUT);
+		ck_assert_int_eq(kvlog_txn_put(txn, NULL, "a", 1, "", 0, &how),
+		    KVLOG_TIMEOUT);
+		ck_assert_ptr_nonnull(strstr(err.text, "nothing for too long"));
+		ck_assert_int_eq(
+		    kvlog_txn_delete(txn, NULL, "a", 1, &how), KVLOG_TIMEOUT);
+		ck_assert_int_eq(
+		    kvlog_txn_savepoint(txn, &save), KVLOG_TIMEOUT);
+		ck_assert_int_eq(
+		    kvlog_txn_rollback_to(txn, save), KVLOG_TIMEOUT);
+	end:
+		memset(&err, 0, sizeof err);
+		receipt.seq = 7;
+		ck_assert_int_eq(
+		    kvlog_txn_commit(txn, &how, &receipt), KVLOG_TIMEOUT);
+		ck_assert_uint_eq(receipt.seq, 0);
+		ck_assert_ptr_nonnull(strstr(err.text, "nothing for too long"));
+		expect_text(db, "abeside");
+	}
+	api_close(db);
+}
+END_TEST
+
+/* What is forgotten at the end of a handle keeps nobody waiting. */
+START_TEST(closing_a_handle_ends_its_transaction)
+{
+	struct kvlog *db = open_store(KVLOG_OPEN_CREATE),
+		     *second = open_store(0);
+	struct kvlog_txn *txn = begin(second);
+
+	put(txn, "a", "1");
+	api_close(second);
+	api_put(db, "b", "2");
+	expect_text(db, "b2");
+	api_close(db);
+}
+END_TEST
+
+START_TEST(after_a_fork_a_transaction_is_the_parent_s)
+{
+	struct kvlog *db = open_store(KVLOG_OPEN_CREATE);
+	struct kvlog_txn *txn = begin(db);
+	int status;
+	pid_t pid;
+
+	put(txn, "a", "1");
+	pid = fork();
+	ck_assert_int_ne(pid, -1);
+	if (pid == 0) {
+		const void *value;
+		uint64_t save;
+		bool ok = kvlog_txn_get(txn, NULL, "a", 1, &value, NULL) ==
+			      KVLOG_FORKED &&
+			  kvlog_txn_put(txn, NULL, "a", 1, "2", 1, NULL) ==
+			      KVLOG_FORKED &&
+			  kvlog_txn_savepoint(txn, &save) == KVLOG_FORKED &&
+			  kvlog_txn_commit(txn, NULL, NULL) == KVLOG_FORKED;
+
+		(void)kvlog_close(db, NULL);
+		_exit(ok ? 0 : 1);
+	}
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert_int_eq(status, 0);
+	put(txn, "b", "2");
+	(void)commit(txn);
+	expect_text(db, "a1b2");
+	api_close(db);
+}
+END_TEST
+
+/* Size */
+
+#define MANY (TEST_IS_SANITIZED ? 100000u : 1000000u)
+
+START_TEST(a_million_writes_are_one_commit)
+{
+	struct kvlog_options o = KVLOG_OPTIONS_INIT;
+	struct kvlog *db;
+	struct kvlog_txn *txn;
+	char key[32];
+	uint64_t save;
+
+	o.flags = KVLOG_OPEN_CREATE;
+	o.durability = KVLOG_DURABILITY_NONE;
+	o.index_mode = api_index;
+	db = api_open_with(api_store, &o);
+	txn = begin(db);
+	for (unsigned i = 0; i < MANY; i++) {
+		(void)snprintf(key, sizeof key, "key%u",
+		    (unsigned)(i * UINT64_C(7919) % MANY));
+		put(txn, key, key);
+	}
+	save = savepoint(txn);
+	for (unsigned i = 0; i < MANY / 10; i++) {
+		(void)snprintf(key, sizeof key, "key%u", i);
+		ck_assert_int_eq(delete (txn, key), KVLOG_OK);
+	}
+	expect(txn, "key1", NULL);
+	ck_assert_int_eq(kvlog_txn_rollback_to(txn, save), KVLOG_OK);
+	expect(txn, "key1", "key1");
+	ck_assert_uint_eq(commit(txn).seq, 1);
+	ck_assert_uint_eq(api_count(db), MANY);
+	api_expect(db, "key77", "key77");
+	api_close(db);
+	db = api_open(api_store, 0);
+	ck_assert_uint_eq(api_count(db), MANY);
+	api_close(db);
+}
+END_TEST
+
+static Suite *
+txn_suite(void)
+{
+	Suite *suite = suite_create("txn");
+	TCase *tc = api_case(suite, "seeing");
+
+	tcase_add_test(tc,
+	    a_transaction_sees_its_writes_and_others_see_them_at_its_commit);
+	tcase_add_test(tc, a_rollback_leaves_nothing);
+	tcase_add_test(tc, what_has_written_nothing_commits_nothing);
+	tcase_add_test(tc, values_stay_in_their_places_until_the_end);
+	tcase_add_test(tc, a_lookup_tells_the_commit_to_come);
+	tcase_add_test(tc, conditions_are_answered_at_once);
+	tcase_add_test(tc, savepoints_undo_what_came_after);
+	tcase_add_test(tc, expiry_holds_in_a_transaction);
+	tcase_add_test(tc, a_transaction_is_about_all_buckets);
+	tc = api_case(suite, "walking");
+	tcase_add_test(tc, walks_show_the_transaction_as_it_was);
+	tcase_add_test(tc, a_walk_ends_when_what_it_shows_is_undone);
+	tc = api_case(suite, "refusing");
+	tcase_add_test(tc, wrong_arguments_are_refused);
+	tc = api_case(suite, "waiting");
+	tcase_add_test(tc, a_thread_is_told_that_it_would_wait_for_itself);
+	tcase_add_test(tc, what_idles_too_long_is_ended);
+	tcase_add_test(tc, closing_a_handle_ends_its_transaction);
+	tcase_add_test(tc, after_a_fork_a_transaction_is_the_parent_s);
+	tc = api_case(suite, "size");
+	tcase_add_test(tc, a_million_writes_are_one_commit);
+	return suite;
+}
+
+int
+main(void)
+{
+	return api_main(txn_suite);
+}

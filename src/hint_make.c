@@ -584,12 +584,13 @@ gather(struct sorting *s, struct hint_source *source, uint32_t index,
     struct kvlog_error *err)
 {
 	const struct segment *seg = source->seg;
-	uint64_t off = source->from, taken = off;
+	uint64_t off = source->from, taken = off, ahead = 0;
 	struct record rec;
 	bool bad = false;
 
 	source->last_seq = 0;
 	for (;; off += rec.size) {
+		segment_fetch_ahead(seg, off, source->to, &ahead);
 		while (!segment_walk(seg, &off, source->to, &rec, &bad) &&
 		       bad && damage != NULL) {
 			if (damage->seg == NULL)

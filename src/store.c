@@ -503,8 +503,7 @@ stop_thread(struct store *db)
 	if (runs)
 		os->thread_join(db->thread);
 	db->thread_runs = false;
-	atomic_load(&db->views.view)->hints.go_on = NULL; /* closing merges
-							   little */
+	atomic_load(&db->views.view)->hints.go_on = NULL;
 }
 
 /* Opening */

@@ -188,18 +188,19 @@ view_load(struct views *views, struct view *view, struct kvlog_error *err)
 	uint64_t start = os->ticks_ns();
 	enum kvlog_status st;
 
+	/* Threads hash with it before they look at a view, and segments come
+	 * and go. */
+	if (atomic_load(&views->view) == NULL)
+		memcpy(views->secret, store->secret, sizeof views->secret);
 	st = index_init(&view->index, views->epoch, view->set,
 	    views->index_mode == KVLOG_INDEX_HINTS ? &view->hints : NULL,
-	    store->secret, views->verify, err);
+	    views->secret, views->verify, err);
 	if (st == KVLOG_OK)
 		st = load_index(
 		    &view->index, &view->hints, views->load_threads, err);
 	if (st != KVLOG_OK)
 		return st;
 	views->load_ns = os->ticks_ns() - start;
-	/* Threads hash with it before they look at a view. */
-	if (atomic_load(&views->view) == NULL)
-		memcpy(views->secret, store->secret, sizeof views->secret);
 	atomic_store(&view->last_seq, r->last_seq);
 	view->next_seq = r->first_seq;
 	view->loaded_bytes = keydir_bytes(view->index.keydir);

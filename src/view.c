@@ -190,8 +190,8 @@ view_load(struct views *views, struct view *view, struct kvlog_error *err)
 	uint64_t start = os->ticks_ns();
 	enum kvlog_status st;
 
-	/* Threads hash with it before they look at a view; and a segment may be
-	 * replaced. */
+	/* Threads hash with it before they look at a view, and segments come
+	 * and go. */
 	if (atomic_load(&views->view) == NULL)
 		memcpy(views->secret, store->secret, sizeof views->secret);
 	st = index_init(&view->index, views->epoch, view->set,

@@ -234,6 +234,14 @@ cursor_prev(struct cursor *c)
 	return step(c, true);
 }
 
+void
+cursor_bounds(
+    const struct cursor *c, struct hint_key *ret_low, struct hint_key *ret_high)
+{
+	*ret_low = c->low;
+	*ret_high = c->high;
+}
+
 const struct merge_entry *
 cursor_entry(const struct cursor *c)
 {

@@ -54,6 +54,10 @@ void cursor_seek(struct cursor *cursor, const void *key, size_t key_len);
 void cursor_first(struct cursor *cursor);
 void cursor_last(struct cursor *cursor);
 
+/* The range: what is not before low, and before high; of the cursor. */
+void cursor_bounds(const struct cursor *cursor, struct hint_key *ret_low,
+    struct hint_key *ret_high);
+
 /* What the walk has come to: valid until the cursor moves.  seg is NULL where
  * it is at no entry; rec.key is NULL where a damaged header hides the key. */
 const struct merge_entry *cursor_entry(const struct cursor *cursor);

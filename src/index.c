@@ -118,9 +118,8 @@ map_for_look_up(const struct segment *seg, struct kvlog_error *err)
 	return st;
 }
 
-/* The same of one hint; *ret_unsound: the hint is damaged. */
-static enum kvlog_status
-find_in_hint(struct index *index, const struct hint *hint, uint64_t hash,
+enum kvlog_status
+index_find_in_hint(struct index *index, const struct hint *hint, uint64_t hash,
     const struct hint_key *key, struct index_ref *ret_ref, bool *ret_unsound,
     struct kvlog_error *err)
 {
@@ -166,8 +165,8 @@ find_in_hints(struct index *index, uint64_t hash, const struct hint_key *key,
 		size_t i;
 
 		for (i = list->count; i > 0 && st == KVLOG_NOTFOUND; i--) {
-			st = find_in_hint(index, list->hints[i - 1], hash, key,
-			    ret_ref, &unsound, err);
+			st = index_find_in_hint(index, list->hints[i - 1], hash,
+			    key, ret_ref, &unsound, err);
 			if (unsound)
 				break;
 		}

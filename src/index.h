@@ -125,6 +125,12 @@ struct index_find {
 void index_find_many(
     struct index *index, struct index_find *finds, size_t count);
 
+/* The same in one hint, whatever the index has; tombstones are found, too.
+ * *ret_unsound: the hint is damaged, and may have had it. */
+enum kvlog_status index_find_in_hint(struct index *index,
+    const struct hint *hint, uint64_t hash, const struct hint_key *key,
+    struct index_ref *ret_ref, bool *ret_unsound, struct kvlog_error *err);
+
 /* Make sure that index_set() of these hashes cannot fail; see
  * keydir_reserve(). */
 enum kvlog_status index_reserve(struct index *index, const uint64_t *hashes,

@@ -8,6 +8,7 @@
 #include <kvlog.h>
 
 #include "backup.h"
+#include "blend.h"
 #include "feed.h"
 #include "offline.h"
 #include "online.h"
@@ -732,32 +733,62 @@ restart(struct kvlog_iter *iter)
 	iter->state = KVLOG_NOTFOUND;
 }
 
-/* bucket: of the range, to be there; or NULL. */
+/* bucket: of the range, to be there; or NULL.  txn: in it, or NULL. */
 static enum kvlog_status
-open_iter(struct kvlog *db, struct bucket_handle *bucket,
-    const struct cursor_range *within, uint64_t limit,
-    struct kvlog_iter **ret_iter)
+open_iter_in(struct store *store, struct kvlog_txn *txn,
+    struct bucket_handle *bucket, const struct cursor_range *within,
+    uint64_t limit, struct kvlog_iter **ret_iter)
 {
-	struct kvlog_iter *iter;
-	enum kvlog_status st = check_handle(db, NULL);
+	struct kvlog_iter *iter = os->calloc(1, sizeof *iter);
+	enum kvlog_status st;
 
-	if (st != KVLOG_OK)
-		return st;
-	iter = os->calloc(1, sizeof *iter);
 	if (iter == NULL)
 		return KVLOG_NOMEM;
-	iter->store = db->store;
+	iter->store = store;
 	iter->keys_only = within->keys_only;
 	iter->limit = limit > 0 ? limit : UINT64_MAX;
 	restart(iter);
-	st =
-	    store_cursor(db->store, bucket, within, &iter->view, &iter->cursor);
+	st = txn != NULL ? txn_walk(txn, bucket, within, iter)
+			 : store_cursor(store, bucket, within, &iter->view,
+			       &iter->cursor);
 	if (st != KVLOG_OK) {
 		os->free(iter);
 		return st;
 	}
 	*ret_iter = iter;
 	return KVLOG_OK;
+}
+
+static enum kvlog_status
+open_iter(struct kvlog *db, struct bucket_handle *bucket,
+    const struct cursor_range *within, uint64_t limit,
+    struct kvlog_iter **ret_iter)
+{
+	enum kvlog_status st = check_handle(db, NULL);
+
+	return st == KVLOG_OK ? open_iter_in(db->store, NULL, bucket, within,
+				    limit, ret_iter)
+			      : st;
+}
+
+enum kvlog_status
+kvlog_txn_iter_open(struct kvlog_txn *txn, struct kvlog *bucket,
+    const struct kvlog_range *range, struct kvlog_iter **ret_iter)
+{
+	static const struct kvlog_range all = KVLOG_RANGE_INIT;
+	struct cursor_range within;
+	struct bucket_handle *in;
+	enum kvlog_status st = KVLOG_INVAL;
+
+	if (range == NULL)
+		range = &all;
+	if (ret_iter != NULL && is_range(range))
+		st = txn_check(txn, bucket, &in, NULL);
+	if (st != KVLOG_OK)
+		return st;
+	within = cursor_range_of(range, in);
+	return open_iter_in(
+	    txn->store, txn, in, &within, range->limit, ret_iter);
 }
 
 enum kvlog_status
@@ -815,23 +846,34 @@ kvlog_iter_destroy(struct kvlog_iter *iter)
 		return;
 	/* In a forked child, a thread that is not there may hold a lock. */
 	if (!store_is_forked(iter->store)) {
-		cursor_destroy(iter->cursor);
+		txn_end_walk(iter);
+		if (iter->blend != NULL)
+			blend_destroy(iter->blend);
+		else
+			cursor_destroy(iter->cursor);
 		view_release(&iter->store->views, iter->view);
 	}
 	os->free(iter);
 }
 
-typedef enum kvlog_status cursor_step(struct cursor *cursor);
+static enum kvlog_status
+move(struct kvlog_iter *iter, bool forward)
+{
+	if (iter->blend != NULL)
+		return forward ? blend_next(iter->blend)
+			       : blend_prev(iter->blend);
+	return forward ? cursor_next(iter->cursor) : cursor_prev(iter->cursor);
+}
 
 static enum kvlog_status
-step(struct kvlog_iter *iter, cursor_step *fn)
+step(struct kvlog_iter *iter, bool forward)
 {
 	if (iter == NULL)
 		return KVLOG_INVAL;
 	iter->state = KVLOG_FORKED;
 	if (store_is_forked(iter->store))
 		return iter->state;
-	iter->state = iter->left > 0 ? fn(iter->cursor) : KVLOG_NOTFOUND;
+	iter->state = iter->left > 0 ? move(iter, forward) : KVLOG_NOTFOUND;
 	if (iter->state == KVLOG_OK || iter->state == KVLOG_CORRUPT)
 		iter->left--;
 	return iter->state;
@@ -840,13 +882,13 @@ step(struct kvlog_iter *iter, cursor_step *fn)
 enum kvlog_status
 kvlog_iter_next(struct kvlog_iter *iter)
 {
-	return step(iter, cursor_next);
+	return step(iter, true);
 }
 
 enum kvlog_status
 kvlog_iter_prev(struct kvlog_iter *iter)
 {
-	return step(iter, cursor_prev);
+	return step(iter, false);
 }
 
 /* Whether an iterator can be moved, and if so to somewhere else. */
@@ -867,7 +909,9 @@ kvlog_iter_seek(struct kvlog_iter *iter, const void *key, size_t key_len)
 	enum kvlog_status st =
 	    is_bound(key, key_len) ? prepare_move(iter) : KVLOG_INVAL;
 
-	if (st == KVLOG_OK)
+	if (st == KVLOG_OK && iter->blend != NULL)
+		blend_seek(iter->blend, key, key_len);
+	else if (st == KVLOG_OK)
 		cursor_seek(iter->cursor, key, key_len);
 	return st;
 }
@@ -877,7 +921,9 @@ kvlog_iter_first(struct kvlog_iter *iter)
 {
 	enum kvlog_status st = prepare_move(iter);
 
-	if (st == KVLOG_OK)
+	if (st == KVLOG_OK && iter->blend != NULL)
+		blend_first(iter->blend);
+	else if (st == KVLOG_OK)
 		cursor_first(iter->cursor);
 	return st;
 }
@@ -887,9 +933,18 @@ kvlog_iter_last(struct kvlog_iter *iter)
 {
 	enum kvlog_status st = prepare_move(iter);
 
-	if (st == KVLOG_OK)
+	if (st == KVLOG_OK && iter->blend != NULL)
+		blend_last(iter->blend);
+	else if (st == KVLOG_OK)
 		cursor_last(iter->cursor);
 	return st;
+}
+
+static const struct merge_entry *
+entry_of(const struct kvlog_iter *iter)
+{
+	return iter->blend != NULL ? blend_entry(iter->blend)
+				   : cursor_entry(iter->cursor);
 }
 
 const void *
@@ -900,7 +955,7 @@ kvlog_iter_key(const struct kvlog_iter *iter, size_t *ret_len)
 	if (iter == NULL ||
 	    (iter->state != KVLOG_OK && iter->state != KVLOG_CORRUPT))
 		return NULL;
-	rec = &cursor_entry(iter->cursor)->rec;
+	rec = &entry_of(iter)->rec;
 	if (rec->key != NULL && ret_len != NULL)
 		*ret_len = rec->key_len;
 	return rec->key;
@@ -913,7 +968,7 @@ kvlog_iter_value(const struct kvlog_iter *iter, size_t *ret_len)
 
 	if (iter == NULL || iter->state != KVLOG_OK || iter->keys_only)
 		return NULL;
-	rec = &cursor_entry(iter->cursor)->rec;
+	rec = &entry_of(iter)->rec;
 	if (rec->type != RECORD_PUT)
 		return NULL;
 	if (ret_len != NULL)
@@ -930,8 +985,9 @@ kvlog_iter_info(const struct kvlog_iter *iter, struct kvlog_info *ret_info)
 	if (iter == NULL ||
 	    (iter->state != KVLOG_OK && iter->state != KVLOG_CORRUPT))
 		return;
-	e = cursor_entry(iter->cursor);
-	ret_info->segment = segment_number(e->seg);
+	e = entry_of(iter);
+	if (e->seg != NULL)
+		ret_info->segment = segment_number(e->seg);
 	ret_info->offset = e->off;
 	if (iter->state == KVLOG_OK) {
 		ret_info->seq = e->rec.seq;

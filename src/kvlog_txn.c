@@ -69,23 +69,6 @@ kvlog_txn_begin(struct kvlog *db, const struct kvlog_txn_options *options,
 	    &failure, err);
 }
 
-/* Whether a call makes sense, and the transaction goes on.  *ret_bucket is the
- * one that is meant. */
-static enum kvlog_status
-check_txn(struct kvlog_txn *txn, const struct kvlog *bucket,
-    struct bucket_handle **ret_bucket, struct kvlog_error *err)
-{
-	if (txn == NULL)
-		return err_set(err, KVLOG_INVAL, 0, "no transaction");
-	if (store_is_forked(txn->store))
-		return tell_forked(txn->store, err);
-	if (bucket != NULL && bucket->store != txn->store)
-		return err_set(err, KVLOG_INVAL, 0,
-		    "the bucket is of another store than the transaction");
-	*ret_bucket = bucket != NULL ? bucket->bucket : txn->handle->bucket;
-	return txn_go_on(txn, err);
-}
-
 static enum kvlog_status
 check_key(const void *key, size_t key_len, struct kvlog_error *err)
 {
@@ -105,7 +88,7 @@ find(struct kvlog_txn *txn, struct kvlog *bucket, const void *key,
     size_t key_len, bool with_value, struct txn_found *ret_found)
 {
 	struct bucket_handle *in;
-	enum kvlog_status st = check_txn(txn, bucket, &in, NULL);
+	enum kvlog_status st = txn_check(txn, bucket, &in, NULL);
 
 	/* As of kvlog_get(). */
 	if (st == KVLOG_OK && check_key(key, key_len, NULL) != KVLOG_OK)
@@ -186,7 +169,7 @@ write_op(struct kvlog_txn *txn, struct kvlog *bucket, const void *key,
 	if (st == KVLOG_OK)
 		st = check_key(key, key_len, how->err);
 	if (st == KVLOG_OK)
-		st = check_txn(txn, bucket, &op->bucket, how->err);
+		st = txn_check(txn, bucket, &op->bucket, how->err);
 	if (st == KVLOG_OK)
 		st = check_writes(txn, how->err);
 	if (st != KVLOG_OK)
@@ -236,7 +219,7 @@ static enum kvlog_status
 check_savepoints(struct kvlog_txn *txn)
 {
 	struct bucket_handle *bucket;
-	enum kvlog_status st = check_txn(txn, NULL, &bucket, NULL);
+	enum kvlog_status st = txn_check(txn, NULL, &bucket, NULL);
 
 	return st == KVLOG_OK ? check_writes(txn, NULL) : st;
 }
@@ -255,12 +238,10 @@ enum kvlog_status
 kvlog_txn_rollback_to(struct kvlog_txn *txn, uint64_t savepoint)
 {
 	enum kvlog_status st = check_savepoints(txn);
-	uint64_t number;
 
 	if (st != KVLOG_OK)
 		return st;
-	return staged_undo(&txn->staged, savepoint, &number) ? KVLOG_OK
-							     : KVLOG_INVAL;
+	return txn_undo(txn, savepoint) ? KVLOG_OK : KVLOG_INVAL;
 }
 
 /* The end */

@@ -407,16 +407,9 @@ version_at(const struct staged_key *key, uint64_t number)
 	return w;
 }
 
-static bool
-is_in_bucket(const struct staged_key *key, const struct hint_key *of)
-{
-	return key->key.bucket_seq == of->bucket_seq &&
-	       key->key.bucket_ordinal == of->bucket_ordinal;
-}
-
 const struct staged_write *
 staged_after(const struct staged *staged, uint64_t number,
-    const struct hint_key *key, bool inclusive)
+    const struct hint_key *key, bool inclusive, const struct hint_key *high)
 {
 	struct staged *s = (struct staged *)staged; /* changes nothing in it */
 	const struct staged_key *k = find_before(s, key, NULL);
@@ -424,7 +417,8 @@ staged_after(const struct staged *staged, uint64_t number,
 	k = k != NULL ? k->next[0] : s->first[0];
 	if (k != NULL && !inclusive && hint_key_compare(&k->key, key) == 0)
 		k = k->next[0];
-	for (; k != NULL && is_in_bucket(k, key); k = k->next[0]) {
+	for (; k != NULL && hint_key_compare(&k->key, high) < 0;
+	     k = k->next[0]) {
 		const struct staged_write *w = version_at(k, number);
 
 		if (w != NULL)
@@ -434,15 +428,15 @@ staged_after(const struct staged *staged, uint64_t number,
 }
 
 const struct staged_write *
-staged_before(
-    const struct staged *staged, uint64_t number, const struct hint_key *key)
+staged_before(const struct staged *staged, uint64_t number,
+    const struct hint_key *key, const struct hint_key *low)
 {
 	struct staged *s = (struct staged *)staged;
 	const struct staged_key *k = find_before(s, key, NULL);
-	const struct staged_write *w = NULL;
 
-	while (k != NULL && is_in_bucket(k, key)) {
-		w = version_at(k, number);
+	while (k != NULL && hint_key_compare(&k->key, low) >= 0) {
+		const struct staged_write *w = version_at(k, number);
+
 		if (w != NULL)
 			return w;
 		k = find_before(s, &k->key, NULL);

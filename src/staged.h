@@ -79,13 +79,14 @@ bool staged_undo(
 /*
  * For a walk in order over what is written now, whatever is written later:
  * staged_walk() tells the last number there is.  Then the first key behind key,
- * or at it, that had been written by then, and the last one before it; NULL:
- * there is none in its bucket.
+ * or at it, and before high, that had been written by then, or the last one
+ * before key that is not before low; NULL: there is none.
  */
 uint64_t staged_walk(struct staged *staged);
 const struct staged_write *staged_after(const struct staged *staged,
-    uint64_t number, const struct hint_key *key, bool inclusive);
-const struct staged_write *staged_before(
-    const struct staged *staged, uint64_t number, const struct hint_key *key);
+    uint64_t number, const struct hint_key *key, bool inclusive,
+    const struct hint_key *high);
+const struct staged_write *staged_before(const struct staged *staged,
+    uint64_t number, const struct hint_key *key, const struct hint_key *low);
 
 #endif

@@ -21,13 +21,16 @@
 
 #include <pthread.h>
 
+struct snapshot;
+
 /* What all handles of a process on one store share. */
 struct store {
 	struct kvlog_options options;
 	struct dir dir;
 	struct control control;
 	struct views views;
-	struct log log; /* unused by a read-only handle */
+	struct log log;             /* unused by a read-only handle */
+	struct snapshot *snapshots; /* held ones; under the views' lock */
 	bool writable;
 	uint64_t open_ns; /* that opening took */
 
@@ -62,6 +65,11 @@ struct kvlog_iter {
 	struct store *store;
 	struct view *view; /* what it walks over */
 	struct cursor *cursor;
+	/* In a transaction that writes, in place of the cursor; and among the
+	 * iterators of that, until it ends. */
+	struct blend *blend;
+	struct kvlog_txn *txn;
+	struct kvlog_iter *next, **link;
 	bool keys_only;
 	uint64_t limit, left;    /* entries that it may come to */
 	enum kvlog_status state; /* of the last step */

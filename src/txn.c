@@ -16,6 +16,8 @@
 
 #include "txn.h"
 
+#include "blend.h"
+
 #include <inttypes.h>
 #include <string.h>
 
@@ -76,9 +78,31 @@ txn_begin(struct kvlog *handle, bool writes, uint32_t idle_ms,
 	return KVLOG_OK;
 }
 
+/* Those that show writes of greater numbers show nothing any more. */
+static void
+end_walks(struct kvlog_txn *txn, uint64_t number)
+{
+	for (struct kvlog_iter *i = txn->iters; i != NULL; i = i->next)
+		if (blend_number(i->blend) > number)
+			blend_end(i->blend);
+}
+
+/* They may last longer than it does. */
+static void
+leave_walks(struct kvlog_txn *txn)
+{
+	while (txn->iters != NULL) {
+		struct kvlog_iter *iter = txn->iters;
+
+		blend_end(iter->blend);
+		txn_end_walk(iter);
+	}
+}
+
 void
 txn_abandon(struct kvlog_txn *txn)
 {
+	leave_walks(txn);
 	/* In a forked child, a thread that is not there may hold a lock, and
 	 * what is owned is the parent's. */
 	if (!store_is_forked(txn->store)) {
@@ -103,8 +127,20 @@ txn_abandon_all(struct kvlog *handle)
 }
 
 enum kvlog_status
-txn_go_on(struct kvlog_txn *txn, struct kvlog_error *err)
+txn_check(struct kvlog_txn *txn, const struct kvlog *bucket,
+    struct bucket_handle **ret_bucket, struct kvlog_error *err)
 {
+	if (txn == NULL)
+		return err_set(err, KVLOG_INVAL, 0, "no transaction");
+	if (store_is_forked(txn->store))
+		return err_set(err, KVLOG_FORKED, 0,
+		    "the transaction on %s was begun before this process was "
+		    "forked; open the store anew in this one",
+		    txn->store->dir.path);
+	if (bucket != NULL && bucket->store != txn->store)
+		return err_set(err, KVLOG_INVAL, 0,
+		    "the bucket is of another store than the transaction");
+	*ret_bucket = bucket != NULL ? bucket->bucket : txn->handle->bucket;
 	return txn->writes ? log_keep(&txn->store->log, &txn->own, err)
 			   : KVLOG_OK;
 }
@@ -282,6 +318,58 @@ txn_write(struct kvlog_txn *txn, struct commit_op *op, struct kvlog_error *err)
 		   : err_set(err, st, 0,
 			 "keep a value of %" PRIu32 " bytes until the commit",
 			 op->value_len);
+}
+
+/* Walking */
+
+enum kvlog_status
+txn_walk(struct kvlog_txn *txn, struct bucket_handle *bucket,
+    const struct cursor_range *range, struct kvlog_iter *iter)
+{
+	struct store *db = txn->store;
+	enum kvlog_status st =
+	    store_cursor(db, bucket, range, &iter->view, &iter->cursor);
+
+	if (st != KVLOG_OK || !txn->writes)
+		return st;
+	st = KVLOG_TIMEOUT;
+	if (log_still_owns(&db->log, &txn->own))
+		st = blend_create(iter->cursor, &txn->staged, txn->seq,
+		    txn->now_ms, &iter->blend);
+	if (st != KVLOG_OK) {
+		cursor_destroy(iter->cursor);
+		view_release(&db->views, iter->view);
+		return st;
+	}
+	iter->txn = txn;
+	iter->link = &txn->iters;
+	iter->next = txn->iters;
+	if (iter->next != NULL)
+		iter->next->link = &iter->next;
+	txn->iters = iter;
+	return KVLOG_OK;
+}
+
+void
+txn_end_walk(struct kvlog_iter *iter)
+{
+	if (iter->txn == NULL)
+		return;
+	*iter->link = iter->next;
+	if (iter->next != NULL)
+		iter->next->link = iter->link;
+	iter->txn = NULL;
+}
+
+bool
+txn_undo(struct kvlog_txn *txn, uint64_t savepoint)
+{
+	uint64_t number;
+
+	if (!staged_undo(&txn->staged, savepoint, &number))
+		return false;
+	end_walks(txn, number);
+	return true;
 }
 
 /* Committing */

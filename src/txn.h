@@ -20,7 +20,8 @@ struct kvlog_txn {
 	bool writes;
 	struct ownership own; /* if it writes, as what follows */
 	struct staged staged;
-	uint64_t seq; /* that its commit is to get */
+	struct kvlog_iter *iters; /* that show it */
+	uint64_t seq;             /* that its commit is to get */
 	uint64_t now_ms;
 	struct epoch_token token; /* inside views.pins */
 };
@@ -39,8 +40,11 @@ void txn_abandon(struct kvlog_txn *txn);
 /* All that were begun on a handle, which is closed. */
 void txn_abandon_all(struct kvlog *handle);
 
-/* At the beginning of each call: KVLOG_TIMEOUT if it was ended. */
-enum kvlog_status txn_go_on(struct kvlog_txn *txn, struct kvlog_error *err);
+/* At the beginning of each call: whether it makes sense, and the transaction
+ * goes on.  *ret_bucket is the one that is meant by a handle, which may be
+ * NULL. KVLOG_INVAL, _FORKED, _TIMEOUT. */
+enum kvlog_status txn_check(struct kvlog_txn *txn, const struct kvlog *bucket,
+    struct bucket_handle **ret_bucket, struct kvlog_error *err);
 
 /* bucket: NULL for the default one.  with_value: verify the value too.  On
  * KVLOG_CORRUPT ret_found->info says where. */
@@ -51,6 +55,14 @@ enum kvlog_status txn_find(struct kvlog_txn *txn, struct bucket_handle *bucket,
 /* Write op, of which all but hash and flags is set. */
 enum kvlog_status txn_write(
     struct kvlog_txn *txn, struct commit_op *op, struct kvlog_error *err);
+
+/* Let iter, which has no cursor yet, walk over what the transaction sees. */
+enum kvlog_status txn_walk(struct kvlog_txn *txn, struct bucket_handle *bucket,
+    const struct cursor_range *range, struct kvlog_iter *iter);
+void txn_end_walk(struct kvlog_iter *iter); /* before it is freed */
+
+/* False: there is no such savepoint. */
+bool txn_undo(struct kvlog_txn *txn, uint64_t savepoint);
 
 /* Commit what is staged, if anything is, and wait as durability says; the
  * transaction owns nothing any more.  *ret_receipt is set in any case. */

@@ -6,6 +6,7 @@
 #include "config.h"
 
 #include "api.h"
+#include "rng.h"
 
 #include <pthread.h>
 #include <signal.h>
@@ -410,6 +411,220 @@ START_TEST(a_transaction_is_about_all_buckets)
 }
 END_TEST
 
+/* Walking */
+
+#define KEYS 40u
+
+/* What a walk is to show: of key n "kn", or nothing if it is 0. */
+struct picture {
+	unsigned values[KEYS];
+	unsigned from, to; /* the range: from <= n < to */
+};
+
+static void
+name_key(char text[8], unsigned n)
+{
+	(void)snprintf(text, 8, "k%02u", n);
+}
+
+static struct kvlog_iter *
+walk(struct kvlog_txn *txn, const struct picture *picture)
+{
+	struct kvlog_range range = KVLOG_RANGE_INIT;
+	struct kvlog_iter *iter = NULL;
+	char from[8], to[8];
+
+	name_key(from, picture->from);
+	name_key(to, picture->to);
+	range.prefix = "k";
+	range.prefix_len = 1;
+	range.from = from;
+	range.from_len = strlen(from);
+	range.to = to;
+	range.to_len = strlen(to);
+	ck_assert_int_eq(
+	    kvlog_txn_iter_open(txn, NULL, &range, &iter), KVLOG_OK);
+	return iter;
+}
+
+/* at: the number of the key, or KEYS: none. */
+static void
+expect_at(struct kvlog_iter *iter, enum kvlog_status st,
+    const struct picture *picture, unsigned at)
+{
+	char want[16];
+	struct kvlog_info info;
+	const void *p;
+	size_t len = 0;
+
+	if (at == KEYS) {
+		ck_assert_int_eq(st, KVLOG_NOTFOUND);
+		ck_assert_ptr_null(kvlog_iter_key(iter, &len));
+		return;
+	}
+	ck_assert_int_eq(st, KVLOG_OK);
+	name_key(want, at);
+	p = kvlog_iter_key(iter, &len);
+	ck_assert_uint_eq(len, strlen(want));
+	ck_assert_mem_eq(p, want, len);
+	(void)snprintf(want, sizeof want, "%u", picture->values[at]);
+	p = kvlog_iter_value(iter, &len);
+	ck_assert_uint_eq(len, strlen(want));
+	ck_assert_mem_eq(p, want, len);
+	kvlog_iter_info(iter, &info);
+	ck_assert_uint_eq(info.value_len, len);
+	ck_assert_uint_gt(info.seq, 0);
+}
+
+/* Twice the place of a walk: of key n 2n + 1, before it 2n. */
+static unsigned
+next_of(const struct picture *p, unsigned place)
+{
+	unsigned n = (place + 1) / 2;
+
+	n = n < p->from ? p->from : n;
+	while (n < p->to && p->values[n] == 0)
+		n++;
+	return n < p->to ? n : KEYS;
+}
+
+static unsigned
+prev_of(const struct picture *p, unsigned place)
+{
+	unsigned n = place / 2;
+
+	n = n > p->to ? p->to : n;
+	while (n > p->from && p->values[n - 1] == 0)
+		n--;
+	return n > p->from ? n - 1 : KEYS;
+}
+
+static void
+expect_picture(
+    struct kvlog_iter *iter, const struct picture *picture, struct rng *rng)
+{
+	unsigned place = 0, n;
+	char key[8];
+
+	ck_assert_int_eq(kvlog_iter_first(iter), KVLOG_OK);
+	for (unsigned i = 0; i < 60; i++) {
+		unsigned what = (unsigned)rng_below(rng, 20);
+
+		if (what < 9) {
+			n = next_of(picture, place);
+			expect_at(iter, kvlog_iter_next(iter), picture, n);
+			place = n < KEYS ? 2 * n + 1 : 2 * KEYS;
+		} else if (what < 17) {
+			n = prev_of(picture, place);
+			expect_at(iter, kvlog_iter_prev(iter), picture, n);
+			place = n < KEYS ? 2 * n + 1 : 0;
+		} else if (what == 17) {
+			n = (unsigned)rng_below(rng, KEYS);
+			name_key(key, n);
+			ck_assert_int_eq(
+			    kvlog_iter_seek(iter, key, strlen(key)), KVLOG_OK);
+			place = 2 * n;
+		} else if (what == 18) {
+			ck_assert_int_eq(kvlog_iter_first(iter), KVLOG_OK);
+			place = 0;
+		} else {
+			ck_assert_int_eq(kvlog_iter_last(iter), KVLOG_OK);
+			place = 2 * KEYS;
+		}
+	}
+}
+
+/* Each shows the moment at which it was opened, whatever comes later. */
+START_TEST(walks_show_the_transaction_as_it_was)
+{
+	struct kvlog *db = open_store(KVLOG_OPEN_CREATE);
+	struct picture now = {.values = {0}}, pictures[4];
+	struct kvlog_iter *iters[4] = {NULL};
+	uint64_t seed = rng_seed_from_env();
+	struct rng rng;
+	char key[8], value[16];
+
+	printf("KVLOG_SEED=%" PRIu64 "\n", seed);
+	rng_init(&rng, seed);
+	for (unsigned round = 0; round < 12; round++) {
+		struct kvlog_txn *txn = begin(db);
+
+		for (unsigned i = 0; i < 60; i++) {
+			unsigned n = (unsigned)rng_below(&rng, KEYS);
+			unsigned at = (unsigned)rng_below(&rng, 4);
+
+			name_key(key, n);
+			if (rng_below(&rng, 3) > 0) {
+				now.values[n] = 1 + round * 100 + i;
+				(void)snprintf(
+				    value, sizeof value, "%u", now.values[n]);
+				put(txn, key, value);
+			} else {
+				ck_assert_int_eq(delete (txn, key),
+				    now.values[n] != 0 ? KVLOG_OK
+						       : KVLOG_NOTFOUND);
+				now.values[n] = 0;
+			}
+			if (i % 5 == 0) {
+				kvlog_iter_destroy(iters[at]);
+				pictures[at] = now;
+				pictures[at].from =
+				    (unsigned)rng_below(&rng, KEYS / 2);
+				pictures[at].to =
+				    KEYS - (unsigned)rng_below(&rng, KEYS / 2);
+				iters[at] = walk(txn, &pictures[at]);
+			}
+			for (at = 0; at < 4 && i % 7 == 0; at++)
+				if (iters[at] != NULL)
+					expect_picture(
+					    iters[at], &pictures[at], &rng);
+		}
+		(void)commit(txn);
+		for (unsigned at = 0; at < 4; at++)
+			if (iters[at] != NULL) {
+				ck_assert_int_eq(
+				    kvlog_iter_next(iters[at]), KVLOG_INVAL);
+				kvlog_iter_destroy(iters[at]);
+				iters[at] = NULL;
+			}
+	}
+	api_close(db);
+}
+END_TEST
+
+START_TEST(a_walk_ends_when_what_it_shows_is_undone)
+{
+	struct kvlog *db = open_store(KVLOG_OPEN_CREATE);
+	struct kvlog_txn *txn;
+	struct kvlog_iter *before, *since;
+	size_t len;
+	uint64_t save;
+
+	api_put(db, "a", "1");
+	txn = begin(db);
+	put(txn, "b", "2");
+	ck_assert_int_eq(
+	    kvlog_txn_iter_open(txn, NULL, NULL, &before), KVLOG_OK);
+	save = savepoint(txn);
+	put(txn, "c", "3");
+	ck_assert_int_eq(
+	    kvlog_txn_iter_open(txn, NULL, NULL, &since), KVLOG_OK);
+	ck_assert_int_eq(kvlog_iter_next(since), KVLOG_OK);
+	ck_assert_int_eq(kvlog_txn_rollback_to(txn, save), KVLOG_OK);
+	ck_assert_int_eq(kvlog_iter_next(since), KVLOG_INVAL);
+	ck_assert_ptr_null(kvlog_iter_key(since, &len));
+	ck_assert_int_eq(kvlog_iter_next(before), KVLOG_OK);
+	ck_assert_int_eq(kvlog_iter_next(before), KVLOG_OK);
+	ck_assert_mem_eq(kvlog_iter_key(before, &len), "b", 1);
+	ck_assert_int_eq(kvlog_iter_next(before), KVLOG_NOTFOUND);
+	kvlog_iter_destroy(since);
+	kvlog_txn_rollback(txn);
+	ck_assert_int_eq(kvlog_iter_prev(before), KVLOG_INVAL);
+	kvlog_iter_destroy(before);
+	api_close(db);
+}
+END_TEST
+
 /* Refusing */
 
 START_TEST(wrong_arguments_are_refused)
@@ -672,6 +887,9 @@ txn_suite(void)
 	tcase_add_test(tc, savepoints_undo_what_came_after);
 	tcase_add_test(tc, expiry_holds_in_a_transaction);
 	tcase_add_test(tc, a_transaction_is_about_all_buckets);
+	tc = api_case(suite, "walking");
+	tcase_add_test(tc, walks_show_the_transaction_as_it_was);
+	tcase_add_test(tc, a_walk_ends_when_what_it_shows_is_undone);
 	tc = api_case(suite, "refusing");
 	tcase_add_test(tc, wrong_arguments_are_refused);
 	tc = api_case(suite, "waiting");

@@ -141,37 +141,36 @@ compare(const void *a, const void *b)
 static void
 expect_walk(const struct walk *walk, uint64_t bucket)
 {
-	struct hint_key at = {.bucket_seq = bucket, .bytes = (uint8_t *)""},
-			end = {.bucket_seq = bucket,
-			    .len = 1,
-			    .bytes = (const uint8_t *)"\xff"};
+	const uint64_t n = walk->number;
+	const struct hint_key low = {.bucket_seq = bucket},
+			      high = {.bucket_seq = bucket + 1};
+	struct hint_key at = low;
 	unsigned sorted[KEYS];
 	size_t count = 0;
 	const struct staged_write *w;
 
-	for (unsigned n = 0; n < KEYS; n++)
-		if (key_of(n).bucket_seq == bucket &&
-		    line_of(n, walk->until) != NULL)
-			sorted[count++] = n;
+	for (unsigned k = 0; k < KEYS; k++)
+		if (key_of(k).bucket_seq == bucket &&
+		    line_of(k, walk->until) != NULL)
+			sorted[count++] = k;
 	qsort(sorted, count, sizeof sorted[0], compare);
 	for (size_t i = 0; i < count; i++) {
-		w = staged_after(&staged, walk->number, &at, i % 2 == 0);
-		if (i % 2 == 0 && w != NULL && i > 0)
-			w = staged_after(&staged, walk->number, &at, false);
+		w = staged_after(&staged, n, &at, false, &high);
 		expect(w, line_of(sorted[i], walk->until));
 		at = w->of->key;
-		w = staged_after(&staged, walk->number, &at, true);
-		ck_assert_ptr_eq(w->of->key.bytes, at.bytes);
+		ck_assert_ptr_eq(staged_after(&staged, n, &at, true, &high), w);
+		ck_assert_ptr_null(staged_after(&staged, n, &at, true, &at));
 	}
-	ck_assert_ptr_null(
-	    staged_after(&staged, walk->number, &at, count == 0));
-	at = end;
+	ck_assert_ptr_null(staged_after(&staged, n, &at, false, &high));
+	at = high;
 	while (count-- > 0) {
-		w = staged_before(&staged, walk->number, &at);
+		w = staged_before(&staged, n, &at, &low);
 		expect(w, line_of(sorted[count], walk->until));
+		ck_assert_ptr_eq(
+		    staged_before(&staged, n, &at, &w->of->key), w);
 		at = w->of->key;
 	}
-	ck_assert_ptr_null(staged_before(&staged, walk->number, &at));
+	ck_assert_ptr_null(staged_before(&staged, n, &at, &low));
 }
 
 #define DEPTH 8

@@ -20,8 +20,8 @@
 #define SEGMENT_LINK_OFF 512u
 #define SEGMENT_LINK_LEN 64u
 #define SEGMENT_SECRET_LEN SUM_SECRET_LEN
-#define SEGMENT_FETCH_LEN (UINT64_C(1) << 20) /* so far ahead, or twice that   \
-					       */
+/* Of what is read from end to end, so far ahead, or twice that. */
+#define SEGMENT_FETCH_LEN (UINT64_C(1) << 20)
 
 enum segment_kind {
 	SEGMENT_PLAIN = 0,

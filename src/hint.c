@@ -227,9 +227,11 @@ hint_try_open(struct dir *dir, const char *name,
 	/* A look-up wants a block here and there, and nothing around it. */
 	os->advise(&hint->map, 0, hint->len, OS_ADVICE_RANDOM);
 	rc = decode(hint);
-	if (rc == 0 && (memcmp(hint->data + 24, store->uuid, 16) != 0 ||
-			   get_u32(hint->data + 40) !=
-			       sum_crc(store->secret, SEGMENT_SECRET_LEN)))
+	if (rc == 0 &&
+	    (!hint_name_fits(name, hint->sources, hint->source_count) ||
+		memcmp(hint->data + 24, store->uuid, 16) != 0 ||
+		get_u32(hint->data + 40) !=
+		    sum_crc(store->secret, SEGMENT_SECRET_LEN)))
 		rc = EINVAL;
 	if (rc != 0)
 		goto fail;

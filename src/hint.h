@@ -149,6 +149,11 @@ void hint_writer_destroy(struct hint_writer *writer);
 void hint_make_name(char name[DIR_NAME_LEN], const struct hint_source *sources,
     size_t source_count);
 
+/* Whether a file of this name may be a hint over them: it has another one's
+ * header else, and the blocks of neither. */
+bool hint_name_fits(
+    const char *name, const struct hint_source *sources, size_t source_count);
+
 /* Reading */
 
 /* Fill a hint's fields from the header in its data; false if it cannot be

@@ -330,21 +330,45 @@ fill_header(uint8_t *p, const struct hint_writer *w)
 
 /* Writers */
 
+static void
+make_part_name(char name[DIR_NAME_LEN], const struct hint_source *sources,
+    size_t source_count)
+{
+	const struct hint_source *a = &sources[0];
+	const struct hint_source *z = &sources[source_count - 1];
+
+	snprintf(name, DIR_NAME_LEN,
+	    "%08" PRIu32 "-%08" PRIu32 ".%" PRIu64 "-%" PRIu64 ".hint",
+	    a->id.first, z->id.last, a->from, z->to);
+}
+
+bool
+hint_name_fits(
+    const char *name, const struct hint_source *sources, size_t source_count)
+{
+	char wanted[DIR_NAME_LEN];
+
+	if (source_count == 1 && sources[0].from == SEGMENT_DATA_OFF) {
+		dir_make_name(wanted, &sources[0].id, "hint");
+		if (strcmp(name, wanted) == 0)
+			return true;
+	}
+	make_part_name(wanted, sources, source_count);
+	return strcmp(name, wanted) == 0;
+}
+
 void
 hint_make_name(char name[DIR_NAME_LEN], const struct hint_source *sources,
     size_t source_count)
 {
 	const struct hint_source *a = &sources[0];
-	const struct hint_source *z = &sources[source_count - 1];
 
 	/* Of one whole segment: named as it is. */
 	if (source_count == 1 && a->from == SEGMENT_DATA_OFF &&
 	    a->to == segment_end(a->seg))
 		dir_make_name(name, &a->id, "hint");
 	else
-		snprintf(name, DIR_NAME_LEN,
-		    "%08" PRIu32 "-%08" PRIu32 ".%" PRIu64 "-%" PRIu64 ".hint",
-		    a->id.first, z->id.last, a->from, z->to);
+		make_part_name(name, sources, source_count);
 }
 
 const char *

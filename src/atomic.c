@@ -403,10 +403,12 @@ decide_compared(struct change *c)
 	}
 	if (to->give && c->found.value != NULL)
 		st = copy_found(c);
-	return st != KVLOG_OK ? st
-			      : err_set(c->err, KVLOG_CONFLICT, 0,
-				    "the key has %s value; nothing was written",
-				    c->found.value != NULL ? "another" : "no");
+	if (st != KVLOG_OK)
+		return st;
+	return err_set(c->err, KVLOG_CONFLICT, 0,
+	    c->found.value != NULL
+		? "the key has another value; nothing was written"
+		: "the key has no value; nothing was written");
 }
 
 enum kvlog_status

@@ -364,6 +364,122 @@ KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_apply(struct kvlog *db,
     const struct kvlog_op *ops, size_t op_count, const struct kvlog_write *how,
     struct kvlog_receipt *ret_receipt, size_t *ret_failed);
 
+/* A value, or none where NULL stands for the struct. */
+struct kvlog_bytes {
+	const void *data; /* may be NULL if len is 0 */
+	size_t len;       /* bytes */
+};
+
+/*
+ * Writes that depend on the value that is there.  Each is one step for all
+ * threads and processes: nobody writes the key in between.  To write many keys
+ * at once is kvlog_apply(); for more than one key to be read, transactions.
+ *
+ * In how, durability and err are as of kvlog_put(); condition must be
+ * KVLOG_IF_ANY, but of kvlog_rename(), and expires_ms is as each says.
+ * Results as kvlog_put(), and those that each names.  KVLOG_CORRUPT: the
+ * present value is damaged; nothing was written.
+ * Threads: any.  Cost: a look-up and a write; both again for each time that
+ * somebody else has written the key meanwhile.
+ *
+ * kvlog_increment - add to a number.
+ *
+ * The value is the number in decimal: digits, with a '-' before them if it is
+ * negative, and nothing else; from INT64_MIN to INT64_MAX.
+ *
+ * by           Any number.  A key that has no value counts as 0.
+ * how          expires_ms is for a key that has no value; one that has keeps
+ *              its own time.
+ * ret_number   Set to the new number on KVLOG_OK; may be NULL.
+ *
+ * Results, besides: KVLOG_CONFLICT (the value is no such number, or the sum
+ * would be none; err says which).
+ */
+KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_increment(struct kvlog *db,
+    const void *key, size_t key_len, int64_t by, const struct kvlog_write *how,
+    int64_t *ret_number, struct kvlog_receipt *ret_receipt);
+
+/*
+ * kvlog_append - put bytes behind the value.
+ *
+ * data, data_len   May be 0 bytes.  A key that has no value gets them as its
+ *                  value.
+ * how              expires_ms as of kvlog_increment().
+ * ret_len          Set to the new length in bytes on KVLOG_OK; may be NULL.
+ *
+ * Results, besides: KVLOG_TOOBIG (of both together).  Cost: writes the whole
+ * value anew.
+ */
+KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_append(struct kvlog *db,
+    const void *key, size_t key_len, const void *data, size_t data_len,
+    const struct kvlog_write *how, size_t *ret_len,
+    struct kvlog_receipt *ret_receipt);
+
+/*
+ * kvlog_exchange - put a value, or delete the key, and get what was there.
+ *
+ * value                  NULL: delete.
+ * how                    expires_ms as of kvlog_put().
+ * ret_old, ret_old_len   Set on KVLOG_OK: to a copy to be freed with
+ *                        kvlog_free(), and its length; or, if there was no
+ *                        value, to NULL, and *ret_old_len is untouched.
+ *
+ * Results, besides: KVLOG_NOTFOUND (to be deleted, but the key has no value).
+ */
+KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_exchange(struct kvlog *db,
+    const void *key, size_t key_len, const struct kvlog_bytes *value,
+    const struct kvlog_write *how, void **ret_old, size_t *ret_old_len,
+    struct kvlog_receipt *ret_receipt);
+
+/*
+ * kvlog_compare_exchange - put a value, or delete the key, if it has a certain
+ * value now.
+ *
+ * expected                   NULL: no value.
+ * value                      NULL: delete.  Not both.
+ * how                        expires_ms as of kvlog_put().
+ * ret_found, ret_found_len   Set on KVLOG_CONFLICT, as the old value by
+ *                            kvlog_exchange(), to what is there.
+ *
+ * Results, besides: KVLOG_CONFLICT (the key has another value, or none; or it
+ * has one, where none was expected; nothing was written).
+ */
+KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_compare_exchange(
+    struct kvlog *db, const void *key, size_t key_len,
+    const struct kvlog_bytes *expected, const struct kvlog_bytes *value,
+    const struct kvlog_write *how, void **ret_found, size_t *ret_found_len,
+    struct kvlog_receipt *ret_receipt);
+
+/*
+ * kvlog_rename - give a value another key.
+ *
+ * new_key   A key of the same bucket; what it has is replaced.  The value keeps
+ *           its time of expiry.
+ * how       condition may be KVLOG_IF_ABSENT: new_key must have no value.
+ *           expires_ms must be 0.
+ *
+ * All see the value under one of both keys.
+ * Results, besides: KVLOG_NOTFOUND (key has no value), _CONFLICT (new_key has
+ * one).  Cost: writes the value anew.
+ */
+KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_rename(struct kvlog *db,
+    const void *key, size_t key_len, const void *new_key, size_t new_key_len,
+    const struct kvlog_write *how, struct kvlog_receipt *ret_receipt);
+
+/*
+ * kvlog_expire - say when a value expires, or that it never does.
+ *
+ * expires_ms   ms since 1970; 0: never.
+ * how          expires_ms must be 0.
+ *
+ * The value stays as it is, with the sequence number of this commit.
+ * kvlog_lookup() tells the present time.
+ * Results, besides: KVLOG_NOTFOUND.  Cost: writes the value anew.
+ */
+KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_expire(struct kvlog *db,
+    const void *key, size_t key_len, uint64_t expires_ms,
+    const struct kvlog_write *how, struct kvlog_receipt *ret_receipt);
+
 /*
  * Buckets: named key spaces in one store, which have their commits, batches,
  * durability and files in common.  A handle that kvlog_open() gives is one on
@@ -528,11 +644,12 @@ KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_pin_get(
 
 /* One key of kvlog_pin_get_many(), and what was found under it. */
 struct kvlog_item {
-	const void *key;   /* set by the caller */
-	size_t key_len;    /* likewise: 1 to KVLOG_KEY_MAX bytes */
-	const void *value; /* in place; NULL if status is not KVLOG_OK */
-	size_t value_len;  /* bytes */
-	uint64_t seq;      /* the commit that wrote it; for KVLOG_IF_SEQ */
+	const void *key;     /* set by the caller */
+	size_t key_len;      /* likewise: 1 to KVLOG_KEY_MAX bytes */
+	const void *value;   /* in place; NULL if status is not KVLOG_OK */
+	size_t value_len;    /* bytes */
+	uint64_t seq;        /* the commit that wrote it; for KVLOG_IF_SEQ */
+	uint64_t expires_ms; /* ms since 1970; 0: never */
 	enum kvlog_status status; /* as of kvlog_pin_get() */
 };
 
@@ -630,7 +747,8 @@ KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_iter_prev(
 /*
  * kvlog_iter_seek - go to just before the first key >= key of the range, so
  * that the next kvlog_iter_next() yields it, and kvlog_iter_prev() the last one
- * that is less.  Results: KVLOG_OK, _INVAL, _FORKED.
+ * that is less.  Results: KVLOG_OK, _INVAL, _FORKED, _NOMEM (it stays where it
+ * was).
  */
 KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_iter_seek(
     struct kvlog_iter *iter, const void *key, size_t key_len);

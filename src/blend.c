@@ -144,7 +144,7 @@ blend_last(struct blend *b)
 /* The two walks */
 
 /* Lead the cursor to where the blend is. */
-static void
+static enum kvlog_status
 lead(struct blend *b)
 {
 	if (b->place == AT_BEGIN)
@@ -152,7 +152,8 @@ lead(struct blend *b)
 	else if (b->place == AT_END)
 		cursor_last(b->cursor);
 	else
-		cursor_seek(b->cursor, b->key.bytes, b->key.len);
+		return cursor_seek(b->cursor, b->key.bytes, b->key.len);
+	return KVLOG_OK;
 }
 
 /* Whether the cursor has come to the key that the blend is at. */
@@ -174,8 +175,11 @@ ask_cursor(struct blend *b, bool forward)
 
 	if (b->lead == found)
 		return b->found;
-	if (b->lead != (forward ? LEAD_FORWARD : LEAD_BACKWARD))
-		lead(b);
+	if (b->lead != (forward ? LEAD_FORWARD : LEAD_BACKWARD)) {
+		b->found = lead(b);
+		if (b->found != KVLOG_OK)
+			return b->found;
+	}
 	b->lead = forward ? LEAD_FORWARD : LEAD_BACKWARD;
 	do {
 		b->found =

@@ -24,8 +24,10 @@
 /* Records that are sorted in one step: some 50 ms, within which no commit is
  * synced by interval. */
 #define STEP_RECORDS 65536
-/* Closing merges no more entries than this: it should not take long. */
+/* Closing merges no more entries than this, and for no longer than that: where
+ * records are not in memory, each that is compared takes a read of the disk. */
 #define CLOSING_MERGE 1000000
+#define CLOSING_MERGE_NS UINT64_C(1000000000)
 /* With so many, they are merged before so many others are made. */
 #define HINTS_MANY 64
 /* ... into none that has more than this part of all entries. */
@@ -92,7 +94,7 @@ plan_hint(struct log *log, bool closing, struct hint_plan *plan,
 static uint64_t
 step_end(const struct hint_source *source)
 {
-	uint64_t off = source->from;
+	uint64_t off = source->from, ahead = 0;
 	struct record rec;
 	bool bad;
 
@@ -100,9 +102,11 @@ step_end(const struct hint_source *source)
 		return source->to;
 	for (unsigned n = 0;
 	     segment_walk(source->seg, &off, source->to, &rec, &bad);
-	     off += rec.size)
+	     off += rec.size) {
+		segment_fetch_ahead(source->seg, off, source->to, &ahead);
 		if (++n > STEP_RECORDS && (rec.flags & RECORD_CONT) == 0)
 			return off;
+	}
 	return source->to;
 }
 
@@ -212,19 +216,33 @@ log_attest(struct log *log)
 	       log_sync_mark(log, NULL) == KVLOG_OK;
 }
 
+static bool
+is_before(void *arg)
+{
+	const uint64_t *until_ns = arg;
+
+	return os->ticks_ns() < *until_ns;
+}
+
 /* Hints make the next opening fast; but first the reserve gets its space back,
  * without which nothing can make room on a full disk. */
 static void
 tidy(struct log *log)
 {
+	struct hintset *hints = &log->view->hints;
+	uint64_t until_ns = os->ticks_ns() + CLOSING_MERGE_NS;
+
 	if (control_reserve_used(log->control) &&
 	    repair_make_reserve(log->dir, log->segment_size) != 0)
 		return;
 	control_set_reserve_used(log->control, false);
+	hints->go_on = is_before;
+	hints->go_on_arg = &until_ns;
 	while (log_write_hint(log, true))
 		;
-	while (hintset_merge_step(&log->view->hints, log->dir, CLOSING_MERGE))
+	while (hintset_merge_step(hints, log->dir, CLOSING_MERGE))
 		;
+	hints->go_on = NULL;
 }
 
 /* The spare is of no use to those that go on. */

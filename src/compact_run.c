@@ -419,16 +419,16 @@ examine_inputs(struct job *j, struct kvlog_error *err)
 
 	for (size_t i = j->first; i < j->first + j->count; i++) {
 		struct segment *seg = c->set->segments[i];
-		uint64_t off = SEGMENT_DATA_OFF;
+		uint64_t off = SEGMENT_DATA_OFF, ahead = 0;
 		struct record rec;
 		bool bad;
 
 		st = segment_map(seg, err);
 		if (st != KVLOG_OK)
 			return st;
-		os->advise(&seg->map, 0, segment_end(seg), OS_ADVICE_WILLNEED);
 		for (; segment_walk(seg, &off, segment_end(seg), &rec, &bad);
 		     off += rec.size) {
+			segment_fetch_ahead(seg, off, segment_end(seg), &ahead);
 			if (rec.type == RECORD_MARK)
 				continue;
 			if (rec.type != RECORD_PUT &&

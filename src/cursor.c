@@ -8,14 +8,18 @@
 
 #include <string.h>
 
+static const struct merge_entry nothing;
+
 struct cursor {
 	struct merge *merge;
-	struct merge_entry entry;
+	const struct merge_entry *entry; /* the merge's, or nothing */
 	/* The keys it is about: low <= key < high. */
 	struct hint_key low, high;
 	bool all; /* of all buckets, but those that were dropped: */
 	struct bucket_set buckets;
 	uint8_t *bytes; /* of both */
+	uint8_t *seek;  /* bytes of the key that was sought last */
+	size_t seek_cap;
 	uint64_t now_ms;
 	bool keys_only;
 	bool at_begin, at_end; /* nothing of the range lies in that direction */
@@ -90,7 +94,7 @@ go_to(struct cursor *c, const struct hint_key *key)
 	merge_seek(c->merge, c->at_begin ? &c->low
 			     : c->at_end ? &c->high
 					 : key);
-	memset(&c->entry, 0, sizeof c->entry);
+	c->entry = &nothing;
 }
 
 void
@@ -139,6 +143,7 @@ cursor_destroy(struct cursor *c)
 	merge_destroy(c->merge);
 	bucket_set_fini(&c->buckets);
 	os->free(c->bytes);
+	os->free(c->seek);
 	os->free(c);
 }
 
@@ -149,14 +154,25 @@ cursor_since(struct cursor *c, uint64_t seq)
 	c->since = seq;
 }
 
-void
+enum kvlog_status
 cursor_seek(struct cursor *c, const void *key, size_t key_len)
 {
 	struct hint_key at = c->low;
 
+	if (c->seek_cap < key_len + 1) {
+		uint8_t *grown = os->realloc(c->seek, key_len + 1);
+
+		if (grown == NULL)
+			return KVLOG_NOMEM;
+		c->seek = grown;
+		c->seek_cap = key_len + 1;
+	}
+	if (key_len > 0)
+		memcpy(c->seek, key, key_len);
 	at.len = (uint32_t)key_len;
-	at.bytes = key;
+	at.bytes = c->seek;
 	go_to(c, &at);
+	return KVLOG_OK;
 }
 
 static bool
@@ -195,15 +211,17 @@ static enum kvlog_status
 step(struct cursor *c, bool back)
 {
 	bool *ended = back ? &c->at_begin : &c->at_end;
-	struct merge_entry *e = &c->entry;
 	enum kvlog_status st = KVLOG_NOTFOUND;
 
 	while (!*ended) {
+		struct merge_entry *e;
+
 		st = back ? merge_prev(c->merge) : merge_next(c->merge);
 		if (st != KVLOG_OK && st != KVLOG_CORRUPT)
 			break;
 		*(back ? &c->at_end : &c->at_begin) = false;
-		*e = *merge_entry(c->merge);
+		e = merge_entry(c->merge);
+		c->entry = e;
 		if (e->damaged && e->rec.key == NULL)
 			return KVLOG_CORRUPT;
 		*ended = is_outside(c, &e->rec, back);
@@ -218,7 +236,7 @@ step(struct cursor *c, bool back)
 		}
 		return KVLOG_OK;
 	}
-	memset(e, 0, sizeof *e);
+	c->entry = &nothing;
 	return *ended ? KVLOG_NOTFOUND : st;
 }
 
@@ -245,5 +263,5 @@ cursor_bounds(
 const struct merge_entry *
 cursor_entry(const struct cursor *c)
 {
-	return &c->entry;
+	return c->entry;
 }

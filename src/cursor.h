@@ -47,8 +47,10 @@ void cursor_since(struct cursor *cursor, uint64_t seq);
 enum kvlog_status cursor_next(struct cursor *cursor);
 enum kvlog_status cursor_prev(struct cursor *cursor);
 
-/* To just before the first key >= key of the bucket, within the range. */
-void cursor_seek(struct cursor *cursor, const void *key, size_t key_len);
+/* To just before the first key >= key of the bucket, within the range; after
+ * KVLOG_NOMEM it is where it was. */
+enum kvlog_status cursor_seek(
+    struct cursor *cursor, const void *key, size_t key_len);
 
 /* To before the first key, or behind the last one. */
 void cursor_first(struct cursor *cursor);

@@ -17,6 +17,8 @@
 #include <errno.h>
 #include <string.h>
 
+#define FETCHED_STEPS 3u /* of a search */
+
 /* What is known of a block. */
 enum verdict { BLOCK_UNKNOWN, BLOCK_SOUND, BLOCK_DAMAGED };
 
@@ -225,9 +227,11 @@ hint_try_open(struct dir *dir, const char *name,
 	/* A look-up wants a block here and there, and nothing around it. */
 	os->advise(&hint->map, 0, hint->len, OS_ADVICE_RANDOM);
 	rc = decode(hint);
-	if (rc == 0 && (memcmp(hint->data + 24, store->uuid, 16) != 0 ||
-			   get_u32(hint->data + 40) !=
-			       sum_crc(store->secret, SEGMENT_SECRET_LEN)))
+	if (rc == 0 &&
+	    (!hint_name_fits(name, hint->sources, hint->source_count) ||
+		memcmp(hint->data + 24, store->uuid, 16) != 0 ||
+		get_u32(hint->data + 40) !=
+		    sum_crc(store->secret, SEGMENT_SECRET_LEN)))
 		rc = EINVAL;
 	if (rc != 0)
 		goto fail;
@@ -286,6 +290,7 @@ hint_unref(struct hint *hint)
 		segment_close(own(hint->sources[i].seg));
 	os->unmap(&hint->map);
 	os->free(hint->memory);
+	os->free(hint->items);
 	os->free((void *)hint->verdicts);
 	os->free(hint->sources);
 	os->free(hint);
@@ -402,12 +407,31 @@ block_at(const struct hint *hint, uint32_t b)
 	return LIKELY(verdict == BLOCK_SOUND) ? block : NULL;
 }
 
+static void
+get_item(const struct hint *hint, uint64_t n, struct hint_entry *ret_entry)
+{
+	const struct hint_item *item = &hint->items[n];
+	unsigned kind = (unsigned)(item->what >> 8 * HINT_HASH_LEN);
+
+	*ret_entry = (struct hint_entry){
+	    .hash = item->what & ((UINT64_C(1) << 8 * HINT_HASH_LEN) - 1),
+	    .type = (uint8_t)(kind & HINT_KIND_TYPE),
+	    .expiry = (kind & HINT_KIND_EXPIRY) != 0,
+	    .off = item->off,
+	    .seg = hint->sources[0].seg,
+	};
+}
+
 bool
 hint_get(const struct hint *hint, uint64_t n, struct hint_entry *ret_entry)
 {
 	const uint8_t *block;
 
 	assert(n < hint->entry_count);
+	if (hint->items != NULL) {
+		get_item(hint, n, ret_entry);
+		return true;
+	}
 	block = block_at(hint, (uint32_t)(n / hint->per_block));
 	if (UNLIKELY(block == NULL))
 		return false;
@@ -417,6 +441,39 @@ hint_get(const struct hint *hint, uint64_t n, struct hint_entry *ret_entry)
 	    ret_entry);
 	ret_entry->seg = hint->sources[ret_entry->index].seg;
 	return true;
+}
+
+unsigned
+hint_get_some(const struct hint *hint, uint64_t n, bool back, unsigned count,
+    struct hint_entry *entries)
+{
+	const size_t size = HINT_HASH_LEN + hint->loc_len;
+	const uint32_t b =
+	    hint->items == NULL ? (uint32_t)(n / hint->per_block) : 0;
+	const uint64_t first = (uint64_t)b * hint->per_block;
+	const uint64_t end = hint->items == NULL ? first + entries_in(hint, b)
+						 : hint->entry_count;
+	const uint8_t *block = NULL;
+
+	assert(n < hint->entry_count);
+	count = (unsigned)min_u64(count, back ? n - first + 1 : end - n);
+	if (hint->items == NULL) {
+		block = block_at(hint, b);
+		if (UNLIKELY(block == NULL))
+			return 0;
+		block += HINT_BLOCK_HEAD;
+	}
+	for (unsigned i = 0; i < count; i++, n += back ? UINT64_MAX : 1) {
+		struct hint_entry *e = &entries[i];
+
+		if (block == NULL) {
+			get_item(hint, n, e);
+			continue;
+		}
+		decode_entry(hint, block + (size_t)(n - first) * size, e);
+		e->seg = hint->sources[e->index].seg;
+	}
+	return count;
 }
 
 /* Fences */
@@ -571,26 +628,61 @@ hint_find(const struct hint *hint, const struct hint_key *key, uint64_t hash,
 	return hint_find_next(probe, ret_entry);
 }
 
+/* The entries [*ret_low, *ret_high) are those where a key may be, or before
+ * which it would be; false if a block is damaged. */
+static bool
+find_stretch(const struct hint *hint, const struct hint_key *key,
+    uint64_t *ret_low, uint64_t *ret_high)
+{
+	uint32_t leaf;
+
+	*ret_low = 0;
+	*ret_high = hint->entry_count;
+	if (hint->items != NULL || hint->entry_count == 0)
+		return true;
+	if (!find_leaf(hint, key, &leaf) || block_at(hint, leaf) == NULL)
+		return false;
+	*ret_low = (uint64_t)leaf * hint->per_block;
+	*ret_high = *ret_low + entries_in(hint, leaf);
+	return true;
+}
+
+/* Fetch the records that as many steps of a search may come upon: memory is
+ * waited for once for all of them. */
+static void
+fetch_steps(
+    const struct hint *hint, uint64_t low, uint64_t high, unsigned steps)
+{
+	uint64_t mid = low + (high - low) / 2;
+	struct hint_entry e;
+
+	if (low >= high || steps == 0)
+		return;
+	if (hint_get(hint, mid, &e)) {
+		PREFETCH(e.seg->map.addr + e.off);
+		PREFETCH(e.seg->map.addr + e.off + CACHE_LINE);
+	}
+	fetch_steps(hint, low, mid, steps - 1);
+	fetch_steps(hint, mid + 1, high, steps - 1);
+}
+
 bool
 hint_seek(const struct hint *hint, const struct hint_key *key, uint64_t *ret_n)
 {
 	uint64_t low, high;
-	uint32_t leaf;
 
 	*ret_n = 0;
-	if (hint->entry_count == 0)
-		return true;
-	if (!find_leaf(hint, key, &leaf) || block_at(hint, leaf) == NULL)
+	if (!find_stretch(hint, key, &low, &high))
 		return false;
-	low = (uint64_t)leaf * hint->per_block;
-	high = low + entries_in(hint, leaf);
-	while (low < high) {
+	for (unsigned steps = 0; low < high; steps++) {
 		uint64_t mid = low + (high - low) / 2, n = mid;
 		struct hint_entry e;
 		struct record rec;
 		struct hint_key there;
 		bool sound = false;
 
+		if (steps % FETCHED_STEPS == 0)
+			fetch_steps(hint, low, high, FETCHED_STEPS);
 		/* A damaged record does not know its place: the next sound
 		 * one answers for it. */
 		for (; n < high && !sound; n++)

@@ -52,13 +52,21 @@ struct hint_damage {
 	uint64_t off;
 };
 
+/* One entry of an image that is made for walks alone. */
+struct hint_item {
+	uint64_t what; /* hash, and kind above it */
+	uint64_t off;
+};
+
 struct hint {
 	_Atomic uint32_t refs;
 	char name[DIR_NAME_LEN]; /* of the file; empty: an image in memory */
 	const uint8_t *data;
 	uint64_t len;
-	struct os_map map; /* if a file */
-	uint8_t *memory;   /* if not */
+	struct os_map map;       /* if a file */
+	uint8_t *memory;         /* if not */
+	struct hint_item *items; /* if for walks: instead of all that follows,
+				    but for entry_count and the one source */
 
 	uint64_t entry_count;
 	uint64_t bucket_count; /* of them: outside the default bucket */
@@ -98,6 +106,19 @@ enum kvlog_status hint_build_around(const struct hint_source *sources,
     size_t source_count, struct hint **ret_hint, struct hint_damage *ret_damage,
     struct kvlog_error *err);
 
+/*
+ * An image for walks, of a part of one segment: for hint_get() and hint_seek()
+ * alone.  It takes less time to make, which counts where it is of a few
+ * records.  Errors as of hint_build().
+ */
+enum kvlog_status hint_build_items(const struct hint_source *source,
+    struct hint **ret_hint, struct kvlog_error *err);
+
+/* The same, empty, with room for so many entries, which are added in order.
+ * NULL: out of memory. */
+struct hint *hint_create_items(const struct hint_source *source, uint64_t room);
+void hint_add_item(struct hint *hint, const struct hint_entry *entry);
+
 /* Write an image to its file, or to one of this name. */
 enum kvlog_status hint_write(
     const struct hint *hint, struct dir *dir, struct kvlog_error *err);
@@ -127,6 +148,11 @@ void hint_writer_destroy(struct hint_writer *writer);
  * segment that it covers to its end has grown. */
 void hint_make_name(char name[DIR_NAME_LEN], const struct hint_source *sources,
     size_t source_count);
+
+/* Whether a file of this name may be a hint over them: it has another one's
+ * header else, and the blocks of neither. */
+bool hint_name_fits(
+    const char *name, const struct hint_source *sources, size_t source_count);
 
 /* Reading */
 
@@ -166,6 +192,11 @@ bool hint_verify(const struct hint *hint);
  * block is damaged. */
 bool hint_get(
     const struct hint *hint, uint64_t n, struct hint_entry *ret_entry);
+
+/* Up to count entries from number n on, or back from it, all of one block;
+ * returns how many, 0 if that is damaged. */
+unsigned hint_get_some(const struct hint *hint, uint64_t n, bool back,
+    unsigned count, struct hint_entry *entries);
 
 /* A look-up: entries that may be the key's. */
 struct hint_probe {

@@ -330,21 +330,45 @@ fill_header(uint8_t *p, const struct hint_writer *w)
 
 /* Writers */
 
+static void
+make_part_name(char name[DIR_NAME_LEN], const struct hint_source *sources,
+    size_t source_count)
+{
+	const struct hint_source *a = &sources[0];
+	const struct hint_source *z = &sources[source_count - 1];
+
+	snprintf(name, DIR_NAME_LEN,
+	    "%08" PRIu32 "-%08" PRIu32 ".%" PRIu64 "-%" PRIu64 ".hint",
+	    a->id.first, z->id.last, a->from, z->to);
+}
+
+bool
+hint_name_fits(
+    const char *name, const struct hint_source *sources, size_t source_count)
+{
+	char wanted[DIR_NAME_LEN];
+
+	if (source_count == 1 && sources[0].from == SEGMENT_DATA_OFF) {
+		dir_make_name(wanted, &sources[0].id, "hint");
+		if (strcmp(name, wanted) == 0)
+			return true;
+	}
+	make_part_name(wanted, sources, source_count);
+	return strcmp(name, wanted) == 0;
+}
+
 void
 hint_make_name(char name[DIR_NAME_LEN], const struct hint_source *sources,
     size_t source_count)
 {
 	const struct hint_source *a = &sources[0];
-	const struct hint_source *z = &sources[source_count - 1];
 
 	/* Of one whole segment: named as it is. */
 	if (source_count == 1 && a->from == SEGMENT_DATA_OFF &&
 	    a->to == segment_end(a->seg))
 		dir_make_name(name, &a->id, "hint");
 	else
-		snprintf(name, DIR_NAME_LEN,
-		    "%08" PRIu32 "-%08" PRIu32 ".%" PRIu64 "-%" PRIu64 ".hint",
-		    a->id.first, z->id.last, a->from, z->to);
+		make_part_name(name, sources, source_count);
 }
 
 const char *
@@ -584,12 +608,13 @@ gather(struct sorting *s, struct hint_source *source, uint32_t index,
     struct kvlog_error *err)
 {
 	const struct segment *seg = source->seg;
-	uint64_t off = source->from, taken = off;
+	uint64_t off = source->from, taken = off, ahead = 0;
 	struct record rec;
 	bool bad = false;
 
 	source->last_seq = 0;
 	for (;; off += rec.size) {
+		segment_fetch_ahead(seg, off, source->to, &ahead);
 		while (!segment_walk(seg, &off, source->to, &rec, &bad) &&
 		       bad && damage != NULL) {
 			if (damage->seg == NULL)
@@ -652,6 +677,22 @@ sort_and_thin(struct sorting *s)
 
 #define FETCH_AHEAD 16u
 
+static struct hint_entry
+entry_of(const struct sorted *item, const struct segment *seg,
+    struct hint_key *ret_key)
+{
+	struct record rec;
+
+	(void)record_parse(item->bytes, UINT64_MAX, &rec);
+	*ret_key = hint_key_of(&rec);
+	return (struct hint_entry){.index = item->index,
+	    .hash = hint_hash(seg, &rec),
+	    .type = rec.type,
+	    .expiry = (rec.flags & RECORD_EXPIRY) != 0,
+	    .off = (uint64_t)(item->bytes - seg->map.addr),
+	    .seg = seg};
+}
+
 static enum kvlog_status
 write_sorted(struct hint_writer *w, const struct sorting *s,
     const struct hint_source *sources, struct kvlog_error *err)
@@ -660,20 +701,13 @@ write_sorted(struct hint_writer *w, const struct sorting *s,
 
 	for (size_t i = 0; i < s->count && st == KVLOG_OK; i++) {
 		const struct sorted *item = &s->list[i];
-		const struct segment *seg = sources[item->index].seg;
-		struct hint_entry e = {.index = item->index};
+		struct hint_entry e;
 		struct hint_key key;
-		struct record rec;
 
 		/* In order of keys they lie anywhere. */
 		if (i + FETCH_AHEAD < s->count)
 			PREFETCH(s->list[i + FETCH_AHEAD].bytes);
-		(void)record_parse(item->bytes, UINT64_MAX, &rec);
-		key = hint_key_of(&rec);
-		e.hash = hint_hash(seg, &rec);
-		e.type = rec.type;
-		e.expiry = (rec.flags & RECORD_EXPIRY) != 0;
-		e.off = (uint64_t)(item->bytes - seg->map.addr);
+		e = entry_of(item, sources[item->index].seg, &key);
 		st = hint_writer_add(w, &key, &e, err);
 	}
 	return st;
@@ -705,6 +739,78 @@ image_of(struct hint_writer *w, struct hint **ret_hint, struct kvlog_error *err)
 	}
 	*ret_hint = hint;
 	return KVLOG_OK;
+}
+
+struct hint *
+hint_create_items(const struct hint_source *source, uint64_t room)
+{
+	struct hint *hint = os->calloc(1, sizeof *hint);
+
+	if (hint == NULL)
+		return NULL;
+	atomic_init(&hint->refs, 1);
+	hint->sources = os->calloc(1, sizeof *hint->sources);
+	/* Not nothing, so that it is known what this is. */
+	hint->items = os->malloc((size_t)(room + 1) * sizeof *hint->items);
+	if (hint->sources == NULL || hint->items == NULL) {
+		hint_unref(hint);
+		return NULL;
+	}
+	hint->source_count = 1;
+	hint->sources[0] = *source;
+	(void)segment_ref(source->seg);
+	return hint;
+}
+
+void
+hint_add_item(struct hint *hint, const struct hint_entry *e)
+{
+	uint64_t kind = e->type | (e->expiry ? HINT_KIND_EXPIRY : 0);
+
+	hint->items[hint->entry_count++] = (struct hint_item){
+	    .what = e->hash | kind << 8 * HINT_HASH_LEN, .off = e->off};
+}
+
+static enum kvlog_status
+items_of(const struct sorting *s, const struct hint_source *source,
+    struct hint **ret_hint, struct kvlog_error *err)
+{
+	struct hint *hint = hint_create_items(source, s->count);
+
+	if (hint == NULL)
+		return err_set(err, KVLOG_NOMEM, 0, "sort the keys of a walk");
+	for (size_t i = 0; i < s->count; i++) {
+		struct hint_entry e;
+		struct hint_key key;
+
+		if (i + FETCH_AHEAD < s->count)
+			PREFETCH(s->list[i + FETCH_AHEAD].bytes);
+		e = entry_of(&s->list[i], source->seg, &key);
+		hint_add_item(hint, &e);
+	}
+	*ret_hint = hint;
+	return KVLOG_OK;
+}
+
+enum kvlog_status
+hint_build_items(const struct hint_source *source, struct hint **ret_hint,
+    struct kvlog_error *err)
+{
+	struct hint_source own = *source;
+	struct sorting s = {0};
+	enum kvlog_status st = segment_map(own.seg, err);
+
+	own.id = own.seg->header.id;
+	own.salt = own.seg->header.salt;
+	if (st == KVLOG_OK)
+		st = gather(&s, &own, 0, UINT64_MAX, false, NULL, err);
+	if (st == KVLOG_OK) {
+		sort_and_thin(&s);
+		st = items_of(&s, &own, ret_hint, err);
+	}
+	os->free(s.list);
+	segment_search_fini(&s.search);
+	return st;
 }
 
 static enum kvlog_status

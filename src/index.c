@@ -256,6 +256,7 @@ find_sound(const struct index *index, uint64_t loc, struct index_find *f)
 		return false;
 	f->status = KVLOG_OK;
 	ref->rec.seq = record_plain_seq(&plain);
+	ref->rec.expiry_ms = 0; /* of a plain one */
 	ref->rec.value = record_plain_value(&plain, &ref->rec.value_len);
 	return true;
 }

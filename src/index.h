@@ -119,7 +119,8 @@ struct index_find {
 };
 
 /* Find at most INDEX_TOGETHER keys; the misses of all of them are waited for
- * together.  If sound, ref.rec has the sequence number and the value alone. */
+ * together.  If sound, ref.rec has the sequence number, the expiry and the
+ * value alone. */
 #define INDEX_TOGETHER 32u
 void index_find_many(
     struct index *index, struct index_find *finds, size_t count);

@@ -946,53 +946,60 @@ kvlog_iter_prev(struct kvlog_iter *iter)
 	return step(iter, false);
 }
 
-/* Whether an iterator can be moved, and if so to somewhere else. */
 static enum kvlog_status
-prepare_move(struct kvlog_iter *iter)
+check_iter(const struct kvlog_iter *iter)
 {
 	if (iter == NULL)
 		return KVLOG_INVAL;
-	if (store_is_forked(iter->store))
-		return KVLOG_FORKED;
-	restart(iter);
-	return KVLOG_OK;
+	return store_is_forked(iter->store) ? KVLOG_FORKED : KVLOG_OK;
 }
 
 enum kvlog_status
 kvlog_iter_seek(struct kvlog_iter *iter, const void *key, size_t key_len)
 {
-	enum kvlog_status st =
-	    is_bound(key, key_len) ? prepare_move(iter) : KVLOG_INVAL;
+	enum kvlog_status st = check_iter(iter);
 
-	if (st == KVLOG_OK && iter->blend != NULL)
+	if (st == KVLOG_OK && !is_bound(key, key_len))
+		st = KVLOG_INVAL;
+	if (st != KVLOG_OK)
+		return st;
+	if (iter->blend != NULL)
 		blend_seek(iter->blend, key, key_len);
-	else if (st == KVLOG_OK)
-		cursor_seek(iter->cursor, key, key_len);
+	else
+		st = cursor_seek(iter->cursor, key, key_len);
+	if (st == KVLOG_OK)
+		restart(iter);
 	return st;
 }
 
 enum kvlog_status
 kvlog_iter_first(struct kvlog_iter *iter)
 {
-	enum kvlog_status st = prepare_move(iter);
+	enum kvlog_status st = check_iter(iter);
 
-	if (st == KVLOG_OK && iter->blend != NULL)
+	if (st != KVLOG_OK)
+		return st;
+	restart(iter);
+	if (iter->blend != NULL)
 		blend_first(iter->blend);
-	else if (st == KVLOG_OK)
+	else
 		cursor_first(iter->cursor);
-	return st;
+	return KVLOG_OK;
 }
 
 enum kvlog_status
 kvlog_iter_last(struct kvlog_iter *iter)
 {
-	enum kvlog_status st = prepare_move(iter);
+	enum kvlog_status st = check_iter(iter);
 
-	if (st == KVLOG_OK && iter->blend != NULL)
+	if (st != KVLOG_OK)
+		return st;
+	restart(iter);
+	if (iter->blend != NULL)
 		blend_last(iter->blend);
-	else if (st == KVLOG_OK)
+	else
 		cursor_last(iter->cursor);
-	return st;
+	return KVLOG_OK;
 }
 
 static const struct merge_entry *

@@ -25,31 +25,25 @@
 
 #include <string.h>
 
-#define AHEAD 16u       /* entries whose records are fetched early */
+#define AHEAD 16u       /* entries whose records are fetched early, at most */
+#define TIES_MAX 4096u  /* keys of equal rank, until something is done */
 #define LONG_WALK 4096u /* entries; then it is one through all of the hint */
-
-/* An entry that comes soon: it is decoded, and its record being fetched. */
-struct ahead {
-	uint64_t number;
-	struct hint_entry entry;
-};
 
 struct source {
 	struct hint *hint;
-	size_t age;
 	const uint8_t *marks; /* a bit for each entry that counts; NULL: all */
 	uint64_t next; /* number of the entry behind those in the queue; none
 			  there: entry_count or more */
-	struct ahead queue[AHEAD];
+	/* Entries that come soon, while their records are being fetched. */
+	struct hint_entry queue[AHEAD];
 	unsigned first, queued;
+	unsigned depth;  /* how many there should be */
 	unsigned loaded; /* entries in a row, until they are many */
 	/* What is loaded: */
-	struct hint_entry entry;
-	struct record rec;
+	struct merge_entry entry;
 	uint64_t rank; /* never less than that of a key that comes before */
-	bool damaged;  /* its record is */
-	bool told;     /* ... but it is none of the hint's: it tells of damage
-			  that was found when an image was made */
+	bool told;     /* it is none of the hint's: it tells of damage that was
+			  found when an image was made */
 	struct hint_damage hurt; /* that damage */
 };
 
@@ -77,10 +71,14 @@ struct merge {
 	struct hint_key last;
 	size_t last_age;
 	bool has_last, beyond_last;
-	struct hint_key start;
+	struct hint_key start; /* also tells the bucket whose keys have ranks */
 	enum stand start_stand;
-	uint8_t *start_bytes;
-	struct merge_entry entry;
+	/* Keys are ranked by what follows after these bytes; see rebase(). */
+	const uint8_t *base;
+	size_t base_len;
+	unsigned ties;               /* keys of equal rank that were compared */
+	struct merge_entry *present; /* a source's, or nothing */
+	struct merge_entry nothing;  /* all zeros */
 	struct damaged *damaged;
 	size_t damaged_count, damaged_cap;
 };
@@ -93,26 +91,41 @@ is_marked(const struct source *s, uint64_t n)
 	return s->marks == NULL || (s->marks[n / 8] & 1u << n % 8) != 0;
 }
 
-/* Put the next entry into the queue, which has room; false if there is none or
- * its block is damaged. */
+/* Put entries that come next into the queue, which has room; false if there are
+ * none, or their block is damaged. */
 static bool
-queue_next(const struct merge *m, struct source *s)
+queue_some(const struct merge *m, struct source *s)
 {
 	const uint64_t step = m->back ? UINT64_MAX : 1; /* -1: it wraps */
-	struct ahead *a = &s->queue[(s->first + s->queued) % AHEAD];
+	struct hint_entry *queue = &s->queue[s->queued];
+	unsigned count = s->marks != NULL ? 1 : s->depth - s->queued;
 
 	while (s->next < s->hint->entry_count && !is_marked(s, s->next))
 		s->next += step;
-	if (s->next >= s->hint->entry_count ||
-	    !hint_get(s->hint, s->next, &a->entry))
+	if (s->next >= s->hint->entry_count)
 		return false;
-	a->number = s->next;
-	s->next += step;
-	s->queued++;
-	/* Header and key lie in two lines, often. */
-	PREFETCH(a->entry.seg->map.addr + a->entry.off);
-	PREFETCH(a->entry.seg->map.addr + a->entry.off + CACHE_LINE);
-	return true;
+	count = hint_get_some(s->hint, s->next, m->back, count, queue);
+	for (unsigned i = 0; i < count; i++) {
+		const uint8_t *p = queue[i].seg->map.addr + queue[i].off;
+
+		/* Header and key lie in two lines, often. */
+		PREFETCH(p);
+		PREFETCH(p + CACHE_LINE);
+	}
+	s->next += count * step;
+	s->queued += count;
+	return count > 0;
+}
+
+/* Fill the queue, in a short walk with less. */
+static void
+refill(const struct merge *m, struct source *s)
+{
+	memmove(s->queue, &s->queue[s->first], s->queued * sizeof *s->queue);
+	s->first = 0;
+	s->depth = s->depth < AHEAD ? 2 * s->depth : AHEAD;
+	while (s->queued < s->depth && queue_some(m, s))
+		;
 }
 
 /* The key that the walk is at, or near. */
@@ -136,6 +149,7 @@ find_place(const struct merge *m, struct source *s)
 	uint64_t n;
 
 	s->first = s->queued = 0;
+	s->depth = 1;
 	if (!hint_seek(s->hint, key, &n))
 		return false;
 	/* From there damaged entries come first, which may lie on either side
@@ -177,14 +191,25 @@ replace_hint(struct merge *m, struct source *s)
 	return KVLOG_OK;
 }
 
+static uint64_t
+rank_in_bucket(const struct merge *m, const struct record *rec)
+{
+	size_t len = m->base_len < rec->key_len ? m->base_len : rec->key_len;
+	int c = len > 0 ? memcmp(rec->key, m->base, len) : 0;
+
+	if (c != 0)
+		return c < 0 ? 0 : UINT64_MAX;
+	return key_prefix(rec->key + len, rec->key_len - len);
+}
+
 /* In the order of the walk; of a damaged entry 0, so that it comes first. */
 static uint64_t
 rank_of(const struct merge *m, const struct source *s)
 {
-	const struct record *rec = &s->rec;
+	const struct record *rec = &s->entry.rec;
 	uint64_t rank;
 
-	if (s->damaged)
+	if (s->entry.damaged)
 		return 0;
 	if (rec->bucket_seq != m->start.bucket_seq)
 		rank = rec->bucket_seq < m->start.bucket_seq ? 0 : UINT64_MAX;
@@ -193,8 +218,38 @@ rank_of(const struct merge *m, const struct source *s)
 			   ? 0
 			   : UINT64_MAX;
 	else
-		rank = key_prefix(rec->key, rec->key_len);
+		rank = rank_in_bucket(m, rec);
 	return m->back ? ~rank : rank;
+}
+
+/* The entry that tells of damage. */
+static void
+load_hurt(struct source *s)
+{
+	s->entry = (struct merge_entry){.seg = s->hurt.seg,
+	    .off = s->hurt.off,
+	    .hash = MERGE_NO_HASH,
+	    .age = s->entry.age,
+	    .damaged = true};
+}
+
+static void
+load_queued(const struct merge *m, struct source *s)
+{
+	const struct hint_entry *e = &s->queue[s->first++];
+	struct merge_entry *entry = &s->entry;
+
+	s->queued--;
+	entry->seg = e->seg;
+	entry->off = e->off;
+	entry->hash = e->hash;
+	entry->damaged = !hint_read(e, &entry->rec);
+	if (UNLIKELY(entry->damaged))
+		memset(&entry->rec, 0, sizeof entry->rec);
+	if (s->queued <= s->depth / 2)
+		refill(m, s);
+	if (s->loaded < LONG_WALK && ++s->loaded == LONG_WALK)
+		hint_read_ahead(s->hint);
 }
 
 /* Load the next entry; *ret_there is false if there are no more.  On failure
@@ -202,35 +257,24 @@ rank_of(const struct merge *m, const struct source *s)
 static enum kvlog_status
 load(struct merge *m, struct source *s, bool *ret_there)
 {
-	if (UNLIKELY(s->queued == 0) && !s->told && !queue_next(m, s) &&
-	    s->next < s->hint->entry_count) {
-		enum kvlog_status st = replace_hint(m, s);
+	if (UNLIKELY(s->queued == 0) && !s->told) {
+		refill(m, s);
+		if (s->queued == 0 && s->next < s->hint->entry_count) {
+			enum kvlog_status st = replace_hint(m, s);
 
-		if (st != KVLOG_OK)
-			return st;
-		(void)queue_next(m, s);
+			if (st != KVLOG_OK)
+				return st;
+			if (!s->told)
+				refill(m, s);
+		}
 	}
 	*ret_there = s->told || s->queued > 0;
 	if (!*ret_there)
 		return KVLOG_OK;
-	if (UNLIKELY(s->told)) {
-		s->entry = (struct hint_entry){.hash = MERGE_NO_HASH,
-		    .seg = s->hurt.seg,
-		    .off = s->hurt.off};
-		s->damaged = true;
-	} else {
-		s->entry = s->queue[s->first].entry;
-		s->first = (s->first + 1) % AHEAD;
-		s->queued--;
-		s->damaged = !hint_read(&s->entry, &s->rec);
-		/* As long as the walk is young, each fetches two more. */
-		if (queue_next(m, s) && s->queued < AHEAD)
-			(void)queue_next(m, s);
-		if (s->loaded < LONG_WALK && ++s->loaded == LONG_WALK)
-			hint_read_ahead(s->hint);
-	}
-	if (s->damaged)
-		memset(&s->rec, 0, sizeof s->rec);
+	if (UNLIKELY(s->told))
+		load_hurt(s);
+	else
+		load_queued(m, s);
 	if (m->source_count > 1)
 		s->rank = rank_of(m, s);
 	return KVLOG_OK;
@@ -240,22 +284,22 @@ load(struct merge *m, struct source *s, bool *ret_there)
 
 /* By key in the order of the walk; of equal keys the newer first. */
 static bool
-comes_before(
-    const struct merge *m, const struct source *a, const struct source *b)
+comes_before(struct merge *m, const struct source *a, const struct source *b)
 {
 	struct hint_key ka, kb;
 	int c;
 
-	if (a->rank != b->rank)
+	if (LIKELY(a->rank != b->rank))
 		return a->rank < b->rank;
-	if (a->damaged || b->damaged)
-		return a->damaged;
-	ka = hint_key_of(&a->rec);
-	kb = hint_key_of(&b->rec);
+	m->ties++;
+	if (a->entry.damaged || b->entry.damaged)
+		return a->entry.damaged;
+	ka = hint_key_of(&a->entry.rec);
+	kb = hint_key_of(&b->entry.rec);
 	c = hint_key_compare(&ka, &kb);
 	if (c != 0)
 		return m->back ? c > 0 : c < 0;
-	return a->age > b->age;
+	return a->entry.age > b->entry.age;
 }
 
 static void
@@ -277,6 +321,58 @@ sift_down(struct merge *m, size_t i)
 		i = child;
 	}
 	m->heap[i] = moved;
+}
+
+/* The last key that is to come from a source, of the walk's bucket; false if it
+ * has none or that is damaged. */
+static bool
+find_last(const struct merge *m, const struct source *s, struct record *ret_rec)
+{
+	struct hint_key end = {
+	    m->start.bucket_seq, m->start.bucket_ordinal, 0, NULL};
+	struct hint_entry e;
+	uint64_t n;
+
+	if (!m->back && ++end.bucket_ordinal == 0)
+		end.bucket_seq++;
+	if (!hint_seek(s->hint, &end, &n))
+		return false;
+	n -= !m->back;
+	return n < s->hint->entry_count && hint_get(s->hint, n, &e) &&
+	       hint_read(&e, ret_rec);
+}
+
+/*
+ * Many keys begin with the same bytes, so that their ranks are equal.  What the
+ * first and the last key that are to come begin with begins all of them: let
+ * them be ranked by what follows it.
+ */
+static void
+rebase(struct merge *m)
+{
+	const struct record *top = &m->heap[0]->entry.rec;
+	size_t common = top->key_len;
+
+	m->ties = 0;
+	if (m->heap[0]->entry.damaged ||
+	    top->bucket_seq != m->start.bucket_seq ||
+	    top->bucket_ordinal != m->start.bucket_ordinal)
+		return;
+	for (size_t i = 0; i < m->heap_count; i++) {
+		struct record last;
+		size_t n = 0;
+
+		if (!find_last(m, m->heap[i], &last))
+			return;
+		while (n < common && n < last.key_len &&
+		       last.key[n] == top->key[n])
+			n++;
+		common = n;
+	}
+	m->base = top->key;
+	m->base_len = common;
+	for (size_t i = 0; i < m->heap_count; i++)
+		m->heap[i]->rank = rank_of(m, m->heap[i]);
 }
 
 /* Let every source be where the walk is. */
@@ -323,6 +419,8 @@ advance_top(struct merge *m)
 		m->heap[0] = m->heap[--m->heap_count];
 	if (m->heap_count > 0)
 		sift_down(m, 0);
+	if (UNLIKELY(m->ties >= TIES_MAX) && m->heap_count > 1)
+		rebase(m);
 	return KVLOG_OK;
 }
 
@@ -356,15 +454,14 @@ merge_create(struct hint *const *hints, size_t count, struct merge **ret_merge)
 		return KVLOG_NOMEM;
 	m->sources = os->calloc(count + 1, sizeof *m->sources);
 	m->heap = os->calloc(count + 1, sizeof(*m->heap));
-	m->start_bytes = os->malloc(KVLOG_KEY_MAX);
-	if (m->sources != NULL && m->heap != NULL && m->start_bytes != NULL) {
+	if (m->sources != NULL && m->heap != NULL) {
 		for (size_t i = 0; i < count; i++) {
 			m->sources[i].hint = hint_ref(hints[i]);
 			m->sources[i].hurt = hints[i]->hurt;
-			m->sources[i].age = i;
+			m->sources[i].entry.age = i;
 		}
 		m->source_count = count;
-		m->start.bytes = m->start_bytes;
+		m->present = &m->nothing;
 		st = map_all(m);
 	}
 	if (st != KVLOG_OK) {
@@ -384,7 +481,6 @@ merge_destroy(struct merge *m)
 		hint_unref(m->sources[i].hint);
 	os->free(m->sources);
 	os->free(m->heap);
-	os->free(m->start_bytes);
 	os->free(m->damaged);
 	os->free(m);
 }
@@ -401,10 +497,10 @@ merge_mark(struct merge *m, uint8_t *const *marks)
 static void
 start_at(struct merge *m, const struct hint_key *key, enum stand stand)
 {
-	if (key->len > 0 && key->bytes != m->start_bytes)
-		memcpy(m->start_bytes, key->bytes, key->len);
+	if (key->bucket_seq != m->start.bucket_seq ||
+	    key->bucket_ordinal != m->start.bucket_ordinal)
+		m->base_len = 0;
 	m->start = *key;
-	m->start.bytes = m->start_bytes;
 	m->start_stand = stand;
 	m->has_last = m->beyond_last = false;
 	m->placed = m->taken = false;
@@ -419,7 +515,7 @@ merge_seek(struct merge *m, const struct hint_key *key)
 	m->damaged_count = 0;
 	for (size_t i = 0; i < m->source_count; i++)
 		m->sources[i].told = m->sources[i].hurt.seg != NULL;
-	memset(&m->entry, 0, sizeof m->entry);
+	m->present = &m->nothing;
 }
 
 /* Go the other way from where it is. */
@@ -505,36 +601,35 @@ settle(struct merge *m)
 static enum kvlog_status
 step(struct merge *m)
 {
-	struct merge_entry *e = &m->entry;
 	enum kvlog_status st;
 
 	while ((st = settle(m)) == KVLOG_OK && m->heap_count > 0) {
-		const struct source *top = m->heap[0];
+		struct merge_entry *e = &m->heap[0]->entry;
 		const struct damaged *damaged;
 
-		*e = (struct merge_entry){top->entry.seg, top->entry.off,
-		    top->entry.hash, top->age, top->rec, top->damaged};
-		if (e->damaged) {
+		if (UNLIKELY(e->damaged)) {
 			st = note_damaged(m, e);
 			if (st != KVLOG_OK)
 				break;
+			m->beyond_last = true;
 		}
 		m->taken = true;
-		if (e->damaged) {
-			m->beyond_last = true;
+		m->present = e;
+		if (UNLIKELY(e->damaged))
 			return KVLOG_CORRUPT;
-		}
 		if (is_hidden(m, e))
 			continue;
+		if (LIKELY(m->damaged_count == 0))
+			return KVLOG_OK;
 		damaged = find_damaged(m, e);
-		if (LIKELY(damaged == NULL))
+		if (damaged == NULL)
 			return KVLOG_OK;
 		e->seg = damaged->seg;
 		e->off = damaged->off;
 		e->damaged = true;
 		return KVLOG_CORRUPT;
 	}
-	memset(e, 0, sizeof *e);
+	m->present = &m->nothing;
 	if (st != KVLOG_OK)
 		return st;
 	m->beyond_last = true;
@@ -557,8 +652,8 @@ merge_prev(struct merge *m)
 	return step(m);
 }
 
-const struct merge_entry *
+struct merge_entry *
 merge_entry(const struct merge *m)
 {
-	return &m->entry;
+	return m->present;
 }

@@ -34,7 +34,8 @@ void merge_destroy(struct merge *merge); /* NULL is fine */
  * the order of its entries.  What is not marked is passed over unread. */
 void merge_mark(struct merge *merge, uint8_t *const *marks);
 
-/* To just before the first key >= key. */
+/* To just before the first key >= key, whose bytes stay where they are until
+ * the merge is sent elsewhere or destroyed. */
 void merge_seek(struct merge *merge, const struct hint_key *key);
 
 /*
@@ -52,7 +53,8 @@ void merge_seek(struct merge *merge, const struct hint_key *key);
 enum kvlog_status merge_next(struct merge *merge);
 enum kvlog_status merge_prev(struct merge *merge);
 
-/* What the merge has come to; valid until the merge moves. */
+/* What the merge has come to; valid until the merge moves, and the caller's to
+ * change. */
 struct merge_entry {
 	const struct segment *seg; /* NULL before the first */
 	uint64_t off;
@@ -63,6 +65,6 @@ struct merge_entry {
 	struct record rec;
 	bool damaged;
 };
-const struct merge_entry *merge_entry(const struct merge *merge);
+struct merge_entry *merge_entry(const struct merge *merge);
 
 #endif

@@ -533,7 +533,7 @@ real_advise(
 		os_sys_renew(addr, size);
 		break;
 	case OS_ADVICE_WILLNEED:
-		(void)posix_madvise(addr, size, POSIX_MADV_WILLNEED);
+		os_sys_fetch(addr, size);
 		break;
 	case OS_ADVICE_SEQUENTIAL:
 		(void)posix_madvise(addr, size, POSIX_MADV_SEQUENTIAL);

@@ -258,7 +258,8 @@ int os_sys_sync(int fd);
 void os_sys_write_back(int fd, uint64_t off, uint64_t len);
 int os_sys_exchange(int dirfd, const char *a, const char *b);
 int os_sys_clone(int from_fd, int to_fd);
-void os_sys_populate(void *addr, size_t len); /* whole pages from addr */
+void os_sys_fetch(void *addr, size_t len); /* whole pages from addr */
+void os_sys_populate(void *addr, size_t len);
 void os_sys_huge(void *addr, size_t len);
 void os_sys_forget(void *addr, size_t len);
 void os_sys_renew(void *addr, size_t len);

@@ -195,6 +195,17 @@ os_sys_clone(int from_fd, int to_fd)
 	return ioctl(to_fd, FICLONE, from_fd) == 0 ? 0 : not_supported(errno);
 }
 
+/* Of one call the system fetches no more than it would read ahead. */
+void
+os_sys_fetch(void *addr, size_t len)
+{
+	const size_t piece = 128u << 10;
+
+	for (size_t at = 0; at < len; at += piece)
+		(void)madvise((char *)addr + at,
+		    len - at < piece ? len - at : piece, MADV_WILLNEED);
+}
+
 /* Nothing is stored to the same end where the system does not know this (before
  * Linux 5.14): a segment may be sealed and write-protected meanwhile. */
 void

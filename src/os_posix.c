@@ -38,6 +38,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 int
@@ -106,6 +107,12 @@ os_sys_write_back(int fd, uint64_t off, uint64_t len)
 	(void)fd;
 	(void)off;
 	(void)len;
+}
+
+void
+os_sys_fetch(void *addr, size_t len)
+{
+	(void)posix_madvise(addr, len, POSIX_MADV_WILLNEED);
 }
 
 void

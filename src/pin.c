@@ -105,6 +105,7 @@ set_absent(struct kvlog_item *item, enum kvlog_status st)
 	item->value = NULL;
 	item->value_len = 0;
 	item->seq = 0;
+	item->expires_ms = 0;
 	item->status = st;
 }
 
@@ -114,6 +115,7 @@ set_found(struct kvlog_item *item, const struct record *rec)
 	item->value = rec->value;
 	item->value_len = rec->value_len;
 	item->seq = rec->seq;
+	item->expires_ms = rec->expiry_ms;
 	item->status = KVLOG_OK;
 }
 

@@ -20,6 +20,8 @@
 #define SEGMENT_LINK_OFF 512u
 #define SEGMENT_LINK_LEN 64u
 #define SEGMENT_SECRET_LEN SUM_SECRET_LEN
+/* Of what is read from end to end, so far ahead, or twice that. */
+#define SEGMENT_FETCH_LEN (UINT64_C(1) << 20)
 
 enum segment_kind {
 	SEGMENT_PLAIN = 0,
@@ -95,11 +97,12 @@ struct segment {
 	/* Once sealed: number up to which its records and its link attest
 	 * durability. */
 	uint64_t evidence;
-	bool damaged;     /* values fail their sums: no hint may hide that */
-	bool hurt;        /* opening found damage in it, of any kind */
-	bool barred;      /* compaction has to leave it alone */
-	bool replaced;    /* by an output; the index may lead here still */
-	bool hint_failed; /* making or merging its hint was tried in vain */
+	bool damaged;  /* values fail their sums: no hint may hide that */
+	bool hurt;     /* opening found damage in it, of any kind */
+	bool barred;   /* compaction has to leave it alone */
+	bool replaced; /* by an output; the index may lead here still */
+	/* Making or merging its hint was tried in vain. */
+	_Atomic bool hint_failed;
 	/* Invalid bytes below end that are known, in order; owned. */
 	struct segment_range *bad;
 	size_t bad_count, bad_cap;
@@ -248,6 +251,23 @@ segment_parse(const struct segment *seg, uint64_t off, struct record *ret_rec)
  */
 bool segment_walk(const struct segment *seg, uint64_t *off, uint64_t to,
     struct record *ret_rec, bool *ret_bad);
+
+/*
+ * Of a segment that is read from end to end: called before each step, at off,
+ * it has what follows fetched, up to `to`.  *ahead begins at 0.  Segments are
+ * mapped for reading at random, which fetches nothing by itself.
+ */
+static inline void
+segment_fetch_ahead(
+    const struct segment *seg, uint64_t off, uint64_t to, uint64_t *ahead)
+{
+	if (UNLIKELY(off >= *ahead && off < to)) {
+		os->advise(&seg->map, off,
+		    min_u64(to - off, 2 * SEGMENT_FETCH_LEN),
+		    OS_ADVICE_WILLNEED);
+		*ahead = off + SEGMENT_FETCH_LEN;
+	}
+}
 
 /* Note that [from, to) is invalid; ranges come in order.  0 or ENOMEM. */
 int segment_add_bad(struct segment *seg, uint64_t from, uint64_t to);

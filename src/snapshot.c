@@ -22,6 +22,25 @@
 
 /* Taking */
 
+/* Of what is not mapped now, the file may be gone when it is wanted. */
+static enum kvlog_status
+map_all(const struct snapshot *snap, struct kvlog_error *err)
+{
+	const struct hint_cover *cover = &snap->cover;
+	enum kvlog_status st = KVLOG_OK;
+
+	for (size_t i = 0; i < cover->count; i++) {
+		const struct hint *hint = cover->hints[i];
+		const struct hint_source *sources =
+		    hint != NULL ? hint->sources : &cover->gaps[i];
+		size_t count = hint != NULL ? hint->source_count : 1;
+
+		for (size_t k = 0; k < count && st == KVLOG_OK; k++)
+			st = segment_map(sources[k].seg, err);
+	}
+	return st;
+}
+
 /* With the views' lock held: all that is applied, and nothing else. */
 static enum kvlog_status
 note_state(struct snapshot *snap, struct kvlog_error *err)
@@ -47,14 +66,17 @@ enlist(struct snapshot *snap)
 	store->snapshots = snap;
 }
 
-enum kvlog_status
-snapshot_take(
-    struct store *store, struct snapshot **ret_snap, struct kvlog_error *err)
+/* *ret_again: segments were replaced before they could be mapped. */
+static enum kvlog_status
+take(struct store *store, struct snapshot **ret_snap, bool *ret_again,
+    struct kvlog_error *err)
 {
 	struct snapshot *snap = os->calloc(1, sizeof *snap);
 	struct views *views = &store->views;
 	enum kvlog_status st;
+	uint64_t stamp;
 
+	*ret_again = false;
 	if (snap == NULL)
 		return err_set(err, KVLOG_NOMEM, 0, "take a snapshot");
 	snap->store = store;
@@ -66,17 +88,37 @@ snapshot_take(
 		os->free(snap);
 		return err_set(err, st, 0, "look at %s", store->dir.path);
 	}
+	stamp = view_stamp(snap->view);
 	views_enter(views);
 	view_adopt_hints(views, snap->view);
 	st = note_state(snap, err);
 	enlist(snap);
 	pthread_mutex_unlock(&views->lock);
+	if (st == KVLOG_OK)
+		st = map_all(snap, err);
+	*ret_again = store_may_try_again(store, st, snap->view, stamp);
 	if (st != KVLOG_OK) {
 		snapshot_release(snap);
 		return st;
 	}
 	*ret_snap = snap;
 	return KVLOG_OK;
+}
+
+enum kvlog_status
+snapshot_take(
+    struct store *store, struct snapshot **ret_snap, struct kvlog_error *err)
+{
+	struct kvlog_error failure = {0};
+	enum kvlog_status st;
+	bool again;
+
+	do {
+		st = take(store, ret_snap, &again, &failure);
+	} while (again);
+	if (st != KVLOG_OK && err != NULL)
+		*err = failure;
+	return st;
 }
 
 void

@@ -405,6 +405,7 @@ store_maintain_step(struct store *db)
 		did |= reclaim_step(&db->reclaim, &db->log);
 	if (!did)
 		did = attest_when_idle(db);
+	tail_rest(&atomic_load(&db->views.view)->tail);
 	/* Those who go on writing see to it meanwhile. */
 	if (!did && db->control.shared)
 		control_drop_maintainer(&db->control);
@@ -502,8 +503,7 @@ stop_thread(struct store *db)
 	if (runs)
 		os->thread_join(db->thread);
 	db->thread_runs = false;
-	atomic_load(&db->views.view)->hints.go_on = NULL; /* closing merges
-							   little */
+	atomic_load(&db->views.view)->hints.go_on = NULL;
 }
 
 /* Opening */
@@ -1277,7 +1277,7 @@ store_keep_view(struct store *db, struct view **ret_view)
 /* Make the images of a cover.  A damaged record there keeps nobody from all
  * others; the walk tells of it, and the store. */
 static enum kvlog_status
-build_cover(struct view *view, struct hint_cover *cover)
+build_around(struct view *view, struct hint_cover *cover)
 {
 	enum kvlog_status st = hint_cover_build(cover, true, NULL);
 
@@ -1298,15 +1298,18 @@ walk_view(struct store *db, struct view *view, const struct cursor_range *range,
 	struct hint_cover cover;
 	enum kvlog_status st;
 
+	tail_enter(&view->tail);
 	views_enter(&db->views);
 	view_adopt_hints(&db->views, view);
 	st = hintset_cover(&view->hints, 0, view->set->count,
 	    segment_end(view->set->segments[view->set->count - 1]), &cover,
 	    NULL);
 	pthread_mutex_unlock(&db->views.lock);
-	if (st != KVLOG_OK)
-		return st;
-	st = build_cover(view, &cover);
+	if (st == KVLOG_OK)
+		st = tail_build(&view->tail, &cover, NULL);
+	tail_leave(&view->tail);
+	if (st == KVLOG_CORRUPT)
+		st = build_around(view, &cover);
 	now.now_ms = view_now_ms(view);
 	if (st == KVLOG_OK)
 		st = cursor_create(cover.hints, cover.count, &now, ret_cursor);

@@ -117,6 +117,7 @@ view_create(struct views *views)
 	atomic_init(&view->refs, 1);
 	atomic_init(
 	    &view->catalogue, (atomic_fetch_add(&views->made, 1) + 1) << 32);
+	tail_init(&view->tail);
 	atomic_init(&view->stamp, control_stamp(views->control));
 	view->generation = control_generation(views->control);
 	view->nonce = control_load(views->control, CONTROL_NONCE);
@@ -166,6 +167,7 @@ view_unref(struct view *view)
 	    atomic_fetch_sub_explicit(&view->refs, 1, memory_order_acq_rel) > 1)
 		return;
 	index_fini(&view->index);
+	tail_fini(&view->tail);
 	hintset_fini(&view->hints);
 	drop_takeovers(view);
 	segset_destroy(view->set);
@@ -188,18 +190,19 @@ view_load(struct views *views, struct view *view, struct kvlog_error *err)
 	uint64_t start = os->ticks_ns();
 	enum kvlog_status st;
 
+	/* Threads hash with it before they look at a view, and segments come
+	 * and go. */
+	if (atomic_load(&views->view) == NULL)
+		memcpy(views->secret, store->secret, sizeof views->secret);
 	st = index_init(&view->index, views->epoch, view->set,
 	    views->index_mode == KVLOG_INDEX_HINTS ? &view->hints : NULL,
-	    store->secret, views->verify, err);
+	    views->secret, views->verify, err);
 	if (st == KVLOG_OK)
 		st = load_index(
 		    &view->index, &view->hints, views->load_threads, err);
 	if (st != KVLOG_OK)
 		return st;
 	views->load_ns = os->ticks_ns() - start;
-	/* Threads hash with it before they look at a view. */
-	if (atomic_load(&views->view) == NULL)
-		memcpy(views->secret, store->secret, sizeof views->secret);
 	atomic_store(&view->last_seq, r->last_seq);
 	view->next_seq = r->first_seq;
 	view->loaded_bytes = keydir_bytes(view->index.keydir);
@@ -617,6 +620,7 @@ exchange_hints(struct view *view, struct hint *const *hints, size_t count,
 	enum kvlog_status st =
 	    hintset_exchange(&view->hints, hints, count, searched, err);
 
+	tail_trim(&view->tail);
 	view->hints_late = st != KVLOG_OK && searched;
 	return st;
 }

@@ -22,6 +22,7 @@
 #include "index.h"
 #include "recover.h"
 #include "segset.h"
+#include "tail.h"
 
 #include <pthread.h>
 
@@ -32,6 +33,7 @@ struct view {
 	struct epoch_node node;
 	struct segset *set;
 	struct hintset hints;
+	struct tail tail; /* what they do not cover, for walks */
 	struct index index;
 	struct recovery recovery; /* what making it found; no file list */
 

@@ -17,6 +17,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 /*
@@ -240,6 +241,7 @@ exit_of_status(enum kvlog_status status)
 	case KVLOG_NOTFOUND:
 	case KVLOG_CONFLICT:
 	case KVLOG_TOOOLD:
+	case KVLOG_NOBUCKET:
 		return CLI_NOTFOUND;
 	case KVLOG_TOOSMALL:
 	case KVLOG_INVAL:
@@ -250,7 +252,6 @@ exit_of_status(enum kvlog_status status)
 	case KVLOG_NOTSTORE:
 	case KVLOG_UNSUPPORTED:
 	case KVLOG_FORKED:
-	case KVLOG_NOBUCKET:
 		return CLI_USAGE;
 	case KVLOG_CORRUPT:
 		return CLI_DAMAGE;
@@ -316,6 +317,20 @@ cli_not_found(const struct cli *cli, struct bytes key)
 }
 
 enum cli_exit
+cli_no_bucket(const struct cli *cli, const char *name)
+{
+	if (cli->quiet)
+		return CLI_NOTFOUND;
+	if (cli->json)
+		return cli_fail(
+		    cli, CLI_NOTFOUND, "Bucket not found: %s", name);
+	fputs("Bucket not found: ", stderr);
+	text_message(stderr, name);
+	putc('\n', stderr);
+	return CLI_NOTFOUND;
+}
+
+enum cli_exit
 cli_fail_entry(const struct cli *cli, const struct kvlog_iter *iter)
 {
 	struct kvlog_info info = {0};
@@ -368,6 +383,41 @@ cli_key(const struct cli *cli, const char *arg, struct bytes *ret_key)
 }
 
 enum cli_exit
+cli_bucket_name(const struct cli *cli, const char *name)
+{
+	size_t len = strlen(name);
+
+	return len > 0 && len <= KVLOG_KEY_MAX
+		   ? CLI_DONE
+		   : cli_usage(cli,
+			 "the name of a bucket has %zu bytes; it has 1 to %u",
+			 len, KVLOG_KEY_MAX);
+}
+
+uint64_t
+cli_now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+enum cli_exit
+cli_expiry(const struct cli *cli, const char *ttl, uint64_t *ret_expires_ms)
+{
+	uint64_t now = cli_now_ms(), ms;
+
+	if (!text_parse_long_time(ttl, &ms) || ms == 0 || ms > INT64_MAX - now)
+		return cli_usage(cli,
+		    "'%s' is no time to live; write milliseconds, or seconds, "
+		    "minutes, hours or days as in 10s, 10m, 10h, 10d",
+		    ttl);
+	*ret_expires_ms = now + ms;
+	return CLI_DONE;
+}
+
+enum cli_exit
 cli_segment_size(const struct cli *cli, uint64_t *ret_size)
 {
 	const char *arg = cli_option(cli, OPT_SEGMENT_SIZE);
@@ -391,6 +441,7 @@ enum cli_exit
 cli_write_how(struct cli *cli, struct kvlog_write *ret_how)
 {
 	const char *seq = cli_option(cli, OPT_IF_SEQ);
+	const char *ttl = cli_option(cli, OPT_TTL);
 	int condition_count = 0;
 
 	*ret_how = (struct kvlog_write)KVLOG_WRITE_INIT;
@@ -413,6 +464,8 @@ cli_write_how(struct cli *cli, struct kvlog_write *ret_how)
 	}
 	if (condition_count > 1)
 		return cli_usage(cli, "only one condition can be given");
+	if (ttl != NULL)
+		return cli_expiry(cli, ttl, &ret_how->expires_ms);
 	return CLI_DONE;
 }
 
@@ -499,13 +552,38 @@ cli_try_open(struct cli *cli, unsigned flags, uint64_t segment_size,
 	return st;
 }
 
+/* Of db, which is closed if that fails. */
+static enum cli_exit
+open_bucket(struct cli *cli, unsigned flags, struct kvlog *db,
+    struct kvlog **ret_bucket)
+{
+	enum kvlog_status st = kvlog_bucket_open(db, cli->bucket,
+	    strlen(cli->bucket), flags, ret_bucket, &cli->error);
+
+	if (st == KVLOG_OK) {
+		cli->root = db;
+		return CLI_DONE;
+	}
+	return cli_close(cli, db,
+	    st == KVLOG_NOBUCKET
+		? cli_no_bucket(cli, cli->bucket)
+		: cli_fail_status(cli, st, "cannot open a bucket of"));
+}
+
 enum cli_exit
 cli_open(struct cli *cli, unsigned flags, uint64_t segment_size,
     struct kvlog **ret_db)
 {
-	enum kvlog_status st = cli_try_open(cli, flags, segment_size, ret_db);
+	struct kvlog *db;
+	enum kvlog_status st = cli_try_open(cli, flags, segment_size, &db);
 
-	return st == KVLOG_OK ? CLI_DONE : cli_fail_open(cli, st);
+	if (st != KVLOG_OK)
+		return cli_fail_open(cli, st);
+	if (cli->bucket == NULL) {
+		*ret_db = db;
+		return CLI_DONE;
+	}
+	return open_bucket(cli, flags & KVLOG_OPEN_CREATE, db, ret_db);
 }
 
 enum cli_exit
@@ -513,6 +591,11 @@ cli_close(struct cli *cli, struct kvlog *db, enum cli_exit status)
 {
 	enum kvlog_status st;
 
+	if (cli->root != NULL) {
+		(void)kvlog_close(db, NULL);
+		db = cli->root;
+		cli->root = NULL;
+	}
 	/* With keys looked up in hints, damage may be met only now. */
 	if (cli->index_mode == KVLOG_INDEX_HINTS && !cli->warned)
 		warn_of_damage(cli, db, false);

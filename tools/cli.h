@@ -71,6 +71,8 @@ enum cli_option {
 	OPT_TO,
 	OPT_REVERSE,
 	OPT_KEYS_ONLY,
+	OPT_BUCKET,
+	OPT_TTL,
 	OPT_END
 };
 
@@ -89,6 +91,8 @@ struct cli {
 	uint32_t timeout_ms;
 	bool exclusive; /* nobody else may write meanwhile */
 	enum kvlog_index_mode index_mode;
+	const char *bucket; /* its name; NULL: the default bucket */
+	struct kvlog *root; /* if so: what the bucket is of */
 	bool json;
 	bool quiet;
 	bool verbose;
@@ -111,6 +115,7 @@ struct command {
 	int arg_min;
 	int arg_max;
 	bool writes; /* --durability applies */
+	bool keyed;  /* --bucket applies */
 	enum cli_exit (*exec)(struct cli *cli, int argc, char **argv);
 };
 
@@ -125,6 +130,11 @@ extern const struct command cmd_stats;
 extern const struct command cmd_load;
 extern const struct command cmd_dump;
 extern const struct command cmd_watch;
+extern const struct command cmd_ttl;
+extern const struct command cmd_expire;
+extern const struct command cmd_persist;
+extern const struct command cmd_incr;
+extern const struct command cmd_buckets;
 extern const struct command cmd_backup;
 extern const struct command cmd_restore;
 
@@ -187,6 +197,9 @@ enum cli_exit cli_fail_place(
 /* Report "Key not found: KEY" (unless --quiet) and give its exit status. */
 enum cli_exit cli_not_found(const struct cli *cli, struct bytes key);
 
+/* The same of a bucket: "Bucket not found: NAME". */
+enum cli_exit cli_no_bucket(const struct cli *cli, const char *name);
+
 /* Report the damaged record that iter stands on; its key if it is known. */
 enum cli_exit cli_fail_entry(
     const struct cli *cli, const struct kvlog_iter *iter);
@@ -201,11 +214,21 @@ enum cli_exit cli_key(
 /* --segment-size into *ret_size, which is left alone without the option. */
 enum cli_exit cli_segment_size(const struct cli *cli, uint64_t *ret_size);
 
-/* --if-seq and its relatives, --durability and the error into *ret_how. */
+/* The name of a bucket likewise. */
+enum cli_exit cli_bucket_name(const struct cli *cli, const char *name);
+
+/* A time from now on, as --ttl and others have it, into ms since 1970. */
+enum cli_exit cli_expiry(
+    const struct cli *cli, const char *ttl, uint64_t *ret_expires_ms);
+uint64_t cli_now_ms(void);
+
+/* --if-seq and its relatives, --ttl, --durability and the error into
+ * *ret_how. */
 enum cli_exit cli_write_how(struct cli *cli, struct kvlog_write *ret_how);
 
 /*
- * Open cli->store with KVLOG_OPEN_* flags; segment_size 0 is the default.
+ * Open cli->store with KVLOG_OPEN_* flags, and the bucket if one is named;
+ * segment_size 0 is the default.
  * Warns if the store is damaged.  Fails with a message.
  */
 enum cli_exit cli_open(struct cli *cli, unsigned flags, uint64_t segment_size,
@@ -244,10 +267,13 @@ const char *text_unescape(char *text, size_t len, size_t *ret_len);
 /* The value of a hexadecimal digit of either case, or -1. */
 int text_hex_digit(char c);
 
-/* Decimal numbers; "64K", "128M", "1G", "2T"; "500", "500ms", "5s". */
+/* Decimal numbers; "64K", "128M", "1G", "2T"; "500", "500ms", "5s"; and for
+ * what may last longer also "5m", "5h", "5d". */
 bool text_parse_number(const char *text, uint64_t *ret_number);
+bool text_parse_signed(const char *text, int64_t *ret_number);
 bool text_parse_size(const char *text, uint64_t *ret_size);
 bool text_parse_time(const char *text, uint32_t *ret_ms);
+bool text_parse_long_time(const char *text, uint64_t *ret_ms);
 
 #define TEXT_SIZE_LEN 32
 

@@ -51,5 +51,6 @@ const struct command cmd_count = {
     .letters = "",
     .arg_min = 1,
     .arg_max = 1,
+    .keyed = true,
     .exec = count_exec,
 };

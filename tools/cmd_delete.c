@@ -69,5 +69,6 @@ const struct command cmd_delete = {
     .arg_min = 2,
     .arg_max = 2,
     .writes = true,
+    .keyed = true,
     .exec = delete_exec,
 };

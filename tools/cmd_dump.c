@@ -8,6 +8,7 @@
 #include "format.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <unistd.h>
 
 #define OUTPUT_SIZE (1u << 20)
@@ -79,6 +80,25 @@ dump_progress(const struct cli *cli, struct kvlog *db, struct writer *writer)
 		progress_begin(cli, writer->live_bytes);
 }
 
+/* What was left out should not be missed when it is too late. */
+static void
+warn_of_buckets(const struct cli *cli, struct kvlog *db)
+{
+	struct kvlog_iter *iter;
+	uint64_t count = 0;
+
+	if (cli->bucket != NULL || kvlog_bucket_list(db, &iter) != KVLOG_OK)
+		return;
+	while (kvlog_iter_next(iter) == KVLOG_OK)
+		count++;
+	kvlog_iter_destroy(iter);
+	if (count > 0)
+		cli_warn(cli,
+		    "the %" PRIu64 " buckets of %s are not in this dump; "
+		    "--bucket=NAME dumps one, 'kvlog buckets' lists them",
+		    count, cli->store);
+}
+
 static enum cli_exit
 dump_store(struct cli *cli, struct writer *writer)
 {
@@ -96,6 +116,7 @@ dump_store(struct cli *cli, struct writer *writer)
 		status = dump_iter(cli, writer, iter);
 		progress_end();
 		kvlog_iter_destroy(iter);
+		warn_of_buckets(cli, db);
 	} else {
 		status = cli_fail_status(cli, st, "cannot dump");
 	}
@@ -144,5 +165,6 @@ const struct command cmd_dump = {
     .options = dump_options,
     .arg_min = 1,
     .arg_max = 1,
+    .keyed = true,
     .exec = dump_exec,
 };

@@ -55,5 +55,6 @@ const struct command cmd_exists = {
     .letters = "",
     .arg_min = 2,
     .arg_max = 2,
+    .keyed = true,
     .exec = exists_exec,
 };

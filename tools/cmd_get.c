@@ -121,5 +121,6 @@ const struct command cmd_get = {
     .options = get_options,
     .arg_min = 2,
     .arg_max = 2,
+    .keyed = true,
     .exec = get_exec,
 };

@@ -295,5 +295,6 @@ const struct command cmd_load = {
     .arg_min = 1,
     .arg_max = 2,
     .writes = true,
+    .keyed = true,
     .exec = load_exec,
 };

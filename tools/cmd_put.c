@@ -218,6 +218,7 @@ static const struct option put_options[] = {
     {"if-absent", no_argument, NULL, OPT_IF_ABSENT},
     {"if-present", no_argument, NULL, OPT_IF_PRESENT},
     {"if-seq", required_argument, NULL, OPT_IF_SEQ},
+    {"ttl", required_argument, NULL, OPT_TTL},
     {"segment-size", required_argument, NULL, OPT_SEGMENT_SIZE},
     {NULL, 0, NULL, 0},
 };
@@ -226,19 +227,22 @@ const struct command cmd_put = {
     .name = "put",
     .alias = "insert",
     .synopsis = "put|insert STORE KEY [VALUE] "
-		"[--if-absent | --if-present | --if-seq=N] "
+		"[--if-absent | --if-present | --if-seq=N] [--ttl=TIME] "
 		"[--segment-size=SIZE]",
     .summary = "store a value under a key (also: insert)",
     .help = "Store VALUE under KEY, replacing what is there.  Without VALUE, "
 	    "all bytes of\n"
-	    "standard input are the value.  STORE is made if it does not "
-	    "exist.\n\n"
+	    "standard input are the value.  STORE, and the bucket, is made if "
+	    "it does not exist.\n\n"
 	    "  --if-absent          only if KEY has no value yet\n"
 	    "  --if-present         only if KEY has a value\n"
 	    "  --if-seq=N           only if its value was written by commit N "
 	    "('get --json'\n"
 	    "                       shows it as \"sequence\"); 0: if KEY has "
 	    "no value\n"
+	    "  --ttl=TIME           the value expires after TIME: "
+	    "milliseconds, or 10s,\n"
+	    "                       10m, 10h, 10d\n"
 	    "  --segment-size=SIZE  as for create, for segments made from now "
 	    "on\n",
     .letters = "",
@@ -246,5 +250,6 @@ const struct command cmd_put = {
     .arg_min = 2,
     .arg_max = 3,
     .writes = true,
+    .keyed = true,
     .exec = put_exec,
 };

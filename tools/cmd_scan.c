@@ -190,5 +190,6 @@ const struct command cmd_scan = {
     .options = scan_options,
     .arg_min = 1,
     .arg_max = 2,
+    .keyed = true,
     .exec = scan_exec,
 };

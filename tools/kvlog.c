@@ -20,7 +20,8 @@
 
 static const struct command *const commands[] = {&cmd_create, &cmd_put,
     &cmd_get, &cmd_delete, &cmd_exists, &cmd_count, &cmd_scan, &cmd_stats,
-    &cmd_load, &cmd_dump, &cmd_watch, &cmd_backup, &cmd_restore};
+    &cmd_ttl, &cmd_expire, &cmd_persist, &cmd_incr, &cmd_buckets, &cmd_load,
+    &cmd_dump, &cmd_watch, &cmd_backup, &cmd_restore};
 
 #define COMMAND_COUNT (sizeof commands / sizeof commands[0])
 
@@ -32,6 +33,7 @@ static const struct option common_options[] = {
     {"exclusive", no_argument, NULL, OPT_EXCLUSIVE},
     {"durability", required_argument, NULL, OPT_DURABILITY},
     {"index", required_argument, NULL, OPT_INDEX},
+    {"bucket", required_argument, NULL, OPT_BUCKET},
     {"help", no_argument, NULL, OPT_HELP},
     {NULL, 0, NULL, 0},
 };
@@ -43,7 +45,8 @@ static const struct option version_option[] = {
 
 static const char usage_text[] =
     "usage: kvlog [--json] [-q] [-v] [--timeout=TIME] [--exclusive] "
-    "[--durability=MODE] [--index=MODE] COMMAND [ARGUMENT ...]\n"
+    "[--durability=MODE] [--index=MODE] [--bucket=NAME] COMMAND "
+    "[ARGUMENT ...]\n"
     "       kvlog help [COMMAND]\n"
     "       kvlog --help | --version\n";
 
@@ -62,6 +65,10 @@ static const char common_text[] =
     "                     default) or memory (a table, filled at opening)\n"
     "  -h, --help         this text\n";
 
+/* Those that mean something to commands on keys. */
+static const char keyed_text[] =
+    "  --bucket=NAME      the keys of this bucket, not of the unnamed one\n";
+
 /* The common options that mean something to commands that write. */
 static const char writing_text[] =
     "  --timeout=TIME     wait so long for another writer: milliseconds, or\n"
@@ -70,10 +77,11 @@ static const char writing_text[] =
     "  --durability=MODE  when a write counts as done: commit (synced before\n"
     "                     the command goes on), interval or none\n";
 
-static const char exit_text[] =
-    "Exit status: 0 done, 1 key not found or condition not met, 2 wrong usage\n"
-    "or cannot open, 3 damage found, 4 lock not obtained in time, 5 no space\n"
-    "or I/O error.\n";
+static const char exit_text[] = "Exit status: 0 done, 1 key or bucket not "
+				"found or condition not met, 2 wrong\n"
+				"usage or cannot open, 3 damage found, 4 lock "
+				"not obtained in time, 5 no space\n"
+				"or I/O error.\n";
 
 static const struct command *
 command_find(const char *name)
@@ -97,7 +105,8 @@ print_help(const struct command *command)
 		    "usage: kvlog %s\n\n%s", command->synopsis, command->help);
 		if (command->help_more != NULL)
 			command->help_more();
-		printf("\n%s%s\n%s", common_text,
+		printf("\n%s%s%s\n%s", common_text,
+		    command->keyed ? keyed_text : "",
 		    command->writes ? writing_text : "", exit_text);
 		return;
 	}
@@ -106,7 +115,8 @@ print_help(const struct command *command)
 	    usage_text);
 	for (size_t i = 0; i < COMMAND_COUNT; i++)
 		printf("  %-8s %s\n", commands[i]->name, commands[i]->summary);
-	printf("\n%s%s\n%s", common_text, writing_text, exit_text);
+	printf(
+	    "\n%s%s%s\n%s", common_text, keyed_text, writing_text, exit_text);
 }
 
 /* The option that a letter stands for; other values are options already. */
@@ -230,6 +240,12 @@ apply_common(struct cli *cli)
 		return cli_usage(cli,
 		    "'%s' is no time; write milliseconds, or seconds as in 10s",
 		    timeout);
+	cli->bucket = cli_option(cli, OPT_BUCKET);
+	if (cli->bucket != NULL &&
+	    cli_bucket_name(cli, cli->bucket) != CLI_DONE)
+		return CLI_USAGE;
+	if (cli->bucket != NULL && cli->command != NULL && !cli->command->keyed)
+		return cli_usage(cli, "--bucket is for commands on keys");
 	if (cli->exclusive && cli->command != NULL && !cli->command->writes)
 		return cli_usage(cli, "--exclusive is for commands that write");
 	if (durability == NULL)

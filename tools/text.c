@@ -284,6 +284,22 @@ text_parse_number(const char *text, uint64_t *ret_number)
 }
 
 bool
+text_parse_signed(const char *text, int64_t *ret_number)
+{
+	bool negative = *text == '-';
+	uint64_t number;
+
+	if (!text_parse_number(text + (negative ? 1 : 0), &number) ||
+	    number > (uint64_t)INT64_MAX + (negative ? 1 : 0))
+		return false;
+	if (!negative)
+		*ret_number = (int64_t)number;
+	else /* also of the one that has no positive */
+		*ret_number = number == 0 ? 0 : -(int64_t)(number - 1) - 1;
+	return true;
+}
+
+bool
 text_parse_size(const char *text, uint64_t *ret_size)
 {
 	static const char units[] = "KMGT";
@@ -312,6 +328,29 @@ text_parse_size(const char *text, uint64_t *ret_size)
 		return false;
 	*ret_size = size;
 	return true;
+}
+
+bool
+text_parse_long_time(const char *text, uint64_t *ret_ms)
+{
+	static const struct {
+		const char *name;
+		uint64_t ms;
+	} units[] = {{"", 1}, {"ms", 1}, {"s", 1000}, {"m", 60000},
+	    {"h", 3600000}, {"d", 86400000}};
+	uint64_t time;
+
+	if (!parse_digits(&text, &time))
+		return false;
+	for (size_t i = 0; i < sizeof units / sizeof units[0]; i++) {
+		if (strcmp(text, units[i].name) != 0)
+			continue;
+		if (time > UINT64_MAX / units[i].ms)
+			return false;
+		*ret_ms = time * units[i].ms;
+		return true;
+	}
+	return false;
 }
 
 bool

@@ -8,6 +8,9 @@
 #include "files.h"
 #include "rng.h"
 
+#include <pthread.h>
+#include <stdatomic.h>
+
 static void
 expect_keys(const char *prefix, const char *keys)
 {
@@ -396,6 +399,104 @@ START_TEST(two_walks_do_not_know_each_other)
 }
 END_TEST
 
+/* Beside writers */
+
+#define ROUND_KEYS 50u
+#define ROUNDS 400u
+
+/* Puts the number of the round under each key, in order. */
+static void *
+write_rounds(void *arg)
+{
+	atomic_bool *done = arg;
+
+	for (uint32_t round = 1; round <= ROUNDS; round++)
+		for (unsigned k = 0; k < ROUND_KEYS; k++) {
+			char key[8];
+
+			(void)snprintf(key, sizeof key, "k%03u", k);
+			if (kvlog_put(db, key, 4, &round, sizeof round, NULL,
+				NULL) != KVLOG_OK)
+				abort();
+		}
+	atomic_store(done, true);
+	return NULL;
+}
+
+/* One moment: up to some key there is this round, from there on the one before.
+ * Returns the round of the first key; 0: there are not all yet. */
+static uint32_t
+check_round(bool back)
+{
+	uint32_t values[ROUND_KEYS];
+	struct kvlog_iter *iter = NULL;
+	unsigned count = 0;
+
+	if (kvlog_iter_open(db, NULL, &iter) != KVLOG_OK ||
+	    (back && kvlog_iter_last(iter) != KVLOG_OK))
+		abort();
+	while ((back ? kvlog_iter_prev(iter) : kvlog_iter_next(iter)) ==
+	       KVLOG_OK) {
+		size_t len;
+		const void *value = kvlog_iter_value(iter, &len);
+
+		if (count == ROUND_KEYS)
+			abort();
+		memcpy(&values[back ? ROUND_KEYS - 1 - count : count], value,
+		    sizeof values[0]);
+		count++;
+	}
+	kvlog_iter_destroy(iter);
+	if (count < ROUND_KEYS)
+		return 0;
+	for (unsigned k = 1; k < ROUND_KEYS; k++)
+		if (values[k] > values[k - 1] || values[k] + 1 < values[0])
+			abort();
+	return values[0];
+}
+
+static void *
+walk_rounds(void *arg)
+{
+	atomic_bool *done = arg;
+	uint32_t seen = 0;
+	bool last;
+
+	do {
+		uint32_t round;
+
+		last = atomic_load(done);
+		round = check_round(seen % 2 == 0);
+		if (round < seen)
+			abort();
+		seen = round;
+	} while (!last);
+	if (seen != ROUNDS)
+		abort();
+	return NULL;
+}
+
+/* Many walks are begun at once, while puts and the making of hints go on. */
+START_TEST(each_walk_beside_a_writer_shows_a_moment)
+{
+	pthread_t threads[3];
+	atomic_bool done = false;
+	bool more;
+
+	for (size_t i = 0; i < 3; i++)
+		ck_assert_int_eq(
+		    pthread_create(&threads[i], NULL,
+			i == 0 ? write_rounds : walk_rounds, &done),
+		    0);
+	while (!atomic_load(&done)) {
+		ck_assert_int_eq(kvlog_sync(db), KVLOG_OK);
+		ck_assert_int_eq(kvlog_maintain(db, 10, &more), KVLOG_OK);
+	}
+	for (size_t i = 0; i < 3; i++)
+		ck_assert_int_eq(pthread_join(threads[i], NULL), 0);
+}
+END_TEST
+
 /* Ranges */
 
 static struct kvlog_range
@@ -651,6 +752,7 @@ make_suite(void)
 	tcase_add_test(tc, a_walk_sees_one_moment);
 	tcase_add_test(tc, walks_agree_with_a_model);
 	tcase_add_test(tc, two_walks_do_not_know_each_other);
+	tcase_add_test(tc, each_walk_beside_a_writer_shows_a_moment);
 	tcase_add_test(tc, a_range_is_walked_both_ways);
 	tcase_add_test(tc, a_walk_turns_anywhere);
 	tcase_add_test(tc, a_limit_ends_a_walk);

@@ -1837,6 +1837,8 @@ START_TEST(stores_that_were_served_wrongly_once)
 	    UINT64_C(4079527363),
 	    /* And the end of an output is not known without a header. */
 	    UINT64_C(4079527642),
+	    /* A hint with another one's header had its place, in one mode. */
+	    UINT64_C(2002739662),
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(seeds); i++)

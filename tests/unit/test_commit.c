@@ -1827,6 +1827,44 @@ last_hint(void)
 	return hint; /* nobody merges meanwhile */
 }
 
+static uint64_t
+hurried_ticks_ns(void)
+{
+	static uint64_t ns = 0;
+
+	ns += UINT64_C(2000000000);
+	return ns;
+}
+
+/* Where what is compared has to be read from the disk, it takes too long. */
+START_TEST(closing_merges_hints_for_a_while_only)
+{
+	for (unsigned hurried = 0; hurried < 2; hurried++) {
+		struct os_table hurry = *os;
+		char path[40];
+
+		snprintf(path, sizeof path, MAKELOG_STORE "%u", hurried);
+		ck_assert_int_eq(open_at(path, MAKELOG_SIZE), KVLOG_OK);
+		(void)fill_to(3);
+		MAKELOG_OK(log_sync(lg, receipt.seq, &err));
+		MAKELOG_OK(put("a", 1));
+		MAKELOG_OK(log_sync(lg, receipt.seq, &err));
+		hurry.ticks_ns = hurried_ticks_ns;
+		plain = os;
+		if (hurried)
+			os = &hurry;
+		close_store();
+		os = plain;
+		ck_assert_int_eq(open_at(path, MAKELOG_SIZE), KVLOG_OK);
+		if (hurried)
+			ck_assert_uint_ge(hintset_count(&lg->view->hints), 2);
+		else
+			ck_assert_uint_eq(hintset_count(&lg->view->hints), 1);
+		close_store();
+	}
+}
+END_TEST
+
 /* A step of background work must not keep a sync waiting: it sorts a part of
  * a large segment, up to some commit's beginning. */
 START_TEST(hints_of_a_large_segment_are_made_in_steps)
@@ -2263,6 +2301,7 @@ main(void)
 	tcase_add_test(tc, a_mark_is_not_synced_when_a_sync_has_failed);
 	tcase_add_test(tc, a_hint_waits_for_durable_evidence);
 	tcase_add_test(tc, hints_of_a_large_segment_are_made_in_steps);
+	tcase_add_test(tc, closing_merges_hints_for_a_while_only);
 	tcase_add_test(tc, a_hint_ends_where_durable_evidence_does);
 	tcase_add_test(tc, a_sealed_segment_is_no_evidence_of_itself);
 	tcase_add_test(tc, a_link_is_evidence_when_it_is_durable);

@@ -107,8 +107,10 @@ finish(void)
 static void
 expect(const char *key, uint64_t seq)
 {
-	const struct merge_entry *e = cursor_entry(cursor);
+	const struct merge_entry *e;
 	enum kvlog_status st = cursor_next(cursor);
+
+	e = cursor_entry(cursor);
 
 	ck_assert_msg(st == KVLOG_OK, "%s: %d", key, (int)st);
 	ck_assert_msg(e->rec.key_len == strlen(key) &&
@@ -139,9 +141,10 @@ expect_end(void)
 static void
 expect_corrupt(uint32_t segment, uint64_t off)
 {
-	const struct merge_entry *e = cursor_entry(cursor);
+	const struct merge_entry *e;
 
 	ck_assert_int_eq(cursor_next(cursor), KVLOG_CORRUPT);
+	e = cursor_entry(cursor);
 	ck_assert(e->damaged);
 	ck_assert_uint_eq(segment_number(e->seg), segment);
 	ck_assert_uint_eq(e->off, off);
@@ -150,7 +153,7 @@ expect_corrupt(uint32_t segment, uint64_t off)
 static void
 seek(const char *key)
 {
-	cursor_seek(cursor, key, strlen(key));
+	MAKELOG_OK(cursor_seek(cursor, key, strlen(key)));
 	ck_assert_ptr_null(cursor_entry(cursor)->seg);
 }
 
@@ -340,9 +343,10 @@ START_TEST(keys_sort_as_bytes)
 	makelog_end(&m);
 	open_all("");
 	for (size_t i = 0; i < count; i++) {
-		const struct merge_entry *e = cursor_entry(cursor);
+		const struct merge_entry *e;
 
 		MAKELOG_OK(cursor_next(cursor));
+		e = cursor_entry(cursor);
 		ck_assert_uint_eq(e->rec.key_len, sorted[i].len);
 		ck_assert_mem_eq(e->rec.key, sorted[i].key, sorted[i].len);
 	}
@@ -705,7 +709,7 @@ seek_cell(const struct bounds *b, struct rng *rng)
 	uint8_t key[4];
 	size_t len = any_key(rng, key, 4), i = bucket * KEYS;
 
-	cursor_seek(cursor, key, len);
+	MAKELOG_OK(cursor_seek(cursor, key, len));
 	while (i < (bucket + 1) * KEYS &&
 	       key_compare(table[i].key, table[i].len, key, len) < 0)
 		i++;
@@ -836,8 +840,8 @@ START_TEST(damage_of_both_hint_and_record_is_said)
 	makelog_flip("00000002.hint", 4096 + 40);
 	makelog_flip("00000002.seg", SEGMENT_DATA_OFF + 16);
 	open_all("");
-	e = cursor_entry(cursor);
 	while ((st = cursor_next(cursor)) != KVLOG_NOTFOUND) {
+		e = cursor_entry(cursor);
 		ck_assert_ptr_nonnull(e->seg);
 		if (st == KVLOG_CORRUPT) {
 			corrupt++;
@@ -1127,6 +1131,10 @@ START_TEST(want_of_memory_is_said)
 	}
 	hint_cover_fini(&cover);
 	ck_assert_uint_gt(nth, 4);
+	/* It stays where it was. */
+	simos_fail(SIMOS_MALLOC, 1, ENOMEM, false);
+	ck_assert_int_eq(cursor_seek(cursor, "k3", 2), KVLOG_NOMEM);
+	simos_fail_clear();
 	/* Damage that cannot be noted is not passed over. */
 	simos_fail(SIMOS_MALLOC, 1, ENOMEM, false);
 	ck_assert_int_eq(cursor_next(cursor), KVLOG_NOMEM);

@@ -1219,6 +1219,35 @@ START_TEST(blocks_know_their_place)
 }
 END_TEST
 
+/* The header of another file was written to it, perhaps. */
+START_TEST(a_header_that_tells_another_name_is_refused)
+{
+	static const struct {
+		const char *name;
+		bool good;
+	} names[] = {{"00000001.hint", true},
+	    {"00000001-00000001.4608-4640.hint", true},
+	    {"00000002.hint", false},
+	    {"00000001-00000001.4608-4641.hint", false},
+	    {"00000001-00000002.4608-4640.hint", false}};
+	struct hint *image, *hint;
+
+	segtest_put(segs[0], 1, "a", "1");
+	image = build_all(1);
+	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+		ck_assert_int_eq(
+		    hint_write_as(image, &segtest_dir, names[i].name, NULL),
+		    KVLOG_OK);
+		hint = hint_open(
+		    &segtest_dir, names[i].name, &segs[0]->header.store);
+		ck_assert_msg(
+		    (hint != NULL) == names[i].good, "%s", names[i].name);
+		hint_unref(hint);
+	}
+	hint_unref(image);
+}
+END_TEST
+
 START_TEST(a_cut_or_grown_hint_is_left_alone)
 {
 	struct hint *image;
@@ -1804,6 +1833,7 @@ main(void)
 	tcase_add_test(tc, a_damaged_header_is_refused);
 	tcase_add_test(tc, a_damaged_block_is_never_believed);
 	tcase_add_test(tc, blocks_know_their_place);
+	tcase_add_test(tc, a_header_that_tells_another_name_is_refused);
 	tcase_add_test(tc, a_cut_or_grown_hint_is_left_alone);
 	tcase_add_test(tc, what_is_not_understood_is_refused);
 	tcase_add_test(tc, a_hint_is_bound_to_its_store_and_segment);

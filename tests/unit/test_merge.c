@@ -154,8 +154,10 @@ make_log(uint64_t seed)
 static unsigned
 expect_next(struct merge *merge, unsigned k)
 {
-	const struct merge_entry *e = merge_entry(merge);
+	const struct merge_entry *e;
 	enum kvlog_status st = merge_next(merge);
+
+	e = merge_entry(merge);
 
 	while (k < KEYS && !model[k].there)
 		k++;
@@ -243,11 +245,12 @@ START_TEST(one_hint_of_many_segments_counts_as_one)
 	for (unsigned k = 0; k < KEYS; k++)
 		model[k].age = model[k].age == 3 ? 1 : 0;
 	for (unsigned k = 0; k < KEYS; k++) {
-		const struct merge_entry *e = merge_entry(merge);
+		const struct merge_entry *e;
 
 		if (!model[k].there)
 			continue;
 		MAKELOG_OK(merge_next(merge));
+		e = merge_entry(merge);
 		ck_assert_uint_eq(e->off, model[k].off);
 		ck_assert_uint_eq(e->age, model[k].age);
 	}
@@ -376,9 +379,10 @@ static void
 expect_damage(
     struct merge *merge, unsigned age, uint64_t off, const uint8_t *key)
 {
-	const struct merge_entry *e = merge_entry(merge);
+	const struct merge_entry *e;
 
 	ck_assert_int_eq(merge_next(merge), KVLOG_CORRUPT);
+	e = merge_entry(merge);
 	ck_assert(e->damaged);
 	ck_assert_ptr_eq(e->seg, segs[age]);
 	ck_assert_uint_eq(e->off, off);
@@ -525,6 +529,7 @@ START_TEST(damage_of_a_hint_and_of_a_record_is_told)
 				/* Once, though the walk turns there. */
 				if (e->hash == MERGE_NO_HASH && from == 0) {
 					st = merge_prev(merge);
+					e = merge_entry(merge);
 					ck_assert_int_ne(st, KVLOG_NOMEM);
 					ck_assert(e->hash != MERGE_NO_HASH);
 				}
@@ -576,9 +581,10 @@ START_TEST(want_of_memory_loses_nothing)
 		}
 		merge_seek(merge, &model[2].key);
 		for (k = 2; k < KEYS;) {
-			const struct merge_entry *e = merge_entry(merge);
+			const struct merge_entry *e;
 
 			st = merge_next(merge);
+			e = merge_entry(merge);
 			if (st == KVLOG_NOMEM) {
 				failed++;
 				continue;
@@ -634,12 +640,13 @@ is_visible(unsigned k)
 static bool
 expect_step(struct merge *merge, bool back)
 {
-	const struct merge_entry *e = merge_entry(merge);
+	const struct merge_entry *e;
 	enum kvlog_status st;
 	unsigned k = back ? place / 2 : (place + 1) / 2; /* beyond it */
 
 	do {
 		st = back ? merge_prev(merge) : merge_next(merge);
+		e = merge_entry(merge);
 		if (st == KVLOG_NOMEM)
 			ck_assert_ptr_null(e->seg);
 	} while (st == KVLOG_NOMEM);

@@ -342,7 +342,8 @@ session_prepare_store(struct session *session, const struct workload *workload)
 		session->ahead = session->changes ? 2 : 1;
 		session->generation += session->ahead;
 		session->changes = false;
-	} else if (workload->op == WORKLOAD_MIXED) {
+	} else if (workload->op == WORKLOAD_MIXED ||
+		   workload->op == WORKLOAD_SCAN_WRITE) {
 		session->changes = true;
 	}
 	return true;
@@ -414,6 +415,8 @@ user_bytes(const struct session *session, const struct workload *workload,
 
 	if (workload->op == WORKLOAD_MIXED)
 		return ops * (100 - workload->get_share) / 100 * bytes;
+	if (workload->op == WORKLOAD_SCAN_WRITE)
+		return ops / session->unit * bytes;
 	return (workload_writes(workload) && workload->op != WORKLOAD_DELETE) ||
 		       workload->op == WORKLOAD_CHURN
 		   ? ops * bytes
@@ -731,8 +734,7 @@ omission_of(const struct session *session, const struct workload *workload)
 
 	if (workload_readers(workload, session->options) > 0 && !engine->shares)
 		return OMIT_UNSHARED;
-	if ((workload->op == WORKLOAD_SCAN_ALL ||
-		workload->op == WORKLOAD_SCAN_SOME) &&
+	if ((workload->op == WORKLOAD_SCAN_ALL || workload_scans(workload)) &&
 	    engine->scan == NULL)
 		return OMIT_NO_SCAN;
 	if (workload->op == WORKLOAD_GET_VIEW && engine->get_view == NULL)

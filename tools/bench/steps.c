@@ -534,6 +534,15 @@ step_scan(struct session *session, uint64_t i)
 		       session->records->key_len, use_record, &scan));
 }
 
+static bool
+step_scan_write(struct session *session, uint64_t i)
+{
+	uint64_t record = scale(mix(~session->seed - i), session->key_range);
+
+	return put_record(session, record, session->generation + 1) &&
+	       step_scan(session, i);
+}
+
 bool
 run_scan(struct session *session, uint64_t times, struct measure *measure,
     uint64_t *ret_done)
@@ -584,6 +593,8 @@ step_of(const struct session *session, enum workload_op op)
 		return step_mixed;
 	case WORKLOAD_SCAN_SOME:
 		return step_scan;
+	case WORKLOAD_SCAN_WRITE:
+		return step_scan_write;
 	case WORKLOAD_DELETE:
 		return step_delete;
 	case WORKLOAD_CHURN:

@@ -436,6 +436,7 @@ report_limit(const struct report *report, size_t size, size_t benchmark)
 	case WORKLOAD_ONESHOT_PUT:
 		return median_process_ns(report, size, benchmark);
 	case WORKLOAD_MIXED:
+	case WORKLOAD_SCAN_WRITE:
 	case WORKLOAD_OPEN:
 	case WORKLOAD_OPEN_KILLED:
 	case WORKLOAD_READ_WRITE:

@@ -43,6 +43,9 @@ const struct workload workload_table[] = {
     {.name = "prefixscan",
 	.text = "records of scans, each of 100 in order from some key on",
 	.op = WORKLOAD_SCAN_SOME},
+    {.name = "scanwrite",
+	.text = "the same, with an async put of a present key before each scan",
+	.op = WORKLOAD_SCAN_WRITE},
     {.name = "overwrite",
 	.text = "async puts of present keys, each once, in random order",
 	.op = WORKLOAD_PUT_SHUFFLED},
@@ -169,7 +172,7 @@ workload_unit(const struct workload *workload, const struct options *options)
 		return BATCH_LEN;
 	if (workload->op == WORKLOAD_GET_MANY)
 		return MANY_LEN;
-	if (workload->op == WORKLOAD_SCAN_SOME)
+	if (workload_scans(workload))
 		return options->num < SCAN_LEN ? options->num : SCAN_LEN;
 	return 1;
 }
@@ -207,6 +210,7 @@ workload_ops(const struct workload *workload, const struct options *options)
 		return options->reads;
 	case WORKLOAD_GET_MANY:
 	case WORKLOAD_SCAN_SOME:
+	case WORKLOAD_SCAN_WRITE:
 		return round_up(
 		    options->reads, workload_unit(workload, options));
 	case WORKLOAD_SCAN_ALL:
@@ -229,6 +233,13 @@ workload_ops(const struct workload *workload, const struct options *options)
 		return crowd_reads(workload, options);
 	}
 	return 0;
+}
+
+bool
+workload_scans(const struct workload *workload)
+{
+	return workload->op == WORKLOAD_SCAN_SOME ||
+	       workload->op == WORKLOAD_SCAN_WRITE;
 }
 
 bool
@@ -282,7 +293,7 @@ workload_skewed(const struct workload *workload, const struct options *options)
 	return workload->skewed ||
 	       (options->zipfian && (workload->op == WORKLOAD_GET ||
 					workload->op == WORKLOAD_GET_MANY ||
-					workload->op == WORKLOAD_SCAN_SOME ||
+					workload_scans(workload) ||
 					workload->op == WORKLOAD_READ_WRITE ||
 					workload->op == WORKLOAD_READ_MEMORY));
 }

@@ -27,6 +27,7 @@ enum workload_op {
 	WORKLOAD_MIXED,
 	WORKLOAD_SCAN_ALL,
 	WORKLOAD_SCAN_SOME,
+	WORKLOAD_SCAN_WRITE,
 	WORKLOAD_DELETE,
 	/* An operation is a process. */
 	WORKLOAD_ONESHOT_GET,
@@ -78,6 +79,9 @@ uint64_t workload_unit(
 /* workload_ops - how many operations it takes. */
 uint64_t workload_ops(
     const struct workload *workload, const struct options *options);
+
+/* workload_scans - whether it reads records in order, SCAN_LEN at a time. */
+bool workload_scans(const struct workload *workload);
 
 /*
  * workload_writes - whether it leaves a store with other records or values,

@@ -1050,6 +1050,26 @@ KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_txn_iter_open(
     const struct kvlog_range *range, struct kvlog_iter **ret_iter);
 
 /*
+ * kvlog_txn_bucket_open, kvlog_txn_bucket_drop - buckets, in the transaction.
+ *
+ * As kvlog_bucket_open() and kvlog_bucket_drop(), but a bucket is created or
+ * dropped by the transaction's commit; in the transaction it is, or is not,
+ * there at once.  A handle on one that is created is of use in the transaction
+ * alone until that is committed; if it is rolled back the handle gets
+ * KVLOG_NOBUCKET, and is to be closed all the same.
+ * If another process dies while it writes, the commit of a transaction that has
+ * created buckets may be refused with KVLOG_CONFLICT: nothing was written, and
+ * it is to be begun anew.
+ * Results: as those, and KVLOG_TIMEOUT, _READONLY.
+ */
+KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_txn_bucket_open(
+    struct kvlog_txn *txn, const void *name, size_t name_len, unsigned flags,
+    struct kvlog **ret_bucket, struct kvlog_error *err);
+KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_txn_bucket_drop(
+    struct kvlog_txn *txn, const void *name, size_t name_len,
+    struct kvlog_error *err);
+
+/*
  * kvlog_txn_savepoint, kvlog_txn_rollback_to - undo a part.
  *
  * ret_savepoint   A number for what was written until now.
@@ -1127,8 +1147,8 @@ struct kvlog_stats {
 	size_t size; /* set by the caller: sizeof(*stats) */
 	bool quick;  /* set by the caller: leave live_bytes, dead_bytes and
 			file_bytes 0, and walk over nothing */
-	uint64_t record_count;  /* keys that have a value; 0 if quick and the
-				   index is in the hints */
+	uint64_t record_count;  /* keys that have a value, in all buckets; 0 if
+				   quick and it takes a walk to know */
 	uint64_t segment_count; /* files of the live set */
 	uint64_t file_bytes;    /* of all files of the store, as allocated
 				   sizes */
@@ -1151,7 +1171,14 @@ struct kvlog_stats {
 				    compacted since they were opened */
 	uint64_t compact_bytes_written;
 	uint64_t compact_bytes_freed; /* of files */
-	uint64_t damaged_bytes;       /* found so far */
+	/* Read transactions (or, those that write, walks in them) of this
+	 * handle's store in this process, and what they keep. */
+	uint64_t snapshot_count;
+	uint64_t snapshot_oldest_seq;   /* the last commit it shows; 0: none */
+	uint64_t snapshot_file_bytes;   /* of segments that compaction has
+					   replaced: disk and mappings */
+	uint64_t snapshot_memory_bytes; /* of keys that were sorted for them */
+	uint64_t damaged_bytes;         /* found so far */
 	uint64_t damaged_ranges;
 	char recovery_text[160]; /* one line for people */
 	uint8_t uuid[16];        /* of the store */

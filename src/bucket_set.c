@@ -60,9 +60,10 @@ bucket_set_read(struct bucket_set *set, struct merge *merge, uint64_t as_of)
 	merge_seek(merge, &first);
 	set->as_of = as_of;
 	while (st == KVLOG_OK) {
-		const struct merge_entry *e = merge_entry(merge);
+		const struct merge_entry *e;
 
 		st = merge_next(merge);
+		e = merge_entry(merge);
 		if (st == KVLOG_CORRUPT) {
 			set->unsure = true;
 			st = KVLOG_OK;

@@ -487,6 +487,19 @@ collect_hashes(const struct commit_op *ops, size_t count)
 	return hashes;
 }
 
+/* A writer that died has cost a range of them. */
+static enum kvlog_status
+check_number(
+    const struct log *log, const struct ownership *own, struct kvlog_error *err)
+{
+	if (!own->numbered || log->view->next_seq == own->next_seq)
+		return KVLOG_OK;
+	return err_set(err, KVLOG_CONFLICT, 0,
+	    "another process died while it wrote to %s, and buckets that the "
+	    "transaction creates would have other numbers; begin it anew",
+	    log->dir->path);
+}
+
 /* own: NULL, or the owner of the turn. */
 static inline enum kvlog_status
 commit_as(struct log *log, const struct ownership *own,
@@ -508,11 +521,15 @@ commit_as(struct log *log, const struct ownership *own,
 	keydir_prefetch(log->view->index.keydir, ops->hash);
 	st = log_take_turn_to_write(log, own, err);
 	if (st == KVLOG_OK) {
-		st = commit_turn(log, ops, batch != NULL ? batch : &ops->hash,
-		    op_count, strict, ret_receipt, ret_failed, err);
+		if (UNLIKELY(own != NULL))
+			st = check_number(log, own, err);
+		if (st == KVLOG_OK)
+			st = commit_turn(log, ops,
+			    batch != NULL ? batch : &ops->hash, op_count,
+			    strict, ret_receipt, ret_failed, err);
 		epoch_reclaim(log->view->index.epoch);
 		if (own != NULL)
-			log_end_ownership(log);
+			(void)log_end_ownership(log);
 		log_release_turn(log);
 	}
 	if (batch != NULL)

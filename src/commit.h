@@ -54,7 +54,7 @@ enum kvlog_status log_commit(struct log *log, const struct commit_op *ops,
     size_t *ret_failed, struct kvlog_error *err);
 
 /* The same by the owner of the turn, who is none any more, whatever the result;
- * KVLOG_TIMEOUT: he was not any more. */
+ * KVLOG_TIMEOUT: he was not any more; _CONFLICT: the number is not his. */
 enum kvlog_status log_commit_owned(struct log *log, const struct ownership *own,
     const struct commit_op *ops, size_t op_count,
     struct kvlog_receipt *ret_receipt, struct kvlog_error *err);

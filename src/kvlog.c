@@ -16,6 +16,7 @@
 #include "rehint.h"
 #include "salvage.h"
 #include "segments.h"
+#include "snapshot.h"
 #include "store.h"
 #include "txn.h"
 #include "verify.h"
@@ -493,6 +494,60 @@ kvlog_bucket_open(struct kvlog *db, const void *name, size_t name_len,
 	return st == KVLOG_OK
 		   ? make_handle(db, name, name_len, &id, ret_bucket, err)
 		   : st;
+}
+
+enum kvlog_status
+kvlog_txn_bucket_open(struct kvlog_txn *txn, const void *name, size_t name_len,
+    unsigned flags, struct kvlog **ret_bucket, struct kvlog_error *err)
+{
+	const bool create = (flags & KVLOG_OPEN_CREATE) != 0,
+		   fresh = (flags & KVLOG_OPEN_EXCLUSIVE) != 0;
+	struct kvlog_error failure = {0};
+	struct bucket_handle *own;
+	struct bucket_id id = {0, 0};
+	enum kvlog_status st = txn_check(txn, NULL, &own, err);
+
+	if (st == KVLOG_OK)
+		st = check_name(name, name_len, err);
+	if (st != KVLOG_OK)
+		return st;
+	if (ret_bucket == NULL || (fresh && !create) ||
+	    (flags & ~(KVLOG_OPEN_CREATE | KVLOG_OPEN_EXCLUSIVE)) != 0)
+		return err_set(err, KVLOG_INVAL, 0,
+		    "kvlog_bucket_open needs a place for the handle, and flags "
+		    "0, KVLOG_OPEN_CREATE, or that and KVLOG_OPEN_EXCLUSIVE");
+	if (create && !txn->writes)
+		return err_set(err, KVLOG_READONLY, 0,
+		    "the transaction was begun with KVLOG_TXN_READ");
+	st = txn_find_bucket(txn, name, name_len, &id, &failure);
+	if (st == KVLOG_OK && fresh)
+		return err_set(
+		    err, KVLOG_CONFLICT, 0, "there is a bucket of this name");
+	if (st == KVLOG_NOBUCKET && create)
+		st = txn_create_bucket(txn, name, name_len, &id, &failure);
+	if (st == KVLOG_OK)
+		st = make_handle(
+		    txn->handle, name, name_len, &id, ret_bucket, &failure);
+	return tell(st, &failure, err);
+}
+
+enum kvlog_status
+kvlog_txn_bucket_drop(struct kvlog_txn *txn, const void *name, size_t name_len,
+    struct kvlog_error *err)
+{
+	struct kvlog_error failure = {0};
+	struct bucket_handle *own;
+	enum kvlog_status st = txn_check(txn, NULL, &own, err);
+
+	if (st == KVLOG_OK)
+		st = check_name(name, name_len, err);
+	if (st == KVLOG_OK && !txn->writes)
+		st = err_set(err, KVLOG_READONLY, 0,
+		    "the transaction was begun with KVLOG_TXN_READ");
+	if (st != KVLOG_OK)
+		return st;
+	return tell(
+	    txn_drop_bucket(txn, name, name_len, &failure), &failure, err);
 }
 
 enum kvlog_status
@@ -1124,6 +1179,21 @@ kvlog_maintain(struct kvlog *db, uint32_t budget_ms, bool *ret_more)
 	return log_check_health(&db->store->log, NULL);
 }
 
+static enum kvlog_status
+add_snapshots(struct store *store, struct kvlog_stats *stats)
+{
+	struct snapshot_costs costs;
+	enum kvlog_status st = snapshot_count_costs(store, &costs);
+
+	if (st != KVLOG_OK)
+		return st;
+	stats->snapshot_count = costs.count;
+	stats->snapshot_oldest_seq = costs.oldest_seq;
+	stats->snapshot_file_bytes = costs.file_bytes;
+	stats->snapshot_memory_bytes = costs.memory_bytes;
+	return KVLOG_OK;
+}
+
 enum kvlog_status
 kvlog_stats_get(struct kvlog *db, struct kvlog_stats *stats)
 {
@@ -1132,7 +1202,9 @@ kvlog_stats_get(struct kvlog *db, struct kvlog_stats *stats)
 	if (db == NULL || stats == NULL || stats->size != sizeof *stats)
 		return KVLOG_INVAL;
 	st = check_handle(db, NULL);
-	return st == KVLOG_OK ? store_stats(db->store, stats) : st;
+	if (st == KVLOG_OK)
+		st = store_stats(db->store, stats);
+	return st == KVLOG_OK ? add_snapshots(db->store, stats) : st;
 }
 
 /* Checking and saving */

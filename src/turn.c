@@ -421,8 +421,13 @@ outlast_owner(struct log *log, struct kvlog_error *err)
 
 	while (control_is_owned(log->control)) {
 		if (owner_has_ended(log)) {
-			log_end_ownership(log);
-			continue;
+			int rc = log_end_ownership(log);
+
+			if (rc == 0)
+				continue;
+			log_release_turn(log);
+			return err_sys(err, rc, "write the control page of %s",
+			    log->dir->path);
 		}
 		log_release_turn(log);
 		if (!wait_for_owner(log, deadline, &own_thread))
@@ -434,14 +439,14 @@ outlast_owner(struct log *log, struct kvlog_error *err)
 	return KVLOG_OK;
 }
 
-void
+int
 log_end_ownership(struct log *log)
 {
 	if (control_is_owner(log->control)) {
 		atomic_store(&log->owner, 0);
 		atomic_store(&log->owned_last, true);
 	}
-	(void)control_set_owner(log->control, 0);
+	return control_set_owner(log->control, 0);
 }
 
 enum kvlog_status
@@ -498,8 +503,10 @@ log_own(struct log *log, uint32_t idle_ms, struct ownership *ret_own,
 		st = err_sys(
 		    err, rc, "write the control page of %s", log->dir->path);
 	else
-		*ret_own = (struct ownership){log->owner_count, idle_ms,
-		    renewal(idle_ms), log->view->next_seq};
+		*ret_own = (struct ownership){.number = log->owner_count,
+		    .idle_ms = idle_ms,
+		    .renew_ns = renewal(idle_ms),
+		    .next_seq = log->view->next_seq};
 	log_release_turn(log);
 	return st;
 }
@@ -536,7 +543,7 @@ log_disown(struct log *log, const struct ownership *own)
 		return;
 	log_enter(log);
 	if (log_take_turn_to_write(log, own, NULL) == KVLOG_OK) {
-		log_end_ownership(log);
+		(void)log_end_ownership(log);
 		log_release_turn(log);
 		return;
 	}

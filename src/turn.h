@@ -43,6 +43,7 @@ struct ownership {
 	uint32_t idle_ms;
 	uint64_t renew_ns; /* when the next log_keep() puts the end off */
 	uint64_t next_seq; /* of the commit that was to come next */
+	bool numbered;     /* and the owner's has to be that one */
 };
 
 /*
@@ -76,8 +77,9 @@ enum kvlog_status log_lost(const struct log *log, struct kvlog_error *err);
  */
 enum kvlog_status log_pass_owner(
     struct log *log, const struct ownership *own, struct kvlog_error *err);
-/* With the turn, which nobody owns from here on. */
-void log_end_ownership(struct log *log);
+/* With the turn, which nobody owns from here on; or an errno value: then it is
+ * to be tried again, by this process or by anybody at its time. */
+int log_end_ownership(struct log *log);
 
 /* Take the turn for a change of the content, after log_enter(). */
 static inline enum kvlog_status

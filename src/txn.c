@@ -196,6 +196,55 @@ find_in_snapshot(struct kvlog_txn *txn, const struct bucket_handle *bucket,
 	return st;
 }
 
+/* What the transaction has itself done to a bucket of this name: KVLOG_OK, it
+ * has created the one that is told; _NOBUCKET, dropped it; _NOTFOUND, nothing.
+ */
+static enum kvlog_status
+find_own_bucket(const struct kvlog_txn *txn, const void *name, size_t name_len,
+    struct bucket_id *ret_id)
+{
+	const struct hint_key key = bucket_name_key(name, name_len);
+	const struct staged_write *w = NULL;
+
+	if (txn->names > 0)
+		w = staged_find(&txn->staged, &key,
+		    hint_key_hash(txn->store->views.secret, &key));
+	if (w == NULL)
+		return KVLOG_NOTFOUND;
+	if (w->type == RECORD_DELETE)
+		return KVLOG_NOBUCKET;
+	ret_id->seq = get_u64(w->value);
+	ret_id->ordinal = get_u32(w->value + 8);
+	return KVLOG_OK;
+}
+
+/* Of this transaction, if it is not of one that was rolled back. */
+static bool
+is_fresh(const struct kvlog_txn *txn, const struct bucket_handle *bucket)
+{
+	return bucket != NULL && txn->writes && txn->names > 0 &&
+	       bucket->id.seq == txn->own.next_seq;
+}
+
+/* Whether the transaction has dropped it, or undone its creation. */
+static enum kvlog_status
+look_at_own_bucket(
+    const struct kvlog_txn *txn, const struct bucket_handle *bucket)
+{
+	struct bucket_id id;
+	enum kvlog_status st;
+
+	if (bucket == NULL || txn->names == 0)
+		return KVLOG_OK;
+	st = find_own_bucket(txn, bucket->name, bucket->name_len, &id);
+	if (st == KVLOG_NOTFOUND)
+		return is_fresh(txn, bucket) ? KVLOG_NOBUCKET : KVLOG_OK;
+	if (st == KVLOG_OK &&
+	    (id.seq != bucket->id.seq || id.ordinal != bucket->id.ordinal))
+		st = KVLOG_NOBUCKET;
+	return st;
+}
+
 /* What the store has. */
 static enum kvlog_status
 find_committed(struct kvlog_txn *txn, struct bucket_handle *bucket,
@@ -207,6 +256,8 @@ find_committed(struct kvlog_txn *txn, struct bucket_handle *bucket,
 	if (!txn->writes)
 		return find_in_snapshot(
 		    txn, bucket, key, with_value, ret_found);
+	if (UNLIKELY(is_fresh(txn, bucket)))
+		return KVLOG_NOTFOUND;
 	st = store_read(txn->store, bucket, key->bytes, key->len, with_value,
 	    note_found, ret_found, &ret_found->info);
 	return log_still_owns(&txn->store->log, &txn->own) ? st : KVLOG_TIMEOUT;
@@ -235,7 +286,10 @@ txn_find(struct kvlog_txn *txn, struct bucket_handle *bucket, const void *key,
 {
 	const struct hint_key whole = bucket_key(bucket, key, key_len);
 	const struct staged_write *w = NULL;
+	enum kvlog_status st = look_at_own_bucket(txn, bucket);
 
+	if (st != KVLOG_OK)
+		return st;
 	if (txn->writes)
 		w = staged_find(&txn->staged, &whole,
 		    hint_key_hash(txn->store->views.secret, &whole));
@@ -321,6 +375,11 @@ check_bucket(struct kvlog_txn *txn, struct bucket_handle *bucket,
 
 	if (bucket == NULL)
 		return KVLOG_OK;
+	st = look_at_own_bucket(txn, bucket);
+	if (st != KVLOG_OK)
+		return err_set(err, st, 0, "the bucket was dropped");
+	if (is_fresh(txn, bucket))
+		return KVLOG_OK;
 	st = store_enter(txn->store, &token, &view);
 	if (st != KVLOG_OK)
 		return err_set(err, st, 0, "look at %s", txn->store->dir.path);
@@ -352,6 +411,88 @@ txn_write(struct kvlog_txn *txn, struct commit_op *op, struct kvlog_error *err)
 			 op->value_len);
 }
 
+/* Buckets */
+
+static enum kvlog_status
+find_bucket_in_snapshot(struct kvlog_txn *txn, const void *name,
+    size_t name_len, struct bucket_id *ret_id)
+{
+	const struct hint_key key = bucket_name_key(name, name_len);
+	struct index_ref ref;
+	enum kvlog_status st = snapshot_find(txn->snap, &key, true, &ref);
+
+	if (st == KVLOG_OK && !bucket_read_id(&ref.rec, ret_id))
+		st = KVLOG_CORRUPT;
+	return st == KVLOG_NOTFOUND ? KVLOG_NOBUCKET : st;
+}
+
+enum kvlog_status
+txn_find_bucket(struct kvlog_txn *txn, const void *name, size_t name_len,
+    struct bucket_id *ret_id, struct kvlog_error *err)
+{
+	enum kvlog_status st;
+
+	if (!txn->writes) {
+		st = find_bucket_in_snapshot(txn, name, name_len, ret_id);
+	} else {
+		st = find_own_bucket(txn, name, name_len, ret_id);
+		if (st == KVLOG_NOTFOUND)
+			return store_find_bucket(
+			    txn->store, name, name_len, ret_id, err);
+	}
+	return st == KVLOG_OK
+		   ? st
+		   : err_set(err, st, 0, "there is no bucket of this name");
+}
+
+static enum kvlog_status
+write_name(struct kvlog_txn *txn, const struct hint_key *key,
+    const struct staged_write *how, const uint8_t *id, struct kvlog_error *err)
+{
+	enum kvlog_status st = staged_add(&txn->staged, key,
+	    hint_key_hash(txn->store->views.secret, key), how, id);
+
+	if (st != KVLOG_OK)
+		return err_set(err, st, 0, "open a bucket");
+	txn->names++;
+	return KVLOG_OK;
+}
+
+/* The number of the commit is known before it, or it is refused. */
+enum kvlog_status
+txn_create_bucket(struct kvlog_txn *txn, const void *name, size_t name_len,
+    struct bucket_id *ret_id, struct kvlog_error *err)
+{
+	const struct hint_key key = bucket_name_key(name, name_len);
+	const struct staged_write how = {
+	    .type = RECORD_PUT, .value_len = RECORD_BUCKET_LEN};
+	const struct bucket_id id = {txn->own.next_seq, txn->names + 1};
+	uint8_t bytes[RECORD_BUCKET_LEN];
+
+	put_u64(bytes, id.seq);
+	put_u32(bytes + 8, id.ordinal);
+	txn->own.numbered = true;
+	*ret_id = id;
+	return write_name(txn, &key, &how, bytes, err);
+}
+
+enum kvlog_status
+txn_drop_bucket(struct kvlog_txn *txn, const void *name, size_t name_len,
+    struct kvlog_error *err)
+{
+	const struct hint_key key = bucket_name_key(name, name_len);
+	struct staged_write how = {.type = RECORD_DELETE};
+	struct bucket_id id;
+	enum kvlog_status st = txn_find_bucket(txn, name, name_len, &id, err);
+
+	if (st != KVLOG_OK)
+		return st;
+	if (id.seq == txn->own.next_seq)
+		how.needless = store_find_bucket(txn->store, name, name_len,
+				   &id, NULL) == KVLOG_NOBUCKET;
+	return write_name(txn, &key, &how, NULL, err);
+}
+
 /* Walking */
 
 static enum kvlog_status
@@ -374,7 +515,10 @@ txn_walk(struct kvlog_txn *txn, struct bucket_handle *bucket,
 
 	if (!txn->writes)
 		return walk_snapshot(txn, bucket, range, iter);
-	st = store_cursor(db, bucket, range, &iter->view, &iter->cursor);
+	st = look_at_own_bucket(txn, bucket);
+	if (st == KVLOG_OK)
+		st = store_cursor(db, is_fresh(txn, bucket) ? NULL : bucket,
+		    range, &iter->view, &iter->cursor);
 	if (st != KVLOG_OK)
 		return st;
 	st = KVLOG_TIMEOUT;

@@ -24,6 +24,7 @@ struct kvlog_txn {
 	struct ownership own;
 	struct staged staged;
 	struct kvlog_iter *iters; /* that show it */
+	uint32_t names; /* times that it has created or dropped a bucket */
 	uint64_t now_ms;
 	struct epoch_token token; /* inside views.pins */
 };
@@ -57,6 +58,15 @@ enum kvlog_status txn_find(struct kvlog_txn *txn, struct bucket_handle *bucket,
 /* Write op, of which all but hash and flags is set. */
 enum kvlog_status txn_write(
     struct kvlog_txn *txn, struct commit_op *op, struct kvlog_error *err);
+
+/* Look a bucket's name up; write that there is a new one, whose id is told, or
+ * none any more.  KVLOG_NOBUCKET, _NOMEM, ... */
+enum kvlog_status txn_find_bucket(struct kvlog_txn *txn, const void *name,
+    size_t name_len, struct bucket_id *ret_id, struct kvlog_error *err);
+enum kvlog_status txn_create_bucket(struct kvlog_txn *txn, const void *name,
+    size_t name_len, struct bucket_id *ret_id, struct kvlog_error *err);
+enum kvlog_status txn_drop_bucket(struct kvlog_txn *txn, const void *name,
+    size_t name_len, struct kvlog_error *err);
 
 /* Let iter, which has no cursor yet, walk over what the transaction sees. */
 enum kvlog_status txn_walk(struct kvlog_txn *txn, struct bucket_handle *bucket,

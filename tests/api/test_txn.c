@@ -411,6 +411,85 @@ START_TEST(a_transaction_is_about_all_buckets)
 }
 END_TEST
 
+START_TEST(buckets_are_created_and_dropped_by_the_commit)
+{
+	struct kvlog *db = open_store(KVLOG_OPEN_CREATE), *old, *made, *again;
+	struct kvlog_txn *txn;
+	const void *value;
+	size_t len;
+	uint64_t save;
+
+	ck_assert_int_eq(
+	    kvlog_bucket_open(db, "old", 3, KVLOG_OPEN_CREATE, &old, &err),
+	    KVLOG_OK);
+	api_put(old, "k", "old");
+	txn = begin(db);
+	ck_assert_int_eq(kvlog_txn_bucket_open(txn, "new", 3, 0, &made, &err),
+	    KVLOG_NOBUCKET);
+	ck_assert_int_eq(
+	    kvlog_txn_bucket_open(txn, "old", 3,
+		KVLOG_OPEN_CREATE | KVLOG_OPEN_EXCLUSIVE, &made, &err),
+	    KVLOG_CONFLICT);
+	save = savepoint(txn);
+	ck_assert_int_eq(kvlog_txn_bucket_open(
+			     txn, "new", 3, KVLOG_OPEN_CREATE, &made, &err),
+	    KVLOG_OK);
+	ck_assert_int_eq(
+	    kvlog_txn_get(txn, made, "k", 1, &value, &len), KVLOG_NOTFOUND);
+	ck_assert_int_eq(
+	    kvlog_txn_put(txn, made, "k", 1, "new", 3, NULL), KVLOG_OK);
+	ck_assert_int_eq(
+	    kvlog_txn_get(txn, made, "k", 1, &value, &len), KVLOG_OK);
+	ck_assert_int_eq(kvlog_txn_delete(txn, made, "k", 1, NULL), KVLOG_OK);
+	ck_assert_int_eq(
+	    kvlog_put(made, "k", 1, "beside", 6, NULL, NULL), KVLOG_BUSY);
+	ck_assert_int_eq(kvlog_exists(made, "k", 1), KVLOG_NOBUCKET);
+	/* Undone, and done again. */
+	ck_assert_int_eq(kvlog_txn_rollback_to(txn, save), KVLOG_OK);
+	ck_assert_int_eq(
+	    kvlog_txn_put(txn, made, "k", 1, "new", 3, NULL), KVLOG_NOBUCKET);
+	ck_assert_int_eq(
+	    kvlog_txn_get(txn, made, "k", 1, &value, &len), KVLOG_NOBUCKET);
+	ck_assert_int_eq(kvlog_txn_bucket_open(
+			     txn, "new", 3, KVLOG_OPEN_CREATE, &again, &err),
+	    KVLOG_OK);
+	ck_assert_int_eq(
+	    kvlog_txn_put(txn, made, "k", 1, "new", 3, NULL), KVLOG_NOBUCKET);
+	ck_assert_int_eq(
+	    kvlog_txn_put(txn, again, "k", 1, "new", 3, NULL), KVLOG_OK);
+	api_close(made);
+	ck_assert_int_eq(kvlog_txn_bucket_drop(txn, "old", 3, &err), KVLOG_OK);
+	ck_assert_int_eq(
+	    kvlog_txn_bucket_drop(txn, "old", 3, &err), KVLOG_NOBUCKET);
+	ck_assert_int_eq(
+	    kvlog_txn_get(txn, old, "k", 1, &value, &len), KVLOG_NOBUCKET);
+	/* For others all is as it was. */
+	api_expect(old, "k", "old");
+	(void)commit(txn);
+	ck_assert_int_eq(kvlog_exists(old, "k", 1), KVLOG_NOBUCKET);
+	api_expect(again, "k", "new");
+	api_put(again, "l", "later");
+	expect_text(again, "knewllater");
+	api_close(again);
+	api_close(old);
+	api_close(db);
+	db = open_store(0);
+	ck_assert_int_eq(
+	    kvlog_bucket_open(db, "new", 3, 0, &again, &err), KVLOG_OK);
+	expect_text(again, "knewllater");
+	/* Created and dropped is nothing. */
+	txn = begin(db);
+	ck_assert_int_eq(kvlog_txn_bucket_open(
+			     txn, "none", 4, KVLOG_OPEN_CREATE, &made, &err),
+	    KVLOG_OK);
+	ck_assert_int_eq(kvlog_txn_bucket_drop(txn, "none", 4, &err), KVLOG_OK);
+	ck_assert_uint_eq(commit(txn).seq, kvlog_last_seq(db));
+	api_close(made);
+	api_close(again);
+	api_close(db);
+}
+END_TEST
+
 /* Walking */
 
 #define KEYS 40u
@@ -989,6 +1068,7 @@ txn_suite(void)
 	tcase_add_test(tc, savepoints_undo_what_came_after);
 	tcase_add_test(tc, expiry_holds_in_a_transaction);
 	tcase_add_test(tc, a_transaction_is_about_all_buckets);
+	tcase_add_test(tc, buckets_are_created_and_dropped_by_the_commit);
 	tc = api_case(suite, "walking");
 	tcase_add_test(tc, walks_show_the_transaction_as_it_was);
 	tcase_add_test(tc, a_walk_ends_when_what_it_shows_is_undone);

@@ -424,6 +424,91 @@ victim_batch(struct victim *v, const struct victim_step *steps, size_t count,
 	return finish(v, "apply", st, &err, before, &receipt, durability);
 }
 
+/* state: to be changed likewise; NULL: it will be undone. */
+static enum kvlog_status
+write_in(struct victim *v, struct kvlog_txn *txn,
+    const struct victim_step *step, struct model *state,
+    struct kvlog_error *err)
+{
+	struct kvlog_write how = KVLOG_WRITE_INIT;
+	const size_t key_len = strlen(step->key);
+	enum kvlog_status st;
+	uint8_t *value;
+
+	how.err = err;
+	if (step->value_len == VICTIM_DELETE) {
+		st = kvlog_txn_delete(txn, NULL, step->key, key_len, &how);
+		if (state != NULL)
+			(void)model_delete(state, step->key, key_len);
+		return st == KVLOG_NOTFOUND ? KVLOG_OK : st;
+	}
+	value = make_value(v, step->value_len);
+	if (state != NULL) {
+		model_put(state, step->key, key_len, value, step->value_len,
+		    MODEL_ANY_SEQ);
+		oracle_step(
+		    &v->oracle, step->key, key_len, value, step->value_len);
+	}
+	return kvlog_txn_put(
+	    txn, NULL, step->key, key_len, value, step->value_len, &how);
+}
+
+static enum kvlog_status
+transact(struct victim *v, const struct victim_step *steps, size_t count,
+    struct kvlog_write *how, struct kvlog_receipt *ret_receipt)
+{
+	struct model *state = oracle_begin(&v->oracle);
+	struct kvlog_txn *txn = NULL;
+	uint64_t savepoint;
+	enum kvlog_status st = kvlog_txn_begin(v->db, NULL, &txn, how->err);
+
+	if (st == KVLOG_OK) {
+		st = kvlog_txn_savepoint(txn, &savepoint);
+		if (st != KVLOG_OK) { /* which tells no more */
+			how->err->status = st;
+			(void)snprintf(how->err->text, sizeof how->err->text,
+			    "note a savepoint");
+		}
+	}
+	for (size_t i = 0; i < count && st == KVLOG_OK; i++)
+		st = write_in(v, txn, &steps[count - 1 - i], NULL, how->err);
+	if (st == KVLOG_OK)
+		st = kvlog_txn_rollback_to(txn, savepoint);
+	for (size_t i = 0; i < count && st == KVLOG_OK; i++)
+		st = write_in(v, txn, &steps[i], state, how->err);
+	if (st == KVLOG_OK)
+		return kvlog_txn_commit(txn, how, ret_receipt);
+	kvlog_txn_rollback(txn);
+	return st;
+}
+
+bool
+victim_transact(struct victim *v, const struct victim_step *steps, size_t count,
+    enum kvlog_durability durability)
+{
+	struct kvlog_write how = KVLOG_WRITE_INIT;
+	struct kvlog_receipt receipt = {0, 0, 0};
+	struct kvlog_error err = {0};
+	uint64_t before;
+	enum kvlog_status st;
+
+	if (v->db == NULL || v->oracle.in_flight)
+		return false;
+	if (2 * count > VICTIM_STEPS)
+		abort();
+	free_scratch(v);
+	how.durability = durability;
+	how.err = &err;
+	before = kvlog_last_seq(v->db);
+	begin(v, VICTIM_IN_APPLY);
+	st = transact(v, steps, count, &how, &receipt);
+	if (st == KVLOG_OK && receipt.seq == before) { /* of nothing */
+		oracle_refused(&v->oracle);
+		return true;
+	}
+	return finish(v, "transaction", st, &err, before, &receipt, durability);
+}
+
 bool
 victim_sync(struct victim *v)
 {
@@ -638,6 +723,27 @@ script_batch(void *arg)
 	(void)victim_batch(v, large, 4, NONE);
 	(void)victim_batch(v, small, 4, COMMIT);
 	(void)victim_batch(v, small, 1, NONE);
+	(void)victim_close(v);
+}
+
+static void
+script_transaction(void *arg)
+{
+	static const struct victim_step small[] = {
+	    {"a", 10}, {"b", 200}, {"a", 30}, {"c", VICTIM_DELETE}};
+	static const struct victim_step medium[] = {
+	    {"a", 1200}, {"d", 900}, {"b", VICTIM_DELETE}};
+	static const struct victim_step large[] = {
+	    {"e", 3000}, {"a", VICTIM_DELETE}, {"f", 2500}, {"g", 0}};
+	struct victim *v = arg;
+
+	(void)victim_open(v, KVLOG_OPEN_CREATE);
+	(void)victim_transact(v, small, 4, COMMIT);
+	(void)victim_put(v, "c", 50, NONE);
+	(void)victim_transact(v, small, 4, NONE);
+	(void)victim_transact(v, medium, 3, NONE);
+	(void)victim_transact(v, large, 4, COMMIT);
+	(void)victim_transact(v, small + 3, 1, NONE);
 	(void)victim_close(v);
 }
 
@@ -988,7 +1094,10 @@ victim_random_op(struct victim *v)
 						 ? VICTIM_DELETE
 						 : random_len(rng);
 		}
-		(void)victim_batch(v, steps, count, durability);
+		if (count <= VICTIM_STEPS / 2 && rng_below(rng, 2) == 0)
+			(void)victim_transact(v, steps, count, durability);
+		else
+			(void)victim_batch(v, steps, count, durability);
 		break;
 	case 9:
 		(void)victim_put_if(v, random_key(rng), random_len(rng),
@@ -1037,6 +1146,7 @@ const struct script scripts[] = {
     {"delete", script_delete, NULL},
     {"conditional", script_conditional, NULL},
     {"batch", script_batch, NULL},
+    {"transaction", script_transaction, NULL},
     {"rollover", script_rollover, NULL},
     {"unsynced", script_unsynced, NULL},
     {"maintain", script_maintain, NULL},

@@ -114,6 +114,10 @@ struct victim_step {
 };
 bool victim_batch(struct victim *v, const struct victim_step *steps,
     size_t count, enum kvlog_durability durability);
+/* The same in a transaction, after others that are undone: at most half as many
+ * as of a batch. */
+bool victim_transact(struct victim *v, const struct victim_step *steps,
+    size_t count, enum kvlog_durability durability);
 
 /* What was salvaged, if anything was, is all that the oracle has. */
 void victim_check_saved(struct victim *v);

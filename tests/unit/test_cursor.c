@@ -654,6 +654,7 @@ is_in(const struct cell *cell, const struct bounds *b)
 {
 	const struct cursor_range *r = &b->range;
 
+	/* Values in the catalogue that are no ids: any bucket may be there. */
 	if (cell->seq == 0 || r->all_buckets)
 		return cell->seq != 0;
 	return cell->bucket == b->bucket && cell->len >= r->prefix_len &&

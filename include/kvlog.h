@@ -948,7 +948,9 @@ struct kvlog_txn_options {
  * Where nobody waits it may idle for as long as it likes.
  *
  * A read transaction keeps nobody waiting, is open to every handle, and shows
- * the store as it was when it began.
+ * the store as it was when it began.  To it the time is that of its beginning;
+ * in a write transaction, what was in the store before expires when its time
+ * comes.
  *
  * kvlog_txn_begin - begin a transaction.
  *

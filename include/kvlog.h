@@ -1024,8 +1024,8 @@ KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_txn_lookup(
  * Whatever it is but KVLOG_OK, the transaction is as it was, and goes on (but
  * for KVLOG_TIMEOUT).
  *
- * Cost: a look-up in memory and a copy, some 200 ns; with a condition, and of a
- * delete, a look-up in the store, too.  Memory: key and value, and some 100
+ * Cost: a look-up in memory and a copy, 200 to 600 ns; with a condition, and of
+ * a delete, a look-up in the store, too.  Memory: key and value, and some 100
  * bytes, until the end.
  */
 KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_txn_put(

@@ -654,9 +654,9 @@ is_in(const struct cell *cell, const struct bounds *b)
 {
 	const struct cursor_range *r = &b->range;
 
-	/* Of all buckets, those that the catalogue names: none here. */
+	/* Values in the catalogue that are no ids: any bucket may be there. */
 	if (cell->seq == 0 || r->all_buckets)
-		return cell->seq != 0 && cell->bucket < 2;
+		return cell->seq != 0;
 	return cell->bucket == b->bucket && cell->len >= r->prefix_len &&
 	       memcmp(cell->key, b->prefix, r->prefix_len) == 0 &&
 	       key_compare(cell->key, cell->len, b->from, r->from_len) >= 0 &&

@@ -1177,8 +1177,8 @@ struct kvlog_stats {
 	size_t size; /* set by the caller: sizeof(*stats) */
 	bool quick;  /* set by the caller: leave live_bytes, dead_bytes and
 			file_bytes 0, and walk over nothing */
-	uint64_t record_count;  /* keys that have a value; 0 if quick and the
-				   index is in the hints */
+	uint64_t record_count;  /* keys that have a value, in all buckets; 0 if
+				   quick and it takes a walk to know */
 	uint64_t segment_count; /* files of the live set */
 	uint64_t file_bytes;    /* of all files of the store, as allocated
 				   sizes */
@@ -1201,7 +1201,14 @@ struct kvlog_stats {
 				    compacted since they were opened */
 	uint64_t compact_bytes_written;
 	uint64_t compact_bytes_freed; /* of files */
-	uint64_t damaged_bytes;       /* found so far */
+	/* Read transactions (or, those that write, walks in them) of this
+	 * handle's store in this process, and what they keep. */
+	uint64_t snapshot_count;
+	uint64_t snapshot_oldest_seq;   /* the last commit it shows; 0: none */
+	uint64_t snapshot_file_bytes;   /* of segments that compaction has
+					   replaced: disk and mappings */
+	uint64_t snapshot_memory_bytes; /* of keys that were sorted for them */
+	uint64_t damaged_bytes;         /* found so far */
 	uint64_t damaged_ranges;
 	char recovery_text[160]; /* one line for people */
 	uint8_t uuid[16];        /* of the store */

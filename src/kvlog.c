@@ -16,6 +16,7 @@
 #include "rehint.h"
 #include "salvage.h"
 #include "segments.h"
+#include "snapshot.h"
 #include "store.h"
 #include "txn.h"
 #include "verify.h"
@@ -1189,6 +1190,21 @@ kvlog_maintain(struct kvlog *db, uint32_t budget_ms, bool *ret_more)
 	return log_check_health(&db->store->log, NULL);
 }
 
+static enum kvlog_status
+add_snapshots(struct store *store, struct kvlog_stats *stats)
+{
+	struct snapshot_costs costs;
+	enum kvlog_status st = snapshot_count_costs(store, &costs);
+
+	if (st != KVLOG_OK)
+		return st;
+	stats->snapshot_count = costs.count;
+	stats->snapshot_oldest_seq = costs.oldest_seq;
+	stats->snapshot_file_bytes = costs.file_bytes;
+	stats->snapshot_memory_bytes = costs.memory_bytes;
+	return KVLOG_OK;
+}
+
 enum kvlog_status
 kvlog_stats_get(struct kvlog *db, struct kvlog_stats *stats)
 {
@@ -1197,7 +1213,9 @@ kvlog_stats_get(struct kvlog *db, struct kvlog_stats *stats)
 	if (db == NULL || stats == NULL || stats->size != sizeof *stats)
 		return KVLOG_INVAL;
 	st = check_handle(db, NULL);
-	return st == KVLOG_OK ? store_stats(db->store, stats) : st;
+	if (st == KVLOG_OK)
+		st = store_stats(db->store, stats);
+	return st == KVLOG_OK ? add_snapshots(db->store, stats) : st;
 }
 
 /* Checking and saving */

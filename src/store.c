@@ -1462,7 +1462,7 @@ store_wait_durable(struct store *db, uint64_t seq, uint32_t timeout_ms)
 }
 
 static enum kvlog_status
-live_bytes(struct store *db, uint64_t *ret_bytes)
+walk_all(struct store *db, uint64_t *ret_bytes, uint64_t *ret_records)
 {
 	const struct cursor_range all = {
 	    .all_buckets = true, .keys_only = true};
@@ -1470,12 +1470,18 @@ live_bytes(struct store *db, uint64_t *ret_bytes)
 	struct view *view;
 	enum kvlog_status st = store_cursor(db, NULL, &all, &view, &cursor);
 
-	*ret_bytes = 0;
+	*ret_bytes = *ret_records = 0;
 	if (st != KVLOG_OK)
 		return st;
-	while ((st = cursor_next(cursor)) == KVLOG_OK || st == KVLOG_CORRUPT)
-		if (st == KVLOG_OK)
-			*ret_bytes += cursor_entry(cursor)->rec.size;
+	while ((st = cursor_next(cursor)) == KVLOG_OK || st == KVLOG_CORRUPT) {
+		const struct record *rec = &cursor_entry(cursor)->rec;
+
+		if (st != KVLOG_OK)
+			continue;
+		*ret_bytes += rec->size;
+		*ret_records +=
+		    !bucket_is_catalogue(rec->bucket_seq, rec->bucket_ordinal);
+	}
 	cursor_destroy(cursor);
 	view_release(&db->views, view);
 	return st == KVLOG_NOTFOUND ? KVLOG_OK : st;
@@ -1551,16 +1557,21 @@ store_stats(struct store *db, struct kvlog_stats *s)
 	s->size = sizeof *s;
 	s->quick = quick;
 	if (!quick)
-		st = live_bytes(db, &s->live_bytes);
+		st = walk_all(db, &s->live_bytes, &s->record_count);
 	if (st == KVLOG_OK && !quick)
 		st = file_bytes(db, &s->file_bytes);
-	if (st == KVLOG_OK &&
-	    (!quick || db->options.index_mode != KVLOG_INDEX_HINTS))
-		st = store_count(db, NULL, &s->record_count);
 	if (st == KVLOG_OK)
 		st = store_keep_view(db, &view);
 	if (st != KVLOG_OK)
 		return st;
+	/* Where all keys are of one kind, damaged ones count as well. */
+	if (!atomic_load(&view->index.odd) &&
+	    (!quick || db->options.index_mode != KVLOG_INDEX_HINTS))
+		st = store_count(db, NULL, &s->record_count);
+	if (st != KVLOG_OK) {
+		view_release(&db->views, view);
+		return st;
+	}
 	views_enter(&db->views);
 	fill_stats(view, s, &records);
 	view_unref(view);

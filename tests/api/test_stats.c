@@ -115,6 +115,40 @@ START_TEST(free_bytes_shrink_by_what_is_written)
 }
 END_TEST
 
+/* Keys of all buckets are counted, and what snapshots keep is told. */
+START_TEST(buckets_and_snapshots_are_told)
+{
+	struct kvlog *db = api_open(api_store, KVLOG_OPEN_CREATE), *bucket;
+	struct kvlog_txn_options o = KVLOG_TXN_OPTIONS_INIT;
+	struct kvlog_txn *txn;
+	struct kvlog_stats s;
+
+	ck_assert_int_eq(
+	    kvlog_bucket_open(db, "b", 1, KVLOG_OPEN_CREATE, &bucket, NULL),
+	    KVLOG_OK);
+	api_put(db, "one", "1");
+	api_put(bucket, "two", "2");
+	api_put(bucket, "three", "3");
+	s = api_stats(db);
+	ck_assert_uint_eq(s.record_count, 3);
+	ck_assert_uint_eq(s.snapshot_count, 0);
+	o.flags = KVLOG_TXN_READ;
+	ck_assert_int_eq(kvlog_txn_begin(db, &o, &txn, NULL), KVLOG_OK);
+	api_put(db, "one", "more");
+	s = api_stats(db);
+	ck_assert_uint_eq(s.snapshot_count, 1);
+	ck_assert_uint_eq(s.snapshot_oldest_seq, 4);
+	kvlog_txn_rollback(txn);
+	ck_assert_int_eq(kvlog_bucket_drop(db, "b", 1, NULL, NULL), KVLOG_OK);
+	s = api_stats(db);
+	ck_assert_uint_eq(s.record_count, 1);
+	ck_assert_uint_eq(s.snapshot_count, 0);
+	ck_assert_uint_eq(s.snapshot_oldest_seq, 0);
+	ck_assert_int_eq(kvlog_close(bucket, NULL), KVLOG_OK);
+	api_close(db);
+}
+END_TEST
+
 START_TEST(what_recovery_did_is_told)
 {
 	struct kvlog *db = api_open(api_store, KVLOG_OPEN_CREATE);
@@ -143,6 +177,7 @@ make_suite(void)
 
 	tcase_add_test(tc, live_and_dead_bytes_add_up);
 	tcase_add_test(tc, free_bytes_shrink_by_what_is_written);
+	tcase_add_test(tc, buckets_and_snapshots_are_told);
 	tcase_add_test(tc, what_recovery_did_is_told);
 	return suite;
 }

@@ -528,6 +528,13 @@ KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_bucket_list(
     struct kvlog *db, struct kvlog_iter **ret_iter);
 
 /*
+ * kvlog_bucket_id - the two numbers by which a feed tells the bucket that db is
+ * a handle on; 0, 0 for the default one.
+ */
+KVLOG_API void kvlog_bucket_id(
+    struct kvlog *db, uint64_t *ret_seq, uint32_t *ret_ordinal);
+
+/*
  * kvlog_get - copy the newest value stored under key.
  *
  * key, key_len   Any bytes; 1 <= key_len <= KVLOG_KEY_MAX.
@@ -836,20 +843,35 @@ KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_wait_durable(
 /* In place of a number: commits that are not durable yet, and later ones. */
 #define KVLOG_FEED_NEW UINT64_MAX
 
+/* What a feed tells: of keys, as enum kvlog_op_type, and of buckets. */
+enum kvlog_change_type {
+	KVLOG_CHANGE_PUT = 1,
+	KVLOG_CHANGE_DELETE = 2,
+	KVLOG_CHANGE_BUCKET_CREATE = 3, /* key is the bucket's name; a bucket
+					   that had it is dropped */
+	KVLOG_CHANGE_BUCKET_DROP = 4    /* likewise */
+};
+
 /* One record of a commit, in the order in which it was written. */
 struct kvlog_change {
-	size_t size;             /* set by the caller: sizeof(*change) */
-	uint64_t seq;            /* of the commit */
-	uint64_t last_seq;       /* the same, or see KVLOG_CORRUPT */
-	uint64_t durable_seq;    /* newest durable commit when it was told */
-	uint64_t offset;         /* of the record in its segment's file */
-	uint32_t segment;        /* number of the segment */
-	enum kvlog_op_type type; /* a put or a delete */
-	bool more;               /* more records of this commit follow */
+	size_t size;          /* set by the caller: sizeof(*change) */
+	uint64_t seq;         /* of the commit */
+	uint64_t last_seq;    /* the same, or see KVLOG_CORRUPT */
+	uint64_t durable_seq; /* newest durable commit when it was told */
+	uint64_t offset;      /* of the record in its segment's file */
+	uint32_t segment;     /* number of the segment */
+	enum kvlog_change_type type;
+	bool more; /* more records of this commit follow */
 	const void *key;
 	size_t key_len;
-	const void *value; /* NULL for a delete */
+	const void *value; /* of a put; else NULL */
 	size_t value_len;
+	uint64_t expires_ms; /* of a put; as in struct kvlog_write */
+	/* Which bucket: the key's, or the one that was created (of a drop the
+	 * name alone tells it: 0, 0).  Never given to another one; 0, 0: the
+	 * default bucket.  See kvlog_bucket_id(). */
+	uint64_t bucket_seq;
+	uint32_t bucket_ordinal;
 };
 
 /*
@@ -859,8 +881,11 @@ struct kvlog_change {
  *                      KVLOG_FEED_NEW: from the first one that is not durable
  *                      now.  To go on where an earlier feed ended: its last
  *                      whole commit's number + 1.
+ * db                   The store: all its buckets, and what becomes of them.
+ *                      Or a handle on a bucket: that bucket's keys only.
  * prefix, prefix_len   0 to KVLOG_KEY_MAX bytes: only records of keys that
- *                      begin so; 0 for all.
+ *                      begin so; 0 for all.  With a prefix, db means the keys
+ *                      of the default bucket only.
  * ret_feed             Set on KVLOG_OK; free with kvlog_feed_close().
  * err                  Filled on failure; may be NULL.
  *
@@ -887,6 +912,11 @@ KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_feed_open(struct kvlog *db,
  * of commits have gaps where the store was opened after a crash, and nothing
  * is missing there.  A commit is told when it is durable, so that what was
  * told is never undone.
+ *
+ * The keys of a dropped bucket are gone with it, and are not told one by one.
+ * A put that expires is told once, when it is committed, also when its time is
+ * over by then.  So whoever applies what is told, knows buckets by their ids,
+ * and minds the time, has what the store has.
  *
  * Results:
  *   KVLOG_OK       change is the next record
@@ -948,7 +978,9 @@ struct kvlog_txn_options {
  * Where nobody waits it may idle for as long as it likes.
  *
  * A read transaction keeps nobody waiting, is open to every handle, and shows
- * the store as it was when it began.
+ * the store as it was when it began.  To it the time is that of its beginning;
+ * in a write transaction, what was in the store before expires when its time
+ * comes.
  *
  * kvlog_txn_begin - begin a transaction.
  *
@@ -1022,8 +1054,8 @@ KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_txn_lookup(
  * Whatever it is but KVLOG_OK, the transaction is as it was, and goes on (but
  * for KVLOG_TIMEOUT).
  *
- * Cost: a look-up in memory and a copy, some 200 ns; with a condition, and of a
- * delete, a look-up in the store, too.  Memory: key and value, and some 100
+ * Cost: a look-up in memory and a copy, 200 to 600 ns; with a condition, and of
+ * a delete, a look-up in the store, too.  Memory: key and value, and some 100
  * bytes, until the end.
  */
 KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_txn_put(
@@ -1249,7 +1281,13 @@ struct kvlog_finding {
 	const void *key; /* NULL: not known */
 	size_t key_len;
 	enum kvlog_older older; /* of the key, or of all keys there */
-	const char *text;       /* a line: what it means, what to do */
+	/* The key's bucket: its id, 0, 0 for the default one; and its name.
+	 * NULL: not known, or the default one. */
+	uint64_t bucket_seq;
+	uint32_t bucket_ordinal;
+	const void *bucket;
+	size_t bucket_len;
+	const char *text; /* a line: what it means, what to do */
 };
 
 typedef void kvlog_finding_fn(void *arg, const struct kvlog_finding *finding);
@@ -1308,6 +1346,11 @@ struct kvlog_verify_report {
 	uint64_t unsaved_records; /* whole, but of a kind that this version does
 				     not write */
 	uint64_t hidden_keys;     /* deleted, as their newest value is lost */
+	uint64_t dropped_records; /* whole, of buckets that were dropped, so
+				     not saved */
+	uint64_t saved_buckets;   /* made in the new store ... */
+	uint64_t lost_buckets;    /* ... of them, under a name of their own, as
+				     damage may have taken theirs */
 };
 
 /*
@@ -1352,6 +1395,9 @@ KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_verify(const char *path,
  * whole records behind the place where the log ends, are saved as well.
  * With KVLOG_SALVAGE_STRICT neither are, and a key whose newest value is
  * known to be lost is deleted rather than shown in an older state.
+ * Buckets are made anew under their names; what was dropped stays so.  Records
+ * of a bucket whose name damage may have taken are saved into a bucket
+ * "lost-SEQ-ORDINAL", after its id.
  * The new store has sequence numbers of its own.
  *
  * Results: KVLOG_OK (nothing was damaged: it is a copy), _CORRUPT (saved

@@ -38,8 +38,9 @@ struct place {
 };
 
 enum kvlog_status
-feed_open(struct store *db, uint64_t from, const void *prefix,
-    size_t prefix_len, struct kvlog_feed **ret_feed, struct kvlog_error *err)
+feed_open(struct store *db, const struct bucket_handle *bucket, uint64_t from,
+    const void *prefix, size_t prefix_len, struct kvlog_feed **ret_feed,
+    struct kvlog_error *err)
 {
 	struct kvlog_feed *feed = os->calloc(1, sizeof *feed);
 
@@ -53,6 +54,9 @@ feed_open(struct store *db, uint64_t from, const void *prefix,
 	if (prefix_len > 0)
 		memcpy(feed->prefix, prefix, prefix_len);
 	feed->prefix_len = prefix_len;
+	feed->all = bucket == NULL && prefix_len == 0;
+	if (bucket != NULL)
+		feed->bucket = bucket->id;
 	feed->store = db;
 	feed->next = from == KVLOG_FEED_NEW ? store_durable_seq(db) + 1
 					    : max_u64(from, 1);
@@ -165,7 +169,9 @@ static bool
 is_wanted(const struct kvlog_feed *feed, const struct record *rec)
 {
 	return (rec->type == RECORD_PUT || rec->type == RECORD_DELETE) &&
-	       (rec->flags & RECORD_BUCKET) == 0 &&
+	       (feed->all ||
+		   (rec->bucket_seq == feed->bucket.seq &&
+		       rec->bucket_ordinal == feed->bucket.ordinal)) &&
 	       rec->key_len >= feed->prefix_len &&
 	       memcmp(rec->key, feed->prefix, feed->prefix_len) == 0;
 }
@@ -207,6 +213,37 @@ tell_missing(struct kvlog_feed *feed, const struct place *p, uint64_t last,
 	    feed->store->dir.path, p->seg->name, off, first, last);
 }
 
+/* What a sound record says; value: a copy. */
+static enum kvlog_status
+tell_content(
+    const struct record *rec, const uint8_t *value, struct kvlog_change *change)
+{
+	struct record copy = *rec;
+	struct bucket_id id = {0, 0};
+
+	if (!bucket_is_catalogue(rec->bucket_seq, rec->bucket_ordinal)) {
+		change->value = rec->type == RECORD_PUT ? value : NULL;
+		change->value_len = rec->value_len;
+		change->expires_ms = record_expires_ms(rec);
+		return KVLOG_OK;
+	}
+	copy.value = value;
+	if (rec->type == RECORD_PUT && !bucket_read_id(&copy, &id))
+		return KVLOG_CORRUPT;
+	change->bucket_seq = id.seq;
+	change->bucket_ordinal = id.ordinal;
+	return KVLOG_OK;
+}
+
+static enum kvlog_change_type
+change_type(const struct record *rec)
+{
+	if (bucket_is_catalogue(rec->bucket_seq, rec->bucket_ordinal))
+		return rec->type == RECORD_PUT ? KVLOG_CHANGE_BUCKET_CREATE
+					       : KVLOG_CHANGE_BUCKET_DROP;
+	return rec->type == RECORD_PUT ? KVLOG_CHANGE_PUT : KVLOG_CHANGE_DELETE;
+}
+
 /* Hand out a wanted record. */
 static enum kvlog_status
 tell_record(struct kvlog_feed *feed, const struct place *p,
@@ -227,12 +264,20 @@ tell_record(struct kvlog_feed *feed, const struct place *p,
 	feed->copy = copy;
 
 	change->seq = change->last_seq = rec->seq;
-	change->type = rec->type == RECORD_PUT ? KVLOG_OP_PUT : KVLOG_OP_DELETE;
+	change->type = change_type(rec);
 	change->more = has_more(feed, p, *rec);
 	change->segment = segment_number(p->seg);
 	change->offset = p->off;
 	change->key = copy;
 	change->key_len = rec->key_len;
+	if (change->type == KVLOG_CHANGE_PUT ||
+	    change->type == KVLOG_CHANGE_DELETE) {
+		change->bucket_seq = rec->bucket_seq;
+		change->bucket_ordinal = rec->bucket_ordinal;
+	}
+	if (!encoded && sound)
+		sound =
+		    tell_content(rec, copy + rec->key_len, change) == KVLOG_OK;
 	if (!sound)
 		return err_set_at(err, KVLOG_CORRUPT, change->segment, p->off,
 		    "a value of commit %" PRIu64 " is damaged in %s/%s at "
@@ -243,10 +288,6 @@ tell_record(struct kvlog_feed *feed, const struct place *p,
 		    "a value of commit %" PRIu64 " is encoded in a way that "
 		    "this version does not know",
 		    rec->seq);
-	if (rec->type == RECORD_PUT) {
-		change->value = copy + rec->key_len;
-		change->value_len = value_len;
-	}
 	return KVLOG_OK;
 }
 

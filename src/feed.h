@@ -17,6 +17,8 @@ struct kvlog_feed {
 	struct store *store;
 	uint8_t *prefix; /* owned, as all below */
 	size_t prefix_len;
+	bool all; /* buckets; else this one: */
+	struct bucket_id bucket;
 	uint8_t *copy; /* of the key and value that were handed out last */
 
 	uint64_t next;   /* number of the commit to come, or being told */
@@ -28,8 +30,10 @@ struct kvlog_feed {
 };
 
 /* from: the first number that is wanted; KVLOG_FEED_NEW: of the first commit
- * that is not durable yet. */
-enum kvlog_status feed_open(struct store *db, uint64_t from, const void *prefix,
+ * that is not durable yet.  bucket: NULL for all of them, or, with a prefix,
+ * the default one. */
+enum kvlog_status feed_open(struct store *db,
+    const struct bucket_handle *bucket, uint64_t from, const void *prefix,
     size_t prefix_len, struct kvlog_feed **ret_feed, struct kvlog_error *err);
 void feed_close(struct kvlog_feed *feed); /* NULL is fine */
 

@@ -872,6 +872,17 @@ kvlog_iter_create(struct kvlog *db, const void *prefix, size_t prefix_len,
 	return kvlog_iter_open(db, &range, ret_iter);
 }
 
+void
+kvlog_bucket_id(struct kvlog *db, uint64_t *ret_seq, uint32_t *ret_ordinal)
+{
+	struct bucket_id id = {0, 0};
+
+	if (db != NULL && db->bucket != NULL)
+		id = db->bucket->id;
+	*ret_seq = id.seq;
+	*ret_ordinal = id.ordinal;
+}
+
 enum kvlog_status
 kvlog_bucket_list(struct kvlog *db, struct kvlog_iter **ret_iter)
 {
@@ -1088,7 +1099,7 @@ kvlog_feed_open(struct kvlog *db, uint64_t from_seq, const void *prefix,
 		    "of at most %u bytes",
 		    KVLOG_KEY_MAX);
 	return feed_open(
-	    db->store, from_seq, prefix, prefix_len, ret_feed, err);
+	    db->store, db->bucket, from_seq, prefix, prefix_len, ret_feed, err);
 }
 
 enum kvlog_status

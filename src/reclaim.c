@@ -17,6 +17,10 @@
  * more garbage there is: space would run out otherwise, and at that moment all
  * would have to wait for long.
  *
+ * What is garbage though nothing has replaced it, by a drop or as it has
+ * expired, is estimated by samples (waste.c), and estimated anew when the
+ * catalogue has changed or the next sample expires.
+ *
  * With an index in the hints nobody knows what is replaced.  There all segments
  * are looked at, by a merge of all hints, each time that the log has grown by
  * as much as may be garbage, and all are rewritten that are worth it.
@@ -28,6 +32,7 @@
 #include "compact.h"
 #include "rollover.h"
 #include "turn.h"
+#include "waste.h"
 
 #include <string.h>
 
@@ -42,6 +47,7 @@
  * percent of what is new that is taken for garbage, at least. */
 #define RUN_SEGMENTS 4
 #define GUESS_PERCENT 50
+#define LOOK_MS 1000u   /* between looks at what is dropped or expired */
 #define SAMPLE_EVERY 64 /* live records, of which one is looked at */
 #define SAMPLES 256     /* of a segment, at most */
 
@@ -134,7 +140,8 @@ unit_at(const struct segset *set, size_t i)
 		const struct segment *seg = set->segments[k];
 
 		u.bytes += record_bytes(seg);
-		u.dead += min_u64(record_bytes(seg), atomic_load(&seg->dead));
+		u.dead += min_u64(record_bytes(seg),
+		    atomic_load(&seg->dead) + atomic_load(&seg->wasted));
 		u.may = u.may && !seg->hurt && !seg->damaged && seg->link_ok &&
 			k + 1 < set->count;
 	}
@@ -373,8 +380,10 @@ forget_garbage(struct log *log, const struct compact_run *run)
 	views_lock(log->views);
 	for (size_t i = 0; i < set->count; i++)
 		if (set->segments[i]->header.id.first >= run->first &&
-		    set->segments[i]->header.id.last <= run->last)
+		    set->segments[i]->header.id.last <= run->last) {
 			atomic_store(&set->segments[i]->dead, 0);
+			waste_forget(set->segments[i]);
+		}
 	pthread_mutex_unlock(&log->views->lock);
 }
 
@@ -490,28 +499,57 @@ note_outcome(struct reclaim *r, struct log *log, const struct compaction *c,
 	uint64_t bytes = bytes_up_to(log, pos);
 
 	dead -= min_u64(atomic_load(&r->settled_dead), dead);
-	atomic_store(&r->garbage_percent,
-	    (uint32_t)min_u64(100, dead / (grown / 100 + 1)));
+	if (grown >= least_bytes(r))
+		atomic_store(&r->garbage_percent,
+		    (uint32_t)min_u64(100, dead / (grown / 100 + 1)));
 	atomic_store(&r->settled_dead, bytes - min_u64(c->live_bytes, bytes));
 	atomic_store(&r->settled, bytes);
 }
 
-/* Whether the log has grown by as much as may be garbage; then all that is
- * worth it is rewritten.  What was garbage at the opening comes along. */
+static uint64_t
+wasted_bytes(struct log *log)
+{
+	uint64_t bytes = 0;
+
+	views_lock(log->views);
+	for (size_t i = 0; i < log->view->set->count; i++)
+		bytes += atomic_load(&log->view->set->segments[i]->wasted);
+	pthread_mutex_unlock(&log->views->lock);
+	return bytes;
+}
+
+/* Whether so much was dropped or has expired since the last compaction. */
+static bool
+is_wasted(struct reclaim *r, struct log *log, uint64_t bytes)
+{
+	uint64_t wasted = wasted_bytes(log);
+
+	r->settled_waste = min_u64(r->settled_waste, wasted);
+	wasted -= r->settled_waste;
+	return wasted >= least_bytes(r) &&
+	       wasted >= bytes / 100 * least_percent(r);
+}
+
+/* Whether the log has grown by as much as may be garbage, or as much is wasted;
+ * then all that is worth it is rewritten.  What was garbage at the opening
+ * comes along. */
 static bool
 compact_by_hints(struct reclaim *r, struct log *log)
 {
 	uint64_t pos = control_position(log->control);
 	uint64_t bytes = bytes_up_to(log, pos);
 	uint64_t settled = atomic_load(&r->settled), grown = bytes - settled;
+	bool wasted = is_wasted(r, log, bytes);
 	struct compaction c;
 	enum kvlog_status st;
 
 	if (settled == 0 || settled > bytes) {
 		atomic_store(&r->settled, bytes);
-		return false;
+		settled = bytes;
+		grown = 0;
 	}
-	if (grown < least_bytes(r) || grown < settled / 100 * least_percent(r))
+	if (!wasted && (grown < least_bytes(r) ||
+			   grown < settled / 100 * least_percent(r)))
 		return false;
 	init_compaction(r, log, &c);
 	views_lock(log->views);
@@ -523,10 +561,82 @@ compact_by_hints(struct reclaim *r, struct log *log)
 		note_outcome(r, log, &c, pos, bytes, grown);
 	else
 		atomic_store(&r->settled, bytes);
+	r->settled_waste = wasted_bytes(log);
 	return st == KVLOG_OK && c.report.run_count > 0;
 }
 
-/* Whether so much was written since the last look that it is worth another. */
+/* What was dropped, or has expired */
+
+/* Which buckets there are, if that may be another matter than at the last
+ * look. */
+static void
+look_at_buckets(struct reclaim *r, struct log *log)
+{
+	struct compaction c;
+	uint64_t catalogue = atomic_load(&log->view->catalogue);
+	bool any;
+
+	views_lock(log->views);
+	any = waste_has_buckets(log->view->set);
+	pthread_mutex_unlock(&log->views->lock);
+	if (!any || catalogue == r->catalogue)
+		return;
+	init_compaction(r, log, &c);
+	compaction_look_at_buckets(&c);
+	bucket_set_fini(&r->buckets);
+	r->buckets = c.buckets;
+	r->catalogue = catalogue;
+}
+
+static void
+look_at_waste(struct reclaim *r, struct log *log)
+{
+	const uint64_t now = view_now_ms(log->view);
+	uint64_t next;
+
+	r->looked_ms = os->clock_ms();
+	if (!waste_sample(log->views, log->view, r->go_on, r->go_on_arg)) {
+		atomic_store(&r->look_ms, 0);
+		return;
+	}
+	look_at_buckets(r, log);
+	views_lock(log->views);
+	next = waste_estimate(log->view->set, &r->buckets, now);
+	pthread_mutex_unlock(&log->views->lock);
+	atomic_store(&r->look_ms, next);
+}
+
+/* Not too often, and also where the clock has stepped back. */
+static bool
+is_time_to_look(const struct reclaim *r, struct log *log)
+{
+	const uint64_t now = os->clock_ms();
+
+	if (now >= r->looked_ms && now - r->looked_ms < LOOK_MS)
+		return false;
+	return now >= atomic_load(&r->look_ms) ||
+	       (r->catalogue != 0 &&
+		   r->catalogue != atomic_load(&log->view->catalogue));
+}
+
+uint64_t
+reclaim_rest_ms(const struct reclaim *r)
+{
+	const uint64_t now = os->clock_ms(), next = atomic_load(&r->look_ms);
+
+	if (r->policy.off || next == UINT64_MAX)
+		return UINT64_MAX;
+	return max_u64(LOOK_MS, next - min_u64(now, next));
+}
+
+void
+reclaim_fini(struct reclaim *r)
+{
+	bucket_set_fini(&r->buckets);
+}
+
+/* Whether so much was written since the last look that it is worth another, or
+ * something else has become garbage. */
 bool
 reclaim_wants(const struct reclaim *r, struct log *log)
 {
@@ -535,7 +645,7 @@ reclaim_wants(const struct reclaim *r, struct log *log)
 
 	return !r->policy.off &&
 	       (control_pos_segment(pos) != control_pos_segment(r->looked_at) ||
-		   grown >= least_bytes(r));
+		   grown >= least_bytes(r) || is_time_to_look(r, log));
 }
 
 bool
@@ -550,6 +660,11 @@ reclaim_step(struct reclaim *r, struct log *log)
 		set_wait(r, log, 0);
 		return false;
 	}
+	if (log->view->index.hints != NULL ||
+	    atomic_load(&log->view->index.odd))
+		look_at_waste(r, log);
+	else
+		atomic_store(&r->look_ms, UINT64_MAX);
 	if (log->view->index.hints != NULL)
 		did = compact_by_hints(r, log);
 	else if (!r->surveyed)
@@ -566,9 +681,8 @@ reclaim_step(struct reclaim *r, struct log *log)
 			break;
 		}
 	/* What fails now is tried again when more has been written. */
-	if (!did) {
-		r->looked_at = pos;
+	r->looked_at = did ? 0 : pos;
+	if (!did)
 		set_wait(r, log, 0);
-	}
 	return did;
 }

@@ -7,6 +7,7 @@
 #define RECLAIM_H
 
 #include "base.h"
+#include "bucket_set.h"
 #include "log.h"
 
 /* When to begin: all of these, each with a default for 0. */
@@ -26,9 +27,16 @@ struct reclaim {
 	/* Under the store's maintain_lock. */
 	bool surveyed;      /* what was garbage at the opening is known */
 	uint64_t looked_at; /* position of the log at the last look */
+	/* What was dropped or has expired: which buckets there were, by which
+	 * view->catalogue; and the time of the last look, and of the next. */
+	struct bucket_set buckets;
+	uint64_t catalogue;
+	uint64_t looked_ms;
+	_Atomic uint64_t look_ms;
 	/* Index in the hints.  After the last compaction: bytes of records, of
 	 * garbage, and percent of what came before it that was some. */
 	_Atomic uint64_t settled, settled_dead;
+	uint64_t settled_waste; /* of the kind that no write has replaced */
 	_Atomic uint32_t garbage_percent;
 	_Atomic uint64_t runs, bytes_written, bytes_freed;
 
@@ -56,6 +64,13 @@ void reclaim_end(struct reclaim *reclaim, struct log *log,
 
 /* Whether there may be something to do. */
 bool reclaim_wants(const struct reclaim *reclaim, struct log *log);
+
+/* Milliseconds until that may be so without a commit, at most; UINT64_MAX:
+ * never. */
+uint64_t reclaim_rest_ms(const struct reclaim *reclaim);
+
+/* All zeros is fine. */
+void reclaim_fini(struct reclaim *reclaim);
 
 /* As the maintainer, every few milliseconds: while a run is under way, tell
  * writers of other processes how far behind it is. */

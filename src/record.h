@@ -104,6 +104,15 @@ record_ext_len(unsigned flags)
 	       (flags & RECORD_CODEC ? RECORD_CODEC_LEN : 0);
 }
 
+/* As the interface tells it: 0 is never there. */
+static inline uint64_t
+record_expires_ms(const struct record *rec)
+{
+	return (rec->flags & RECORD_EXPIRY) == 0 ? 0
+	       : rec->expiry_ms != 0             ? rec->expiry_ms
+						 : 1;
+}
+
 /* Size in the file of a record with these fields. */
 static inline uint64_t
 record_size(unsigned flags, size_t key_len, size_t value_len)

@@ -19,6 +19,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #define BATCH_OPS 1024u
@@ -36,6 +37,16 @@ struct salvage {
 	size_t op_count;
 	uint8_t *bytes;
 	uint64_t len, cap;
+	/* Buckets of the new store: of those that v.buckets has, and of such
+	 * whose names are lost. */
+	struct kvlog **buckets;
+	bool may_be_lost; /* damage may have taken names */
+	struct lost_bucket {
+		uint64_t seq;
+		uint32_t ordinal;
+		struct kvlog *db;
+	} * lost;
+	size_t lost_count;
 	/* Not all of it could be read, which was no finding; or NULL. */
 	const struct segment *unread;
 };
@@ -123,6 +134,138 @@ in_fragment(struct salvage *s, size_t live, uint64_t off)
 	return false;
 }
 
+/* Whether damage of this kind takes records whose keys nobody knows. */
+static bool
+takes_keys(const struct place *p)
+{
+	switch (p->kind) {
+	case KVLOG_FINDING_RECORD:
+	case KVLOG_FINDING_UNREADABLE:
+		return p->older != KVLOG_OLDER_REPLACED;
+	case KVLOG_FINDING_MISSING:
+	case KVLOG_FINDING_END:
+	case KVLOG_FINDING_SIZE:
+	case KVLOG_FINDING_HEADERS:
+	case KVLOG_FINDING_CONTENT:
+	case KVLOG_FINDING_SEGMENT:
+	case KVLOG_FINDING_SET:
+	case KVLOG_FINDING_FOREIGN:
+	case KVLOG_FINDING_HISTORY:
+	case KVLOG_FINDING_NAME:
+	case KVLOG_FINDING_FILE:
+		return true;
+	case KVLOG_FINDING_VALUE:
+	case KVLOG_FINDING_KEY:
+	case KVLOG_FINDING_COMMIT:
+	case KVLOG_FINDING_HEADER:
+	case KVLOG_FINDING_LINK:
+	case KVLOG_FINDING_ZEROS:
+	case KVLOG_FINDING_HINT:
+	case KVLOG_FINDING_TORN:
+	case KVLOG_FINDING_STALE_HINT:
+	case KVLOG_FINDING_LOCK:
+	case KVLOG_FINDING_LEFTOVER:
+	case KVLOG_FINDING_STRANGER:
+	case KVLOG_FINDING_SPARE:
+		break;
+	}
+	return false;
+}
+
+/* Make those whose names are known. */
+static enum kvlog_status
+make_buckets(struct salvage *s)
+{
+	const struct verify *v = &s->v;
+	enum kvlog_status st = KVLOG_OK;
+
+	for (size_t n = 0; n < v->place_count; n++)
+		s->may_be_lost |=
+		    v->places[n].damage && takes_keys(&v->places[n]);
+	s->buckets = os->calloc(v->bucket_count + 1, sizeof(struct kvlog *));
+	if (s->buckets == NULL)
+		return err_set(v->err, KVLOG_NOMEM, 0, "make buckets");
+	for (size_t n = 0; n < v->bucket_count && st == KVLOG_OK; n++) {
+		const struct verify_bucket *b = &v->buckets[n];
+
+		if (b->dropped)
+			continue;
+		st = kvlog_bucket_open(s->db, b->name, b->name_len,
+		    KVLOG_OPEN_CREATE, &s->buckets[n], v->err);
+		v->report->saved_buckets++;
+	}
+	return st;
+}
+
+static void
+close_buckets(struct salvage *s)
+{
+	for (size_t n = 0; n < s->v.bucket_count && s->buckets != NULL; n++)
+		(void)!kvlog_close(s->buckets[n], NULL);
+	for (size_t n = 0; n < s->lost_count; n++)
+		(void)!kvlog_close(s->lost[n].db, NULL);
+	os->free(s->buckets);
+	os->free(s->lost);
+}
+
+/* One for records whose bucket has lost its name.  If somebody has taken the
+ * new name for another one, it gets longer. */
+static enum kvlog_status
+find_lost_bucket(
+    struct salvage *s, const struct record *rec, struct kvlog **ret_db)
+{
+	struct kvlog_verify_report *r = s->v.report;
+	struct lost_bucket *b;
+	enum kvlog_status st = KVLOG_CONFLICT;
+	char name[80];
+	int len = snprintf(name, sizeof name, "lost-%" PRIu64 "-%" PRIu32,
+	    rec->bucket_seq, rec->bucket_ordinal);
+
+	for (size_t n = s->lost_count; n > 0; n--) {
+		b = &s->lost[n - 1];
+		*ret_db = b->db;
+		if (b->seq == rec->bucket_seq &&
+		    b->ordinal == rec->bucket_ordinal)
+			return KVLOG_OK;
+	}
+	b = os->realloc(s->lost, (s->lost_count + 1) * sizeof *b);
+	if (b == NULL)
+		return err_set(s->v.err, KVLOG_NOMEM, 0, "make a bucket");
+	s->lost = b;
+	b += s->lost_count;
+	*b = (struct lost_bucket){rec->bucket_seq, rec->bucket_ordinal, NULL};
+	for (; st == KVLOG_CONFLICT && (size_t)len < sizeof name;
+	     name[len++] = '+')
+		st = kvlog_bucket_open(s->db, name, (size_t)len,
+		    KVLOG_OPEN_CREATE | KVLOG_OPEN_EXCLUSIVE, &b->db, s->v.err);
+	if (st != KVLOG_OK)
+		return st;
+	s->lost_count++;
+	*ret_db = b->db;
+	r->saved_buckets++;
+	r->lost_buckets++;
+	return KVLOG_OK;
+}
+
+/* Where to write a record; NULL: nowhere, as its bucket was dropped. */
+static enum kvlog_status
+find_bucket(struct salvage *s, const struct record *rec, struct kvlog **ret_db)
+{
+	const struct verify_bucket *b;
+
+	*ret_db = s->db;
+	if (bucket_is_default(rec->bucket_seq, rec->bucket_ordinal))
+		return KVLOG_OK;
+	b = verify_find_bucket(&s->v, rec->bucket_seq, rec->bucket_ordinal);
+	if (b != NULL && !b->dropped) {
+		*ret_db = s->buckets[b - s->v.buckets];
+		return KVLOG_OK;
+	}
+	*ret_db = NULL;
+	return b == NULL && s->may_be_lost ? find_lost_bucket(s, rec, ret_db)
+					   : KVLOG_OK;
+}
+
 static enum kvlog_status
 save_record(struct salvage *s, size_t live, uint64_t off,
     const struct record *rec, bool value_ok)
@@ -134,15 +277,22 @@ save_record(struct salvage *s, size_t live, uint64_t off,
 			      (live == s->v.end_live && off >= s->v.end_off));
 	const bool single = !beyond && in_fragment(s, live, off);
 	bool put = rec->type == RECORD_PUT;
+	struct kvlog *bucket;
 	enum kvlog_status st;
 
-	if (rec->type == RECORD_MARK || (s->strict && (beyond || single)))
+	if (rec->type == RECORD_MARK || (s->strict && (beyond || single)) ||
+	    bucket_is_catalogue(rec->bucket_seq, rec->bucket_ordinal))
 		return KVLOG_OK;
 	if ((!put && rec->type != RECORD_DELETE) ||
-	    (rec->flags & (RECORD_BUCKET | RECORD_EXPIRY | RECORD_CODEC))) {
+	    (rec->flags & RECORD_CODEC)) {
 		r->unsaved_records++;
 		return KVLOG_OK;
 	}
+	st = find_bucket(s, rec, &bucket);
+	if (st == KVLOG_OK && bucket == NULL)
+		r->dropped_records++;
+	if (st != KVLOG_OK || bucket == NULL)
+		return st;
 	st = make_room(s, (uint64_t)rec->key_len + rec->value_len);
 	if (st != KVLOG_OK)
 		return st;
@@ -162,6 +312,8 @@ save_record(struct salvage *s, size_t live, uint64_t off,
 	    .type = put ? KVLOG_OP_PUT : KVLOG_OP_DELETE,
 	    .key_len = rec->key_len,
 	    .value_len = put ? rec->value_len : 0,
+	    .expires_ms = put ? record_expires_ms(rec) : 0,
+	    .bucket = bucket,
 	};
 	s->op_count++;
 	s->len += rec->key_len + (put ? rec->value_len : 0);
@@ -325,7 +477,10 @@ salvage(struct salvage *s)
 		damage = *err;
 	st = open_new(s);
 	if (st == KVLOG_OK)
+		st = make_buckets(s);
+	if (st == KVLOG_OK)
 		st = save_all(s);
+	close_buckets(s);
 	if (s->db != NULL) {
 		/* Which syncs, too. */
 		enum kvlog_status closed =

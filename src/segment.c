@@ -192,6 +192,7 @@ segment_close(struct segment *seg)
 	if (seg->fd >= 0)
 		os->close(seg->fd);
 	os->free(seg->bad);
+	os->free(seg->waste);
 	os->free(seg);
 }
 

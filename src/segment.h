@@ -68,6 +68,8 @@ struct segment_range {
 /* The mapping of a segment that is only read is made when it is needed. */
 enum segment_mapped { SEGMENT_UNMAPPED, SEGMENT_MAPPING, SEGMENT_MAPPED };
 
+struct waste;
+
 struct segment {
 	_Atomic uint32_t refs; /* but for the first */
 	struct segment_header header;
@@ -115,6 +117,10 @@ struct segment {
 	 * reclaim.c's. */
 	_Atomic uint64_t dead;
 	uint64_t dead_before, entries, sampled, sampled_bytes;
+	/* Of other records, those of dropped buckets and such as have expired:
+	 * an estimate, and what it is made of; waste.c's. */
+	_Atomic uint64_t wasted;
+	struct waste *waste; /* owned: one piece of memory */
 };
 
 /*

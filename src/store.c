@@ -28,6 +28,7 @@
 
 #define DEFAULT_FILE_MODE 0666u
 #define OPEN_TRIES 20 /* each needs one more backup made meanwhile */
+#define REST_MS UINT64_C(3600000) /* of the thread, if something is to come */
 #define IDLE_NS                                                                \
 	UINT64_C(1000000000) /* without a commit, to attest the last           \
 			      */
@@ -427,11 +428,14 @@ wait_for_work(struct store *db)
 {
 	struct timespec until;
 	uint64_t ns = db->interval_ms * UINT64_C(500000);
+	const uint64_t rest_ms = reclaim_rest_ms(&db->reclaim);
 
 	if (atomic_load(&db->interval_seq) > log_durable(&db->log)) {
 		/* a sync by interval is due */
 	} else if (atomic_load(&db->log.unattested)) {
 		ns = IDLE_NS;
+	} else if (rest_ms != UINT64_MAX) {
+		ns = min_u64(rest_ms, REST_MS) * UINT64_C(1000000);
 	} else {
 		while (!db->thread_work && !db->thread_stop)
 			pthread_cond_wait(&db->thread_wake, &db->thread_lock);
@@ -708,6 +712,7 @@ open_for_reading(struct store *db, struct kvlog_error *err)
 static void
 destroy(struct store *db)
 {
+	reclaim_fini(&db->reclaim);
 	log_fini(&db->log);
 	views_fini(&db->views);
 	control_close(&db->control);

@@ -573,6 +573,7 @@ forget(struct verify *v)
 	verify_unlist(v);
 	for (size_t n = 0; n < v->place_count; n++)
 		os->free(v->places[n].key);
+	verify_forget_buckets(v);
 	v->place_count = v->pending = 0;
 	v->s = v->base = v->attested = 0;
 	v->done = v->total = 0;
@@ -602,6 +603,7 @@ look(struct verify *v, bool last_try)
 		st = verify_walk(v);
 	if (st != KVLOG_OK)
 		return st;
+	verify_settle_buckets(v);
 	judge(v);
 	if (!v->ended)
 		judge_end(v);
@@ -693,9 +695,17 @@ tell(const struct verify *v, const struct place *p)
 	    .key = p->key,
 	    .key_len = p->key_len,
 	    .older = p->older,
+	    .bucket_seq = p->bucket_seq,
+	    .bucket_ordinal = p->bucket_ordinal,
 	    .text = text_of(p),
 	};
+	const struct verify_bucket *bucket =
+	    verify_find_bucket(v, p->bucket_seq, p->bucket_ordinal);
 
+	if (bucket != NULL) {
+		finding.bucket = bucket->name;
+		finding.bucket_len = bucket->name_len;
+	}
 	if (p->kind == KVLOG_FINDING_SEGMENT)
 		finding.file = ""; /* it is not there */
 	v->options->finding(v->options->arg, &finding);
@@ -713,6 +723,8 @@ tell_key(const struct verify *v, const struct wanted *w)
 	    .off = w->off,
 	    .key = w->key,
 	    .key_len = w->key_len,
+	    .bucket_seq = w->bucket_seq,
+	    .bucket_ordinal = w->bucket_ordinal,
 	    .older = w->older,
 	};
 

@@ -89,10 +89,24 @@ struct wanted {
 	size_t live;  /* where the damaged record is */
 	uint64_t off;
 	uint64_t hash;
-	bool of_value; /* key is that of the place */
+	bool of_value;       /* key is that of the place */
+	uint64_t bucket_seq; /* of the key, if that is known */
+	uint32_t bucket_ordinal;
 	uint8_t *key; /* NULL: only its hash is known; owned, if not of_value */
 	size_t key_len;
 	enum kvlog_older older;
+};
+
+/* A name that the catalogue of buckets has, or had. */
+struct verify_bucket {
+	uint64_t seq;
+	uint32_t ordinal;
+	bool put;     /* else the bucket of this name was dropped here */
+	bool lost_id; /* its value is damaged: seq is known, ordinal is not */
+	bool dropped; /* something later says so */
+	size_t order; /* in the log */
+	uint8_t *name;
+	size_t name_len;
 };
 
 struct hint;
@@ -140,6 +154,10 @@ struct verify {
 	uint64_t last_bucket;
 	uint32_t last_ordinal;
 	bool has_last_key;
+
+	/* Once all is read, those that were created, by id. */
+	struct verify_bucket *buckets;
+	size_t bucket_count, bucket_cap;
 
 	struct wanted *wanted; /* in order of their places */
 	size_t wanted_count, wanted_cap;
@@ -233,6 +251,17 @@ void verify_hinted(
 /* Whether a sound hint covers all of [from, to) of live file i. */
 bool verify_hint_covers(
     const struct verify *v, size_t i, uint64_t from, uint64_t to);
+
+/* verify_buckets.c: a record of live file i, perhaps of the catalogue; then,
+ * that all were seen. */
+void verify_bucket_record(struct verify *v, size_t i, uint64_t off,
+    const struct record *rec, bool value_ok);
+void verify_settle_buckets(struct verify *v);
+void verify_forget_buckets(struct verify *v);
+
+/* What is known of a bucket; NULL: nothing. */
+const struct verify_bucket *verify_find_bucket(
+    const struct verify *v, uint64_t seq, uint32_t ordinal);
 
 /* Count bytes read; false if the caller wants to stop. */
 bool verify_progress(struct verify *v, uint64_t bytes);

@@ -27,6 +27,8 @@
 struct group {
 	struct wanted **first;
 	size_t count, passed;
+	uint64_t bucket_seq;
+	uint32_t bucket_ordinal;
 	const uint8_t *key;
 	size_t key_len;
 	/* The last record that was met. */
@@ -100,6 +102,8 @@ want_value(struct verify *v, size_t place)
 	if (w == NULL)
 		return;
 	w->of_value = true;
+	w->bucket_seq = p->bucket_seq;
+	w->bucket_ordinal = p->bucket_ordinal;
 	w->key = p->key;
 	w->key_len = p->key_len;
 }
@@ -112,6 +116,10 @@ compare_groups(const struct wanted *a, const struct wanted *b)
 		return a->hash < b->hash ? -1 : 1;
 	if (a->key == NULL || b->key == NULL)
 		return (a->key != NULL) - (b->key != NULL);
+	if (a->bucket_seq != b->bucket_seq)
+		return a->bucket_seq < b->bucket_seq ? -1 : 1;
+	if (a->bucket_ordinal != b->bucket_ordinal)
+		return a->bucket_ordinal < b->bucket_ordinal ? -1 : 1;
 	return key_compare(a->key, a->key_len, b->key, b->key_len);
 }
 
@@ -137,6 +145,8 @@ make_groups(struct search *s)
 
 		if (n == 0 || compare_groups(w[-1], *w) != 0)
 			s->groups[s->group_count++] = (struct group){.first = w,
+			    .bucket_seq = (*w)->bucket_seq,
+			    .bucket_ordinal = (*w)->bucket_ordinal,
 			    .key = (*w)->key,
 			    .key_len = (*w)->key_len,
 			    .state = KVLOG_OLDER_NONE};
@@ -171,6 +181,8 @@ take_key(struct search *s, struct wanted *w, const struct record *rec)
 		return false;
 	memcpy(w->key, rec->key, rec->key_len);
 	w->key_len = rec->key_len;
+	w->bucket_seq = rec->bucket_seq;
+	w->bucket_ordinal = rec->bucket_ordinal;
 	s->key_bytes += rec->key_len;
 	return true;
 }
@@ -189,6 +201,8 @@ name_group(struct search *s, struct group *g, const struct record *rec)
 	g->count = n;
 	g->key = g->first[0]->key;
 	g->key_len = g->first[0]->key_len;
+	g->bucket_seq = rec->bucket_seq;
+	g->bucket_ordinal = rec->bucket_ordinal;
 	return true;
 }
 
@@ -215,7 +229,9 @@ match(struct search *s, struct group *g, size_t live, uint64_t off,
 	s->v->looks++;
 	if (g->key == NULL && !name_group(s, g, rec))
 		return;
-	if (key_compare(g->key, g->key_len, rec->key, rec->key_len) != 0)
+	if (g->bucket_seq != rec->bucket_seq ||
+	    g->bucket_ordinal != rec->bucket_ordinal ||
+	    key_compare(g->key, g->key_len, rec->key, rec->key_len) != 0)
 		return; /* INV-12 */
 	pass(s, g, live, off);
 	g->any = true;

@@ -455,6 +455,7 @@ walk_record(struct walk *w, const struct record *rec, bool value_ok)
 		end_commit(w, false);
 	check_record(w, rec, value_ok);
 	verify_hint_record(w->v, w->i, off, rec);
+	verify_bucket_record(w->v, w->i, off, rec, value_ok);
 	if (rec->type == RECORD_MARK) {
 		if (rec->seq > max_u64(w->v->s, w->v->base) &&
 		    w->v->pending == w->v->place_count)
@@ -518,6 +519,7 @@ output_record(struct walk *w, const struct record *rec, bool value_ok)
 
 	check_record(w, rec, value_ok);
 	verify_hint_record(w->v, w->i, w->scan.off, rec);
+	verify_bucket_record(w->v, w->i, w->scan.off, rec, value_ok);
 	w->v->report->record_count += rec->type != RECORD_MARK;
 	if (w->f->made_up)
 		return;

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-2-Clause
-"""independent_reader.py STORE - print what `kvlog dump STORE` prints.
+"""independent_reader.py STORE [BUCKET] - print what `kvlog [--bucket=BUCKET] dump STORE` prints.
 
 A second opinion on the format: written from kvlog-format(5), sharing no code with the library.
 Reads a store that nobody writes to; ignores hint files and the control page.
@@ -9,13 +9,14 @@ Exit status: 0; 2 wrong usage, no store or a newer format; 3 damage, described o
 import collections, os, re, struct, sys, time
 MORE, BUCKET, EXPIRY, CODEC, CONT = 1, 2, 4, 8, 32
 PUT, DELETE, MARK = 1, 2, 3
+DEFAULT, CATALOGUE = struct.pack("<QI", 0, 0), struct.pack("<QI", 0, 1)
 NONZERO = re.compile(rb"[^\0]")
 damage = []
 
 # A piece of the log.  kind: record, output (a record of one), link, sealed (end of an output) or
 # bad.  n: where the log can go on, as kvlog-format(5) has it; None: not here.  value: None if bad.
-Piece = collections.namedtuple("Piece", "kind place n seq type flags key value expiry",
-                               defaults=[0, 0, 0, b"", b"", None])
+Piece = collections.namedtuple("Piece", "kind place n seq type flags key value expiry "
+                               "bucket", defaults=[0, 0, 0, b"", b"", None, DEFAULT])
 
 def fail(text):
     sys.exit(print("ERROR: " + text, file=sys.stderr) or 2)
@@ -70,7 +71,7 @@ class File:
         size, sane = (end - off + 7) & ~7, typ != 0 and (typ == MARK) == (key_len == 0)
         if not sane or size > room or crc(d[off + 4:value], seed) != u32(d, off):
             return None
-        if 5 < typ < 0x80:
+        if 3 < typ < 0x80:
             fail("%s, offset %d: type of a newer version" % (self.name, off))
         known = 0 if lag == 0xFFFFFFFF else seq - lag
         self.attested = max(self.attested, known, (seq >> 40 << 40) - 1)
@@ -78,7 +79,8 @@ class File:
             "output" if self.kind else "record", "%s, offset %d" % (self.name, off),
             0 if self.kind else seq + (typ == MARK or flags & CONT != 0), seq, typ, flags,
             d[key:value], d[value:end] if crc(d[value:end], seed) == u32(d, off + 4) else None,
-            struct.unpack_from("<Q", d, ext)[0] if flags & EXPIRY else None)
+            struct.unpack_from("<Q", d, ext)[0] if flags & EXPIRY else None,
+            d[off + 28:off + 40] if flags & BUCKET else DEFAULT)
     def pieces(self, limit, sealed):
         off, bad = 4608, False
         while off < limit:
@@ -139,8 +141,8 @@ def replay(log, top):
     data, pending, last, due, cut, i = {}, [], 0, 1, None, 0
     def apply(pieces):
         for p in pieces:
-            if p.type in (PUT, DELETE) and not p.flags & BUCKET:
-                data[p.key] = p
+            if p.type in (PUT, DELETE):
+                data[p.bucket, p.key] = p
             if p.value is None or p.flags & CODEC:
                 damage.append(p.place + ": value")
     log.append(Piece("bad", "the end of the log", None))
@@ -178,7 +180,7 @@ def escaped(raw):
         "\\x%02x" % b for b in m[0].encode("utf-8", "surrogateescape")),
                   raw.decode("utf-8", "surrogateescape"))
 
-def main(store):
+def main(store, name=None):
     live = tiling(store) if os.path.isdir(store) else []
     files = [f for part in live if isinstance(part, list) for f in part]
     if len({f.uuid for f in files}) != 1:
@@ -190,11 +192,18 @@ def main(store):
     end = int.from_bytes(note[56:], "little") if good and note[16:32] == files[0].uuid else 0
     data = replay(log, max([end] + [f.attested for f in files]))
     now = max([int(time.time() * 1000)] + [f.now for f in files])
-    for key, p in sorted(data.items()):
-        if (p.type == PUT and p.value is not None and not p.flags & CODEC and
+    bucket = DEFAULT
+    if name is not None:
+        entry = data.get((CATALOGUE, os.fsencode(name)))
+        if entry is None or entry.type != PUT or entry.value is None:
+            fail("no bucket " + name)
+        bucket = entry.value
+    for (of, key), p in sorted(data.items()):
+        if (of == bucket and p.type == PUT and p.value is not None and not p.flags & CODEC and
                 (p.expiry is None or now < p.expiry)):
             sys.stdout.buffer.write((escaped(key) + "\t" + escaped(p.value) + "\n").encode())
     print("".join("damaged: %s\n" % text for text in damage), end="", file=sys.stderr)
     return 3 if damage else 0
 
-sys.exit(main(sys.argv[1]) if len(sys.argv) == 2 else fail("usage: independent_reader.py STORE"))
+sys.exit(main(*sys.argv[1:]) if len(sys.argv) in (2, 3) else
+         fail("usage: independent_reader.py STORE [BUCKET]"))

@@ -73,6 +73,7 @@ enum cli_option {
 	OPT_KEYS_ONLY,
 	OPT_BUCKET,
 	OPT_TTL,
+	OPT_ALL,
 	OPT_NO_HISTORY,
 	OPT_END
 };

@@ -32,6 +32,9 @@ struct load {
 	struct kvlog_write how;
 	struct reader reader;
 	uint64_t records;
+	struct kvlog **buckets; /* of the input, open; the last one used last */
+	struct bytes *names;    /* of them, owned */
+	size_t bucket_count;
 	size_t op_count;
 	size_t op_bytes;
 	size_t op_bytes_max;
@@ -59,9 +62,82 @@ commit_batch(void *context)
 	return CLI_DONE;
 }
 
-static enum cli_exit
-add_record(struct load *load, struct bytes key, struct bytes value)
+static bool
+is_name(struct bytes a, struct bytes b)
 {
+	return a.len == b.len && memcmp(a.data, b.data, a.len) == 0;
+}
+
+/* A handle on the bucket of this name, which is made if there is none. */
+static enum cli_exit
+find_bucket(struct load *load, struct bytes name, struct kvlog **ret_bucket)
+{
+	size_t n = load->bucket_count;
+	struct kvlog **buckets;
+	struct bytes *names;
+	enum kvlog_status st;
+	char *copy;
+
+	if (load->cli->bucket != NULL)
+		return reader_fail(&load->reader,
+		    "the record is of a bucket, and --bucket names one, too");
+	if (name.len == 0 || name.len > KVLOG_KEY_MAX)
+		return reader_fail(&load->reader,
+		    "the name of a bucket has 1 to %u bytes", KVLOG_KEY_MAX);
+	while (n > 0 && !is_name(load->names[n - 1], name))
+		n--;
+	if (n > 0) {
+		*ret_bucket = load->buckets[n - 1];
+		return CLI_DONE;
+	}
+	n = load->bucket_count + 1;
+	buckets = realloc(load->buckets, n * sizeof(struct kvlog *));
+	if (buckets != NULL)
+		load->buckets = buckets;
+	names = realloc(load->names, n * sizeof *names);
+	if (names != NULL)
+		load->names = names;
+	copy = malloc(name.len);
+	if (buckets == NULL || names == NULL || copy == NULL) {
+		free(copy);
+		return reader_fail(&load->reader, "out of memory");
+	}
+	memcpy(copy, name.data, name.len);
+	st = kvlog_bucket_open(load->db, copy, name.len, KVLOG_OPEN_CREATE,
+	    &buckets[n - 1], &load->cli->error);
+	if (st != KVLOG_OK) {
+		free(copy);
+		return cli_fail_status(load->cli, st, "cannot write to");
+	}
+	names[n - 1] = (struct bytes){copy, name.len};
+	load->bucket_count = n;
+	*ret_bucket = buckets[n - 1];
+	return CLI_DONE;
+}
+
+static void
+close_buckets(struct load *load)
+{
+	for (size_t n = 0; n < load->bucket_count; n++) {
+		(void)!kvlog_close(load->buckets[n], NULL);
+		free((void *)load->names[n].data);
+	}
+	free(load->buckets);
+	free(load->names);
+}
+
+static enum cli_exit
+add_record(struct load *load, const struct record *record)
+{
+	const struct bytes key = record->key, value = record->value;
+	struct kvlog *bucket = NULL;
+	enum cli_exit status;
+
+	if (record->bucket.data != NULL) {
+		status = find_bucket(load, record->bucket, &bucket);
+		if (status != CLI_DONE)
+			return status;
+	}
 	if (key.len == 0)
 		return reader_fail(&load->reader, "the key is empty");
 	if (key.len > KVLOG_KEY_MAX)
@@ -74,7 +150,9 @@ add_record(struct load *load, struct bytes key, struct bytes value)
 	    .key = key.data,
 	    .key_len = key.len,
 	    .value = value.data,
-	    .value_len = value.len};
+	    .value_len = value.len,
+	    .expires_ms = record->expires_ms,
+	    .bucket = bucket};
 	load->op_bytes += key.len + value.len + RECORD_OVERHEAD;
 	if (load->op_count < BATCH_COUNT && load->op_bytes < load->op_bytes_max)
 		return CLI_DONE;
@@ -110,14 +188,14 @@ load_records(struct load *load)
 	enum cli_exit status = choose_format(load);
 
 	while (status == CLI_DONE) {
-		struct record record = {{NULL, 0}, {NULL, 0}};
+		struct record record = {.key = {NULL, 0}};
 
 		status = reader->format->read(reader, &record);
 		if (status != CLI_DONE)
 			break;
 		if (record.key.data == NULL)
 			return commit_batch(load);
-		status = add_record(load, record.key, record.value);
+		status = add_record(load, &record);
 	}
 	return status;
 }
@@ -207,6 +285,7 @@ load_store(struct load *load, uint64_t segment_size)
 	limit_batch(load);
 	status = load_records(load);
 	progress_end();
+	close_buckets(load);
 	/* This syncs, also after an error: what is reported as loaded is
 	 * safe. */
 	status = cli_close(load->cli, load->db, status);
@@ -227,6 +306,11 @@ init_reader(struct load *load)
 	reader->settle = commit_batch;
 	reader->context = load;
 	reader->database = cli_option(load->cli, OPT_DATABASE);
+	reader->all = cli_option(load->cli, OPT_ALL) != NULL;
+	if (reader->all &&
+	    (reader->database != NULL || load->cli->bucket != NULL))
+		return cli_usage(
+		    load->cli, "--all excludes --database and --bucket");
 	if (reader->database != NULL) {
 		if (reader->format == NULL)
 			reader->format = &format_db_dump;
@@ -260,12 +344,14 @@ load_exec(struct cli *cli, int argc, char **argv)
 			close(load.reader.fd);
 	}
 	free(load.reader.buffer);
+	free(load.reader.dump.name);
 	return status;
 }
 
 static const struct option load_options[] = {
     {"format", required_argument, NULL, OPT_FORMAT},
     {"database", required_argument, NULL, OPT_DATABASE},
+    {"all", no_argument, NULL, OPT_ALL},
     {"segment-size", required_argument, NULL, OPT_SEGMENT_SIZE},
     {NULL, 0, NULL, 0},
 };
@@ -273,7 +359,7 @@ static const struct option load_options[] = {
 const struct command cmd_load = {
     .name = "load",
     .synopsis = "load STORE [FILE | -] [--format=FORMAT] "
-		"[--database=NAME] [--segment-size=SIZE]",
+		"[--database=NAME | --all] [--segment-size=SIZE]",
     .summary = "store the records of a file",
     .help =
 	"Store every record of FILE, or of standard input.  STORE is made if "
@@ -287,6 +373,7 @@ const struct command cmd_load = {
 	"                       with {, db_dump and mdb_dump with VERSION=, "
 	"else lines\n"
 	"  --database=NAME      which database of a dump of several\n"
+	"  --all                all of them, each into a bucket of its name\n"
 	"  --segment-size=SIZE  as for create, for segments made from now "
 	"on\n",
     .help_more = format_print_help,

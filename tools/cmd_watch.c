@@ -51,19 +51,49 @@ output_is_closed(void)
 	return poll(&fd, 1, 0) == 1 && (fd.revents & POLLERR) != 0;
 }
 
+static const char *
+type_name(enum kvlog_change_type type)
+{
+	switch (type) {
+	case KVLOG_CHANGE_PUT:
+		return "put";
+	case KVLOG_CHANGE_DELETE:
+		return "delete";
+	case KVLOG_CHANGE_BUCKET_CREATE:
+		return "create-bucket";
+	case KVLOG_CHANGE_BUCKET_DROP:
+		return "drop-bucket";
+	}
+	return "";
+}
+
+static bool
+has_bucket(const struct kvlog_change *change)
+{
+	return (change->bucket_seq | change->bucket_ordinal) != 0;
+}
+
 static void
 print_json(const struct kvlog_change *change)
 {
-	bool put = change->type == KVLOG_OP_PUT;
+	bool put = change->type == KVLOG_CHANGE_PUT;
 	struct json json;
+	char id[48];
 
 	json_begin(&json, stdout);
 	json_number(&json, "sequence", change->seq);
-	json_text(&json, "type", put ? "put" : "delete");
+	json_text(&json, "type", type_name(change->type));
+	if (has_bucket(change)) {
+		snprintf(id, sizeof id, "%" PRIu64 "-%" PRIu32,
+		    change->bucket_seq, change->bucket_ordinal);
+		json_text(&json, "bucket", id);
+	}
 	json_bytes(&json, "key", (struct bytes){change->key, change->key_len});
 	if (put)
 		json_bytes(&json, "value",
 		    (struct bytes){change->value, change->value_len});
+	if (change->expires_ms != 0)
+		json_number(&json, "expires", change->expires_ms);
 	json_bool(&json, "more", change->more);
 	json_end(&json);
 }
@@ -82,15 +112,24 @@ static void
 print_change(const struct cli *cli, const struct watch *watch,
     const struct kvlog_change *change)
 {
-	bool put = change->type == KVLOG_OP_PUT;
-	const char *type = put ? "put" : "delete";
+	bool put = change->type == KVLOG_CHANGE_PUT;
+	char type[96];
+	int len = snprintf(type, sizeof type, "%s", type_name(change->type));
 
 	if (cli->json) {
 		print_json(change);
 		return;
 	}
+	/* What is not so of most changes is told with the type. */
+	if (has_bucket(change))
+		len += snprintf(type + len, sizeof type - (size_t)len,
+		    "@%" PRIu64 "-%" PRIu32, change->bucket_seq,
+		    change->bucket_ordinal);
+	if (change->expires_ms != 0)
+		len += snprintf(type + len, sizeof type - (size_t)len,
+		    "~%" PRIu64, change->expires_ms);
 	printf("%" PRIu64 "%c", change->seq, watch->nul ? '\0' : '\t');
-	print_field(watch, type, strlen(type), '\t');
+	print_field(watch, type, (size_t)len, '\t');
 	print_field(watch, change->key, change->key_len, put ? '\t' : '\n');
 	if (put)
 		print_field(watch, change->value, change->value_len, '\n');
@@ -201,7 +240,12 @@ const struct command cmd_watch = {
 	"becomes durable, until interrupted: the sequence number of the "
 	"commit, put or\n"
 	"delete, KEY and, for a put, VALUE, with tabs between, escaped as in "
-	"dump.\n\n"
+	"dump.  Of a\n"
+	"bucket other than the default one its id follows the type, put@SEQ-N, "
+	"and the\n"
+	"time where the value expires, put~MS; create-bucket@SEQ-N and "
+	"drop-bucket have\n"
+	"its name for KEY.  With PREFIX, buckets are left out.\n\n"
 	"  --from=SEQ   begin with commit SEQ (1: the first; default: what is "
 	"not durable\n"
 	"               yet); exit status 1 if compaction has taken it\n"

@@ -16,6 +16,8 @@ struct writer;
 struct record {
 	struct bytes key;
 	struct bytes value;
+	uint64_t expires_ms; /* ms since 1970; 0: never */
+	struct bytes bucket; /* its name; data NULL: what the command is for */
 };
 
 struct format {
@@ -24,6 +26,8 @@ struct format {
 	bool resumable;   /* a load may begin at any of its lines */
 	bool printable;   /* --print applies */
 	bool sized;       /* needs writer->live_bytes */
+	bool times;       /* says when keys expire */
+	bool buckets;     /* has names of buckets */
 
 	/* The next record; NULL if this program cannot read the format. */
 	enum cli_exit (*read)(struct reader *reader, struct record *ret_record);
@@ -53,9 +57,11 @@ void format_print_help(void);
 
 /* What a text dump of a database says of itself, and where it stands. */
 struct dump_state {
-	bool in_data;    /* its header is read, its end is not */
-	bool print;      /* format=print, else bytevalue */
-	bool skipped;    /* --database names another one */
+	bool in_data; /* its header is read, its end is not */
+	bool print;   /* format=print, else bytevalue */
+	bool skipped; /* --database names another one */
+	char *name;   /* with --all: of this database, owned; "": none */
+	size_t name_len;
 	uint64_t wanted; /* databases so far that were not skipped */
 };
 
@@ -68,6 +74,7 @@ struct reader {
 	const struct format *format;
 	const char *name;     /* of the input, for messages */
 	const char *database; /* --database, or NULL */
+	bool all;             /* --all: each into a bucket of its name */
 	int fd;
 	/* Called before bytes of earlier records are moved or more is awaited:
 	 * let nothing point there any more. */
@@ -127,6 +134,8 @@ struct writer {
 	const struct format *format;
 	FILE *file;
 	bool print;              /* --print */
+	struct bytes bucket;     /* being written; data NULL: the default one */
+	uint64_t expiring_count; /* keys whose time the format does not tell */
 	uint64_t live_bytes;     /* of the store, if the format is sized */
 	uint64_t long_key_count; /* keys that mdb_load will refuse */
 };

@@ -26,6 +26,7 @@
 #include "format.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define LMDB_KEY_MAX 511
@@ -42,6 +43,8 @@ struct header {
 	bool duplicates; /* duplicates=1: several values to a key */
 	bool wanted;
 	char name[128]; /* as much of it as messages show */
+	char *whole;    /* with --all; owned */
+	size_t whole_len;
 };
 
 static bool
@@ -75,6 +78,23 @@ take_line(struct reader *reader, uint64_t limit, struct field *ret_line,
 }
 
 static enum cli_exit
+keep_name(struct reader *reader, struct bytes name, struct header *header)
+{
+	if (!reader->all)
+		return CLI_DONE;
+	if (name.len > KVLOG_KEY_MAX)
+		return reader_fail(reader,
+		    "the name of a bucket has at most %u bytes", KVLOG_KEY_MAX);
+	free(header->whole);
+	header->whole = malloc(name.len + 1);
+	if (header->whole == NULL)
+		return reader_fail(reader, "out of memory");
+	memcpy(header->whole, name.data, name.len);
+	header->whole_len = name.len;
+	return CLI_DONE;
+}
+
+static enum cli_exit
 take_setting(struct reader *reader, struct bytes line, struct header *header)
 {
 	const char *text = line.data;
@@ -102,6 +122,7 @@ take_setting(struct reader *reader, struct bytes line, struct header *header)
 		    reader->database == NULL || is(value, reader->database);
 		snprintf(header->name, sizeof header->name, " '%.*s'",
 		    (int)(value.len < 100 ? value.len : 100), equals + 1);
+		return keep_name(reader, value, header);
 	}
 	return CLI_DONE;
 }
@@ -151,24 +172,20 @@ end_header(struct reader *reader, const struct header *header)
 		return reader_fail(reader,
 		    "duplicates=1: keys may have several values, a store "
 		    "keeps one; without that line the last one wins");
-	if (dump->wanted++ > 0 && reader->database == NULL)
+	if (dump->wanted++ > 0 && reader->database == NULL && !reader->all)
 		return reader_fail(reader,
 		    "another database begins here%s; --database=NAME loads "
-		    "one of several",
+		    "one of several, --all each into a bucket of its name",
 		    header->name);
 	return CLI_DONE;
 }
 
+/* The lines up to the header's end. */
 static enum cli_exit
-take_header(struct reader *reader, bool *ret_more)
+take_settings(struct reader *reader, struct header *header)
 {
-	struct header header = {.wanted = reader->database == NULL};
 	enum cli_exit status;
 
-	reader_begin(reader);
-	status = take_version(reader, ret_more);
-	if (status != CLI_DONE || !*ret_more)
-		return status;
 	for (;;) {
 		struct field line;
 		struct bytes text;
@@ -181,11 +198,33 @@ take_header(struct reader *reader, bool *ret_more)
 			return reader_fail(
 			    reader, "the input ends before HEADER=END");
 		if (is(text, "HEADER=END"))
-			return end_header(reader, &header);
-		status = take_setting(reader, text, &header);
+			return end_header(reader, header);
+		status = take_setting(reader, text, header);
 		if (status != CLI_DONE)
 			return status;
 	}
+}
+
+static enum cli_exit
+take_header(struct reader *reader, bool *ret_more)
+{
+	struct header header = {.wanted = reader->database == NULL};
+	enum cli_exit status;
+
+	reader_begin(reader);
+	status = take_version(reader, ret_more);
+	if (status == CLI_DONE && *ret_more)
+		status = take_settings(reader, &header);
+	/* Steps of the batch may have pointed to the one before. */
+	if (status == CLI_DONE && *ret_more && reader->all) {
+		status = reader->settle(reader->context);
+		free(reader->dump.name);
+		reader->dump.name = header.whole;
+		reader->dump.name_len = header.whole_len;
+		return status;
+	}
+	free(header.whole);
+	return status;
 }
 
 /* A line of data without its space, or the last line of a database. */
@@ -325,6 +364,7 @@ dump_read(struct reader *reader, struct record *ret_record)
 	ret_record->key = (struct bytes){reader_text(reader, &key), key.len};
 	ret_record->value =
 	    (struct bytes){reader_text(reader, &value), value.len};
+	ret_record->bucket = (struct bytes){dump->name, dump->name_len};
 	return CLI_DONE;
 }
 
@@ -338,6 +378,12 @@ dump_begin(const struct writer *writer)
 		 * and a value that fills one page more than it needs. */
 		fprintf(writer->file, "mapsize=%" PRIu64 "\n",
 		    ((4 * writer->live_bytes >> 20) + 16) << 20);
+	if (writer->bucket.data != NULL) {
+		fputs("database=", writer->file);
+		fwrite(
+		    writer->bucket.data, 1, writer->bucket.len, writer->file);
+		putc('\n', writer->file);
+	}
 	fputs("HEADER=END\n", writer->file);
 }
 
@@ -409,6 +455,7 @@ const struct format format_db_dump = {
     .name = "db_dump",
     .help = "text of Berkeley DB's db_dump, for db_load",
     .printable = true,
+    .buckets = true,
     .read = dump_read,
     .begin = dump_begin,
     .write = dump_write,
@@ -419,6 +466,7 @@ const struct format format_mdb_dump = {
     .name = "mdb_dump",
     .help = "text of LMDB's mdb_dump, for mdb_load",
     .printable = true,
+    .buckets = true,
     .sized = true,
     .read = dump_read,
     .begin = dump_begin,

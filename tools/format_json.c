@@ -71,7 +71,8 @@ static enum cli_exit
 check_names(struct reader *reader, json_t *object)
 {
 	static const char *const names[] = {"key", "key_base64", "value",
-	    "value_base64", "segment", "offset", "sequence"};
+	    "value_base64", "segment", "offset", "sequence", "expires",
+	    "bucket", "bucket_base64"};
 	const char *name;
 	json_t *value;
 
@@ -122,7 +123,23 @@ take_member(struct reader *reader, const json_t *object, const char *name,
 	return CLI_DONE;
 }
 
-/* Decoded, key and value fit where the line was. */
+static enum cli_exit
+take_expiry(
+    struct reader *reader, const json_t *object, struct record *ret_record)
+{
+	const json_t *expires = json_object_get(object, "expires");
+
+	if (expires == NULL)
+		return CLI_DONE;
+	if (!json_is_integer(expires) || json_integer_value(expires) <= 0)
+		return reader_fail(reader,
+		    "\"expires\" is a time in milliseconds since 1970, a "
+		    "number greater than 0");
+	ret_record->expires_ms = (uint64_t)json_integer_value(expires);
+	return CLI_DONE;
+}
+
+/* Decoded, key, value and bucket fit where the line was. */
 static enum cli_exit
 take_object(
     struct reader *reader, json_t *object, char *to, struct record *ret_record)
@@ -135,6 +152,14 @@ take_object(
 	if (status == CLI_DONE)
 		status = take_member(reader, object, "value", "value_base64",
 		    to + ret_record->key.len, &ret_record->value);
+	if (status == CLI_DONE)
+		status = take_expiry(reader, object, ret_record);
+	if (status == CLI_DONE &&
+	    (json_object_get(object, "bucket") != NULL ||
+		json_object_get(object, "bucket_base64") != NULL))
+		status = take_member(reader, object, "bucket", "bucket_base64",
+		    to + ret_record->key.len + ret_record->value.len,
+		    &ret_record->bucket);
 	return status;
 }
 
@@ -180,6 +205,10 @@ json_write(struct writer *writer, const struct record *record)
 	json_begin(&json, writer->file);
 	json_bytes(&json, "key", record->key);
 	json_bytes(&json, "value", record->value);
+	if (record->expires_ms != 0)
+		json_number(&json, "expires", record->expires_ms);
+	if (writer->bucket.data != NULL)
+		json_bytes(&json, "bucket", writer->bucket);
 	json_end(&json);
 	return CLI_DONE;
 }
@@ -188,6 +217,8 @@ const struct format format_json = {
     .name = "json",
     .help = "an object {\"key\":\"...\",\"value\":\"...\"} per line",
     .resumable = true,
+    .times = true,
+    .buckets = true,
 #ifdef HAVE_JANSSON
     .read = json_read,
 #endif

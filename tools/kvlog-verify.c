@@ -98,6 +98,24 @@ older_text(const struct kvlog_finding *f)
 	return "";
 }
 
+/* What the catalogue says, or the id; "" for the default bucket.  Of a damaged
+ * record of the catalogue the key is a bucket's name itself. */
+static void
+print_bucket(FILE *file, const struct kvlog_finding *f)
+{
+	if (f->bucket != NULL)
+		text_escape(file, (struct bytes){f->bucket, f->bucket_len});
+	else
+		fprintf(file, "%" PRIu64 "-%" PRIu32, f->bucket_seq,
+		    f->bucket_ordinal);
+}
+
+static bool
+has_bucket(const struct kvlog_finding *f)
+{
+	return f->key != NULL && (f->bucket_seq | f->bucket_ordinal) != 0;
+}
+
 static void
 print_json(const struct kvlog_finding *f)
 {
@@ -114,6 +132,13 @@ print_json(const struct kvlog_finding *f)
 	json_number(&json, "last_sequence", f->last_seq);
 	if (f->key != NULL)
 		json_bytes(&json, "key", (struct bytes){f->key, f->key_len});
+	if (f->bucket != NULL)
+		json_bytes(
+		    &json, "bucket", (struct bytes){f->bucket, f->bucket_len});
+	if (has_bucket(f)) {
+		json_number(&json, "bucket_sequence", f->bucket_seq);
+		json_number(&json, "bucket_ordinal", f->bucket_ordinal);
+	}
 	if (f->older != KVLOG_OLDER_UNKNOWN)
 		json_text(&json, "older", older_word(f));
 	json_text(&json, "text", f->text);
@@ -134,7 +159,12 @@ print_columns(const struct kvlog_finding *f)
 		text_escape(stdout, (struct bytes){f->key, f->key_len});
 	else
 		putchar('-');
-	printf("\t%s\t%s\n", older_word(f), f->text);
+	printf("\t%s\t%s\t", older_word(f), f->text);
+	if (has_bucket(f))
+		print_bucket(stdout, f);
+	else
+		putchar('-');
+	putchar('\n');
 }
 
 static void
@@ -161,6 +191,12 @@ print_people(const struct kvlog_finding *f)
 	if (f->key != NULL) {
 		fputs("\n    key ", stdout);
 		text_escape(stdout, (struct bytes){f->key, f->key_len});
+		if (f->bucket_seq == 0 && f->bucket_ordinal != 0) {
+			fputs(" of the catalogue of buckets", stdout);
+		} else if (has_bucket(f)) {
+			fputs(" of bucket ", stdout);
+			print_bucket(stdout, f);
+		}
 		if (f->older != KVLOG_OLDER_UNKNOWN)
 			printf(": %s", older_text(f));
 	}
@@ -225,6 +261,9 @@ json_report(
 		json_number(&json, "beyond_records", r->beyond_records);
 		json_number(&json, "unsaved_records", r->unsaved_records);
 		json_number(&json, "hidden_keys", r->hidden_keys);
+		json_number(&json, "dropped_records", r->dropped_records);
+		json_number(&json, "saved_buckets", r->saved_buckets);
+		json_number(&json, "lost_buckets", r->lost_buckets);
 	}
 	json_end(&json);
 }
@@ -256,6 +295,18 @@ text_salvaged(const struct cli *cli, const struct kvlog_verify_report *r)
 		printf("    %" PRIu64 " key%s deleted, as the newest value is "
 		       "lost\n",
 		    r->hidden_keys, r->hidden_keys == 1 ? " is" : "s are");
+	if (r->saved_buckets > 0)
+		printf("    in %" PRIu64 " bucket%s beside the default one\n",
+		    r->saved_buckets, s_of(r->saved_buckets));
+	if (r->lost_buckets > 0)
+		printf("    %" PRIu64 " of them under a name lost-..., as "
+		       "damage may have taken theirs\n",
+		    r->lost_buckets);
+	if (r->dropped_records > 0)
+		printf("    %" PRIu64 " record%s of buckets that were dropped, "
+		       "and not saved\n",
+		    r->dropped_records,
+		    r->dropped_records == 1 ? " is" : "s are");
 	if (r->unsaved_records > 0)
 		printf("    %" PRIu64 " record%s of a kind that this version "
 		       "cannot write\n",

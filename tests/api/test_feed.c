@@ -149,7 +149,8 @@ expect_rec(const struct rec *r)
 	ck_assert_uint_eq(change.seq, r->seq);
 	ck_assert_uint_eq(change.last_seq, r->seq);
 	ck_assert_uint_ge(change.durable_seq, r->seq);
-	ck_assert_int_eq(change.type, r->put ? KVLOG_OP_PUT : KVLOG_OP_DELETE);
+	ck_assert_int_eq(
+	    change.type, r->put ? KVLOG_CHANGE_PUT : KVLOG_CHANGE_DELETE);
 	ck_assert_int_eq(change.more, r->more);
 	ck_assert_uint_eq(change.key_len, strlen(r->key));
 	ck_assert_mem_eq(change.key, r->key, change.key_len);
@@ -1052,7 +1053,7 @@ START_TEST(a_copy_can_be_kept_through_compactions)
 		}
 		for (; st == KVLOG_OK; st = next(feed, 0)) {
 			last = change.seq;
-			if (change.type == KVLOG_OP_PUT)
+			if (change.type == KVLOG_CHANGE_PUT)
 				ck_assert_int_eq(
 				    kvlog_put(copy, change.key, change.key_len,
 					change.value, change.value_len, NULL,
@@ -1126,6 +1127,254 @@ START_TEST(wrong_arguments_are_refused)
 }
 END_TEST
 
+/* Buckets */
+
+static struct kvlog *
+bucket_of(struct kvlog *db, const char *name, unsigned flags)
+{
+	struct kvlog *bucket = NULL;
+
+	ck_assert_msg(kvlog_bucket_open(db, name, strlen(name), flags, &bucket,
+			  &err) == KVLOG_OK,
+	    "bucket %s: %s", name, err.text);
+	return bucket;
+}
+
+#define FAR UINT64_C(4000000000000) /* ms since 1970: in a hundred years */
+
+/* What a consumer keeps of buckets: names by ids. */
+struct consumer {
+	struct kvlog *db;
+	struct {
+		uint64_t seq;
+		uint32_t ordinal;
+		char name[8];
+	} known[64];
+	size_t count;
+};
+
+static void
+apply_change(struct consumer *c)
+{
+	struct kvlog_write how = KVLOG_WRITE_INIT;
+	struct kvlog *at = c->db;
+	char name[8] = "";
+
+	switch (change.type) {
+	case KVLOG_CHANGE_BUCKET_CREATE:
+		ck_assert_uint_lt(c->count, 64);
+		ck_assert_uint_eq(change.bucket_seq, change.seq);
+		ck_assert_ptr_null(change.value);
+		memcpy(name, change.key, change.key_len);
+		memcpy(c->known[c->count].name, name, sizeof name);
+		c->known[c->count].seq = change.bucket_seq;
+		c->known[c->count++].ordinal = change.bucket_ordinal;
+		kvlog_close(bucket_of(c->db, name,
+				KVLOG_OPEN_CREATE | KVLOG_OPEN_EXCLUSIVE),
+		    NULL);
+		return;
+	case KVLOG_CHANGE_BUCKET_DROP:
+		ck_assert_int_eq(kvlog_bucket_drop(c->db, change.key,
+				     change.key_len, NULL, NULL),
+		    KVLOG_OK);
+		return;
+	case KVLOG_CHANGE_PUT:
+	case KVLOG_CHANGE_DELETE:
+		break;
+	}
+	for (size_t i = 0; i < c->count && change.bucket_seq != 0; i++)
+		if (c->known[i].seq == change.bucket_seq &&
+		    c->known[i].ordinal == change.bucket_ordinal)
+			at = bucket_of(c->db, c->known[i].name, 0);
+	ck_assert((at != c->db) == (change.bucket_seq != 0));
+	how.expires_ms = change.expires_ms;
+	if (change.type == KVLOG_CHANGE_PUT)
+		ck_assert_int_eq(
+		    kvlog_put(at, change.key, change.key_len, change.value,
+			change.value_len, &how, NULL),
+		    KVLOG_OK);
+	else
+		ck_assert_int_eq(
+		    kvlog_delete(at, change.key, change.key_len, NULL, NULL),
+		    KVLOG_OK);
+	if (at != c->db)
+		kvlog_close(at, NULL);
+}
+
+static void
+write_in_buckets(struct kvlog *db, struct rng *rng)
+{
+	char name[8], key[16], value[48];
+	struct kvlog_write how = KVLOG_WRITE_INIT;
+	struct kvlog *at = db;
+	unsigned b = (unsigned)rng_below(rng, 5);
+
+	snprintf(name, sizeof name, "b%u", b);
+	snprintf(key, sizeof key, "k%u", (unsigned)rng_below(rng, 10));
+	snprintf(value, sizeof value, "%u", (unsigned)rng_below(rng, 1000));
+	if (b > 0)
+		at = bucket_of(db, name, KVLOG_OPEN_CREATE);
+	switch (rng_below(rng, 12)) {
+	case 0:
+		if (b > 0)
+			ck_assert_int_eq(kvlog_bucket_drop(db, name,
+					     strlen(name), NULL, NULL),
+			    KVLOG_OK);
+		break;
+	case 1:
+		(void)!kvlog_delete(at, key, strlen(key), NULL, NULL);
+		break;
+	case 2: /* in two buckets at once */
+	{
+		struct kvlog_op ops[2] = {{.type = KVLOG_OP_PUT,
+					      .key = key,
+					      .key_len = strlen(key),
+					      .value = value,
+					      .value_len = strlen(value),
+					      .bucket = at},
+		    {.type = KVLOG_OP_PUT,
+			.key = key,
+			.key_len = strlen(key),
+			.expires_ms = 1}};
+
+		ck_assert_int_eq(
+		    kvlog_apply(db, ops, 2, NULL, NULL, NULL), KVLOG_OK);
+		break;
+	}
+	default:
+		how.expires_ms = rng_below(rng, 3) == 0 ? FAR : 0;
+		ck_assert_int_eq(kvlog_put(at, key, strlen(key), value,
+				     strlen(value), &how, NULL),
+		    KVLOG_OK);
+	}
+	if (at != db)
+		kvlog_close(at, NULL);
+}
+
+/* All keys with values and times of all buckets, and their names. */
+static void
+print_keys(FILE *stream, struct kvlog *at)
+{
+	struct kvlog_iter *iter;
+	struct kvlog_info info;
+	size_t len;
+
+	ck_assert_int_eq(kvlog_iter_open(at, NULL, &iter), KVLOG_OK);
+	while (kvlog_iter_next(iter) == KVLOG_OK) {
+		const void *p = kvlog_iter_key(iter, &len);
+
+		(void)fwrite(p, 1, len, stream);
+		p = kvlog_iter_value(iter, &len);
+		(void)fwrite(p, 1, len, stream);
+		kvlog_iter_info(iter, &info);
+		fprintf(stream, " %llu\n", (unsigned long long)info.expires_ms);
+	}
+	kvlog_iter_destroy(iter);
+}
+
+static char *
+print_store(struct kvlog *db)
+{
+	char *text;
+	size_t size = 0, len;
+	FILE *stream = open_memstream(&text, &size);
+	struct kvlog_iter *names;
+
+	print_keys(stream, db);
+	ck_assert_int_eq(kvlog_bucket_list(db, &names), KVLOG_OK);
+	while (kvlog_iter_next(names) == KVLOG_OK) {
+		char name[8] = "";
+		struct kvlog *bucket;
+
+		memcpy(name, kvlog_iter_key(names, &len), 2);
+		fprintf(stream, "%s:\n", name);
+		bucket = bucket_of(db, name, 0);
+		print_keys(stream, bucket);
+		kvlog_close(bucket, NULL);
+	}
+	kvlog_iter_destroy(names);
+	(void)fclose(stream);
+	return text;
+}
+
+START_TEST(a_consumer_rebuilds_the_store_with_its_buckets)
+{
+	char *path = files_path(api_base, "copy"), *want, *got;
+	struct kvlog *db = api_open(api_store, KVLOG_OPEN_CREATE);
+	struct consumer c = {.db = api_open(path, KVLOG_OPEN_CREATE)};
+	struct kvlog_feed *feed = feed_of(db, 0, "");
+	struct rng rng;
+
+	rng_init(&rng, 7);
+	for (unsigned i = 0; i < 400; i++)
+		write_in_buckets(db, &rng);
+	ck_assert_int_eq(kvlog_sync(db), KVLOG_OK);
+	while (next(feed, 0) == KVLOG_OK)
+		apply_change(&c);
+	kvlog_feed_close(feed);
+	ck_assert_uint_gt(c.count, 10);
+	want = print_store(db);
+	got = print_store(c.db);
+	ck_assert_str_eq(got, want);
+	ck_assert_ptr_nonnull(strstr(want, " 4000000000000"));
+	free(want);
+	free(got);
+	api_close(c.db);
+	api_close(db);
+	free(path);
+}
+END_TEST
+
+static void
+expect_key(struct kvlog_feed *feed, const char *key)
+{
+	ck_assert_int_eq(next(feed, 0), KVLOG_OK);
+	ck_assert_int_eq(change.type, KVLOG_CHANGE_PUT);
+	ck_assert_uint_eq(change.key_len, strlen(key));
+	ck_assert_mem_eq(change.key, key, change.key_len);
+}
+
+START_TEST(a_feed_of_a_bucket_or_a_prefix_is_of_that_alone)
+{
+	struct kvlog *db = api_open(api_store, KVLOG_OPEN_CREATE);
+	struct kvlog *a = bucket_of(db, "a", KVLOG_OPEN_CREATE),
+		     *b = bucket_of(db, "b", KVLOG_OPEN_CREATE);
+	struct kvlog_feed *feed;
+	uint64_t seq;
+	uint32_t ordinal;
+
+	(void)api_put(db, "a1", "x");
+	(void)api_put(a, "a2", "x");
+	(void)api_put(b, "a3", "x");
+	(void)api_put(a, "b4", "x");
+	(void)api_put(db, "a5", "x");
+	ck_assert_int_eq(kvlog_sync(db), KVLOG_OK);
+	kvlog_bucket_id(a, &seq, &ordinal);
+	ck_assert_uint_gt(seq, 0);
+	feed = feed_of(a, 0, "");
+	expect_key(feed, "a2");
+	ck_assert_uint_eq(change.bucket_seq, seq);
+	ck_assert_uint_eq(change.bucket_ordinal, ordinal);
+	expect_key(feed, "b4");
+	ck_assert_int_eq(next(feed, 0), KVLOG_TIMEOUT);
+	kvlog_feed_close(feed);
+	feed = feed_of(a, 0, "a");
+	expect_key(feed, "a2");
+	ck_assert_int_eq(next(feed, 0), KVLOG_TIMEOUT);
+	kvlog_feed_close(feed);
+	feed = feed_of(db, 0, "a");
+	expect_key(feed, "a1");
+	expect_key(feed, "a5");
+	ck_assert_int_eq(next(feed, 0), KVLOG_TIMEOUT);
+	kvlog_feed_close(feed);
+	kvlog_bucket_id(db, &seq, &ordinal);
+	ck_assert_uint_eq(seq | ordinal, 0);
+	kvlog_close(a, NULL);
+	kvlog_close(b, NULL);
+	api_close(db);
+}
+END_TEST
+
 static Suite *
 make_suite(void)
 {
@@ -1142,6 +1391,8 @@ make_suite(void)
 	tcase_add_test(order, a_large_value_comes_whole);
 	tcase_add_test(order, a_prefix_leaves_others_out);
 	tcase_add_test(order, wrong_arguments_are_refused);
+	tcase_add_test(order, a_consumer_rebuilds_the_store_with_its_buckets);
+	tcase_add_test(order, a_feed_of_a_bucket_or_a_prefix_is_of_that_alone);
 	tcase_add_test(durable, a_commit_is_told_when_it_is_durable);
 	tcase_add_test(durable, new_is_what_is_not_durable);
 	tcase_add_test(durable, numbers_have_gaps_after_a_crash);

@@ -445,6 +445,89 @@ START_TEST(a_backup_keeps_when_keys_expire)
 }
 END_TEST
 
+static struct kvlog *
+open_maintained(void)
+{
+	struct kvlog_options o =
+	    api_options(KVLOG_OPEN_CREATE | KVLOG_OPEN_NOTHREAD);
+
+	o.segment_size = 65536;
+	o.compact_bytes = 65536;
+	return api_open_with(api_store, &o);
+}
+
+static void
+maintain(void)
+{
+	bool more = true;
+
+	for (unsigned i = 0; more; i++) {
+		ck_assert_uint_lt(i, 10000);
+		ck_assert_int_eq(kvlog_maintain(db, 0, &more), KVLOG_OK);
+	}
+}
+
+static uint64_t
+bytes_in_segments(void)
+{
+	struct kvlog_stats stats = api_stats(db);
+
+	return stats.live_bytes + stats.dead_bytes;
+}
+
+/* 300 of 500 keys go, without another write but for the drop itself: dropped
+ * or expired; written by this handle or by an earlier one. */
+START_TEST(what_goes_without_a_write_is_reclaimed)
+{
+	static char value[1000];
+	bool expires = _i % 2 == 1, reopened = _i >= 2;
+	struct kvlog *bucket;
+	uint64_t before;
+
+	api_close(db);
+	db = open_maintained();
+	bucket = open_bucket();
+	for (unsigned i = 0; i < 500; i++) {
+		struct kvlog_write how = KVLOG_WRITE_INIT;
+		bool goes = i % 5 < 3;
+		char key[16];
+		int len = snprintf(key, sizeof key, "key %u", i);
+
+		how.expires_ms = expires && goes ? LATER : 0;
+		ck_assert_int_eq(
+		    kvlog_put(goes && !expires ? bucket : db, key, (size_t)len,
+			value, sizeof value, &how, NULL),
+		    KVLOG_OK);
+		maintain();
+	}
+	kvlog_close(bucket, NULL);
+	if (reopened) {
+		api_close(db);
+		db = open_maintained();
+	}
+	maintain();
+	before = bytes_in_segments();
+	ck_assert_uint_gt(before, 500000);
+	clock_ms = LATER - 1;
+	maintain();
+	ck_assert_uint_eq(bytes_in_segments(), before);
+	if (!expires)
+		ck_assert_int_eq(
+		    kvlog_bucket_drop(db, "b", 1, NULL, NULL), KVLOG_OK);
+	clock_ms = LATER + 1000;
+	maintain();
+	ck_assert_uint_lt(bytes_in_segments(), before * 2 / 3);
+	ck_assert_uint_eq(api_count(db), 200);
+	/* And that is that. */
+	before = api_stats(db).compact_runs;
+	for (unsigned i = 0; i < 3; i++) {
+		clock_ms += 5000;
+		maintain();
+	}
+	ck_assert_uint_eq(api_stats(db).compact_runs, before);
+}
+END_TEST
+
 /* Compaction offline is the same one. */
 START_TEST(compaction_offline_drops_it)
 {
@@ -504,6 +587,7 @@ make_suite(void)
 	    FORMS);
 	tcase_add_loop_test(tc, without_a_compaction_the_clock_decides, 0, 2);
 	tcase_add_loop_test(tc, a_backup_keeps_when_keys_expire, 0, FORMS);
+	tcase_add_loop_test(tc, what_goes_without_a_write_is_reclaimed, 0, 4);
 	tcase_add_test(tc, compaction_offline_drops_it);
 	tcase_add_test(tc, a_delete_cannot_expire);
 	suite_add_tcase(s, tc);

@@ -177,8 +177,7 @@ add(unsigned type, unsigned flags, const char *key)
 	(void)makelog_add(&m, &rec);
 }
 
-/* Keys of buckets, records to be ignored and marks are not told; encoded
- * values cannot be. */
+/* Records to be ignored and marks are not told; encoded values cannot be. */
 START_TEST(records_of_other_kinds)
 {
 	makelog_init(&m);
@@ -194,8 +193,13 @@ START_TEST(records_of_other_kinds)
 	end_log();
 	begin(0);
 	expect(1, "a");
+	ck_assert(change.more);
+	ck_assert_uint_eq(change.bucket_seq, 0);
+	expect(1, "a");
 	ck_assert(!change.more);
+	ck_assert_uint_eq(change.bucket_seq, 1);
 	expect(2, "c");
+	ck_assert_uint_eq(change.expires_ms, 1);
 	ck_assert_int_eq(next(), KVLOG_VERSION);
 	ck_assert_uint_eq(change.seq, 4);
 	ck_assert_mem_eq(change.key, "e", 1);

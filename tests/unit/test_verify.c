@@ -35,6 +35,7 @@ struct one {
 	char file[80];
 	uint64_t off, len, first_seq, last_seq;
 	char key[40]; /* "": not known */
+	char bucket[40];
 	char text[300];
 	enum kvlog_older older;
 };
@@ -76,6 +77,8 @@ note(void *arg, const struct kvlog_finding *f)
 	one->last_seq = f->last_seq;
 	one->older = f->older;
 	snprintf(one->text, sizeof one->text, "%s", f->text);
+	if (f->bucket != NULL)
+		memcpy(one->bucket, f->bucket, f->bucket_len);
 	if (f->key != NULL)
 		memcpy(one->key, f->key,
 		    f->key_len < sizeof one->key ? f->key_len
@@ -2720,9 +2723,136 @@ START_TEST(records_of_other_kinds_are_counted_by_salvage)
 	end_attested();
 	salvage_to("/new//");
 	ck_assert_int_eq(got.st, KVLOG_OK);
-	ck_assert_uint_eq(got.report.unsaved_records, 4);
-	ck_assert_uint_eq(got.report.saved_records, 2);
+	ck_assert_uint_eq(got.report.unsaved_records, 1);
+	/* Nobody has created their bucket, and nothing is damaged. */
+	ck_assert_uint_eq(got.report.dropped_records, 2);
+	ck_assert_uint_eq(got.report.saved_records, 3);
 	ck_assert_uint_eq(count_keys("/new"), 2);
+	makelog_fini(&m);
+}
+END_TEST
+
+/* In a bucket of id seq, 0; as it expires, or never. */
+static uint64_t
+put_in(uint64_t bucket_seq, const char *key, uint64_t expiry_ms)
+{
+	struct record rec;
+
+	m.seq++;
+	rec = makelog_record(&m, RECORD_PUT, key, VALUE,
+	    RECORD_BUCKET | (expiry_ms != 0 ? RECORD_EXPIRY : 0));
+	rec.bucket_seq = bucket_seq;
+	rec.expiry_ms = expiry_ms;
+	return makelog_add(&m, &rec);
+}
+
+static void
+drop_bucket(const char *name)
+{
+	struct record rec;
+
+	m.seq++;
+	rec = makelog_record(&m, RECORD_DELETE, name, 0, RECORD_BUCKET);
+	rec.bucket_seq = 0;
+	rec.bucket_ordinal = BUCKET_CATALOGUE_ORDINAL;
+	(void)makelog_add(&m, &rec);
+}
+
+static enum kvlog_status
+look_in(const char *name, const char *key, uint64_t *ret_expires_ms)
+{
+	struct kvlog *db, *bucket;
+	struct kvlog_info info = {0};
+	struct kvlog_options o = KVLOG_OPTIONS_INIT;
+	enum kvlog_status st;
+
+	o.flags = KVLOG_OPEN_READONLY | KVLOG_OPEN_NOTHREAD;
+	MAKELOG_OK(kvlog_open("/new", &o, &db, NULL));
+	st = kvlog_bucket_open(db, name, strlen(name), 0, &bucket, NULL);
+	if (st == KVLOG_OK) {
+		st = kvlog_lookup(bucket, key, strlen(key), &info);
+		MAKELOG_OK(kvlog_close(bucket, NULL));
+	}
+	MAKELOG_OK(kvlog_close(db, NULL));
+	*ret_expires_ms = info.expires_ms;
+	return st;
+}
+
+#define FAR (UINT64_C(1) << 45) /* in a thousand years */
+
+/* _i: nothing is damaged; a header of another record; the name's record; the
+ * id in it. */
+START_TEST(salvage_saves_buckets_and_expiry)
+{
+	uint64_t off[3], expires;
+	bool lost = _i == 2;
+
+	makelog_init(&m);
+	makelog_begin(&m, 1);
+	(void)makelog_bucket(&m, "gone", 1);
+	(void)put_in(1, "kk", 0);
+	off[0] = makelog_bucket(&m, "here", 3);
+	(void)put_in(3, "kk", FAR);
+	(void)put_in(3, "ll", 0);
+	drop_bucket("gone");
+	off[1] = makelog_put(&m, "aa", VALUE);
+	(void)makelog_bucket(&m, "gone", 8); /* another one */
+	(void)put_in(8, "mm", 0);
+	(void)put_in(77, "nn", 0); /* nobody knows its name */
+	end_attested();
+	if (_i == 1)
+		makelog_flip(ONE, off[1] + 17);
+	if (_i == 2)
+		makelog_flip(ONE, off[0] + 17);
+	if (_i == 3)
+		makelog_flip(
+		    ONE, off[0] + RECORD_HEADER_SIZE + RECORD_BUCKET_LEN + 4);
+	salvage_to("/new");
+	ck_assert_int_eq(got.st, _i == 0 ? KVLOG_OK : KVLOG_CORRUPT);
+	ck_assert_uint_eq(got.report.unsaved_records, 0);
+	ck_assert_int_eq(
+	    look_in(lost ? "lost-3-0" : "here", "kk", &expires), KVLOG_OK);
+	ck_assert_uint_eq(expires, FAR);
+	ck_assert_int_eq(
+	    look_in(lost ? "lost-3-0" : "here", "ll", &expires), KVLOG_OK);
+	ck_assert_uint_eq(expires, 0);
+	ck_assert_int_eq(look_in(lost ? "here" : "lost-3-0", "kk", &expires),
+	    KVLOG_NOBUCKET);
+	ck_assert_int_eq(look_in("gone", "kk", &expires), KVLOG_NOTFOUND);
+	ck_assert_int_eq(look_in("gone", "mm", &expires), KVLOG_OK);
+	/* Whose name is not known, was dropped, or damage has taken it. */
+	ck_assert_int_eq(look_in("lost-77-0", "nn", &expires),
+	    _i == 1 || _i == 2 ? KVLOG_OK : KVLOG_NOBUCKET);
+	ck_assert_uint_eq(got.report.saved_buckets, 2 + (_i == 1 || _i == 2));
+	ck_assert_uint_eq(got.report.lost_buckets, _i == 1   ? 1
+						   : _i == 2 ? 2
+							     : 0);
+	ck_assert_uint_eq(
+	    got.report.dropped_records, _i == 1 || _i == 2 ? 1 : 2);
+	makelog_fini(&m);
+}
+END_TEST
+
+/* The same key of another bucket is another key. */
+START_TEST(verify_tells_buckets_apart)
+{
+	uint64_t off;
+
+	makelog_init(&m);
+	makelog_begin(&m, 1);
+	(void)makelog_bucket(&m, "one", 1);
+	(void)makelog_bucket(&m, "two", 2);
+	(void)put_in(1, "kk", 0);
+	off = put_in(2, "kk", 0);
+	(void)put_in(1, "kk", 0);
+	end_attested();
+	makelog_flip(ONE, off + RECORD_HEADER_SIZE + RECORD_BUCKET_LEN + 2 + 1);
+	verify();
+	ck_assert_int_eq(got.st, KVLOG_CORRUPT);
+	ck_assert_uint_eq(got.all[0].kind, KVLOG_FINDING_VALUE);
+	ck_assert_str_eq(got.all[0].key, "kk");
+	ck_assert_str_eq(got.all[0].bucket, "two");
+	ck_assert_int_eq(got.all[0].older, KVLOG_OLDER_NONE);
 	makelog_fini(&m);
 }
 END_TEST
@@ -3020,6 +3150,8 @@ main(void)
 
 	tc = makelog_case(suite, "salvage");
 	tcase_add_test(tc, records_of_other_kinds_are_counted_by_salvage);
+	tcase_add_loop_test(tc, salvage_saves_buckets_and_expiry, 0, 4);
+	tcase_add_test(tc, verify_tells_buckets_apart);
 	tcase_add_loop_test(
 	    tc, what_is_behind_the_end_is_saved_if_wanted, 0, 2);
 	tcase_add_test(tc, salvage_may_be_stopped_anywhere);

@@ -73,7 +73,7 @@ enum cli_option {
 	OPT_KEYS_ONLY,
 	OPT_BUCKET,
 	OPT_TTL,
-	OPT_ALL,
+	OPT_ALL_BUCKETS,
 	OPT_END
 };
 

@@ -13,7 +13,7 @@
 # All say what they do on standard error and leave standard output alone.
 
 kvlog_packages='build-essential pkg-config autoconf automake libtool check
-libxxhash-dev uthash-dev libisal-dev libjansson-dev mandoc python3
+libxxhash-dev uthash-dev libisal-dev libjansson-dev libedit-dev mandoc python3
 db-util lmdb-utils strace'
 
 # What kvlog-bench compares with: for "make bench-peers" alone.

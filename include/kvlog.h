@@ -978,7 +978,9 @@ struct kvlog_txn_options {
  * Where nobody waits it may idle for as long as it likes.
  *
  * A read transaction keeps nobody waiting, is open to every handle, and shows
- * the store as it was when it began.
+ * the store as it was when it began.  To it the time is that of its beginning;
+ * in a write transaction, what was in the store before expires when its time
+ * comes.
  *
  * kvlog_txn_begin - begin a transaction.
  *
@@ -1052,8 +1054,8 @@ KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_txn_lookup(
  * Whatever it is but KVLOG_OK, the transaction is as it was, and goes on (but
  * for KVLOG_TIMEOUT).
  *
- * Cost: a look-up in memory and a copy, some 200 ns; with a condition, and of a
- * delete, a look-up in the store, too.  Memory: key and value, and some 100
+ * Cost: a look-up in memory and a copy, 200 to 600 ns; with a condition, and of
+ * a delete, a look-up in the store, too.  Memory: key and value, and some 100
  * bytes, until the end.
  */
 KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_txn_put(

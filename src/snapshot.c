@@ -209,13 +209,13 @@ find_then(struct snapshot *snap, uint64_t hash, const struct hint_key *key,
 {
 	struct hint_cover *cover = &snap->cover;
 	enum kvlog_status st = build(snap);
-	bool unsound;
 
 	if (st != KVLOG_OK)
 		return st;
 	st = KVLOG_NOTFOUND;
 	for (size_t i = cover->count; i > 0 && st == KVLOG_NOTFOUND; i--) {
 		struct hint **hint = &cover->hints[i - 1];
+		bool unsound = false;
 
 		st = index_find_in_hint(&snap->view->index, *hint, hash, key,
 		    ret_ref, &unsound, NULL);

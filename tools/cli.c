@@ -149,6 +149,17 @@ say_json(enum cli_exit status, const char *message)
 	json_end(&json);
 }
 
+/* An error in a line of a script; 0: in none. */
+static void
+say_at(uint64_t line, const char *message)
+{
+	char label[64] = "ERROR";
+
+	if (line > 0)
+		snprintf(label, sizeof label, "ERROR: line %" PRIu64, line);
+	say(label, RED, message);
+}
+
 enum cli_exit
 cli_fail(const struct cli *cli, enum cli_exit status, const char *format, ...)
 {
@@ -161,7 +172,7 @@ cli_fail(const struct cli *cli, enum cli_exit status, const char *format, ...)
 	if (cli->json)
 		say_json(status, message);
 	else
-		say("ERROR", RED, message);
+		say_at(cli->line, message);
 	free(message);
 	return status;
 }

@@ -73,7 +73,8 @@ enum cli_option {
 	OPT_KEYS_ONLY,
 	OPT_BUCKET,
 	OPT_TTL,
-	OPT_ALL_BUCKETS,
+	OPT_ALL,
+	OPT_NO_HISTORY,
 	OPT_END
 };
 
@@ -92,6 +93,7 @@ struct cli {
 	uint32_t timeout_ms;
 	bool exclusive; /* nobody else may write meanwhile */
 	enum kvlog_index_mode index_mode;
+	uint64_t line;      /* of a script, where an error is; 0: none */
 	const char *bucket; /* its name; NULL: the default bucket */
 	struct kvlog *root; /* if so: what the bucket is of */
 	bool json;
@@ -136,6 +138,7 @@ extern const struct command cmd_expire;
 extern const struct command cmd_persist;
 extern const struct command cmd_incr;
 extern const struct command cmd_buckets;
+extern const struct command cmd_shell;
 extern const struct command cmd_backup;
 extern const struct command cmd_restore;
 
@@ -291,6 +294,11 @@ void text_answer_size(int column, const char *label, uint64_t size);
  */
 enum cli_exit backup_into(
     struct cli *cli, struct kvlog *db, const char *path, unsigned flags);
+
+/*
+ * cmd_stats.c: what a store holds, for the shell, too.
+ */
+enum cli_exit stats_print(struct cli *cli, struct kvlog *db);
 
 /*
  * map.c: the segments of a store as a picture, or as JSON.

@@ -200,7 +200,7 @@ dump_store(struct cli *cli, struct writer *writer)
 		dump_progress(cli, db, writer);
 		status = dump_iter(cli, writer, iter);
 		kvlog_iter_destroy(iter);
-		if (cli_option(cli, OPT_ALL_BUCKETS) != NULL)
+		if (cli_option(cli, OPT_ALL) != NULL)
 			status = dump_buckets(cli, writer, db, status);
 		else
 			warn_of_buckets(cli, db);
@@ -229,7 +229,7 @@ dump_exec(struct cli *cli, int argc, char **argv)
 	if (writer.print && !writer.format->printable)
 		return cli_usage(
 		    cli, "--print is for formats db_dump and mdb_dump");
-	if (cli_option(cli, OPT_ALL_BUCKETS) != NULL &&
+	if (cli_option(cli, OPT_ALL) != NULL &&
 	    (!writer.format->buckets || cli->bucket != NULL))
 		return cli_usage(cli,
 		    "--all is for formats json, db_dump and mdb_dump, and "
@@ -241,7 +241,7 @@ dump_exec(struct cli *cli, int argc, char **argv)
 static const struct option dump_options[] = {
     {"format", required_argument, NULL, OPT_FORMAT},
     {"print", no_argument, NULL, OPT_PRINT},
-    {"all", no_argument, NULL, OPT_ALL_BUCKETS},
+    {"all", no_argument, NULL, OPT_ALL},
     {NULL, 0, NULL, 0},
 };
 

@@ -306,7 +306,7 @@ init_reader(struct load *load)
 	reader->settle = commit_batch;
 	reader->context = load;
 	reader->database = cli_option(load->cli, OPT_DATABASE);
-	reader->all = cli_option(load->cli, OPT_ALL_BUCKETS) != NULL;
+	reader->all = cli_option(load->cli, OPT_ALL) != NULL;
 	if (reader->all &&
 	    (reader->database != NULL || load->cli->bucket != NULL))
 		return cli_usage(
@@ -351,7 +351,7 @@ load_exec(struct cli *cli, int argc, char **argv)
 static const struct option load_options[] = {
     {"format", required_argument, NULL, OPT_FORMAT},
     {"database", required_argument, NULL, OPT_DATABASE},
-    {"all", no_argument, NULL, OPT_ALL_BUCKETS},
+    {"all", no_argument, NULL, OPT_ALL},
     {"segment-size", required_argument, NULL, OPT_SEGMENT_SIZE},
     {NULL, 0, NULL, 0},
 };

@@ -185,12 +185,25 @@ print_json(const struct cli *cli, const struct kvlog_stats *stats)
 	json_end(&json);
 }
 
+enum cli_exit
+stats_print(struct cli *cli, struct kvlog *db)
+{
+	struct kvlog_stats stats = {.size = sizeof stats};
+	enum kvlog_status st = kvlog_stats_get(db, &stats);
+
+	if (st != KVLOG_OK)
+		return cli_fail_status(cli, st, "cannot examine");
+	if (cli->json)
+		print_json(cli, &stats);
+	else
+		print_text(cli, &stats);
+	return CLI_DONE;
+}
+
 static enum cli_exit
 stats_exec(struct cli *cli, int argc, char **argv)
 {
-	struct kvlog_stats stats = {.size = sizeof stats};
 	struct kvlog *db;
-	enum kvlog_status st;
 	enum cli_exit status;
 
 	(void)argc;
@@ -201,15 +214,8 @@ stats_exec(struct cli *cli, int argc, char **argv)
 	status = cli_open(cli, KVLOG_OPEN_READONLY, 0, &db);
 	if (status != CLI_DONE)
 		return status;
-	if (cli_option(cli, OPT_MAP) != NULL)
-		return cli_close(cli, db, map_print(cli, db));
-	st = kvlog_stats_get(db, &stats);
-	if (st != KVLOG_OK)
-		status = cli_fail_status(cli, st, "cannot examine");
-	else if (cli->json)
-		print_json(cli, &stats);
-	else
-		print_text(cli, &stats);
+	status = cli_option(cli, OPT_MAP) != NULL ? map_print(cli, db)
+						  : stats_print(cli, db);
 	return cli_close(cli, db, status);
 }
 

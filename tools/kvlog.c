@@ -20,8 +20,8 @@
 
 static const struct command *const commands[] = {&cmd_create, &cmd_put,
     &cmd_get, &cmd_delete, &cmd_exists, &cmd_count, &cmd_scan, &cmd_stats,
-    &cmd_ttl, &cmd_expire, &cmd_persist, &cmd_incr, &cmd_buckets, &cmd_load,
-    &cmd_dump, &cmd_watch, &cmd_backup, &cmd_restore};
+    &cmd_ttl, &cmd_expire, &cmd_persist, &cmd_incr, &cmd_buckets, &cmd_shell,
+    &cmd_load, &cmd_dump, &cmd_watch, &cmd_backup, &cmd_restore};
 
 #define COMMAND_COUNT (sizeof commands / sizeof commands[0])
 

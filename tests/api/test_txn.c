@@ -411,10 +411,24 @@ START_TEST(a_transaction_is_about_all_buckets)
 }
 END_TEST
 
+static struct kvlog_txn *
+begin_reading(struct kvlog *db)
+{
+	struct kvlog_txn_options o = KVLOG_TXN_OPTIONS_INIT;
+	struct kvlog_txn *txn = NULL;
+	enum kvlog_status st;
+
+	o.flags = KVLOG_TXN_READ;
+	st = kvlog_txn_begin(db, &o, &txn, &err);
+	ck_assert_msg(st == KVLOG_OK, "%d %s", (int)st, err.text);
+	return txn;
+}
+
 START_TEST(buckets_are_created_and_dropped_by_the_commit)
 {
 	struct kvlog *db = open_store(KVLOG_OPEN_CREATE), *old, *made, *again;
 	struct kvlog_txn *txn;
+	struct kvlog_iter *iter = NULL;
 	const void *value;
 	size_t len;
 	uint64_t save;
@@ -444,6 +458,12 @@ START_TEST(buckets_are_created_and_dropped_by_the_commit)
 	ck_assert_int_eq(
 	    kvlog_put(made, "k", 1, "beside", 6, NULL, NULL), KVLOG_BUSY);
 	ck_assert_int_eq(kvlog_exists(made, "k", 1), KVLOG_NOBUCKET);
+	ck_assert_int_eq(
+	    kvlog_txn_put(txn, made, "k", 1, "new", 3, NULL), KVLOG_OK);
+	ck_assert_int_eq(kvlog_txn_iter_open(txn, made, NULL, &iter), KVLOG_OK);
+	ck_assert_int_eq(kvlog_iter_next(iter), KVLOG_OK);
+	ck_assert_int_eq(kvlog_iter_next(iter), KVLOG_NOTFOUND);
+	kvlog_iter_destroy(iter);
 	/* Undone, and done again. */
 	ck_assert_int_eq(kvlog_txn_rollback_to(txn, save), KVLOG_OK);
 	ck_assert_int_eq(
@@ -470,6 +490,20 @@ START_TEST(buckets_are_created_and_dropped_by_the_commit)
 	api_expect(again, "k", "new");
 	api_put(again, "l", "later");
 	expect_text(again, "knewllater");
+	api_close(again);
+	txn = begin_reading(db);
+	ck_assert_int_eq(kvlog_txn_bucket_open(
+			     txn, "other", 5, KVLOG_OPEN_CREATE, &again, &err),
+	    KVLOG_READONLY);
+	ck_assert_int_eq(
+	    kvlog_txn_bucket_drop(txn, "new", 3, &err), KVLOG_READONLY);
+	ck_assert_int_eq(kvlog_txn_bucket_open(txn, "old", 3, 0, &again, &err),
+	    KVLOG_NOBUCKET);
+	ck_assert_int_eq(
+	    kvlog_txn_bucket_open(txn, "new", 3, 0, &again, &err), KVLOG_OK);
+	ck_assert_int_eq(
+	    kvlog_txn_get(txn, again, "l", 1, &value, &len), KVLOG_OK);
+	kvlog_txn_rollback(txn);
 	api_close(again);
 	api_close(old);
 	api_close(db);
@@ -705,19 +739,6 @@ START_TEST(a_walk_ends_when_what_it_shows_is_undone)
 END_TEST
 
 /* Reading only */
-
-static struct kvlog_txn *
-begin_reading(struct kvlog *db)
-{
-	struct kvlog_txn_options o = KVLOG_TXN_OPTIONS_INIT;
-	struct kvlog_txn *txn = NULL;
-	enum kvlog_status st;
-
-	o.flags = KVLOG_TXN_READ;
-	st = kvlog_txn_begin(db, &o, &txn, &err);
-	ck_assert_msg(st == KVLOG_OK, "%d %s", (int)st, err.text);
-	return txn;
-}
 
 static void
 expect_walk(struct kvlog_txn *txn, const char *want)

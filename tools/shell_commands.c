@@ -1,0 +1,859 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * shell_commands.c - the commands of kvlog shell.
+ *
+ * A line is a command in any case, a key, and behind one blank a value, which
+ * is the rest of the line as it stands.  Keys have the escapes of the line
+ * format (kvlog(1)), so that what is printed can be typed; a blank is \x20.
+ */
+#include "config.h"
+
+#include "shell.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+/* A transaction that waits for somebody to type is longer than one of a
+ * program; others must not wait for ever. */
+#define IDLE_MS 60000u
+
+/* What is left of a line: bytes that may be changed. */
+struct rest {
+	char *p;
+	size_t len;
+};
+
+struct verb {
+	const char *name;
+	const char *synopsis;
+	const char *help;
+	enum cli_exit (*exec)(struct shell *sh, struct rest rest);
+	bool takes_key;
+	size_t name_word; /* where a key or the name of a bucket stands; 0 */
+};
+
+static struct kvlog *
+handle_of(const struct shell *sh)
+{
+	return sh->bucket != NULL ? sh->bucket : sh->store;
+}
+
+/* Words */
+
+/* Whether there is another one; without the blank behind it. */
+static bool
+next_word(struct rest *rest, struct rest *ret_word)
+{
+	char *blank;
+
+	while (rest->len > 0 && *rest->p == ' ') {
+		rest->p++;
+		rest->len--;
+	}
+	if (rest->len == 0)
+		return false;
+	blank = memchr(rest->p, ' ', rest->len);
+	ret_word->p = rest->p;
+	ret_word->len = blank != NULL ? (size_t)(blank - rest->p) : rest->len;
+	rest->p += ret_word->len;
+	rest->len -= ret_word->len;
+	return true;
+}
+
+static bool
+is_word(struct rest word, const char *text)
+{
+	return word.len == strlen(text) &&
+	       strncasecmp(word.p, text, word.len) == 0;
+}
+
+static enum cli_exit
+fail_words(const struct shell *sh, const struct verb *verb)
+{
+	return cli_fail(
+	    sh->cli, CLI_USAGE, "wrong words; this is '%s'", verb->synopsis);
+}
+
+/* A key or name from a word; what: how messages call it. */
+static enum cli_exit
+take_name(const struct shell *sh, const char *what, struct rest word,
+    struct bytes *ret_name)
+{
+	size_t len;
+	const char *wrong = text_unescape(word.p, word.len, &len);
+
+	if (wrong != NULL)
+		return cli_fail(sh->cli, CLI_USAGE, "the %s: %s", what, wrong);
+	if (len == 0 || len > KVLOG_KEY_MAX)
+		return cli_fail(sh->cli, CLI_USAGE,
+		    "the %s has %zu bytes; it has 1 to %u", what, len,
+		    KVLOG_KEY_MAX);
+	*ret_name = (struct bytes){word.p, len};
+	return CLI_DONE;
+}
+
+/* One word and nothing behind it. */
+static enum cli_exit
+take_only_name(const struct shell *sh, const struct verb *verb,
+    const char *what, struct rest rest, struct bytes *ret_name)
+{
+	struct rest word, more;
+
+	if (!next_word(&rest, &word) || next_word(&rest, &more))
+		return fail_words(sh, verb);
+	return take_name(sh, what, word, ret_name);
+}
+
+/* Answers */
+
+static void
+print_time(uint64_t began_ns)
+{
+	printf("(%.1fms)\n", (double)(progress_clock() - began_ns) / 1e6);
+}
+
+/* staged: nobody else sees it yet. */
+static void
+print_ok(const struct shell *sh, bool staged, uint64_t began_ns)
+{
+	if (sh->cli->quiet)
+		return;
+	fputs("OK ", stdout);
+	if (staged)
+		puts("(staged)");
+	else
+		print_time(began_ns);
+}
+
+static void
+print_done(const struct shell *sh, const char *text)
+{
+	if (!sh->cli->quiet)
+		puts(text);
+}
+
+/* An answer like others. */
+static enum cli_exit
+print_absent(const struct shell *sh, struct bytes key)
+{
+	if (!sh->cli->quiet) {
+		fputs("Key not found: ", stdout);
+		text_escape(stdout, key);
+		putchar('\n');
+	}
+	return CLI_DONE;
+}
+
+/* What the library said; a transaction that is over is none any more. */
+static enum cli_exit
+fail_call(struct shell *sh, enum kvlog_status st, const char *what)
+{
+	enum cli_exit status = cli_fail_status(sh->cli, st, what);
+
+	if (st == KVLOG_TIMEOUT && sh->txn != NULL) {
+		shell_rollback(sh);
+		print_done(sh, "Transaction rolled back");
+	}
+	return status;
+}
+
+/* Transactions */
+
+static void
+forget_savepoints(struct shell *sh, size_t from)
+{
+	while (sh->savepoint_count > from)
+		free(sh->savepoints[--sh->savepoint_count].name);
+}
+
+/* The transaction is over: what it may have needed goes. */
+static void
+end_transaction(struct shell *sh)
+{
+	sh->txn = NULL;
+	forget_savepoints(sh, 0);
+	while (sh->old_count > 0)
+		(void)kvlog_close(sh->old[--sh->old_count], NULL);
+}
+
+void
+shell_rollback(struct shell *sh)
+{
+	kvlog_txn_rollback(sh->txn);
+	end_transaction(sh);
+}
+
+static enum cli_exit
+fail_no_transaction(const struct shell *sh)
+{
+	return cli_fail(
+	    sh->cli, CLI_USAGE, "there is no transaction; 'begin' begins one");
+}
+
+static const struct verb verb_begin, verb_savepoint, verb_rollback, verb_commit;
+
+static enum cli_exit
+exec_begin(struct shell *sh, struct rest rest)
+{
+	struct kvlog_txn_options options = KVLOG_TXN_OPTIONS_INIT;
+	struct rest word;
+	enum kvlog_status st;
+
+	if (sh->txn != NULL)
+		return cli_fail(sh->cli, CLI_USAGE,
+		    "a transaction is open; end it by 'commit' or 'rollback'");
+	if (cli_option(sh->cli, OPT_READ_ONLY) != NULL)
+		options.flags = KVLOG_TXN_READ;
+	if (next_word(&rest, &word)) {
+		if (!is_word(word, "read") || next_word(&rest, &word))
+			return fail_words(sh, &verb_begin);
+		options.flags = KVLOG_TXN_READ;
+	}
+	options.idle_ms = IDLE_MS;
+	st = kvlog_txn_begin(sh->store, &options, &sh->txn, &sh->cli->error);
+	if (st != KVLOG_OK)
+		return fail_call(sh, st, "cannot begin a transaction in");
+	print_done(sh, "Transaction started");
+	return CLI_DONE;
+}
+
+static enum cli_exit
+exec_commit(struct shell *sh, struct rest rest)
+{
+	struct kvlog_write how = KVLOG_WRITE_INIT;
+	uint64_t began = progress_clock();
+	enum kvlog_status st;
+
+	if (next_word(&rest, &rest))
+		return fail_words(sh, &verb_commit);
+	if (sh->txn == NULL)
+		return fail_no_transaction(sh);
+	how.err = &sh->cli->error;
+	st = kvlog_txn_commit(sh->txn, &how, NULL);
+	end_transaction(sh);
+	if (st != KVLOG_OK)
+		return cli_fail_status(sh->cli, st, "cannot commit to");
+	print_ok(sh, false, began);
+	return CLI_DONE;
+}
+
+static enum cli_exit
+exec_savepoint(struct shell *sh, struct rest rest)
+{
+	struct savepoint *more;
+	struct bytes name;
+	enum kvlog_status st;
+	enum cli_exit status =
+	    take_only_name(sh, &verb_savepoint, "savepoint", rest, &name);
+
+	if (status != CLI_DONE)
+		return status;
+	if (sh->txn == NULL)
+		return fail_no_transaction(sh);
+	more =
+	    realloc(sh->savepoints, (sh->savepoint_count + 1) * sizeof *more);
+	if (more == NULL)
+		return cli_fail_status(sh->cli, KVLOG_NOMEM, "cannot save in");
+	sh->savepoints = more;
+	more += sh->savepoint_count;
+	more->name = text_escaped(name);
+	if (more->name == NULL)
+		return cli_fail_status(sh->cli, KVLOG_NOMEM, "cannot save in");
+	st = kvlog_txn_savepoint(sh->txn, &more->number);
+	if (st != KVLOG_OK) {
+		free(more->name);
+		return fail_call(sh, st, "cannot save in");
+	}
+	sh->savepoint_count++;
+	if (!sh->cli->quiet)
+		printf("Savepoint %s\n", more->name);
+	return CLI_DONE;
+}
+
+/* The newest one of a name; NULL: none. */
+static struct savepoint *
+find_savepoint(const struct shell *sh, struct bytes name)
+{
+	char *text = text_escaped(name);
+	size_t i = text != NULL ? sh->savepoint_count : 0;
+
+	while (i > 0 && strcmp(sh->savepoints[i - 1].name, text) != 0)
+		i--;
+	free(text);
+	return i > 0 ? &sh->savepoints[i - 1] : NULL;
+}
+
+/* It stays, and can be gone back to again. */
+static enum cli_exit
+rollback_to(struct shell *sh, struct bytes name)
+{
+	const struct savepoint *to = find_savepoint(sh, name);
+	enum kvlog_status st;
+
+	if (to == NULL)
+		return cli_fail(sh->cli, CLI_USAGE,
+		    "the transaction has no savepoint of this name");
+	st = kvlog_txn_rollback_to(sh->txn, to->number);
+	if (st != KVLOG_OK)
+		return fail_call(sh, st, "cannot roll back in");
+	forget_savepoints(sh, (size_t)(to - sh->savepoints) + 1);
+	if (!sh->cli->quiet)
+		printf("Rolled back to %s\n", to->name);
+	return CLI_DONE;
+}
+
+static enum cli_exit
+exec_rollback(struct shell *sh, struct rest rest)
+{
+	struct bytes name;
+	struct rest word;
+	enum cli_exit status;
+
+	if (sh->txn == NULL)
+		return fail_no_transaction(sh);
+	if (!next_word(&rest, &word)) {
+		shell_rollback(sh);
+		print_done(sh, "Transaction rolled back");
+		return CLI_DONE;
+	}
+	if (!is_word(word, "to"))
+		return fail_words(sh, &verb_rollback);
+	status = take_only_name(sh, &verb_rollback, "savepoint", rest, &name);
+	return status == CLI_DONE ? rollback_to(sh, name) : status;
+}
+
+/* Keys */
+
+static const struct verb verb_put, verb_get, verb_delete, verb_scan, verb_count;
+
+static enum cli_exit
+exec_put(struct shell *sh, struct rest rest)
+{
+	struct kvlog_write how = KVLOG_WRITE_INIT;
+	struct rest word;
+	struct bytes key;
+	uint64_t began;
+	enum kvlog_status st;
+	enum cli_exit status;
+
+	/* The blank behind the key is there also before an empty value. */
+	if (!next_word(&rest, &word) || rest.len == 0)
+		return fail_words(sh, &verb_put);
+	status = take_name(sh, "key", word, &key);
+	if (status != CLI_DONE)
+		return status;
+	how.err = &sh->cli->error;
+	began = progress_clock();
+	if (sh->txn != NULL)
+		st = kvlog_txn_put(sh->txn, handle_of(sh), key.data, key.len,
+		    rest.p + 1, rest.len - 1, &how);
+	else
+		st = kvlog_put(handle_of(sh), key.data, key.len, rest.p + 1,
+		    rest.len - 1, &how, NULL);
+	if (st != KVLOG_OK)
+		return fail_call(sh, st, "cannot write to");
+	print_ok(sh, sh->txn != NULL, began);
+	return CLI_DONE;
+}
+
+static enum cli_exit
+exec_delete(struct shell *sh, struct rest rest)
+{
+	struct kvlog_write how = KVLOG_WRITE_INIT;
+	struct bytes key;
+	uint64_t began;
+	enum kvlog_status st;
+	enum cli_exit status =
+	    take_only_name(sh, &verb_delete, "key", rest, &key);
+
+	if (status != CLI_DONE)
+		return status;
+	how.err = &sh->cli->error;
+	began = progress_clock();
+	if (sh->txn != NULL)
+		st = kvlog_txn_delete(
+		    sh->txn, handle_of(sh), key.data, key.len, &how);
+	else
+		st = kvlog_delete(handle_of(sh), key.data, key.len, &how, NULL);
+	if (st == KVLOG_NOTFOUND)
+		return print_absent(sh, key);
+	if (st != KVLOG_OK)
+		return fail_call(sh, st, "cannot write to");
+	print_ok(sh, sh->txn != NULL, began);
+	return CLI_DONE;
+}
+
+static enum cli_exit
+exec_get(struct shell *sh, struct rest rest)
+{
+	struct bytes key, value = {NULL, 0};
+	void *copy = NULL;
+	uint64_t began;
+	enum kvlog_status st;
+	enum cli_exit status = take_only_name(sh, &verb_get, "key", rest, &key);
+
+	if (status != CLI_DONE)
+		return status;
+	began = progress_clock();
+	if (sh->txn != NULL) {
+		st = kvlog_txn_get(sh->txn, handle_of(sh), key.data, key.len,
+		    &value.data, &value.len);
+	} else {
+		st = kvlog_get_alloc(
+		    handle_of(sh), key.data, key.len, &copy, &value.len);
+		value.data = copy;
+	}
+	if (st == KVLOG_NOTFOUND)
+		return print_absent(sh, key);
+	if (st != KVLOG_OK)
+		return fail_call(sh, st, "cannot read from");
+	text_escape(stdout, value);
+	putchar('\n');
+	kvlog_free(copy);
+	if (!sh->cli->quiet)
+		print_time(began);
+	return CLI_DONE;
+}
+
+enum kvlog_status
+shell_walk(struct shell *sh, const struct kvlog_range *range,
+    struct kvlog_iter **ret_iter)
+{
+	return sh->txn != NULL
+		   ? kvlog_txn_iter_open(
+			 sh->txn, handle_of(sh), range, ret_iter)
+		   : kvlog_iter_open(handle_of(sh), range, ret_iter);
+}
+
+static void
+print_entry(const struct kvlog_iter *iter)
+{
+	struct bytes key, value;
+
+	key.data = kvlog_iter_key(iter, &key.len);
+	value.data = kvlog_iter_value(iter, &value.len);
+	text_escape(stdout, key);
+	putchar('\t');
+	text_escape(stdout, value);
+	putchar('\n');
+}
+
+/* Until the end, an interrupt, or nobody reads any more.  *ret_count: how many
+ * keys were met. */
+static enum cli_exit
+walk(struct shell *sh, struct kvlog_iter *iter, bool print, uint64_t *ret_count)
+{
+	enum cli_exit status = CLI_DONE;
+	enum kvlog_status st;
+
+	*ret_count = 0;
+	while (
+	    (st = kvlog_iter_next(iter)) == KVLOG_OK || st == KVLOG_CORRUPT) {
+		if (st == KVLOG_CORRUPT)
+			status = cli_fail_entry(sh->cli, iter);
+		else if (print)
+			print_entry(iter);
+		++*ret_count;
+		if (shell_interrupted || ferror(stdout))
+			return status;
+	}
+	if (st != KVLOG_NOTFOUND)
+		status = fail_call(sh, st, "cannot scan");
+	return status;
+}
+
+static void
+print_count(const struct shell *sh, uint64_t count, uint64_t began)
+{
+	if (sh->cli->quiet)
+		return;
+	printf("%" PRIu64 " %s%s ", count, count == 1 ? "key" : "keys",
+	    shell_interrupted ? ", interrupted" : "");
+	print_time(began);
+}
+
+static enum cli_exit
+exec_scan(struct shell *sh, struct rest rest)
+{
+	struct kvlog_range range = KVLOG_RANGE_INIT;
+	struct kvlog_iter *iter;
+	struct rest word;
+	struct bytes prefix;
+	uint64_t began, count;
+	enum kvlog_status st;
+	enum cli_exit status;
+
+	if (next_word(&rest, &word)) {
+		status = take_name(sh, "prefix", word, &prefix);
+		if (status != CLI_DONE)
+			return status;
+		range.prefix = prefix.data;
+		range.prefix_len = prefix.len;
+	}
+	if (next_word(&rest, &word)) {
+		word.p[word.len] = '\0';
+		if (!text_parse_number(word.p, &range.limit) ||
+		    range.limit == 0 || next_word(&rest, &word))
+			return fail_words(sh, &verb_scan);
+	}
+	began = progress_clock();
+	st = shell_walk(sh, &range, &iter);
+	if (st != KVLOG_OK)
+		return fail_call(sh, st, "cannot scan");
+	status = walk(sh, iter, true, &count);
+	kvlog_iter_destroy(iter);
+	print_count(sh, count, began);
+	return status;
+}
+
+static enum cli_exit
+exec_count(struct shell *sh, struct rest rest)
+{
+	struct kvlog_range range = KVLOG_RANGE_INIT;
+	struct kvlog_iter *iter;
+	uint64_t began = progress_clock(), count;
+	enum kvlog_status st;
+	enum cli_exit status = CLI_DONE;
+
+	if (next_word(&rest, &rest))
+		return fail_words(sh, &verb_count);
+	if (sh->txn == NULL) {
+		st = kvlog_count(handle_of(sh), &count);
+	} else {
+		range.flags = KVLOG_ITER_KEYS_ONLY;
+		st = shell_walk(sh, &range, &iter);
+		if (st == KVLOG_OK) {
+			status = walk(sh, iter, false, &count);
+			kvlog_iter_destroy(iter);
+		}
+	}
+	if (st != KVLOG_OK)
+		return fail_call(sh, st, "cannot count the keys of");
+	if (sh->cli->quiet)
+		printf("%" PRIu64 "\n", count);
+	print_count(sh, count, began);
+	return status;
+}
+
+/* Buckets */
+
+static const struct verb verb_buckets, verb_use, verb_stats;
+
+/* In a transaction a handle is not closed before it ends. */
+static enum cli_exit
+put_bucket_away(struct shell *sh)
+{
+	struct kvlog **old;
+
+	if (sh->bucket == NULL)
+		return CLI_DONE;
+	if (sh->txn != NULL) {
+		old = realloc(
+		    sh->old, (sh->old_count + 1) * sizeof(struct kvlog *));
+		if (old == NULL)
+			return cli_fail_status(
+			    sh->cli, KVLOG_NOMEM, "cannot change buckets of");
+		old[sh->old_count++] = sh->bucket;
+		sh->old = old;
+	} else {
+		(void)kvlog_close(sh->bucket, NULL);
+	}
+	free(sh->bucket_name);
+	sh->bucket = NULL;
+	sh->bucket_name = NULL;
+	return CLI_DONE;
+}
+
+static enum cli_exit
+fail_bucket(struct shell *sh, enum kvlog_status st)
+{
+	return st == KVLOG_NOBUCKET
+		   ? cli_fail(sh->cli, CLI_NOTFOUND,
+			 "there is no bucket of this name; 'buckets create' "
+			 "makes one")
+		   : fail_call(sh, st, "cannot change buckets of");
+}
+
+static enum cli_exit
+exec_use(struct shell *sh, struct rest rest)
+{
+	struct kvlog *bucket = NULL;
+	struct rest word;
+	struct bytes name = {NULL, 0};
+	char *text = NULL;
+	enum kvlog_status st = KVLOG_OK;
+	enum cli_exit status = CLI_DONE;
+
+	if (next_word(&rest, &word)) {
+		if (next_word(&rest, &rest))
+			return fail_words(sh, &verb_use);
+		status = take_name(sh, "bucket", word, &name);
+		if (status != CLI_DONE)
+			return status;
+		text = text_escaped(name);
+		st = text != NULL ? kvlog_bucket_open(sh->store, name.data,
+					name.len, 0, &bucket, &sh->cli->error)
+				  : KVLOG_NOMEM;
+	}
+	status = st == KVLOG_OK ? put_bucket_away(sh) : fail_bucket(sh, st);
+	if (status != CLI_DONE) {
+		if (bucket != NULL)
+			(void)kvlog_close(bucket, NULL);
+		free(text);
+		return status;
+	}
+	sh->bucket = bucket;
+	sh->bucket_name = text;
+	if (text == NULL)
+		print_done(sh, "Using the default bucket");
+	else if (!sh->cli->quiet)
+		printf("Using bucket %s\n", text);
+	return CLI_DONE;
+}
+
+static enum cli_exit
+list_buckets(struct shell *sh)
+{
+	struct kvlog_iter *iter;
+	enum kvlog_status st = kvlog_bucket_list(sh->store, &iter);
+	enum cli_exit status = CLI_DONE;
+
+	if (st != KVLOG_OK)
+		return fail_call(sh, st, "cannot list the buckets of");
+	while (
+	    (st = kvlog_iter_next(iter)) == KVLOG_OK || st == KVLOG_CORRUPT) {
+		struct bytes name;
+
+		if (st == KVLOG_CORRUPT)
+			status = cli_fail_entry(sh->cli, iter);
+		name.data = kvlog_iter_key(iter, &name.len);
+		if (name.data == NULL)
+			continue;
+		text_escape(stdout, name);
+		putchar('\n');
+	}
+	kvlog_iter_destroy(iter);
+	if (st != KVLOG_NOTFOUND)
+		status = fail_call(sh, st, "cannot list the buckets of");
+	return status;
+}
+
+static enum kvlog_status
+create_bucket(struct shell *sh, struct bytes name)
+{
+	struct kvlog *bucket = NULL;
+	enum kvlog_status st = kvlog_bucket_open(sh->store, name.data, name.len,
+	    KVLOG_OPEN_CREATE | KVLOG_OPEN_EXCLUSIVE, &bucket, &sh->cli->error);
+
+	if (st == KVLOG_OK)
+		(void)kvlog_close(bucket, NULL);
+	return st;
+}
+
+static enum cli_exit
+exec_buckets(struct shell *sh, struct rest rest)
+{
+	struct kvlog_write how = KVLOG_WRITE_INIT;
+	struct rest word;
+	struct bytes name;
+	uint64_t began;
+	bool creates;
+	enum kvlog_status st;
+	enum cli_exit status;
+
+	if (!next_word(&rest, &word))
+		return list_buckets(sh);
+	creates = is_word(word, "create");
+	if (!creates && !is_word(word, "drop"))
+		return fail_words(sh, &verb_buckets);
+	status = take_only_name(sh, &verb_buckets, "bucket", rest, &name);
+	if (status != CLI_DONE)
+		return status;
+	if (sh->txn != NULL)
+		return cli_fail(sh->cli, CLI_USAGE,
+		    "buckets are created and dropped outside of transactions");
+	how.err = &sh->cli->error;
+	began = progress_clock();
+	st = creates ? create_bucket(sh, name)
+		     : kvlog_bucket_drop(
+			   sh->store, name.data, name.len, &how, NULL);
+	if (st != KVLOG_OK)
+		return fail_bucket(sh, st);
+	print_ok(sh, false, began);
+	return CLI_DONE;
+}
+
+/* The rest */
+
+static enum cli_exit
+exec_stats(struct shell *sh, struct rest rest)
+{
+	if (next_word(&rest, &rest))
+		return fail_words(sh, &verb_stats);
+	return stats_print(sh->cli, sh->store);
+}
+
+static enum cli_exit
+exec_quit(struct shell *sh, struct rest rest)
+{
+	(void)rest;
+	sh->done = true;
+	return CLI_DONE;
+}
+
+static enum cli_exit exec_help(struct shell *sh, struct rest rest);
+
+static const struct verb verb_put = {"put", "put KEY VALUE",
+    "store the rest of the line under KEY", exec_put, true, 1};
+static const struct verb verb_get = {
+    "get", "get KEY", "print the value of KEY", exec_get, true, 1};
+static const struct verb verb_delete = {
+    "delete", "delete KEY", "remove KEY", exec_delete, true, 1};
+static const struct verb verb_scan = {"scan", "scan [PREFIX [LIMIT]]",
+    "list keys and values in byte order", exec_scan, true, 1};
+static const struct verb verb_count = {
+    "count", "count", "print the number of keys", exec_count, false, 0};
+static const struct verb verb_begin = {"begin", "begin [read]",
+    "begin a transaction, which may be only for reading", exec_begin, false, 0};
+static const struct verb verb_commit = {"commit", "commit",
+    "end it: all of its writes are in the store", exec_commit, false, 0};
+static const struct verb verb_rollback = {"rollback", "rollback [to SAVEPOINT]",
+    "end it: none of its writes; or forget those since a savepoint",
+    exec_rollback, false, 0};
+static const struct verb verb_savepoint = {"savepoint", "savepoint NAME",
+    "a place in the transaction to go back to", exec_savepoint, false, 0};
+static const struct verb verb_buckets = {"buckets",
+    "buckets [create NAME | drop NAME]",
+    "list the buckets, make one, remove one with all its keys", exec_buckets,
+    false, 2};
+static const struct verb verb_use = {"use", "use [BUCKET]",
+    "go on with the keys of a bucket, or of the unnamed one", exec_use, false,
+    1};
+static const struct verb verb_stats = {"stats", "stats",
+    "show what the store holds and how it is doing", exec_stats, false, 0};
+static const struct verb verb_help = {
+    "help", "help", "show this list", exec_help, false, 0};
+static const struct verb verb_quit = {
+    "quit", "quit", "end (also: exit)", exec_quit, false, 0};
+static const struct verb verb_exit = {
+    "exit", "exit", NULL, exec_quit, false, 0};
+
+static const struct verb *const verbs[] = {&verb_put, &verb_get, &verb_delete,
+    &verb_scan, &verb_count, &verb_begin, &verb_commit, &verb_rollback,
+    &verb_savepoint, &verb_buckets, &verb_use, &verb_stats, &verb_help,
+    &verb_quit, &verb_exit};
+
+#define VERB_COUNT (sizeof verbs / sizeof verbs[0])
+
+static enum cli_exit
+exec_help(struct shell *sh, struct rest rest)
+{
+	(void)sh;
+	(void)rest;
+	for (size_t i = 0; i < VERB_COUNT; i++)
+		if (verbs[i]->help != NULL)
+			printf(
+			    "  %-34s %s\n", verbs[i]->synopsis, verbs[i]->help);
+	puts("\nCommands may be in any case.  In a KEY, \\x20 is a blank and "
+	     "\\\\ a backslash;\nVALUE is all that stands behind the one blank "
+	     "after KEY, as it is.");
+	return CLI_DONE;
+}
+
+static const struct verb *
+find_verb(struct rest word)
+{
+	for (size_t i = 0; i < VERB_COUNT; i++)
+		if (is_word(word, verbs[i]->name))
+			return verbs[i];
+	return NULL;
+}
+
+enum cli_exit
+shell_execute(struct shell *sh, char *line, size_t len)
+{
+	struct rest rest = {line, len}, word;
+	const struct verb *verb;
+
+	if (!next_word(&rest, &word) || word.p[0] == '#')
+		return CLI_DONE;
+	verb = find_verb(word);
+	sh->cli->error = (struct kvlog_error){0};
+	if (verb != NULL)
+		return verb->exec(sh, rest);
+	return cli_fail(sh->cli, CLI_USAGE,
+	    "there is no command '%.*s' in the shell; 'help' lists them",
+	    (int)(word.len < 40 ? word.len : 40), word.p);
+}
+
+/* Completion */
+
+static void
+complete_verbs(const char *text, size_t len, shell_word_fn *fn, void *arg)
+{
+	for (size_t i = 0; i < VERB_COUNT; i++) {
+		const char *name = verbs[i]->name;
+
+		if (strlen(name) >= len && strncasecmp(name, text, len) == 0 &&
+		    !fn(arg, (struct bytes){name, strlen(name)}))
+			return;
+	}
+}
+
+/* prefix: unescaped. */
+static void
+complete_names(struct shell *sh, bool buckets, struct bytes prefix,
+    shell_word_fn *fn, void *arg)
+{
+	struct kvlog_range range = KVLOG_RANGE_INIT;
+	struct kvlog_iter *iter;
+	struct bytes key;
+
+	range.flags = KVLOG_ITER_KEYS_ONLY;
+	range.prefix = prefix.data;
+	range.prefix_len = prefix.len;
+	if ((buckets ? kvlog_bucket_list(sh->store, &iter)
+		     : shell_walk(sh, &range, &iter)) != KVLOG_OK)
+		return;
+	while (kvlog_iter_next(iter) == KVLOG_OK) {
+		key.data = kvlog_iter_key(iter, &key.len);
+		if (key.len < prefix.len ||
+		    (prefix.len > 0 &&
+			memcmp(key.data, prefix.data, prefix.len) != 0))
+			continue;
+		if (!fn(arg, key))
+			break;
+	}
+	kvlog_iter_destroy(iter);
+}
+
+void
+shell_complete(struct shell *sh, const char *line, size_t len, size_t *ret_word,
+    shell_word_fn *fn, void *arg)
+{
+	char *copy = malloc(len + 1);
+	struct rest before = {copy, len}, word;
+	const struct verb *verb = NULL;
+	size_t words = 0, prefix_len;
+
+	if (copy == NULL)
+		return;
+	memcpy(copy, line, len);
+	while (before.len > 0 && copy[before.len - 1] != ' ')
+		before.len--;
+	*ret_word = before.len;
+	line = copy + before.len;
+	len -= before.len;
+	while (next_word(&before, &word))
+		if (words++ == 0)
+			verb = find_verb(word);
+	if (words == 0)
+		complete_verbs(line, len, fn, arg);
+	else if (verb != NULL && words == verb->name_word &&
+		 text_unescape(copy + *ret_word, len, &prefix_len) == NULL)
+		complete_names(sh, !verb->takes_key,
+		    (struct bytes){line, prefix_len}, fn, arg);
+	free(copy);
+}

@@ -48,8 +48,7 @@ static const char help_text[] =
     "are damaged, 4 lock not obtained in time, 5 no space or I/O error.\n";
 
 enum {
-	OPT_ALL = OPT_END,
-	OPT_THRESHOLD,
+	OPT_THRESHOLD = OPT_END,
 	OPT_RATE,
 	OPT_MAX_TIME,
 	OPT_WAIT,

@@ -33,14 +33,14 @@ gcc-tsan|gcc|-g -O1||--enable-sanitize=thread --without-peers|gcc:gcc
 gcc-ndebug|gcc|-O2|-DNDEBUG||gcc:gcc
 gcc-no-linux|gcc|-g -O2||--disable-linux|gcc:gcc
 gcc-no-robust-mutex|gcc|-g -O2||--disable-robust-mutex|gcc:gcc
-gcc-no-isal|gcc|-g -O2||--without-isal --without-jansson|gcc:gcc
+gcc-no-isal|gcc|-g -O2||--without-isal --without-jansson --without-libedit|gcc:gcc
 clang|clang|-g -O2|||clang:clang
 clang-asan-ubsan|clang|-g -O1||--enable-sanitize=address,undefined|clang:clang
 clang-tsan|clang|-g -O1||--enable-sanitize=thread --without-peers|clang:clang
 clang-ndebug|clang|-O2|-DNDEBUG||clang:clang
-musl|musl-gcc|-g -O2||--without-isal --without-jansson --without-peers|musl-gcc:musl-tools
-m32|gcc -m32|-g -O2|-idirafter /usr/include/x86_64-linux-gnu|--without-isal --without-jansson --without-peers|/usr/lib32/libc.so:gcc-12-multilib
-s390x|s390x-linux-gnu-gcc|-g -O2||--host=s390x-linux-gnu --without-isal --without-jansson --without-peers --disable-shared|s390x-linux-gnu-gcc:gcc-s390x-linux-gnu qemu-s390x:qemu-user'
+musl|musl-gcc|-g -O2||--without-isal --without-jansson --without-libedit --without-peers|musl-gcc:musl-tools
+m32|gcc -m32|-g -O2|-idirafter /usr/include/x86_64-linux-gnu|--without-isal --without-jansson --without-libedit --without-peers|/usr/lib32/libc.so:gcc-12-multilib
+s390x|s390x-linux-gnu-gcc|-g -O2||--host=s390x-linux-gnu --without-isal --without-jansson --without-libedit --without-peers --disable-shared|s390x-linux-gnu-gcc:gcc-s390x-linux-gnu qemu-s390x:qemu-user'
 
 if [ -f "$srcdir/config.status" ]; then
 	echo "matrix: $srcdir is configured in place; run" \

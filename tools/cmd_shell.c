@@ -25,11 +25,13 @@ interrupt(int number)
 	shell_interrupted = 1;
 }
 
-/* Where somebody types, it ends a line or a scan, not the shell. */
+/* Where somebody types, it ends a line or a scan, not the shell.  flags:
+ * SA_RESTART, so that what is being printed goes on; or 0, so that the wait for
+ * a line does not. */
 static void
-catch_interrupts(void)
+catch_interrupts(int flags)
 {
-	struct sigaction action = {.sa_handler = interrupt};
+	struct sigaction action = {.sa_handler = interrupt, .sa_flags = flags};
 
 	sigemptyset(&action.sa_mask);
 	(void)sigaction(SIGINT, &action, NULL);
@@ -55,8 +57,12 @@ read_line(struct shell *sh, struct input *in, size_t *ret_len)
 
 	for (;;) {
 		shell_interrupted = 0;
+		if (sh->interactive)
+			catch_interrupts(0);
 		line = input_line(
 		    in, make_prompt(sh, prompt, sizeof prompt), ret_len);
+		if (sh->interactive)
+			catch_interrupts(SA_RESTART);
 		if (line != NULL || !sh->interactive || !shell_interrupted)
 			break;
 		clearerr(stdin);
@@ -162,7 +168,7 @@ shell_exec(struct cli *cli, int argc, char **argv)
 	take_bucket(&sh, db);
 	sh.interactive = isatty(STDIN_FILENO) == 1;
 	if (sh.interactive)
-		catch_interrupts();
+		catch_interrupts(SA_RESTART);
 	status = run_shell(&sh);
 	if (sh.bucket != NULL)
 		(void)kvlog_close(sh.bucket, NULL);

@@ -146,19 +146,6 @@ print_absent(const struct shell *sh, struct bytes key)
 	return CLI_DONE;
 }
 
-/* What the library said; a transaction that is over is none any more. */
-static enum cli_exit
-fail_call(struct shell *sh, enum kvlog_status st, const char *what)
-{
-	enum cli_exit status = cli_fail_status(sh->cli, st, what);
-
-	if (st == KVLOG_TIMEOUT && sh->txn != NULL) {
-		shell_rollback(sh);
-		print_done(sh, "Transaction rolled back");
-	}
-	return status;
-}
-
 /* Transactions */
 
 static void
@@ -178,11 +165,86 @@ end_transaction(struct shell *sh)
 		(void)kvlog_close(sh->old[--sh->old_count], NULL);
 }
 
+/* In a transaction a handle is not closed before it ends.  NULL is fine. */
+static enum kvlog_status
+close_bucket(struct shell *sh, struct kvlog *bucket)
+{
+	struct kvlog **old;
+
+	if (bucket == NULL || sh->txn == NULL) {
+		(void)kvlog_close(bucket, NULL);
+		return KVLOG_OK;
+	}
+	old = realloc(sh->old, (sh->old_count + 1) * sizeof(struct kvlog *));
+	if (old == NULL)
+		return KVLOG_NOMEM;
+	old[sh->old_count++] = bucket;
+	sh->old = old;
+	return KVLOG_OK;
+}
+
+/* text: its name; both may be NULL, and are the shell's then. */
+static enum kvlog_status
+change_bucket(struct shell *sh, struct kvlog *bucket, char *text)
+{
+	enum kvlog_status st = close_bucket(sh, sh->bucket);
+
+	if (st != KVLOG_OK)
+		return st;
+	free(sh->bucket_name);
+	sh->bucket = bucket;
+	sh->bucket_name = text;
+	if (sh->cli->quiet)
+		return KVLOG_OK;
+	if (text == NULL)
+		puts("Using the default bucket");
+	else
+		printf("Using bucket %s\n", text);
+	return KVLOG_OK;
+}
+
+/* Do not go on with a bucket that is dropped, or was never created. */
+static void
+leave_lost_bucket(struct shell *sh)
+{
+	struct kvlog_info info;
+	enum kvlog_status st;
+
+	if (sh->bucket == NULL)
+		return;
+	st = sh->txn != NULL
+		 ? kvlog_txn_lookup(sh->txn, sh->bucket, "x", 1, &info)
+		 : kvlog_exists(sh->bucket, "x", 1);
+	if (st == KVLOG_NOBUCKET)
+		(void)change_bucket(sh, NULL, NULL);
+}
+
 void
 shell_rollback(struct shell *sh)
 {
 	kvlog_txn_rollback(sh->txn);
 	end_transaction(sh);
+}
+
+/* As somebody asked for, or had to be told. */
+static void
+roll_back(struct shell *sh)
+{
+	shell_rollback(sh);
+	print_done(sh, "Transaction rolled back");
+	leave_lost_bucket(sh);
+}
+
+/* What the library said; a transaction that is over is none any more. */
+static enum cli_exit
+fail_call(struct shell *sh, enum kvlog_status st, const char *what)
+{
+	enum cli_exit status = cli_fail_status(sh->cli, st, what);
+
+	if (st == KVLOG_TIMEOUT && sh->txn != NULL) {
+		roll_back(sh);
+	}
+	return status;
 }
 
 static enum cli_exit
@@ -233,8 +295,13 @@ exec_commit(struct shell *sh, struct rest rest)
 	how.err = &sh->cli->error;
 	st = kvlog_txn_commit(sh->txn, &how, NULL);
 	end_transaction(sh);
-	if (st != KVLOG_OK)
-		return cli_fail_status(sh->cli, st, "cannot commit to");
+	if (st != KVLOG_OK) {
+		enum cli_exit status =
+		    cli_fail_status(sh->cli, st, "cannot commit to");
+
+		leave_lost_bucket(sh);
+		return status;
+	}
 	print_ok(sh, false, began);
 	return CLI_DONE;
 }
@@ -301,6 +368,7 @@ rollback_to(struct shell *sh, struct bytes name)
 	forget_savepoints(sh, (size_t)(to - sh->savepoints) + 1);
 	if (!sh->cli->quiet)
 		printf("Rolled back to %s\n", to->name);
+	leave_lost_bucket(sh);
 	return CLI_DONE;
 }
 
@@ -314,8 +382,7 @@ exec_rollback(struct shell *sh, struct rest rest)
 	if (sh->txn == NULL)
 		return fail_no_transaction(sh);
 	if (!next_word(&rest, &word)) {
-		shell_rollback(sh);
-		print_done(sh, "Transaction rolled back");
+		roll_back(sh);
 		return CLI_DONE;
 	}
 	if (!is_word(word, "to"))
@@ -541,31 +608,6 @@ exec_count(struct shell *sh, struct rest rest)
 
 static const struct verb verb_buckets, verb_use, verb_stats;
 
-/* In a transaction a handle is not closed before it ends. */
-static enum cli_exit
-put_bucket_away(struct shell *sh)
-{
-	struct kvlog **old;
-
-	if (sh->bucket == NULL)
-		return CLI_DONE;
-	if (sh->txn != NULL) {
-		old = realloc(
-		    sh->old, (sh->old_count + 1) * sizeof(struct kvlog *));
-		if (old == NULL)
-			return cli_fail_status(
-			    sh->cli, KVLOG_NOMEM, "cannot change buckets of");
-		old[sh->old_count++] = sh->bucket;
-		sh->old = old;
-	} else {
-		(void)kvlog_close(sh->bucket, NULL);
-	}
-	free(sh->bucket_name);
-	sh->bucket = NULL;
-	sh->bucket_name = NULL;
-	return CLI_DONE;
-}
-
 static enum cli_exit
 fail_bucket(struct shell *sh, enum kvlog_status st)
 {
@@ -576,41 +618,52 @@ fail_bucket(struct shell *sh, enum kvlog_status st)
 		   : fail_call(sh, st, "cannot change buckets of");
 }
 
+/* As the transaction sees it, if there is one. */
+static enum kvlog_status
+open_bucket(struct shell *sh, struct bytes name, unsigned flags,
+    struct kvlog **ret_bucket)
+{
+	struct kvlog_error *err = &sh->cli->error;
+
+	return sh->txn != NULL ? kvlog_txn_bucket_open(sh->txn, name.data,
+				     name.len, flags, ret_bucket, err)
+			       : kvlog_bucket_open(sh->store, name.data,
+				     name.len, flags, ret_bucket, err);
+}
+
+static enum cli_exit
+use_bucket(struct shell *sh, struct bytes name)
+{
+	char *text = text_escaped(name);
+	struct kvlog *bucket = NULL;
+	enum kvlog_status st =
+	    text != NULL ? open_bucket(sh, name, 0, &bucket) : KVLOG_NOMEM;
+
+	if (st == KVLOG_OK)
+		st = change_bucket(sh, bucket, text);
+	if (st == KVLOG_OK)
+		return CLI_DONE;
+	(void)kvlog_close(bucket, NULL);
+	free(text);
+	return fail_bucket(sh, st);
+}
+
 static enum cli_exit
 exec_use(struct shell *sh, struct rest rest)
 {
-	struct kvlog *bucket = NULL;
 	struct rest word;
-	struct bytes name = {NULL, 0};
-	char *text = NULL;
-	enum kvlog_status st = KVLOG_OK;
-	enum cli_exit status = CLI_DONE;
+	struct bytes name;
+	enum kvlog_status st;
+	enum cli_exit status;
 
-	if (next_word(&rest, &word)) {
-		if (next_word(&rest, &rest))
-			return fail_words(sh, &verb_use);
-		status = take_name(sh, "bucket", word, &name);
-		if (status != CLI_DONE)
-			return status;
-		text = text_escaped(name);
-		st = text != NULL ? kvlog_bucket_open(sh->store, name.data,
-					name.len, 0, &bucket, &sh->cli->error)
-				  : KVLOG_NOMEM;
+	if (!next_word(&rest, &word)) {
+		st = change_bucket(sh, NULL, NULL);
+		return st == KVLOG_OK ? CLI_DONE : fail_bucket(sh, st);
 	}
-	status = st == KVLOG_OK ? put_bucket_away(sh) : fail_bucket(sh, st);
-	if (status != CLI_DONE) {
-		if (bucket != NULL)
-			(void)kvlog_close(bucket, NULL);
-		free(text);
-		return status;
-	}
-	sh->bucket = bucket;
-	sh->bucket_name = text;
-	if (text == NULL)
-		print_done(sh, "Using the default bucket");
-	else if (!sh->cli->quiet)
-		printf("Using bucket %s\n", text);
-	return CLI_DONE;
+	if (next_word(&rest, &rest))
+		return fail_words(sh, &verb_use);
+	status = take_name(sh, "bucket", word, &name);
+	return status == CLI_DONE ? use_bucket(sh, name) : status;
 }
 
 static enum cli_exit
@@ -644,18 +697,27 @@ static enum kvlog_status
 create_bucket(struct shell *sh, struct bytes name)
 {
 	struct kvlog *bucket = NULL;
-	enum kvlog_status st = kvlog_bucket_open(sh->store, name.data, name.len,
-	    KVLOG_OPEN_CREATE | KVLOG_OPEN_EXCLUSIVE, &bucket, &sh->cli->error);
+	enum kvlog_status st = open_bucket(
+	    sh, name, KVLOG_OPEN_CREATE | KVLOG_OPEN_EXCLUSIVE, &bucket);
 
-	if (st == KVLOG_OK)
-		(void)kvlog_close(bucket, NULL);
-	return st;
+	return st == KVLOG_OK ? close_bucket(sh, bucket) : st;
+}
+
+static enum kvlog_status
+drop_bucket(struct shell *sh, struct bytes name)
+{
+	struct kvlog_write how = KVLOG_WRITE_INIT;
+
+	how.err = &sh->cli->error;
+	return sh->txn != NULL ? kvlog_txn_bucket_drop(
+				     sh->txn, name.data, name.len, how.err)
+			       : kvlog_bucket_drop(sh->store, name.data,
+				     name.len, &how, NULL);
 }
 
 static enum cli_exit
 exec_buckets(struct shell *sh, struct rest rest)
 {
-	struct kvlog_write how = KVLOG_WRITE_INIT;
 	struct rest word;
 	struct bytes name;
 	uint64_t began;
@@ -671,17 +733,12 @@ exec_buckets(struct shell *sh, struct rest rest)
 	status = take_only_name(sh, &verb_buckets, "bucket", rest, &name);
 	if (status != CLI_DONE)
 		return status;
-	if (sh->txn != NULL)
-		return cli_fail(sh->cli, CLI_USAGE,
-		    "buckets are created and dropped outside of transactions");
-	how.err = &sh->cli->error;
 	began = progress_clock();
-	st = creates ? create_bucket(sh, name)
-		     : kvlog_bucket_drop(
-			   sh->store, name.data, name.len, &how, NULL);
+	st = creates ? create_bucket(sh, name) : drop_bucket(sh, name);
 	if (st != KVLOG_OK)
 		return fail_bucket(sh, st);
-	print_ok(sh, false, began);
+	print_ok(sh, sh->txn != NULL, began);
+	leave_lost_bucket(sh);
 	return CLI_DONE;
 }
 

@@ -66,6 +66,7 @@ check_number(const char *text)
 {
 	char size_text[TEXT_SIZE_LEN];
 	uint64_t n = 0;
+	int64_t number;
 	uint32_t ms;
 
 	if (text_parse_number(text, &n)) {
@@ -78,7 +79,10 @@ check_number(const char *text)
 	}
 	if (text_parse_size(text, &n))
 		FUZZ_CHECK(strlen(text_size(size_text, n)) < TEXT_SIZE_LEN);
-	(void)text_parse_time(text, &ms);
+	if (text_parse_time(text, &ms))
+		FUZZ_CHECK(text_parse_long_time(text, &n) && n == ms);
+	if (text_parse_signed(text, &number))
+		FUZZ_CHECK((number < 0) <= (*text == '-'));
 }
 
 int

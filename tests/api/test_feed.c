@@ -1334,6 +1334,54 @@ expect_key(struct kvlog_feed *feed, const char *key)
 	ck_assert_mem_eq(change.key, key, change.key_len);
 }
 
+/* Within a commit, a bucket comes before its keys. */
+START_TEST(a_transaction_tells_a_bucket_before_its_keys)
+{
+	struct kvlog *db = api_open(api_store, KVLOG_OPEN_CREATE), *bucket;
+	struct kvlog_feed *feed = feed_of(db, 0, "");
+	struct kvlog_txn *txn;
+	uint64_t seq;
+	uint32_t ordinal;
+
+	ck_assert_int_eq(kvlog_txn_begin(db, NULL, &txn, &err), KVLOG_OK);
+	ck_assert_int_eq(
+	    kvlog_txn_put(txn, NULL, "a", 1, "x", 1, NULL), KVLOG_OK);
+	for (unsigned i = 0; i < 3; i++) {
+		char name[8];
+
+		snprintf(name, sizeof name, "b%u", 2 - i);
+		ck_assert_int_eq(kvlog_txn_bucket_open(txn, name, 2,
+				     KVLOG_OPEN_CREATE, &bucket, &err),
+		    KVLOG_OK);
+		ck_assert_int_eq(
+		    kvlog_txn_put(txn, bucket, name, 2, "y", 1, NULL),
+		    KVLOG_OK);
+		kvlog_close(bucket, NULL);
+	}
+	ck_assert_int_eq(kvlog_txn_commit(txn, NULL, NULL), KVLOG_OK);
+	ck_assert_int_eq(kvlog_sync(db), KVLOG_OK);
+	expect_key(feed, "a");
+	ck_assert(change.more);
+	for (unsigned i = 0; i < 3; i++) {
+		char name[8];
+
+		snprintf(name, sizeof name, "b%u", 2 - i);
+		ck_assert_int_eq(next(feed, 0), KVLOG_OK);
+		ck_assert_int_eq(change.type, KVLOG_CHANGE_BUCKET_CREATE);
+		ck_assert_mem_eq(change.key, name, 2);
+		seq = change.bucket_seq;
+		ordinal = change.bucket_ordinal;
+		ck_assert_uint_eq(seq, change.seq);
+		expect_key(feed, name);
+		ck_assert_uint_eq(change.bucket_seq, seq);
+		ck_assert_uint_eq(change.bucket_ordinal, ordinal);
+	}
+	ck_assert(!change.more);
+	kvlog_feed_close(feed);
+	api_close(db);
+}
+END_TEST
+
 START_TEST(a_feed_of_a_bucket_or_a_prefix_is_of_that_alone)
 {
 	struct kvlog *db = api_open(api_store, KVLOG_OPEN_CREATE);
@@ -1393,6 +1441,7 @@ make_suite(void)
 	tcase_add_test(order, wrong_arguments_are_refused);
 	tcase_add_test(order, a_consumer_rebuilds_the_store_with_its_buckets);
 	tcase_add_test(order, a_feed_of_a_bucket_or_a_prefix_is_of_that_alone);
+	tcase_add_test(order, a_transaction_tells_a_bucket_before_its_keys);
 	tcase_add_test(durable, a_commit_is_told_when_it_is_durable);
 	tcase_add_test(durable, new_is_what_is_not_durable);
 	tcase_add_test(durable, numbers_have_gaps_after_a_crash);

@@ -166,8 +166,8 @@ note_record(
 	FUZZ_CHECK(value >= reader->buffer &&
 		   value + record->value.len <= reader->buffer + reader->at);
 	seen->there[seen->count] = *record;
-	seen->records[seen->count++] =
-	    (struct record){copy_of(record->key), copy_of(record->value)};
+	seen->records[seen->count++] = (struct record){
+	    .key = copy_of(record->key), .value = copy_of(record->value)};
 }
 
 static void
@@ -194,7 +194,7 @@ read_records(struct seen *seen, struct reader *reader)
 	if (reader->format == NULL)
 		seen->status = format_detect(reader, &reader->format);
 	while (seen->status == CLI_DONE && seen->count < RECORDS_MAX) {
-		struct record record = {{NULL, 0}, {NULL, 0}};
+		struct record record = {.key = {NULL, 0}};
 		uint64_t before = reader_bytes(reader);
 
 		if (reader->format->read == NULL)

@@ -380,8 +380,11 @@ apply(struct log *log, const struct segment *seg, const struct commit_op *op,
 static bool
 may_put_off(const struct commit_op *op, const struct index_place *place)
 {
+	/* Handles on buckets are looked at when the catalogue has changed, and
+	 * then the change has to be there. */
 	return op->type != RECORD_DELETE && !place->looked &&
-	       place->loc != KEYDIR_NONE;
+	       place->loc != KEYDIR_NONE &&
+	       !bucket_is_catalogue(op->bucket_seq, op->bucket_ordinal);
 }
 
 /* The key that the caller gave is not there later, that in the record is. */

@@ -287,6 +287,19 @@ read_buckets(struct compaction *c, const struct hint_cover *cover)
 	return st;
 }
 
+/* Whether the log has damage: the name of a bucket may be what it took. */
+static bool
+is_hurt(const struct view *view)
+{
+	for (size_t i = 0; i < view->set->count; i++) {
+		const struct segment *seg = view->set->segments[i];
+
+		if (seg->hurt || seg->damaged || seg->bad_count > 0)
+			return true;
+	}
+	return false;
+}
+
 void
 compaction_look_at_buckets(struct compaction *c)
 {
@@ -297,6 +310,8 @@ compaction_look_at_buckets(struct compaction *c)
 
 	views_lock(c->views);
 	odd = view->index.hints != NULL || atomic_load(&view->index.odd);
+	c->buckets.unsure =
+	    is_hurt(view) || hintset_hurt(&view->hints).seg != NULL;
 	c->buckets.as_of = atomic_load(&view->last_seq);
 	if (odd)
 		st = hintset_cover(&view->hints, 0, view->set->count,

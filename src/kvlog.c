@@ -455,11 +455,21 @@ make_handle(struct kvlog *db, const void *name, size_t name_len,
 	return KVLOG_OK;
 }
 
+/* One that comes to nothing, by this status. */
+static enum kvlog_status
+end_handle(struct kvlog *handle, enum kvlog_status st)
+{
+	bucket_destroy(handle->bucket);
+	os->free(handle);
+	return st;
+}
+
 enum kvlog_status
 kvlog_bucket_open(struct kvlog *db, const void *name, size_t name_len,
     unsigned flags, struct kvlog **ret_bucket, struct kvlog_error *err)
 {
 	const struct kvlog_write how = {.size = sizeof how, .err = err};
+	struct kvlog *handle;
 	const bool create = (flags & KVLOG_OPEN_CREATE) != 0,
 		   fresh = (flags & KVLOG_OPEN_EXCLUSIVE) != 0;
 	uint8_t bytes[RECORD_BUCKET_LEN] = {0};
@@ -480,20 +490,27 @@ kvlog_bucket_open(struct kvlog *db, const void *name, size_t name_len,
 		if (st != KVLOG_OK)
 			return st;
 	}
+	/* Before anything is written. */
+	st = make_handle(db, name, name_len, &id, &handle, err);
+	if (st != KVLOG_OK)
+		return st;
 	do {
 		st = store_find_bucket(db->store, name, name_len, &id, err);
 		if (st == KVLOG_OK && fresh)
-			return err_set(err, KVLOG_CONFLICT, 0,
-			    "there is a bucket of this name");
+			return end_handle(
+			    handle, err_set(err, KVLOG_CONFLICT, 0,
+					"there is a bucket of this name"));
 		if (st == KVLOG_NOBUCKET && create) {
 			st = write_name(db, name, name_len, bytes, &how, NULL);
 			id.seq = get_u64(bytes);
 		}
 		/* Somebody else was first. */
 	} while (st == KVLOG_CONFLICT);
-	return st == KVLOG_OK
-		   ? make_handle(db, name, name_len, &id, ret_bucket, err)
-		   : st;
+	if (st != KVLOG_OK)
+		return end_handle(handle, st);
+	handle->bucket->id = id;
+	*ret_bucket = handle;
+	return KVLOG_OK;
 }
 
 enum kvlog_status
@@ -503,6 +520,7 @@ kvlog_txn_bucket_open(struct kvlog_txn *txn, const void *name, size_t name_len,
 	const bool create = (flags & KVLOG_OPEN_CREATE) != 0,
 		   fresh = (flags & KVLOG_OPEN_EXCLUSIVE) != 0;
 	struct kvlog_error failure = {0};
+	struct kvlog *handle;
 	struct bucket_handle *own;
 	struct bucket_id id = {0, 0};
 	enum kvlog_status st = txn_check(txn, NULL, &own, err);
@@ -519,16 +537,20 @@ kvlog_txn_bucket_open(struct kvlog_txn *txn, const void *name, size_t name_len,
 	if (create && !txn->writes)
 		return err_set(err, KVLOG_READONLY, 0,
 		    "the transaction was begun with KVLOG_TXN_READ");
+	st = make_handle(txn->handle, name, name_len, &id, &handle, err);
+	if (st != KVLOG_OK)
+		return st;
 	st = txn_find_bucket(txn, name, name_len, &id, &failure);
 	if (st == KVLOG_OK && fresh)
-		return err_set(
-		    err, KVLOG_CONFLICT, 0, "there is a bucket of this name");
-	if (st == KVLOG_NOBUCKET && create)
+		st = err_set(&failure, KVLOG_CONFLICT, 0,
+		    "there is a bucket of this name");
+	else if (st == KVLOG_NOBUCKET && create)
 		st = txn_create_bucket(txn, name, name_len, &id, &failure);
-	if (st == KVLOG_OK)
-		st = make_handle(
-		    txn->handle, name, name_len, &id, ret_bucket, &failure);
-	return tell(st, &failure, err);
+	if (st != KVLOG_OK)
+		return tell(end_handle(handle, st), &failure, err);
+	handle->bucket->id = id;
+	*ret_bucket = handle;
+	return KVLOG_OK;
 }
 
 enum kvlog_status

@@ -370,9 +370,10 @@ snapshot_count_costs(struct store *store, struct snapshot_costs *costs)
 	for (struct snapshot *s = store->snapshots; s != NULL && segs != NULL;
 	     s = s->next)
 		count += list_replaced(&s->cover, segs + count);
-	pthread_mutex_unlock(&store->views.lock);
+	/* Under the lock they are there. */
 	if (segs != NULL)
 		costs->file_bytes = add_sizes(segs, count);
+	pthread_mutex_unlock(&store->views.lock);
 	os->free(segs);
 	return st;
 }

@@ -1348,10 +1348,13 @@ store_cursor(struct store *db, struct bucket_handle *bucket,
 		if (st != KVLOG_OK)
 			return st;
 		stamp = view_stamp(view);
-		if (bucket != NULL)
+		st = walk_view(db, view, range, ret_cursor);
+		/* What is there afterwards was there at the walk's moment. */
+		if (st == KVLOG_OK && bucket != NULL) {
 			st = look_at_bucket(db, view, bucket);
-		if (st == KVLOG_OK)
-			st = walk_view(db, view, range, ret_cursor);
+			if (st != KVLOG_OK)
+				cursor_destroy(*ret_cursor);
+		}
 		again = store_may_try_again(db, st, view, stamp);
 		if (st == KVLOG_OK)
 			*ret_view = view;
@@ -1359,6 +1362,16 @@ store_cursor(struct store *db, struct bucket_handle *bucket,
 			view_release(&db->views, view);
 	} while (again);
 	return st;
+}
+
+/* Whether what a walk has come to is a key.  A damaged record that a hint names
+ * is one, as it is to an index in memory; older ones that may be of that key
+ * are not. */
+static bool
+counts(const struct merge_entry *e, enum kvlog_status st)
+{
+	return st == KVLOG_OK ||
+	       (e->hash != MERGE_NO_HASH && e->rec.key == NULL);
 }
 
 static enum kvlog_status
@@ -1378,15 +1391,13 @@ count_by_walk(
 	st = store_cursor(db, bucket, &all, &view, &cursor);
 	if (st != KVLOG_OK)
 		return st;
-	/* A damaged record that a hint names is a key, as it is to an index in
-	 * memory; older ones that may be of that key are not. */
 	while ((st = cursor_next(cursor)) == KVLOG_OK || st == KVLOG_CORRUPT) {
 		const struct merge_entry *e = cursor_entry(cursor);
 
 		if (e->hash == MERGE_NO_HASH)
 			hintset_note_hurt(&view->hints, e->seg, e->off);
 		else
-			count += st == KVLOG_OK || e->rec.key == NULL;
+			count += counts(e, st);
 	}
 	cursor_destroy(cursor);
 	view_release(&db->views, view);
@@ -1474,13 +1485,14 @@ walk_all(struct store *db, uint64_t *ret_bytes, uint64_t *ret_records)
 	if (st != KVLOG_OK)
 		return st;
 	while ((st = cursor_next(cursor)) == KVLOG_OK || st == KVLOG_CORRUPT) {
-		const struct record *rec = &cursor_entry(cursor)->rec;
+		const struct merge_entry *e = cursor_entry(cursor);
+		const struct record *rec = &e->rec;
 
-		if (st != KVLOG_OK)
-			continue;
-		*ret_bytes += rec->size;
-		*ret_records +=
-		    !bucket_is_catalogue(rec->bucket_seq, rec->bucket_ordinal);
+		if (st == KVLOG_OK)
+			*ret_bytes += rec->size;
+		if (counts(e, st) &&
+		    !bucket_is_catalogue(rec->bucket_seq, rec->bucket_ordinal))
+			++*ret_records;
 	}
 	cursor_destroy(cursor);
 	view_release(&db->views, view);
@@ -1564,9 +1576,9 @@ store_stats(struct store *db, struct kvlog_stats *s)
 		st = store_keep_view(db, &view);
 	if (st != KVLOG_OK)
 		return st;
-	/* Where all keys are of one kind, damaged ones count as well. */
+	/* Where all keys are of one kind, the index knows without a walk. */
 	if (!atomic_load(&view->index.odd) &&
-	    (!quick || db->options.index_mode != KVLOG_INDEX_HINTS))
+	    db->options.index_mode != KVLOG_INDEX_HINTS)
 		st = store_count(db, NULL, &s->record_count);
 	if (st != KVLOG_OK) {
 		view_release(&db->views, view);

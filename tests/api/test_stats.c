@@ -119,6 +119,7 @@ END_TEST
 START_TEST(buckets_and_snapshots_are_told)
 {
 	struct kvlog *db = api_open(api_store, KVLOG_OPEN_CREATE), *bucket;
+	struct kvlog_compact_options all = KVLOG_COMPACT_OPTIONS_INIT;
 	struct kvlog_txn_options o = KVLOG_TXN_OPTIONS_INIT;
 	struct kvlog_txn *txn;
 	struct kvlog_stats s;
@@ -132,6 +133,15 @@ START_TEST(buckets_and_snapshots_are_told)
 	s = api_stats(db);
 	ck_assert_uint_eq(s.record_count, 3);
 	ck_assert_uint_eq(s.snapshot_count, 0);
+	/* Also where hints cover all. */
+	ck_assert_int_eq(kvlog_close(bucket, NULL), KVLOG_OK);
+	all.flags = KVLOG_COMPACT_ALL;
+	ck_assert_int_eq(kvlog_compact(db, &all, NULL, NULL), KVLOG_OK);
+	api_close(db);
+	db = api_open(api_store, 0);
+	ck_assert_uint_eq(api_stats(db).record_count, 3);
+	ck_assert_int_eq(
+	    kvlog_bucket_open(db, "b", 1, 0, &bucket, NULL), KVLOG_OK);
 	o.flags = KVLOG_TXN_READ;
 	ck_assert_int_eq(kvlog_txn_begin(db, &o, &txn, NULL), KVLOG_OK);
 	api_put(db, "one", "more");

@@ -288,6 +288,88 @@ START_TEST(costs_are_told)
 }
 END_TEST
 
+/*
+ * A bucket that was dropped and created in one commit is another one for all at
+ * once: its entry was put off, while handles took the catalogue for looked at,
+ * so that writes to the old one went on and were lost.
+ */
+START_TEST(a_change_of_the_catalogue_is_not_put_off)
+{
+	struct kvlog *again;
+	struct kvlog_txn *txn;
+
+	open_both(0);
+	ck_assert_int_eq(
+	    kvlog_bucket_open(db, "b", 1, KVLOG_OPEN_CREATE, &bucket, NULL),
+	    KVLOG_OK);
+	ck_assert_int_eq(kvlog_txn_begin(db, NULL, &txn, NULL), KVLOG_OK);
+	ck_assert_int_eq(kvlog_txn_bucket_drop(txn, "b", 1, NULL), KVLOG_OK);
+	ck_assert_int_eq(
+	    kvlog_txn_bucket_open(txn, "b", 1, KVLOG_OPEN_CREATE, &again, NULL),
+	    KVLOG_OK);
+	ck_assert_int_eq(kvlog_txn_commit(txn, NULL, NULL), KVLOG_OK);
+	ck_assert_uint_eq(
+	    atomic_load(&atomic_load(&db->store->views.view)->late_pos), 0);
+	ck_assert_int_eq(
+	    kvlog_put(bucket, "k", 1, "v", 1, NULL, NULL), KVLOG_NOBUCKET);
+	api_put(again, "k", "v");
+	ck_assert_int_eq(kvlog_close(again, NULL), KVLOG_OK);
+	ck_assert_int_eq(kvlog_close(bucket, NULL), KVLOG_OK);
+	api_close(reader);
+	api_close(db);
+}
+END_TEST
+
+static const struct os_table *real;
+static unsigned left; /* calls until memory is out */
+
+static void *
+some_calloc(size_t count, size_t size)
+{
+	return left > 0 && left-- > 0 ? real->calloc(count, size) : NULL;
+}
+
+/* For want of memory nothing comes to be: 1: in a transaction. */
+START_TEST(a_bucket_without_a_handle_is_not_created)
+{
+	static struct os_table poor;
+	enum kvlog_status st = KVLOG_NOMEM;
+
+	open_both(0);
+	poor = *os;
+	poor.calloc = some_calloc;
+	for (unsigned n = 0; st == KVLOG_NOMEM; n++) {
+		struct kvlog_txn *txn = NULL;
+		struct kvlog *none;
+
+		ck_assert_uint_lt(n, 100);
+		if (_i == 1)
+			ck_assert_int_eq(
+			    kvlog_txn_begin(db, NULL, &txn, NULL), KVLOG_OK);
+		left = n;
+		real = os;
+		os = &poor;
+		st = txn != NULL ? kvlog_txn_bucket_open(txn, "b", 1,
+				       KVLOG_OPEN_CREATE, &bucket, NULL)
+				 : kvlog_bucket_open(db, "b", 1,
+				       KVLOG_OPEN_CREATE, &bucket, NULL);
+		os = real;
+		if (txn != NULL)
+			ck_assert_int_eq(
+			    kvlog_txn_commit(txn, NULL, NULL), KVLOG_OK);
+		if (st == KVLOG_NOMEM)
+			ck_assert_int_eq(
+			    kvlog_bucket_open(db, "b", 1, 0, &none, NULL),
+			    KVLOG_NOBUCKET);
+	}
+	ck_assert_int_eq(st, KVLOG_OK);
+	api_put(bucket, "k", "v");
+	ck_assert_int_eq(kvlog_close(bucket, NULL), KVLOG_OK);
+	api_close(reader);
+	api_close(db);
+}
+END_TEST
+
 static Suite *
 make_suite(void)
 {
@@ -296,6 +378,8 @@ make_suite(void)
 
 	tcase_add_loop_test(tc, snapshots_show_what_was, 0, 8);
 	tcase_add_test(tc, costs_are_told);
+	tcase_add_test(tc, a_change_of_the_catalogue_is_not_put_off);
+	tcase_add_loop_test(tc, a_bucket_without_a_handle_is_not_created, 0, 2);
 	return suite;
 }
 

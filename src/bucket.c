@@ -7,7 +7,6 @@
 #include "bucket.h"
 
 #include <inttypes.h>
-#include <sched.h>
 #include <string.h>
 
 struct bucket_handle *
@@ -30,31 +29,14 @@ bucket_destroy(struct bucket_handle *bucket)
 	os->free(bucket);
 }
 
-/* Its newest record, of a whole commit. */
-static enum kvlog_status
-find_name(struct index *index, const struct hint_key *key,
-    struct index_ref *ret_ref, struct kvlog_error *err)
-{
-	const uint64_t hash = index_hash(index, key);
-
-	for (;;) {
-		uint32_t batches = index_batches(index);
-		enum kvlog_status st =
-		    index_find(index, hash, key, ret_ref, err);
-
-		if ((batches & 1) == 0 && index_batches(index) == batches)
-			return st;
-		sched_yield();
-	}
-}
-
 enum kvlog_status
 bucket_find(struct view *view, const void *name, size_t name_len,
     struct bucket_id *ret_id, struct kvlog_error *err)
 {
 	const struct hint_key key = bucket_name_key(name, name_len);
 	struct index_ref ref;
-	enum kvlog_status st = find_name(&view->index, &key, &ref, err);
+	enum kvlog_status st = index_find_committed(
+	    &view->index, index_hash(&view->index, &key), &key, &ref, err);
 
 	if (st == KVLOG_NOTFOUND)
 		return err_set(err, KVLOG_NOBUCKET, 0, "no bucket \"%.*s\"",

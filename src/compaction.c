@@ -314,9 +314,7 @@ compaction_look_at_buckets(struct compaction *c)
 	    is_hurt(view) || hintset_hurt(&view->hints).seg != NULL;
 	c->buckets.as_of = atomic_load(&view->last_seq);
 	if (odd)
-		st = hintset_cover(&view->hints, 0, view->set->count,
-		    segment_end(view->set->segments[view->set->count - 1]),
-		    &cover, NULL);
+		st = hintset_cover_all(&view->hints, &cover, NULL);
 	pthread_mutex_unlock(&c->views->lock);
 	if (!odd)
 		return;
@@ -339,7 +337,7 @@ compaction_dropped(struct compaction *c, const struct record *rec)
 bool
 compaction_expired(const struct compaction *c, const struct record *rec)
 {
-	return (rec->flags & RECORD_EXPIRY) != 0 && rec->expiry_ms <= c->now_ms;
+	return record_has_expired(rec, c->now_ms);
 }
 
 /* Whether a record that counts says no more than that its key is gone. */

@@ -175,12 +175,6 @@ cursor_seek(struct cursor *c, const void *key, size_t key_len)
 	return KVLOG_OK;
 }
 
-static bool
-is_expired(const struct cursor *c, const struct record *rec)
-{
-	return (rec->flags & RECORD_EXPIRY) != 0 && rec->expiry_ms <= c->now_ms;
-}
-
 /* Whether it is what this walk is for; what has expired is a delete.  What a
  * damaged record was, or when it was written, nobody knows. */
 static bool
@@ -190,7 +184,7 @@ is_shown(struct cursor *c, struct merge_entry *e)
 
 	if (c->all && !bucket_set_has(&c->buckets, rec))
 		return false;
-	if (rec->type == RECORD_PUT && is_expired(c, rec))
+	if (rec->type == RECORD_PUT && record_has_expired(rec, c->now_ms))
 		rec->type = RECORD_DELETE;
 	if (c->deletes && (e->damaged || rec->type == RECORD_DELETE))
 		return e->damaged || rec->seq > c->since;

@@ -1023,6 +1023,16 @@ hintset_cover(struct hintset *hints, size_t first, size_t stop, uint64_t end,
 }
 
 enum kvlog_status
+hintset_cover_all(
+    struct hintset *hints, struct hint_cover *ret, struct kvlog_error *err)
+{
+	const struct segset *set = hints->set;
+
+	return hintset_cover(hints, 0, set->count,
+	    segment_end(set->segments[set->count - 1]), ret, err);
+}
+
+enum kvlog_status
 hint_cover_build(struct hint_cover *c, bool around, struct kvlog_error *err)
 {
 	for (size_t i = 0; i < c->count; i++) {

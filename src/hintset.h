@@ -140,6 +140,9 @@ struct hint_cover {
 enum kvlog_status hintset_cover(struct hintset *hints, size_t first,
     size_t stop, uint64_t end, struct hint_cover *ret_cover,
     struct kvlog_error *err);
+/* The same of the whole set as it is. */
+enum kvlog_status hintset_cover_all(struct hintset *hints,
+    struct hint_cover *ret_cover, struct kvlog_error *err);
 enum kvlog_status hint_cover_build(
     struct hint_cover *cover, bool around, struct kvlog_error *err);
 void hint_cover_fini(struct hint_cover *cover);

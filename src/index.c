@@ -16,6 +16,7 @@
 
 #include "index.h"
 
+#include <sched.h>
 #include <string.h>
 
 /* Of a record's cache lines, so many are fetched before it is looked at: 44
@@ -199,6 +200,24 @@ index_find(struct index *index, uint64_t hash, const struct hint_key *key,
 	enum kvlog_status st = find_in_keydir(index, hash, key, ret_ref);
 
 	return find_behind(index, st, hash, key, ret_ref, err);
+}
+
+/* Batches are applied within moments, and rarely while somebody looks up. */
+enum kvlog_status
+index_find_committed(struct index *index, uint64_t hash,
+    const struct hint_key *key, struct index_ref *ret_ref,
+    struct kvlog_error *err)
+{
+	for (;;) {
+		uint32_t batches = index_batches(index);
+		enum kvlog_status st =
+		    index_find(index, hash, key, ret_ref, err);
+
+		if (LIKELY(
+			(batches & 1) == 0 && index_batches(index) == batches))
+			return st;
+		sched_yield();
+	}
 }
 
 /* Where a record is, to fetch it; 0: its segment is not mapped. */

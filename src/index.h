@@ -125,6 +125,11 @@ struct index_find {
 void index_find_many(
     struct index *index, struct index_find *finds, size_t count);
 
+/* index_find() of what a commit has left, not one of its steps. */
+enum kvlog_status index_find_committed(struct index *index, uint64_t hash,
+    const struct hint_key *key, struct index_ref *ret_ref,
+    struct kvlog_error *err);
+
 /* The same in one hint, whatever the index has; tombstones are found, too.
  * *ret_unsound: the hint is damaged, and may have had it. */
 enum kvlog_status index_find_in_hint(struct index *index,

@@ -524,10 +524,8 @@ enum kvlog_status
 load_index(struct index *index, struct hintset *hints, unsigned threads,
     struct kvlog_error *err)
 {
-	const struct segset *set = hints->set;
 	struct hint_cover cover;
-	enum kvlog_status st = hintset_cover(hints, 0, set->count,
-	    segment_end(set->segments[set->count - 1]), &cover, err);
+	enum kvlog_status st = hintset_cover_all(hints, &cover, err);
 
 	if (st != KVLOG_OK)
 		return st;

@@ -113,6 +113,13 @@ record_expires_ms(const struct record *rec)
 						 : 1;
 }
 
+/* Whether it has no value any more at a time, in ms since 1970. */
+static inline bool
+record_has_expired(const struct record *rec, uint64_t now_ms)
+{
+	return (rec->flags & RECORD_EXPIRY) != 0 && rec->expiry_ms <= now_ms;
+}
+
 /* Size in the file of a record with these fields. */
 static inline uint64_t
 record_size(unsigned flags, size_t key_len, size_t value_len)

@@ -46,12 +46,10 @@ static enum kvlog_status
 note_state(struct snapshot *snap, struct kvlog_error *err)
 {
 	struct view *view = snap->view;
-	const struct segset *set = view->set;
 
 	snap->seq = atomic_load(&view->last_seq);
 	snap->now_ms = view_now_ms(view);
-	return hintset_cover(&view->hints, 0, set->count,
-	    segment_end(set->segments[set->count - 1]), &snap->cover, err);
+	return hintset_cover_all(&view->hints, &snap->cover, err);
 }
 
 static void
@@ -231,21 +229,6 @@ find_then(struct snapshot *snap, uint64_t hash, const struct hint_key *key,
 	return st;
 }
 
-static enum kvlog_status
-judge(const struct snapshot *snap, const struct index_ref *ref, bool with_value)
-{
-	const struct record *rec = &ref->rec;
-
-	if ((rec->flags & RECORD_EXPIRY) != 0 && rec->expiry_ms <= snap->now_ms)
-		return KVLOG_NOTFOUND;
-	if ((rec->flags & RECORD_CODEC) != 0 && with_value)
-		return KVLOG_VERSION;
-	if (with_value && snap->view->index.verify &&
-	    !record_value_ok(rec, segment_seed(ref->seg, ref->off)))
-		return KVLOG_CORRUPT;
-	return KVLOG_OK;
-}
-
 enum kvlog_status
 snapshot_find(struct snapshot *snap, const struct hint_key *key,
     bool with_value, struct index_ref *ret_ref)
@@ -255,7 +238,10 @@ snapshot_find(struct snapshot *snap, const struct hint_key *key,
 
 	if (!find_unchanged(snap, hash, key, ret_ref))
 		st = find_then(snap, hash, key, ret_ref);
-	return st == KVLOG_OK ? judge(snap, ret_ref, with_value) : st;
+	if (st != KVLOG_OK)
+		return st;
+	return view_judge(snap->view, ret_ref,
+	    record_has_expired(&ret_ref->rec, snap->now_ms), with_value);
 }
 
 enum kvlog_status

@@ -21,7 +21,6 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -1039,38 +1038,12 @@ store_enter(
 	return KVLOG_OK;
 }
 
-/* What a commit has left, not one of its steps.  Batches are applied within
- * moments, and rarely while somebody looks up. */
-static enum kvlog_status
-find_committed(struct index *index, uint64_t hash, const struct hint_key *key,
-    struct index_ref *ret_ref)
-{
-	for (;;) {
-		uint32_t batches = index_batches(index);
-		enum kvlog_status st =
-		    index_find(index, hash, key, ret_ref, NULL);
-
-		if (LIKELY(
-			(batches & 1) == 0 && index_batches(index) == batches))
-			return st;
-		sched_yield();
-	}
-}
-
-/* Whether a record that was found has a value to hand out. */
+/* As of now. */
 static enum kvlog_status
 judge(const struct view *view, const struct index_ref *ref, bool with_value)
 {
-	const struct record *rec = &ref->rec;
-
-	if (view_has_expired(view, rec))
-		return KVLOG_NOTFOUND;
-	if ((rec->flags & RECORD_CODEC) != 0 && with_value)
-		return KVLOG_VERSION;
-	if (with_value && view->index.verify &&
-	    !record_value_ok(rec, segment_seed(ref->seg, ref->off)))
-		return KVLOG_CORRUPT;
-	return KVLOG_OK;
+	return view_judge(
+	    view, ref, view_has_expired(view, &ref->rec), with_value);
 }
 
 static enum kvlog_status
@@ -1078,7 +1051,8 @@ read_in_view(struct view *view, uint64_t hash, const struct hint_key *key,
     bool with_value, store_read_fn *fn, void *arg, struct kvlog_info *ret_info)
 {
 	struct index_ref ref;
-	enum kvlog_status st = find_committed(&view->index, hash, key, &ref);
+	enum kvlog_status st =
+	    index_find_committed(&view->index, hash, key, &ref, NULL);
 
 	if (st == KVLOG_OK)
 		st = judge(view, &ref, with_value);
@@ -1103,8 +1077,8 @@ store_find_many(struct view *view, struct index_find *finds, size_t count)
 
 		/* Beside a writer of batches, one by one is soon done. */
 		if (UNLIKELY(!whole)) {
-			f->status =
-			    find_committed(index, f->hash, &f->key, &f->ref);
+			f->status = index_find_committed(
+			    index, f->hash, &f->key, &f->ref, NULL);
 			f->sound = false;
 		}
 		if (f->status == KVLOG_OK && !f->sound)
@@ -1172,7 +1146,7 @@ copy_plain(const struct view *view, uint64_t hash, const void *key,
 	enum kvlog_status st =
 	    index_find_plain(index, hash, key, key_len, &plain);
 
-	/* As in find_committed(). */
+	/* As in index_find_committed(). */
 	if (UNLIKELY((batches & 1) != 0 || index_batches(index) != batches))
 		return KVLOG_CORRUPT;
 	if (UNLIKELY(st != KVLOG_OK))
@@ -1306,9 +1280,7 @@ walk_view(struct store *db, struct view *view, const struct cursor_range *range,
 	tail_enter(&view->tail);
 	views_enter(&db->views);
 	view_adopt_hints(&db->views, view);
-	st = hintset_cover(&view->hints, 0, view->set->count,
-	    segment_end(view->set->segments[view->set->count - 1]), &cover,
-	    NULL);
+	st = hintset_cover_all(&view->hints, &cover, NULL);
 	pthread_mutex_unlock(&db->views.lock);
 	if (st == KVLOG_OK)
 		st = tail_build(&view->tail, &cover, NULL);

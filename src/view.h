@@ -184,7 +184,25 @@ static inline bool
 view_has_expired(const struct view *view, const struct record *rec)
 {
 	return UNLIKELY((rec->flags & RECORD_EXPIRY) != 0) &&
-	       rec->expiry_ms <= view_now_ms(view);
+	       record_has_expired(rec, view_now_ms(view));
+}
+
+/* Whether a record that was found, and has expired or not, has a value to hand
+ * out: KVLOG_OK, _NOTFOUND, and with_value _VERSION or _CORRUPT. */
+static inline enum kvlog_status
+view_judge(const struct view *view, const struct index_ref *ref, bool expired,
+    bool with_value)
+{
+	const struct record *rec = &ref->rec;
+
+	if (expired)
+		return KVLOG_NOTFOUND;
+	if ((rec->flags & RECORD_CODEC) != 0 && with_value)
+		return KVLOG_VERSION;
+	if (with_value && view->index.verify &&
+	    !record_value_ok(rec, segment_seed(ref->seg, ref->off)))
+		return KVLOG_CORRUPT;
+	return KVLOG_OK;
 }
 
 /* With the lock held, when a record of these flags and bucket is in the index,

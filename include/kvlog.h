@@ -71,7 +71,7 @@ enum kvlog_status {
 	KVLOG_IO = 7,        /* a system call failed; see sys_errno */
 	KVLOG_NOSPACE = 8,   /* disk, quota or file size limit is full */
 	KVLOG_CORRUPT = 9,   /* stored data fails its checksum or is missing */
-	KVLOG_VERSION = 10,  /* written in a newer format than is known here */
+	KVLOG_VERSION = 10,  /* written in a format that is not known here */
 	KVLOG_BUSY = 11,     /* another process did not make way in time */
 	KVLOG_READONLY = 12, /* a write on a handle opened for reading */
 	KVLOG_BROKEN = 13,   /* a sync failed earlier; reopen to go on */
@@ -1370,7 +1370,7 @@ struct kvlog_verify_report {
  *
  * Results: KVLOG_OK (nothing is damaged, or nothing but hints, which were
  * rebuilt), _CORRUPT (something is), _NOSTORE,
- * _NOTSTORE, _VERSION (written in a newer format), _CANCELLED (by
+ * _NOTSTORE, _VERSION (written in a format not known here), _CANCELLED (by
  * options->progress), _BUSY (the files change faster than they can be
  * listed; with REBUILD_HINTS, a writer has the store open), _INVAL, _NOMEM,
  * _IO.

@@ -32,7 +32,7 @@
 	X(KVLOG_IO, 7, "input/output error")                                   \
 	X(KVLOG_NOSPACE, 8, "no space left")                                   \
 	X(KVLOG_CORRUPT, 9, "stored data is damaged or missing")               \
-	X(KVLOG_VERSION, 10, "format is newer than this version of kvlog")     \
+	X(KVLOG_VERSION, 10, "format is of another version of kvlog")          \
 	X(KVLOG_BUSY, 11, "locked by another process")                         \
 	X(KVLOG_READONLY, 12, "opened for reading only")                       \
 	X(KVLOG_BROKEN, 13,                                                    \

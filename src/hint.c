@@ -155,7 +155,7 @@ decode(struct hint *hint)
 	    header_len != HINT_HEADER_LEN + HINT_SOURCE_LEN * sources ||
 	    header_len > hint->len ||
 	    get_u32(p + 8) != sum_crc(p + 12, header_len - 12) ||
-	    get_u16(p + 12) > SEGMENT_FORMAT ||
+	    get_u16(p + 12) != SEGMENT_FORMAT ||
 	    (get_u32(p + 16) & HINT_FEATURES_REFUSE) != 0 ||
 	    get_u64(p + 96) != hint->len)
 		return EINVAL;

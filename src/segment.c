@@ -82,7 +82,7 @@ encode_fixed(uint8_t buf[SEGMENT_FIXED_LEN], const struct segment_header *h)
 	put_u32(buf + 8, sum_crc(buf + 12, SEGMENT_FIXED_LEN - 12));
 }
 
-enum fixed_state { FIXED_OK, FIXED_BAD, FIXED_NEWER };
+enum fixed_state { FIXED_OK, FIXED_BAD, FIXED_NEWER, FIXED_TRIAL };
 
 static enum fixed_state
 decode_fixed(const uint8_t buf[SEGMENT_FIXED_LEN], struct segment_header *h)
@@ -93,6 +93,8 @@ decode_fixed(const uint8_t buf[SEGMENT_FIXED_LEN], struct segment_header *h)
 	if (get_u16(buf + 12) > SEGMENT_FORMAT ||
 	    (get_u32(buf + 16) & FEATURES_REFUSE) != 0)
 		return FIXED_NEWER;
+	if (get_u16(buf + 12) < SEGMENT_FORMAT)
+		return FIXED_TRIAL;
 	h->kind = get_u32(buf + 20);
 	memcpy(h->store.uuid, buf + 24, 16);
 	h->id.first = get_u32(buf + 40);
@@ -347,6 +349,12 @@ read_headers(struct segment *seg, struct dir *dir, const struct file_id *id,
 		return err_set_at(err, KVLOG_VERSION, id->last, 0,
 		    "%s/%s is written in a newer format than this version "
 		    "reads; use a newer kvlog",
+		    dir->path, seg->name);
+	if (state == FIXED_TRIAL)
+		return err_set_at(err, KVLOG_VERSION, id->last, 0,
+		    "%s/%s is written in format 0, which was never final; "
+		    "dump the store with the kvlog that wrote it, and load it "
+		    "with this one",
 		    dir->path, seg->name);
 	if (state == FIXED_BAD)
 		return err_set_at(err, KVLOG_CORRUPT, id->last, 0,

@@ -14,7 +14,7 @@
 
 #include <stdatomic.h>
 
-#define SEGMENT_FORMAT 0       /* until frozen; see kvlog-format(5) */
+#define SEGMENT_FORMAT 1       /* frozen; see kvlog-format(5) */
 #define SEGMENT_DATA_OFF 4608u /* of the first record */
 #define SEGMENT_FIXED_LEN 512u /* of the fixed part of the header */
 #define SEGMENT_LINK_OFF 512u
@@ -139,7 +139,7 @@ enum kvlog_status segment_create(struct dir *dir, const char *name,
  * and read the link.  id is what the name says; a header that says otherwise
  * is damage.
  * KVLOG_CORRUPT: no header is readable, or it is not what the name says.
- * KVLOG_VERSION: written in a newer format.
+ * KVLOG_VERSION: written in a newer format, or before the format was final.
  */
 enum kvlog_status segment_open(struct dir *dir, const char *name,
     const struct file_id *id, struct segment **ret_segment,

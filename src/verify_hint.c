@@ -66,9 +66,9 @@ say_stale(struct verify *v, const struct verify_file *f, const char *text)
 static const char *
 why_stale(const struct verify *v, const uint8_t *head)
 {
-	if (get_u16(head + 12) > SEGMENT_FORMAT ||
+	if (get_u16(head + 12) != SEGMENT_FORMAT ||
 	    (get_u32(head + 16) & HINT_FEATURES_REFUSE) != 0)
-		return "a hint file of a newer format; it is not used";
+		return "a hint file of another format; it is not used";
 	if (memcmp(head + 24, v->store.uuid, 16) != 0)
 		return "a hint file of another store; it is not used";
 	return NULL;

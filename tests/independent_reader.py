@@ -4,7 +4,7 @@
 
 A second opinion on the format: written from kvlog-format(5), sharing no code with the library.
 Reads a store that nobody writes to; ignores hint files and the control page.
-Exit status: 0; 2 wrong usage, no store or a newer format; 3 damage, described on standard error.
+Exit status: 0; 2 wrong usage, no store or another format; 3 damage, described on standard error.
 """
 import collections, os, re, struct, sys, time
 MORE, BUCKET, EXPIRY, CODEC, CONT = 1, 2, 4, 8, 32
@@ -40,14 +40,14 @@ class File:
     def __init__(self, store, name, ident):
         with open(os.path.join(store, name), "rb") as f:
             self.data = f.read()
-        self.name, self.ok = name, False
+        self.name, self.last, self.ok, self.read = name, ident[1], False, 0
         good = [b for b in (self.data[:512], self.data[4096:4608])
                 if len(b) == 512 and b[:8] == b"kvlogseg" and crc(b[12:]) == u32(b, 8)]
         if not good:
             return damage.append(name + ": no readable header")
         fmt, _, features, self.kind = struct.unpack_from("<HHII", good[0], 12)
-        if fmt > 0 or features & 0xFFFF or self.kind > 2:
-            fail(name + ": written by a newer version")
+        if fmt != 1 or features & 0xFFFF or self.kind > 2:
+            fail(name + ": written by another version")
         self.ok = struct.unpack_from("<IIIHH", good[0], 40) == ident
         (self.size, self.salt, self.set_id, self.end, self.last_salt, _, self.last_seq,
          self.now) = struct.unpack_from("<8Q", good[0], 56)
@@ -73,6 +73,7 @@ class File:
             return None
         if 3 < typ < 0x80:
             fail("%s, offset %d: type of a newer version" % (self.name, off))
+        self.read = off + size          # up to here, but for what is bad before
         known = 0 if lag == 0xFFFFFFFF else seq - lag
         self.attested = max(self.attested, known, (seq >> 40 << 40) - 1)
         return off + size, Piece(
@@ -166,7 +167,8 @@ def replay(log, top):
         else:                           # damage: go on behind it, if possible
             damage.append(p.place)
             apply(pending)
-            while i < len(log) and log[i].n is None:
+            while i < len(log) and (log[i].n is None or
+                                    log[i].kind == "record" and log[i].type == MARK):
                 i += 1
             if i == len(log) or top < log[i].n - 1:
                 return data             # the end of the log, or what is left of it
@@ -190,7 +192,11 @@ def main(store, name=None):
         note = f.read()[4096:4160]
     good = note[:8] == b"kvlogend" and crc(note[12:]) == u32(note, 8)
     end = int.from_bytes(note[56:], "little") if good and note[16:32] == files[0].uuid else 0
+    segment, salt, place = struct.unpack_from("<I4xQQ", note, 32) if end else (0, 0, 0)
     data = replay(log, max([end] + [f.attested for f in files]))
+    if segment > max(f.last for f in files) or any(
+            f.last == segment and not f.kind and (f.salt != salt or f.read < place) for f in files):
+        damage.append("segment %d: ends before the end note's place" % segment)
     now = max([int(time.time() * 1000)] + [f.now for f in files])
     bucket = DEFAULT
     if name is not None:

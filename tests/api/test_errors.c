@@ -101,9 +101,9 @@ START_TEST(newer_formats_are_refused)
 			uint8_t value;
 			enum kvlog_status result;
 		} tries[] = {
-		    {12, 1, KVLOG_VERSION}, /* format */
-		    {13, 1, KVLOG_VERSION}, /* format 256 */
-		    {14, 1, KVLOG_OK},      /* minor */
+		    {12, 0, KVLOG_VERSION}, /* format 0 was never final */
+		    {12, 2, KVLOG_VERSION}, {13, 1, KVLOG_VERSION}, /* 257 */
+		    {14, 1, KVLOG_OK},                              /* minor */
 		    {16, 1, KVLOG_VERSION}, /* feature to refuse */
 		    {17, 0x80, KVLOG_VERSION},
 		    {18, 1, KVLOG_OK}, /* feature to ignore */
@@ -143,7 +143,7 @@ START_TEST(a_newer_part_of_a_set_is_refused)
 	(void)make_store(api_store);
 	bytes = files_read(from, &len);
 	files_write(part, bytes, len);
-	change_header(part, 12, 1, true, true);
+	change_header(part, 12, 2, true, true);
 	ck_assert_int_eq(open_status(KVLOG_OPEN_READONLY, &err), KVLOG_VERSION);
 	ck_assert_int_eq(open_status(0, &err), KVLOG_VERSION);
 	ck_assert_ptr_nonnull(strstr(err.text, "1of2.seg"));

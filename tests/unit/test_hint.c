@@ -1295,6 +1295,7 @@ START_TEST(what_is_not_understood_is_refused)
 	} cases[] = {
 	    {0, 1, 'K', false},
 	    {12, 2, SEGMENT_FORMAT + 1, false},
+	    {12, 2, SEGMENT_FORMAT - 1, false},
 	    {14, 2, 7, true}, /* a minor format */
 	    {16, 4, 0x1, false},
 	    {16, 4, 0x8000, false},

@@ -296,10 +296,10 @@ START_TEST(versions_and_features)
 		uint8_t value;
 		enum kvlog_status result;
 	} tries[] = {{12, SEGMENT_FORMAT + 1, KVLOG_VERSION},
-	    {13, 1, KVLOG_VERSION}, {14, 9, KVLOG_OK}, {15, 9, KVLOG_OK},
-	    {16, 1, KVLOG_VERSION}, {17, 0x80, KVLOG_VERSION},
-	    {18, 1, KVLOG_OK}, {19, 0x80, KVLOG_OK}, {20, 3, KVLOG_VERSION},
-	    {23, 1, KVLOG_VERSION}};
+	    {12, SEGMENT_FORMAT - 1, KVLOG_VERSION}, {13, 1, KVLOG_VERSION},
+	    {14, 9, KVLOG_OK}, {15, 9, KVLOG_OK}, {16, 1, KVLOG_VERSION},
+	    {17, 0x80, KVLOG_VERSION}, {18, 1, KVLOG_OK}, {19, 0x80, KVLOG_OK},
+	    {20, 3, KVLOG_VERSION}, {23, 1, KVLOG_VERSION}};
 	struct kvlog_error err;
 
 	for (size_t i = 0; i < ARRAY_LEN(tries); i++) {

@@ -2589,16 +2589,18 @@ change_hint(const char *name, uint64_t off, const void *bytes, size_t len)
 	free(head);
 }
 
-START_TEST(hints_of_newer_formats_are_of_no_use)
+START_TEST(hints_of_other_formats_are_of_no_use)
 {
 	const char *name = make_hinted();
-	const uint8_t one = 1;
+	static const uint8_t values[] = {
+	    SEGMENT_FORMAT + 1, SEGMENT_FORMAT - 1, 1};
 
-	change_hint(name, _i == 0 ? 12 : 16, &one, 1);
+	change_hint(name, _i < 2 ? 12 : 16, &values[_i], 1);
 	verify();
 	ck_assert_int_eq(got.st, KVLOG_OK);
-	ck_assert_ptr_nonnull(strstr(
-	    expect_some(KVLOG_FINDING_STALE_HINT, name, 0)->text, "newer"));
+	ck_assert_ptr_nonnull(
+	    strstr(expect_some(KVLOG_FINDING_STALE_HINT, name, 0)->text,
+		"another format"));
 	makelog_fini(&m);
 }
 END_TEST
@@ -3143,7 +3145,7 @@ main(void)
 	tcase_add_test(tc, nobody_need_listen);
 
 	tc = makelog_case(suite, "hints");
-	tcase_add_loop_test(tc, hints_of_newer_formats_are_of_no_use, 0, 2);
+	tcase_add_loop_test(tc, hints_of_other_formats_are_of_no_use, 0, 3);
 	tcase_add_loop_test(tc, wrong_headers_of_hints_are_told, 0, 4);
 	tcase_add_test(tc, hints_are_not_of_no_use_beside_a_writer);
 	tcase_add_test(tc, hints_say_nothing_without_any_segment);

@@ -269,18 +269,19 @@ page_fits_files(struct recoverer *rec, struct control_state *state)
 }
 
 /*
- * Whether the log goes on at the page's position: then the page is older than
- * the log, though it is of this boot.  A file system that failed and was
- * mounted again may have kept what was synced, and the page was not.  (Or a
- * writer was killed between a commit's first word, which it stores last, and
- * the position: that commit is adopted.)  Who lives may be writing now.
+ * Whether something stands at the page's position, where the next commit's
+ * first word would be stored last: then the page is older than the log, though
+ * it is of this boot.  A file system that failed and was mounted again may have
+ * kept what was synced, and the page was not; or the page is damaged.  (Or a
+ * writer was killed between the first word and the position: that commit is
+ * adopted.)  Who lives may be writing now.
  */
 static bool
 page_is_outrun(const struct recoverer *rec, const struct control_state *state)
 {
 	return (rec->control->exclusive ||
 		   !control_writer_lives(rec->control)) &&
-	       segment_has_record(rec->set->segments[rec->tiled - 1], rec->dir,
+	       segment_is_used_at(rec->set->segments[rec->tiled - 1], rec->dir,
 		   control_pos_off(state->position));
 }
 

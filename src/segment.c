@@ -967,25 +967,17 @@ segment_scan_resync(struct segment_scan *scan)
 }
 
 bool
-segment_has_record(struct segment *seg, struct dir *dir, uint64_t off)
+segment_is_used_at(struct segment *seg, struct dir *dir, uint64_t off)
 {
-	struct segment_scan scan;
-	struct record rec;
 	uint8_t first[8] = {0};
-	bool opened, value_ok, found = false;
 	size_t len;
+	bool opened;
 
 	if (segment_open_fd(seg, dir, &opened) != 0)
 		return false;
-	/* The usual case: nothing was ever stored there. */
-	if (os->pread(seg->fd, first, sizeof first, off, &len) == 0 &&
-	    get_u64(first) != 0 &&
-	    segment_scan_init(&scan, seg, off, UINT64_MAX) == 0) {
-		found =
-		    segment_scan_look(&scan, &rec, &value_ok) == SCAN_RECORD;
-		segment_scan_fini(&scan);
-	}
+	if (os->pread(seg->fd, first, sizeof first, off, &len) != 0)
+		put_u64(first, 0);
 	if (opened)
 		segment_close_fd(seg);
-	return found;
+	return get_u64(first) != 0;
 }

@@ -306,10 +306,10 @@ uint64_t segment_next_record(const struct segment *seg, uint64_t off,
 void segment_search_fini(struct segment_search *search);
 
 /*
- * Whether a valid record stands at off, of a file that nobody writes to.  By
- * pread; what cannot be read is none.
+ * Whether anything but zero stands in the first word at off, which is the last
+ * one of a commit to be stored.  By pread; what cannot be read is nothing.
  */
-bool segment_has_record(struct segment *seg, struct dir *dir, uint64_t off);
+bool segment_is_used_at(struct segment *seg, struct dir *dir, uint64_t off);
 
 /*
  * Scanning: read records from the file, not from the mapping, so that

@@ -585,12 +585,12 @@ page_fits(struct verify *v)
 	return true;
 }
 
-/* Whether the log goes on at the page's position: the page is stale then,
+/* Whether something stands at the page's position: the page is stale then,
  * though of this boot; see recover.c. */
 static bool
 is_outrun(struct verify *v)
 {
-	return segment_has_record(v->live[v->live_count - 1]->seg, &v->dir,
+	return segment_is_used_at(v->live[v->live_count - 1]->seg, &v->dir,
 	    control_pos_off(v->state.position));
 }
 

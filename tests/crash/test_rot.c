@@ -1839,6 +1839,9 @@ START_TEST(stores_that_were_served_wrongly_once)
 	    UINT64_C(4079527642),
 	    /* A hint with another one's header had its place, in one mode. */
 	    UINT64_C(2002739662),
+	    /* A control page whose position lay inside a record was believed.
+	     */
+	    UINT64_C(2167001398),
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(seeds); i++)

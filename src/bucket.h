@@ -66,4 +66,19 @@ bucket_check(
 	return bucket_look(view, bucket, err);
 }
 
+/*
+ * What a look at a key of it came to, st, if it is still there: only then was
+ * it so all the time.  Of one that was dropped meanwhile compaction may have
+ * taken newer records and left older ones.
+ */
+static inline enum kvlog_status
+bucket_confirm(
+    struct view *view, struct bucket_handle *bucket, enum kvlog_status st)
+{
+	const enum kvlog_status there =
+	    bucket == NULL ? KVLOG_OK : bucket_check(view, bucket, NULL);
+
+	return there == KVLOG_OK ? st : there;
+}
+
 #endif

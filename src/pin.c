@@ -80,10 +80,10 @@ find_group(struct kvlog_pin *pin, struct index_find *finds, size_t count,
 	*ret_again = false;
 	stamp = view_stamp(view);
 	st = keep(pin, view);
-	if (st == KVLOG_OK && pin->bucket != NULL)
-		st = bucket_check(view, pin->bucket, NULL);
-	if (st == KVLOG_OK)
+	if (st == KVLOG_OK) {
 		store_find_many(view, finds, count);
+		st = bucket_confirm(view, pin->bucket, KVLOG_OK);
+	}
 	for (size_t i = 0; i < count && st == KVLOG_OK; i++)
 		if (UNLIKELY(
 			store_may_try_again(db, finds[i].status, view, stamp)))

@@ -1112,11 +1112,9 @@ store_read(struct store *db, struct bucket_handle *bucket, const void *key,
 		if (st != KVLOG_OK)
 			return st;
 		stamp = view_stamp(view);
-		if (bucket != NULL)
-			st = bucket_check(view, bucket, NULL);
-		if (st == KVLOG_OK)
-			st = read_in_view(
-			    view, hash, &whole, with_value, fn, arg, ret_info);
+		st = read_in_view(
+		    view, hash, &whole, with_value, fn, arg, ret_info);
+		st = bucket_confirm(view, bucket, st);
 		again = UNLIKELY(store_may_try_again(db, st, view, stamp));
 		epoch_leave(db->views.epoch, token);
 	} while (again);

@@ -978,9 +978,10 @@ struct kvlog_txn_options {
  * Where nobody waits it may idle for as long as it likes.
  *
  * A read transaction keeps nobody waiting, is open to every handle, and shows
- * the store as it was when it began.  To it the time is that of its beginning;
- * in a write transaction, what was in the store before expires when its time
- * comes.
+ * the store as it was when it began.
+ *
+ * To either kind the time is that of its beginning: what has a value then does
+ * not expire in it, whatever the clock says, and what it writes neither.
  *
  * kvlog_txn_begin - begin a transaction.
  *

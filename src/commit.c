@@ -255,7 +255,7 @@ holds(const struct commit_op *op, enum kvlog_status found,
 /* place: the key's, that is looked for. */
 static enum kvlog_status
 decide(struct log *log, const struct commit_op *op, bool strict,
-    struct index_place *place, struct kvlog_error *err)
+    uint64_t *now_ms, struct index_place *place, struct kvlog_error *err)
 {
 	const struct index_ref *ref = &place->ref;
 	enum kvlog_status found;
@@ -271,7 +271,7 @@ decide(struct log *log, const struct commit_op *op, bool strict,
 		    segment_number(ref->seg), ref->off);
 	if (found == KVLOG_NOMEM)
 		return err_set(err, found, 0, "look up the present record");
-	if (found == KVLOG_OK && view_has_expired(log->view, &ref->rec))
+	if (found == KVLOG_OK && view_has_expired(log->view, &ref->rec, now_ms))
 		found = KVLOG_NOTFOUND;
 	if (found != KVLOG_OK && found != KVLOG_NOTFOUND)
 		return found;
@@ -302,6 +302,7 @@ decide_all(struct log *log, const struct commit_op *ops, size_t count,
     struct kvlog_error *err)
 {
 	enum kvlog_status st = KVLOG_OK;
+	uint64_t now_ms = 0;
 
 	for (size_t i = 0; i < count && st == KVLOG_OK; i++) {
 		if (count == 1 || ops[i].condition != KVLOG_IF_ANY)
@@ -309,7 +310,8 @@ decide_all(struct log *log, const struct commit_op *ops, size_t count,
 		if (UNLIKELY(ops[i].bucket != NULL))
 			st = bucket_check(log->view, ops[i].bucket, err);
 		if (st == KVLOG_OK)
-			st = decide(log, &ops[i], strict, ret_place, err);
+			st = decide(
+			    log, &ops[i], strict, &now_ms, ret_place, err);
 		if (st != KVLOG_OK)
 			*ret_failed = i;
 	}

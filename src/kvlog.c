@@ -658,8 +658,8 @@ kvlog_get_alloc(struct kvlog *db, const void *key, size_t key_len,
 		st = KVLOG_INVAL;
 	if (st != KVLOG_OK)
 		return st;
-	st = store_read(
-	    db->store, db->bucket, key, key_len, true, alloc_value, &to, NULL);
+	st = store_read(db->store, db->bucket, key, key_len, true, 0,
+	    alloc_value, &to, NULL);
 	if (st != KVLOG_OK)
 		return st;
 	*ret_value = to.value;
@@ -705,8 +705,8 @@ kvlog_lookup(struct kvlog *db, const void *key, size_t key_len,
 		st = KVLOG_INVAL;
 	if (st != KVLOG_OK)
 		return st;
-	return store_read(db->store, db->bucket, key, key_len, false, tell_info,
-	    ret_info, ret_info);
+	return store_read(db->store, db->bucket, key, key_len, false, 0,
+	    tell_info, ret_info, ret_info);
 }
 
 /* Reading in place */

@@ -54,7 +54,6 @@ begin_writing(struct kvlog_txn *txn, uint32_t idle_ms, struct kvlog_error *err)
 	if (st != KVLOG_OK)
 		return st;
 	txn->token = epoch_enter(db->views.pins);
-	txn->now_ms = view_now_ms(db->log.view);
 	return KVLOG_OK;
 }
 
@@ -259,7 +258,7 @@ find_committed(struct kvlog_txn *txn, struct bucket_handle *bucket,
 	if (UNLIKELY(is_fresh(txn, bucket)))
 		return KVLOG_NOTFOUND;
 	st = store_read(txn->store, bucket, key->bytes, key->len, with_value,
-	    note_found, ret_found, &ret_found->info);
+	    txn->own.now_ms, note_found, ret_found, &ret_found->info);
 	return log_still_owns(&txn->store->log, &txn->own) ? st : KVLOG_TIMEOUT;
 }
 
@@ -268,7 +267,7 @@ tell_own(const struct kvlog_txn *txn, const struct staged_write *w,
     struct txn_found *ret_found)
 {
 	if (w->type == RECORD_DELETE ||
-	    (w->expiry_ms != 0 && w->expiry_ms <= txn->now_ms))
+	    (w->expiry_ms != 0 && w->expiry_ms <= txn->own.now_ms))
 		return KVLOG_NOTFOUND;
 	*ret_found = (struct txn_found){
 	    .value = w->value,
@@ -511,20 +510,22 @@ txn_walk(struct kvlog_txn *txn, struct bucket_handle *bucket,
     const struct cursor_range *range, struct kvlog_iter *iter)
 {
 	struct store *db = txn->store;
+	struct cursor_range then = *range;
 	enum kvlog_status st;
 
 	if (!txn->writes)
 		return walk_snapshot(txn, bucket, range, iter);
+	then.now_ms = txn->own.now_ms;
 	st = look_at_own_bucket(txn, bucket);
 	if (st == KVLOG_OK)
 		st = store_cursor(db, is_fresh(txn, bucket) ? NULL : bucket,
-		    range, &iter->view, &iter->cursor);
+		    &then, &iter->view, &iter->cursor);
 	if (st != KVLOG_OK)
 		return st;
 	st = KVLOG_TIMEOUT;
 	if (log_still_owns(&db->log, &txn->own))
 		st = blend_create(iter->cursor, &txn->staged, txn->own.next_seq,
-		    txn->now_ms, &iter->blend);
+		    then.now_ms, &iter->blend);
 	if (st != KVLOG_OK) {
 		cursor_destroy(iter->cursor);
 		view_release(&db->views, iter->view);

@@ -25,7 +25,6 @@ struct kvlog_txn {
 	struct staged staged;
 	struct kvlog_iter *iters; /* that show it */
 	uint32_t names; /* times that it has created or dropped a bucket */
-	uint64_t now_ms;
 	struct epoch_token token; /* inside views.pins */
 };
 

@@ -1051,7 +1051,10 @@ KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_txn_lookup(
  *   KVLOG_TIMEOUT   the transaction was ended
  *   KVLOG_READONLY  a read transaction
  *   KVLOG_CORRUPT   a condition, or delete, of a key whose record is damaged
- *   KVLOG_NOBUCKET, _INVAL, _TOOBIG, _NOMEM, _IO, _FORKED
+ *   KVLOG_TOOBIG    key or value, as kvlog_put(); or with this one the records
+ *                   of the transaction, of each key the last, would be more
+ *                   than KVLOG_SEGMENT_SIZE_MAX less 8 KiB
+ *   KVLOG_NOBUCKET, _INVAL, _NOMEM, _IO, _FORKED
  * Whatever it is but KVLOG_OK, the transaction is as it was, and goes on (but
  * for KVLOG_TIMEOUT).
  *
@@ -1093,7 +1096,7 @@ KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_txn_iter_open(
  * If another process dies while it writes, the commit of a transaction that has
  * created buckets may be refused with KVLOG_CONFLICT: nothing was written, and
  * it is to be begun anew.
- * Results: as those, and KVLOG_TIMEOUT, _READONLY.
+ * Results: as those, and KVLOG_TIMEOUT, _READONLY; _TOOBIG as kvlog_txn_put().
  */
 KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_txn_bucket_open(
     struct kvlog_txn *txn, const void *name, size_t name_len, unsigned flags,
@@ -1135,8 +1138,6 @@ KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_txn_rollback_to(
  *   KVLOG_OK        visible, and durable if the mode is commit
  *   KVLOG_TIMEOUT   it had been ended, and nothing was written: seq is 0.  Or
  *                   as kvlog_put() has it: visible, but not known to be durable
- *   KVLOG_TOOBIG    its records are more than KVLOG_SEGMENT_SIZE_MAX less 8
- *                   KiB; nothing was written
  *   others          as kvlog_put(); where seq is 0, nothing was written
  */
 KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_txn_commit(

@@ -35,7 +35,6 @@
 /* Every so many bytes the background thread looks whether the end of the log
  * is worth a hint. */
 #define LOOK_EVERY (UINT64_C(256) << 10)
-#define BATCH_SPAN_MAX (KVLOG_SEGMENT_SIZE_MAX - 2 * BLOCK_SIZE)
 
 /* Storing */
 
@@ -331,10 +330,10 @@ measure(const struct commit_op *ops, size_t count, uint64_t *ret_size,
 	}
 	*ret_size = size;
 	*ret_only_deletes = only_deletes;
-	if (size > BATCH_SPAN_MAX)
+	if (size > COMMIT_SIZE_MAX)
 		return err_set(err, KVLOG_TOOBIG, 0,
 		    "a batch of %" PRIu64 " bytes; at most %" PRIu64 " fit",
-		    size, (uint64_t)BATCH_SPAN_MAX);
+		    size, (uint64_t)COMMIT_SIZE_MAX);
 	return KVLOG_OK;
 }
 

@@ -9,6 +9,9 @@
 #include "log.h"
 #include "turn.h"
 
+/* Bytes that the records of one commit have at most. */
+#define COMMIT_SIZE_MAX (KVLOG_SEGMENT_SIZE_MAX - 2 * BLOCK_SIZE)
+
 /* One record to write. */
 struct commit_op {
 	uint8_t type;  /* RECORD_PUT or RECORD_DELETE */

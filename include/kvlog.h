@@ -1086,11 +1086,13 @@ KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_txn_iter_open(
     const struct kvlog_range *range, struct kvlog_iter **ret_iter);
 
 /*
- * kvlog_txn_bucket_open, kvlog_txn_bucket_drop - buckets, in the transaction.
+ * kvlog_txn_bucket_open, kvlog_txn_bucket_drop, kvlog_txn_bucket_list -
+ * buckets, in the transaction.
  *
- * As kvlog_bucket_open() and kvlog_bucket_drop(), but a bucket is created or
- * dropped by the transaction's commit; in the transaction it is, or is not,
- * there at once.  A handle on one that is created is of use in the transaction
+ * As kvlog_bucket_open(), kvlog_bucket_drop() and kvlog_bucket_list(), but a
+ * bucket is created or dropped by the transaction's commit; in the transaction
+ * it is, or is not, there at once.  The walk is as kvlog_txn_iter_open() has
+ * it.  A handle on one that is created is of use in the transaction
  * alone until that is committed; if it is rolled back the handle gets
  * KVLOG_NOBUCKET, and is to be closed all the same.
  * If another process dies while it writes, the commit of a transaction that has
@@ -1104,6 +1106,8 @@ KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_txn_bucket_open(
 KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_txn_bucket_drop(
     struct kvlog_txn *txn, const void *name, size_t name_len,
     struct kvlog_error *err);
+KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_txn_bucket_list(
+    struct kvlog_txn *txn, struct kvlog_iter **ret_iter);
 
 /*
  * kvlog_txn_savepoint, kvlog_txn_rollback_to - undo a part.

@@ -905,14 +905,27 @@ kvlog_bucket_id(struct kvlog *db, uint64_t *ret_seq, uint32_t *ret_ordinal)
 	*ret_ordinal = id.ordinal;
 }
 
+static const struct cursor_range names = {
+    .bucket_ordinal = BUCKET_CATALOGUE_ORDINAL};
+
 enum kvlog_status
 kvlog_bucket_list(struct kvlog *db, struct kvlog_iter **ret_iter)
 {
-	const struct cursor_range names = {
-	    .bucket_ordinal = BUCKET_CATALOGUE_ORDINAL};
-
 	return ret_iter != NULL ? open_iter(db, NULL, &names, 0, ret_iter)
 				: KVLOG_INVAL;
+}
+
+enum kvlog_status
+kvlog_txn_bucket_list(struct kvlog_txn *txn, struct kvlog_iter **ret_iter)
+{
+	struct bucket_handle *own;
+	enum kvlog_status st = KVLOG_INVAL;
+
+	if (ret_iter != NULL)
+		st = txn_check(txn, NULL, &own, NULL);
+	return st == KVLOG_OK
+		   ? open_iter_in(txn->store, txn, NULL, &names, 0, ret_iter)
+		   : st;
 }
 
 enum kvlog_status

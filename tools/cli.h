@@ -301,6 +301,11 @@ enum cli_exit backup_into(
 enum cli_exit stats_print(struct cli *cli, struct kvlog *db);
 
 /*
+ * cmd_ttl.c: how long a value has left that expires then, likewise.
+ */
+void cli_print_ttl(uint64_t expires_ms);
+
+/*
  * map.c: the segments of a store as a picture, or as JSON.
  */
 enum cli_exit map_print(struct cli *cli, struct kvlog *db);

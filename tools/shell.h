@@ -70,6 +70,10 @@ void shell_complete(struct shell *sh, const char *line, size_t len,
 
 /* Of a line: whether there is another word; without the blank behind it. */
 bool shell_word(struct rest *rest, struct rest *ret_word);
+/* --ttl=TIME, which may stand before a key. */
+#define SHELL_TTL "--ttl="
+#define SHELL_TTL_LEN (sizeof SHELL_TTL - 1)
+bool shell_is_ttl(struct rest word);
 enum cli_exit shell_fail_words(const struct shell *sh, const struct verb *verb);
 /* A key or name from a word; what: how messages call it. */
 enum cli_exit shell_take_name(const struct shell *sh, const char *what,
@@ -92,12 +96,15 @@ enum cli_exit shell_fail_call(
 /*
  * shell_keys.c: commands on keys.
  */
-#define SHELL_KEY_VERB_COUNT 5
+#define SHELL_KEY_VERB_COUNT 9
 extern const struct verb *const shell_key_verbs[SHELL_KEY_VERB_COUNT];
 
-/* What to iterate over: as the transaction sees it, if there is one. */
+/* What to iterate over: as the transaction sees it, if there is one; keys or
+ * names of buckets. */
 enum kvlog_status shell_walk(struct shell *sh, const struct kvlog_range *range,
     struct kvlog_iter **ret_iter);
+enum kvlog_status shell_list_buckets(
+    struct shell *sh, struct kvlog_iter **ret_iter);
 
 /*
  * shell_input.c: lines from a file or a pipe, or from somebody who types.

@@ -47,6 +47,13 @@ shell_word(struct rest *rest, struct rest *ret_word)
 	return true;
 }
 
+bool
+shell_is_ttl(struct rest word)
+{
+	return word.len >= SHELL_TTL_LEN &&
+	       strncasecmp(word.p, SHELL_TTL, SHELL_TTL_LEN) == 0;
+}
+
 static bool
 is_word(struct rest word, const char *text)
 {
@@ -423,11 +430,18 @@ exec_use(struct shell *sh, struct rest rest)
 	return status == CLI_DONE ? use_bucket(sh, name) : status;
 }
 
+enum kvlog_status
+shell_list_buckets(struct shell *sh, struct kvlog_iter **ret_iter)
+{
+	return sh->txn != NULL ? kvlog_txn_bucket_list(sh->txn, ret_iter)
+			       : kvlog_bucket_list(sh->store, ret_iter);
+}
+
 static enum cli_exit
 list_buckets(struct shell *sh)
 {
 	struct kvlog_iter *iter;
-	enum kvlog_status st = kvlog_bucket_list(sh->store, &iter);
+	enum kvlog_status st = shell_list_buckets(sh, &iter);
 	enum cli_exit status = CLI_DONE;
 
 	if (st != KVLOG_OK)
@@ -631,7 +645,7 @@ complete_names(struct shell *sh, bool buckets, struct bytes prefix,
 	range.flags = KVLOG_ITER_KEYS_ONLY;
 	range.prefix = prefix.data;
 	range.prefix_len = prefix.len;
-	if ((buckets ? kvlog_bucket_list(sh->store, &iter)
+	if ((buckets ? shell_list_buckets(sh, &iter)
 		     : shell_walk(sh, &range, &iter)) != KVLOG_OK)
 		return;
 	while (kvlog_iter_next(iter) == KVLOG_OK) {
@@ -664,8 +678,9 @@ shell_complete(struct shell *sh, const char *line, size_t len, size_t *ret_word,
 	line = copy + before.len;
 	len -= before.len;
 	while (shell_word(&before, &word))
-		if (words++ == 0)
-			verb = find_verb(word);
+		if (words != 1 || !shell_is_ttl(word))
+			if (words++ == 0)
+				verb = find_verb(word);
 	if (words == 0)
 		complete_verbs(line, len, fn, arg);
 	else if (verb != NULL && words == verb->name_word &&

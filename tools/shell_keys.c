@@ -8,8 +8,11 @@
 #include "shell.h"
 
 #include <inttypes.h>
+#include <string.h>
+#include <strings.h>
 
-static const struct verb verb_put, verb_get, verb_delete, verb_scan, verb_count;
+static const struct verb verb_put, verb_get, verb_delete, verb_ttl, verb_expire,
+    verb_persist, verb_incr, verb_scan, verb_count;
 
 /* An answer like others. */
 static enum cli_exit
@@ -23,30 +26,72 @@ print_absent(const struct shell *sh, struct bytes key)
 	return CLI_DONE;
 }
 
+/* A word that is a number or a time as text with a final 0; what does not fit
+ * is neither. */
+#define ARG_LEN 32
+static const char *
+copy_arg(char buf[ARG_LEN], struct rest word)
+{
+	const size_t len = word.len < ARG_LEN ? word.len : ARG_LEN - 1;
+
+	memcpy(buf, word.p, len);
+	buf[len] = '\0';
+	return buf;
+}
+
+/* The first word, and that of the key: --ttl=TIME may stand before it. */
+static enum cli_exit
+take_key(struct shell *sh, const struct verb *verb, struct rest *rest,
+    struct bytes *ret_key, uint64_t *ret_expires_ms)
+{
+	char time[ARG_LEN];
+	struct rest word;
+	enum cli_exit status = CLI_DONE;
+
+	if (!shell_word(rest, &word))
+		return shell_fail_words(sh, verb);
+	if (shell_is_ttl(word)) {
+		word.p += SHELL_TTL_LEN;
+		word.len -= SHELL_TTL_LEN;
+		status =
+		    cli_expiry(sh->cli, copy_arg(time, word), ret_expires_ms);
+		if (status == CLI_DONE && !shell_word(rest, &word))
+			return shell_fail_words(sh, verb);
+	}
+	return status == CLI_DONE ? shell_take_name(sh, "key", word, ret_key)
+				  : status;
+}
+
+static enum kvlog_status
+put(struct shell *sh, struct bytes key, struct bytes value, uint64_t expires_ms)
+{
+	struct kvlog_write how = KVLOG_WRITE_INIT;
+
+	how.err = &sh->cli->error;
+	how.expires_ms = expires_ms;
+	return sh->txn != NULL
+		   ? kvlog_txn_put(sh->txn, shell_handle(sh), key.data, key.len,
+			 value.data, value.len, &how)
+		   : kvlog_put(shell_handle(sh), key.data, key.len, value.data,
+			 value.len, &how, NULL);
+}
+
 static enum cli_exit
 exec_put(struct shell *sh, struct rest rest)
 {
-	struct kvlog_write how = KVLOG_WRITE_INIT;
-	struct rest word;
 	struct bytes key;
-	uint64_t began;
+	uint64_t began, expires_ms = 0;
 	enum kvlog_status st;
-	enum cli_exit status;
+	enum cli_exit status =
+	    take_key(sh, &verb_put, &rest, &key, &expires_ms);
 
-	/* The blank behind the key is there also before an empty value. */
-	if (!shell_word(&rest, &word) || rest.len == 0)
-		return shell_fail_words(sh, &verb_put);
-	status = shell_take_name(sh, "key", word, &key);
 	if (status != CLI_DONE)
 		return status;
-	how.err = &sh->cli->error;
+	/* The blank behind the key is there also before an empty value. */
+	if (rest.len == 0)
+		return shell_fail_words(sh, &verb_put);
 	began = progress_clock();
-	if (sh->txn != NULL)
-		st = kvlog_txn_put(sh->txn, shell_handle(sh), key.data, key.len,
-		    rest.p + 1, rest.len - 1, &how);
-	else
-		st = kvlog_put(shell_handle(sh), key.data, key.len, rest.p + 1,
-		    rest.len - 1, &how, NULL);
+	st = put(sh, key, (struct bytes){rest.p + 1, rest.len - 1}, expires_ms);
 	if (st != KVLOG_OK)
 		return shell_fail_call(sh, st, "cannot write to");
 	shell_print_ok(sh, sh->txn != NULL, began);
@@ -113,6 +158,191 @@ exec_get(struct shell *sh, struct rest rest)
 		shell_print_time(began);
 	return CLI_DONE;
 }
+
+/* Times */
+
+static enum kvlog_status
+look_up(struct shell *sh, struct bytes key, struct kvlog_info *ret_info)
+{
+	return sh->txn != NULL ? kvlog_txn_lookup(sh->txn, shell_handle(sh),
+				     key.data, key.len, ret_info)
+			       : kvlog_lookup(shell_handle(sh), key.data,
+				     key.len, ret_info);
+}
+
+static enum cli_exit
+exec_ttl(struct shell *sh, struct rest rest)
+{
+	const uint64_t began = progress_clock();
+	struct kvlog_info info;
+	struct bytes key;
+	enum kvlog_status st;
+	enum cli_exit status =
+	    shell_take_only_name(sh, &verb_ttl, "key", rest, &key);
+
+	if (status != CLI_DONE)
+		return status;
+	st = look_up(sh, key, &info);
+	if (st == KVLOG_NOTFOUND)
+		return print_absent(sh, key);
+	if (st != KVLOG_OK)
+		return shell_fail_call(sh, st, "cannot read from");
+	cli_print_ttl(info.expires_ms);
+	if (!sh->cli->quiet)
+		shell_print_time(began);
+	return CLI_DONE;
+}
+
+/* In a transaction the value is put as it is. */
+static enum kvlog_status
+change_expiry(struct shell *sh, struct bytes key, uint64_t expires_ms)
+{
+	struct kvlog_write how = KVLOG_WRITE_INIT;
+	struct bytes value;
+	enum kvlog_status st;
+
+	if (sh->txn == NULL) {
+		how.err = &sh->cli->error;
+		return kvlog_expire(shell_handle(sh), key.data, key.len,
+		    expires_ms, &how, NULL);
+	}
+	st = kvlog_txn_get(sh->txn, shell_handle(sh), key.data, key.len,
+	    &value.data, &value.len);
+	return st == KVLOG_OK ? put(sh, key, value, expires_ms) : st;
+}
+
+/* expires_ms: 0: never, and what never does is not written anew. */
+static enum cli_exit
+set_expiry(struct shell *sh, struct bytes key, uint64_t expires_ms)
+{
+	const uint64_t began = progress_clock();
+	struct kvlog_info info;
+	enum kvlog_status st = look_up(sh, key, &info);
+
+	if (st == KVLOG_OK && (expires_ms != 0 || info.expires_ms != 0))
+		st = change_expiry(sh, key, expires_ms);
+	if (st == KVLOG_NOTFOUND)
+		return print_absent(sh, key);
+	if (st != KVLOG_OK)
+		return shell_fail_call(sh, st, "cannot write to");
+	shell_print_ok(sh, sh->txn != NULL, began);
+	return CLI_DONE;
+}
+
+static enum cli_exit
+exec_expire(struct shell *sh, struct rest rest)
+{
+	struct rest key_word, word, more;
+	char time[ARG_LEN];
+	struct bytes key;
+	uint64_t expires_ms;
+	enum cli_exit status;
+
+	if (!shell_word(&rest, &key_word) || !shell_word(&rest, &word) ||
+	    shell_word(&rest, &more))
+		return shell_fail_words(sh, &verb_expire);
+	status = shell_take_name(sh, "key", key_word, &key);
+	if (status == CLI_DONE)
+		status = cli_expiry(sh->cli, copy_arg(time, word), &expires_ms);
+	return status == CLI_DONE ? set_expiry(sh, key, expires_ms) : status;
+}
+
+static enum cli_exit
+exec_persist(struct shell *sh, struct rest rest)
+{
+	struct bytes key;
+	enum cli_exit status =
+	    shell_take_only_name(sh, &verb_persist, "key", rest, &key);
+
+	return status == CLI_DONE ? set_expiry(sh, key, 0) : status;
+}
+
+/* Numbers */
+
+/* In a transaction, where nobody else writes, what kvlog_increment() does. */
+static enum kvlog_status
+increment_in_transaction(struct shell *sh, struct bytes key, int64_t by,
+    uint64_t expires_ms, int64_t *ret_number)
+{
+	struct kvlog_error *err = &sh->cli->error;
+	struct kvlog_info info = {.expires_ms = expires_ms};
+	struct bytes value;
+	char text[ARG_LEN] = "0";
+	int64_t old;
+	enum kvlog_status st = kvlog_txn_get(sh->txn, shell_handle(sh),
+	    key.data, key.len, &value.data, &value.len);
+
+	if (st == KVLOG_OK)
+		st = look_up(sh, key, &info);
+	if (st != KVLOG_OK && st != KVLOG_NOTFOUND)
+		return st;
+	err->status = KVLOG_CONFLICT;
+	if (st == KVLOG_OK)
+		copy_arg(text, (struct rest){(char *)value.data, value.len});
+	if ((st == KVLOG_OK && strlen(text) != value.len) ||
+	    !text_parse_signed(text, &old)) {
+		snprintf(err->text, sizeof err->text,
+		    "the value of the key is no decimal number of 64 bits; "
+		    "nothing was written");
+		return KVLOG_CONFLICT;
+	}
+	if (by > 0 ? old > INT64_MAX - by : old < INT64_MIN - by) {
+		snprintf(err->text, sizeof err->text,
+		    "%" PRId64 " and %" PRId64
+		    " are more than a number of 64 bits can hold; nothing was "
+		    "written",
+		    old, by);
+		return KVLOG_CONFLICT;
+	}
+	*ret_number = old + by;
+	snprintf(text, sizeof text, "%" PRId64, *ret_number);
+	return put(
+	    sh, key, (struct bytes){text, strlen(text)}, info.expires_ms);
+}
+
+static enum kvlog_status
+increment(struct shell *sh, struct bytes key, int64_t by, uint64_t expires_ms,
+    int64_t *ret_number)
+{
+	struct kvlog_write how = KVLOG_WRITE_INIT;
+
+	if (sh->txn != NULL)
+		return increment_in_transaction(
+		    sh, key, by, expires_ms, ret_number);
+	how.err = &sh->cli->error;
+	how.expires_ms = expires_ms;
+	return kvlog_increment(
+	    shell_handle(sh), key.data, key.len, by, &how, ret_number, NULL);
+}
+
+static enum cli_exit
+exec_incr(struct shell *sh, struct rest rest)
+{
+	struct rest word;
+	char text[ARG_LEN];
+	struct bytes key;
+	int64_t by = 1, number;
+	uint64_t expires_ms = 0, began;
+	enum kvlog_status st;
+	enum cli_exit status =
+	    take_key(sh, &verb_incr, &rest, &key, &expires_ms);
+
+	if (status != CLI_DONE)
+		return status;
+	if (shell_word(&rest, &word) &&
+	    (!text_parse_signed(copy_arg(text, word), &by) ||
+		shell_word(&rest, &word)))
+		return shell_fail_words(sh, &verb_incr);
+	began = progress_clock();
+	st = increment(sh, key, by, expires_ms, &number);
+	if (st != KVLOG_OK)
+		return shell_fail_call(sh, st, "cannot write to");
+	printf("%" PRId64 "\n", number);
+	shell_print_ok(sh, sh->txn != NULL, began);
+	return CLI_DONE;
+}
+
+/* Walks */
 
 enum kvlog_status
 shell_walk(struct shell *sh, const struct kvlog_range *range,
@@ -234,16 +464,26 @@ exec_count(struct shell *sh, struct rest rest)
 	return status;
 }
 
-static const struct verb verb_put = {"put", "put KEY VALUE",
+static const struct verb verb_put = {"put", "put [--ttl=TIME] KEY VALUE",
     "store the rest of the line under KEY", exec_put, true, 1};
 static const struct verb verb_get = {
     "get", "get KEY", "print the value of KEY", exec_get, true, 1};
 static const struct verb verb_delete = {
     "delete", "delete KEY", "remove KEY", exec_delete, true, 1};
+static const struct verb verb_ttl = {
+    "ttl", "ttl KEY", "print how long KEY has left", exec_ttl, true, 1};
+static const struct verb verb_expire = {"expire", "expire KEY TIME",
+    "let KEY expire: milliseconds, or 10s, 10m, 10h, 10d", exec_expire, true,
+    1};
+static const struct verb verb_persist = {"persist", "persist KEY",
+    "let KEY, which was to expire, stay", exec_persist, true, 1};
+static const struct verb verb_incr = {"incr", "incr [--ttl=TIME] KEY [N]",
+    "add N, or 1, to the number that KEY has", exec_incr, true, 1};
 static const struct verb verb_scan = {"scan", "scan [PREFIX [LIMIT]]",
     "list keys and values in byte order", exec_scan, true, 1};
 static const struct verb verb_count = {
     "count", "count", "print the number of keys", exec_count, false, 0};
 
-const struct verb *const shell_key_verbs[SHELL_KEY_VERB_COUNT] = {
-    &verb_put, &verb_get, &verb_delete, &verb_scan, &verb_count};
+const struct verb *const shell_key_verbs[SHELL_KEY_VERB_COUNT] = {&verb_put,
+    &verb_get, &verb_delete, &verb_ttl, &verb_expire, &verb_persist, &verb_incr,
+    &verb_scan, &verb_count};

@@ -95,9 +95,10 @@ static inline int
 add_record(struct stage *stage, const struct commit_op *op,
     const struct stamp *stamp, unsigned flags)
 {
+	const unsigned own = commit_flags(op);
 	const struct record rec = {
 	    .type = op->type,
-	    .flags = (uint8_t)(stamp->flags | flags | op->flags),
+	    .flags = (uint8_t)(stamp->flags | flags | own),
 	    .key_len = op->key_len,
 	    .value_len = op->value_len,
 	    .seq = stamp->seq,
@@ -126,7 +127,7 @@ add_record(struct stage *stage, const struct commit_op *op,
 		stage->len += record_encode(p, &rec, seed);
 		return store_large(stage, op, off + size);
 	}
-	if (LIKELY(op->flags == 0))
+	if (LIKELY(own == 0))
 		record_write(p, &rec, seed);
 	else
 		record_write_any(p, &rec, seed);
@@ -394,7 +395,7 @@ put_off(struct view *view, const struct segment *seg,
     const struct commit_op *op, uint64_t start, uint64_t size)
 {
 	view->late.key.bytes = seg->map.addr + start + RECORD_HEADER_SIZE +
-			       record_ext_len(op->flags);
+			       record_ext_len(commit_flags(op));
 	view_put_off(view, segset_loc(seg, start),
 	    control_pos(segment_number(seg), start + size));
 }
@@ -413,9 +414,8 @@ static void
 note_odd(struct log *log, const struct commit_op *ops, size_t count)
 {
 	for (size_t i = 0; i < count; i++)
-		if (UNLIKELY(ops[i].flags != 0))
-			view_note_odd(log->view, ops[i].flags,
-			    ops[i].bucket_seq, ops[i].bucket_ordinal);
+		view_note_odd(log->view, commit_flags(&ops[i]),
+		    ops[i].bucket_seq, ops[i].bucket_ordinal);
 }
 
 /* Under the turn nobody else changes the index, nor frees what it names: so

@@ -7,6 +7,7 @@
 
 #include <kvlog.h>
 
+#include "args.h"
 #include "backup.h"
 #include "blend.h"
 #include "feed.h"
@@ -33,17 +34,6 @@
 	(KVLOG_OPEN_READONLY | KVLOG_OPEN_CREATE | KVLOG_OPEN_EXCLUSIVE |      \
 	    KVLOG_OPEN_NOTHREAD | KVLOG_OPEN_NOVERIFY | KVLOG_OPEN_UNSHARED |  \
 	    KVLOG_OPEN_NOCOMPACT)
-
-/* A detail is the caller's only if the call has failed: a step that was got
- * over may have filled it, too. */
-static enum kvlog_status
-tell(enum kvlog_status st, const struct kvlog_error *failure,
-    struct kvlog_error *err)
-{
-	if (st != KVLOG_OK && failure->status != KVLOG_OK && err != NULL)
-		*err = *failure;
-	return st;
-}
 
 const char *
 kvlog_version(void)
@@ -141,99 +131,19 @@ kvlog_close(struct kvlog *db, struct kvlog_error *err)
 		os->free(db);
 		return KVLOG_OK;
 	}
-	return tell(store_close(db, &failure), &failure, err);
+	return args_tell(store_close(db, &failure), &failure, err);
 }
 
 /* Writing */
-
-static enum kvlog_status
-tell_forked(const struct store *store, struct kvlog_error *err)
-{
-	return err_set(err, KVLOG_FORKED, 0,
-	    "%s was opened before this process was forked; open it anew in "
-	    "this one",
-	    store->dir.path);
-}
-
-/* A handle is of use in the process that opened it alone. */
-static enum kvlog_status
-check_handle(const struct kvlog *db, struct kvlog_error *err)
-{
-	if (UNLIKELY(db == NULL))
-		return err_set(err, KVLOG_INVAL, 0, "no store");
-	if (UNLIKELY(store_is_forked(db->store)))
-		return tell_forked(db->store, err);
-	return KVLOG_OK;
-}
-
-static const struct kvlog_write write_defaults = KVLOG_WRITE_INIT;
-
-static enum kvlog_status
-refuse_write(const struct kvlog *db, const struct kvlog_write *how)
-{
-	enum kvlog_status st = check_handle(db, how->err);
-
-	if (st != KVLOG_OK)
-		return st;
-	if (!db->store->writable)
-		return err_set(how->err, KVLOG_READONLY, 0,
-		    "%s was opened read-only", db->store->dir.path);
-	if (how->size != sizeof *how)
-		return err_set(how->err, KVLOG_INVAL, 0,
-		    "kvlog_write.size is not sizeof(struct kvlog_write)");
-	return err_set(how->err, KVLOG_INVAL, 0,
-	    "kvlog_write.durability is unknown: %d", (int)how->durability);
-}
-
-static inline enum kvlog_status
-check_write(const struct kvlog *db, const struct kvlog_write *how)
-{
-	if (LIKELY(db != NULL && !store_is_forked(db->store) &&
-		   db->store->writable && how->size == sizeof *how &&
-		   (how->durability == KVLOG_DURABILITY_DEFAULT ||
-		       is_durability(how->durability))))
-		return KVLOG_OK;
-	return refuse_write(db, how);
-}
-
-static enum kvlog_status
-refuse_data(const void *key, size_t key_len, const void *value,
-    size_t value_len, struct kvlog_error *err)
-{
-	if (key == NULL || key_len == 0)
-		return err_set(err, KVLOG_INVAL, 0, "the key is empty");
-	if (key_len > KVLOG_KEY_MAX)
-		return err_set(err, KVLOG_TOOBIG, 0,
-		    "a key of %zu bytes; at most %u are possible", key_len,
-		    KVLOG_KEY_MAX);
-	if (value == NULL)
-		return err_set(err, KVLOG_INVAL, 0, "no value");
-	return err_set(err, KVLOG_TOOBIG, 0,
-	    "a value of %zu bytes; at most %u are possible", value_len,
-	    KVLOG_VALUE_MAX);
-}
-
-static inline enum kvlog_status
-check_data(const void *key, size_t key_len, const void *value, size_t value_len,
-    struct kvlog_error *err)
-{
-	if (LIKELY(key != NULL && key_len > 0 && key_len <= KVLOG_KEY_MAX &&
-		   (value != NULL || value_len == 0) &&
-		   value_len <= KVLOG_VALUE_MAX))
-		return KVLOG_OK;
-	return refuse_data(key, key_len, value, value_len, err);
-}
 
 /* Where a key is, and until when; of a delete expires_ms is 0. */
 static inline void
 set_place(
     struct commit_op *op, struct bucket_handle *bucket, uint64_t expires_ms)
 {
-	op->flags = expires_ms != 0 ? RECORD_EXPIRY : 0;
 	op->expiry_ms = expires_ms;
 	op->bucket = bucket;
 	if (bucket != NULL) {
-		op->flags |= RECORD_BUCKET;
 		op->bucket_seq = bucket->id.seq;
 		op->bucket_ordinal = bucket->id.ordinal;
 	}
@@ -258,15 +168,13 @@ make_op(struct kvlog *db, const struct kvlog_op *op, struct commit_op *ret,
 	if (!put && op->type != KVLOG_OP_DELETE)
 		return err_set(err, KVLOG_INVAL, 0, "unknown type of step: %d",
 		    (int)op->type);
-	if (op->condition > KVLOG_IF_SEQ)
-		return err_set(err, KVLOG_INVAL, 0, "unknown condition: %d",
-		    (int)op->condition);
 	if (op->bucket != NULL && op->bucket->store != db->store)
 		return err_set(err, KVLOG_INVAL, 0,
 		    "the bucket of a step is of another store");
-	if (!put && op->expires_ms != 0)
-		return err_set(err, KVLOG_INVAL, 0, "a delete cannot expire");
-	st = check_data(op->key, op->key_len, op->value, op->value_len, err);
+	st = args_step(put, op->condition, op->expires_ms, err);
+	if (st == KVLOG_OK)
+		st = args_data(
+		    op->key, op->key_len, op->value, op->value_len, err);
 	if (st != KVLOG_OK)
 		return st;
 	*ret = (struct commit_op){
@@ -294,12 +202,10 @@ write_one(struct kvlog *db, struct commit_op *op, const struct kvlog_write *how,
 	size_t failed;
 	enum kvlog_status st;
 
-	if (UNLIKELY(how->condition > KVLOG_IF_SEQ))
-		return err_set(how->err, KVLOG_INVAL, 0,
-		    "unknown condition: %d", (int)how->condition);
-	if (UNLIKELY(op->type == RECORD_DELETE && how->expires_ms != 0))
-		return err_set(
-		    how->err, KVLOG_INVAL, 0, "a delete cannot expire");
+	st = args_step(
+	    op->type == RECORD_PUT, how->condition, how->expires_ms, how->err);
+	if (UNLIKELY(st != KVLOG_OK))
+		return st;
 	op->condition = how->condition;
 	op->if_seq = how->if_seq;
 	set_place(op, db->bucket, how->expires_ms);
@@ -309,7 +215,7 @@ write_one(struct kvlog *db, struct commit_op *op, const struct kvlog_write *how,
 	    &receipt, &failed, how->err != NULL ? &failure : NULL);
 	if (st == KVLOG_OK && ret_receipt != NULL)
 		*ret_receipt = receipt;
-	return tell(st, &failure, how->err);
+	return args_tell(st, &failure, how->err);
 }
 
 enum kvlog_status
@@ -324,11 +230,10 @@ kvlog_put(struct kvlog *db, const void *key, size_t key_len, const void *value,
 	    .value_len = (uint32_t)value_len};
 	enum kvlog_status st;
 
-	if (how == NULL)
-		how = &write_defaults;
-	st = check_write(db, how);
+	how = args_how(how);
+	st = args_write_to(db, how);
 	if (st == KVLOG_OK)
-		st = check_data(key, key_len, value, value_len, how->err);
+		st = args_data(key, key_len, value, value_len, how->err);
 	return st == KVLOG_OK ? write_one(db, &op, how, ret_receipt) : st;
 }
 
@@ -340,11 +245,10 @@ kvlog_delete(struct kvlog *db, const void *key, size_t key_len,
 	    .type = RECORD_DELETE, .key = key, .key_len = (uint16_t)key_len};
 	enum kvlog_status st;
 
-	if (how == NULL)
-		how = &write_defaults;
-	st = check_write(db, how);
+	how = args_how(how);
+	st = args_write_to(db, how);
 	if (st == KVLOG_OK)
-		st = check_data(key, key_len, NULL, 0, how->err);
+		st = args_data(key, key_len, NULL, 0, how->err);
 	return st == KVLOG_OK ? write_one(db, &op, how, ret_receipt) : st;
 }
 
@@ -359,9 +263,8 @@ kvlog_apply(struct kvlog *db, const struct kvlog_op *ops, size_t op_count,
 	enum kvlog_status st;
 	size_t failed = SIZE_MAX;
 
-	if (how == NULL)
-		how = &write_defaults;
-	st = check_write(db, how);
+	how = args_how(how);
+	st = args_write_to(db, how);
 	if (st != KVLOG_OK)
 		return st;
 	if (ops == NULL || op_count == 0)
@@ -388,23 +291,10 @@ kvlog_apply(struct kvlog *db, const struct kvlog_op *ops, size_t op_count,
 		*ret_receipt = receipt;
 	if (st != KVLOG_OK && failed != SIZE_MAX && ret_failed != NULL)
 		*ret_failed = failed;
-	return tell(st, &failure, how->err);
+	return args_tell(st, &failure, how->err);
 }
 
 /* Buckets */
-
-static enum kvlog_status
-check_name(const void *name, size_t name_len, struct kvlog_error *err)
-{
-	if (name == NULL || name_len == 0)
-		return err_set(
-		    err, KVLOG_INVAL, 0, "the name of a bucket is empty");
-	if (name_len > KVLOG_KEY_MAX)
-		return err_set(err, KVLOG_TOOBIG, 0,
-		    "a bucket's name of %zu bytes; at most %u are possible",
-		    name_len, KVLOG_KEY_MAX);
-	return KVLOG_OK;
-}
 
 /* Write to the catalogue; id: of a new bucket, else it is dropped. */
 static enum kvlog_status
@@ -415,7 +305,6 @@ write_name(struct kvlog *db, const void *name, size_t name_len, uint8_t *id,
 	struct kvlog_error failure = {0};
 	struct commit_op op = {
 	    .type = id != NULL ? RECORD_PUT : RECORD_DELETE,
-	    .flags = RECORD_BUCKET,
 	    .condition = id != NULL ? KVLOG_IF_ABSENT : KVLOG_IF_ANY,
 	    .key = name,
 	    .key_len = (uint16_t)name_len,
@@ -432,7 +321,7 @@ write_name(struct kvlog *db, const void *name, size_t name_len, uint8_t *id,
 	    &failed, &failure);
 	if (st == KVLOG_OK && ret_receipt != NULL)
 		*ret_receipt = receipt;
-	return tell(st, &failure, how->err);
+	return args_tell(st, &failure, how->err);
 }
 
 static enum kvlog_status
@@ -474,22 +363,16 @@ kvlog_bucket_open(struct kvlog *db, const void *name, size_t name_len,
 		   fresh = (flags & KVLOG_OPEN_EXCLUSIVE) != 0;
 	uint8_t bytes[RECORD_BUCKET_LEN] = {0};
 	struct bucket_id id = {0, 0};
-	enum kvlog_status st = check_handle(db, err);
+	enum kvlog_status st = args_handle(db, err);
 
 	if (st == KVLOG_OK)
-		st = check_name(name, name_len, err);
+		st = args_name(name, name_len, err);
+	if (st == KVLOG_OK)
+		st = args_bucket_open(ret_bucket, flags, err);
+	if (st == KVLOG_OK && create)
+		st = args_write_to(db, &how);
 	if (st != KVLOG_OK)
 		return st;
-	if (ret_bucket == NULL || (fresh && !create) ||
-	    (flags & ~(KVLOG_OPEN_CREATE | KVLOG_OPEN_EXCLUSIVE)) != 0)
-		return err_set(err, KVLOG_INVAL, 0,
-		    "kvlog_bucket_open needs a place for the handle, and flags "
-		    "0, KVLOG_OPEN_CREATE, or that and KVLOG_OPEN_EXCLUSIVE");
-	if (create) {
-		st = check_write(db, &how);
-		if (st != KVLOG_OK)
-			return st;
-	}
 	/* Before anything is written. */
 	st = make_handle(db, name, name_len, &id, &handle, err);
 	if (st != KVLOG_OK)
@@ -526,17 +409,13 @@ kvlog_txn_bucket_open(struct kvlog_txn *txn, const void *name, size_t name_len,
 	enum kvlog_status st = txn_check(txn, NULL, &own, err);
 
 	if (st == KVLOG_OK)
-		st = check_name(name, name_len, err);
+		st = args_name(name, name_len, err);
+	if (st == KVLOG_OK)
+		st = args_bucket_open(ret_bucket, flags, err);
+	if (st == KVLOG_OK && create)
+		st = args_txn_writes(txn, err);
 	if (st != KVLOG_OK)
 		return st;
-	if (ret_bucket == NULL || (fresh && !create) ||
-	    (flags & ~(KVLOG_OPEN_CREATE | KVLOG_OPEN_EXCLUSIVE)) != 0)
-		return err_set(err, KVLOG_INVAL, 0,
-		    "kvlog_bucket_open needs a place for the handle, and flags "
-		    "0, KVLOG_OPEN_CREATE, or that and KVLOG_OPEN_EXCLUSIVE");
-	if (create && !txn->writes)
-		return err_set(err, KVLOG_READONLY, 0,
-		    "the transaction was begun with KVLOG_TXN_READ");
 	st = make_handle(txn->handle, name, name_len, &id, &handle, err);
 	if (st != KVLOG_OK)
 		return st;
@@ -547,7 +426,7 @@ kvlog_txn_bucket_open(struct kvlog_txn *txn, const void *name, size_t name_len,
 	else if (st == KVLOG_NOBUCKET && create)
 		st = txn_create_bucket(txn, name, name_len, &id, &failure);
 	if (st != KVLOG_OK)
-		return tell(end_handle(handle, st), &failure, err);
+		return args_tell(end_handle(handle, st), &failure, err);
 	handle->bucket->id = id;
 	*ret_bucket = handle;
 	return KVLOG_OK;
@@ -562,13 +441,12 @@ kvlog_txn_bucket_drop(struct kvlog_txn *txn, const void *name, size_t name_len,
 	enum kvlog_status st = txn_check(txn, NULL, &own, err);
 
 	if (st == KVLOG_OK)
-		st = check_name(name, name_len, err);
-	if (st == KVLOG_OK && !txn->writes)
-		st = err_set(err, KVLOG_READONLY, 0,
-		    "the transaction was begun with KVLOG_TXN_READ");
+		st = args_name(name, name_len, err);
+	if (st == KVLOG_OK)
+		st = args_txn_writes(txn, err);
 	if (st != KVLOG_OK)
 		return st;
-	return tell(
+	return args_tell(
 	    txn_drop_bucket(txn, name, name_len, &failure), &failure, err);
 }
 
@@ -578,11 +456,10 @@ kvlog_bucket_drop(struct kvlog *db, const void *name, size_t name_len,
 {
 	enum kvlog_status st;
 
-	if (how == NULL)
-		how = &write_defaults;
-	st = check_write(db, how);
+	how = args_how(how);
+	st = args_write_to(db, how);
 	if (st == KVLOG_OK)
-		st = check_name(name, name_len, how->err);
+		st = args_name(name, name_len, how->err);
 	if (st == KVLOG_OK &&
 	    (how->condition != KVLOG_IF_ANY || how->expires_ms != 0))
 		st = err_set(how->err, KVLOG_INVAL, 0,
@@ -600,14 +477,13 @@ kvlog_bucket_drop(struct kvlog *db, const void *name, size_t name_len,
 static inline bool
 may_read(const struct kvlog *db, const void *key, size_t key_len)
 {
-	return LIKELY(db != NULL && key != NULL &&
-		      key_len - 1 < KVLOG_KEY_MAX &&
+	return LIKELY(db != NULL && args_is_key(key, key_len) &&
 		      !store_is_forked(db->store));
 }
 
 /* Why not, if so. */
 static enum kvlog_status
-check_key(const struct kvlog *db, const void *key, size_t key_len)
+check_read(const struct kvlog *db, const void *key, size_t key_len)
 {
 	if (may_read(db, key, key_len))
 		return KVLOG_OK;
@@ -621,7 +497,7 @@ kvlog_get(struct kvlog *db, const void *key, size_t key_len, void *buf,
     size_t buf_cap, size_t *ret_len)
 {
 	if (UNLIKELY(!may_read(db, key, key_len)))
-		return check_key(db, key, key_len);
+		return check_read(db, key, key_len);
 	if (buf == NULL && buf_cap > 0)
 		return KVLOG_INVAL;
 	return store_read_copy(
@@ -652,7 +528,7 @@ kvlog_get_alloc(struct kvlog *db, const void *key, size_t key_len,
     void **ret_value, size_t *ret_len)
 {
 	struct alloc_to to = {NULL, 0};
-	enum kvlog_status st = check_key(db, key, key_len);
+	enum kvlog_status st = check_read(db, key, key_len);
 
 	if (st == KVLOG_OK && ret_value == NULL)
 		st = KVLOG_INVAL;
@@ -699,7 +575,7 @@ enum kvlog_status
 kvlog_lookup(struct kvlog *db, const void *key, size_t key_len,
     struct kvlog_info *ret_info)
 {
-	enum kvlog_status st = check_key(db, key, key_len);
+	enum kvlog_status st = check_read(db, key, key_len);
 
 	if (st == KVLOG_OK && ret_info == NULL)
 		st = KVLOG_INVAL;
@@ -715,7 +591,7 @@ enum kvlog_status
 kvlog_pin_create(struct kvlog *db, struct kvlog_pin **ret_pin)
 {
 	struct kvlog_pin *pin;
-	enum kvlog_status st = check_handle(db, NULL);
+	enum kvlog_status st = args_handle(db, NULL);
 
 	if (st == KVLOG_OK && ret_pin == NULL)
 		st = KVLOG_INVAL;
@@ -841,7 +717,7 @@ open_iter(struct kvlog *db, struct bucket_handle *bucket,
     const struct cursor_range *within, uint64_t limit,
     struct kvlog_iter **ret_iter)
 {
-	enum kvlog_status st = check_handle(db, NULL);
+	enum kvlog_status st = args_handle(db, NULL);
 
 	return st == KVLOG_OK ? open_iter_in(db->store, NULL, bucket, within,
 				    limit, ret_iter)
@@ -1108,7 +984,7 @@ kvlog_iter_info(const struct kvlog_iter *iter, struct kvlog_info *ret_info)
 enum kvlog_status
 kvlog_count(struct kvlog *db, uint64_t *ret_count)
 {
-	enum kvlog_status st = check_handle(db, NULL);
+	enum kvlog_status st = args_handle(db, NULL);
 
 	if (st == KVLOG_OK && ret_count == NULL)
 		st = KVLOG_INVAL;
@@ -1123,7 +999,7 @@ enum kvlog_status
 kvlog_feed_open(struct kvlog *db, uint64_t from_seq, const void *prefix,
     size_t prefix_len, struct kvlog_feed **ret_feed, struct kvlog_error *err)
 {
-	enum kvlog_status st = check_handle(db, err);
+	enum kvlog_status st = args_handle(db, err);
 
 	if (st != KVLOG_OK)
 		return st;
@@ -1149,10 +1025,11 @@ kvlog_feed_next(struct kvlog_feed *feed, uint32_t timeout_ms,
 		return err_set(err, KVLOG_INVAL, 0,
 		    "kvlog_feed_next needs a feed and a change, whose size is "
 		    "sizeof(struct kvlog_change)");
-	if (store_is_forked(feed->store))
-		return tell_forked(feed->store, err);
+	st = args_forked(feed->store, err);
+	if (st != KVLOG_OK)
+		return st;
 	st = feed_next(feed, timeout_ms, ret_change, &failure);
-	return st == KVLOG_TIMEOUT ? st : tell(st, &failure, err);
+	return st == KVLOG_TIMEOUT ? st : args_tell(st, &failure, err);
 }
 
 void
@@ -1166,21 +1043,21 @@ kvlog_feed_close(struct kvlog_feed *feed)
 uint64_t
 kvlog_last_seq(struct kvlog *db)
 {
-	return check_handle(db, NULL) == KVLOG_OK ? store_last_seq(db->store)
-						  : 0;
+	return args_handle(db, NULL) == KVLOG_OK ? store_last_seq(db->store)
+						 : 0;
 }
 
 uint64_t
 kvlog_durable_seq(struct kvlog *db)
 {
-	return check_handle(db, NULL) == KVLOG_OK ? store_durable_seq(db->store)
-						  : 0;
+	return args_handle(db, NULL) == KVLOG_OK ? store_durable_seq(db->store)
+						 : 0;
 }
 
 enum kvlog_status
 kvlog_sync(struct kvlog *db)
 {
-	enum kvlog_status st = check_handle(db, NULL);
+	enum kvlog_status st = args_handle(db, NULL);
 
 	if (st != KVLOG_OK)
 		return st;
@@ -1192,7 +1069,7 @@ kvlog_sync(struct kvlog *db)
 enum kvlog_status
 kvlog_wait_durable(struct kvlog *db, uint64_t seq, uint32_t timeout_ms)
 {
-	enum kvlog_status st = check_handle(db, NULL);
+	enum kvlog_status st = args_handle(db, NULL);
 
 	if (st == KVLOG_OK && seq > store_last_seq(db->store))
 		st = KVLOG_INVAL;
@@ -1204,7 +1081,7 @@ kvlog_wait_durable(struct kvlog *db, uint64_t seq, uint32_t timeout_ms)
 enum kvlog_status
 kvlog_maintain(struct kvlog *db, uint32_t budget_ms, bool *ret_more)
 {
-	enum kvlog_status st = check_handle(db, NULL);
+	enum kvlog_status st = args_handle(db, NULL);
 	uint64_t end;
 	bool more;
 
@@ -1247,7 +1124,7 @@ kvlog_stats_get(struct kvlog *db, struct kvlog_stats *stats)
 
 	if (db == NULL || stats == NULL || stats->size != sizeof *stats)
 		return KVLOG_INVAL;
-	st = check_handle(db, NULL);
+	st = args_handle(db, NULL);
 	if (st == KVLOG_OK)
 		st = store_stats(db->store, stats);
 	return st == KVLOG_OK ? add_snapshots(db->store, stats) : st;
@@ -1312,7 +1189,7 @@ kvlog_verify(const char *path, const struct kvlog_verify_options *options,
 		    "hints cannot be rebuilt after a quick look");
 	else
 		st = rehint_store(path, options, ret_report, &failure);
-	return tell(st, &failure, err);
+	return args_tell(st, &failure, err);
 }
 
 enum kvlog_status
@@ -1330,7 +1207,7 @@ kvlog_salvage(const char *path, const char *new_path,
 	if (st != KVLOG_OK)
 		return st;
 	st = salvage_store(path, new_path, options, ret_report, &failure);
-	return tell(st, &failure, err);
+	return args_tell(st, &failure, err);
 }
 
 /* Compaction */
@@ -1372,14 +1249,14 @@ kvlog_compact(struct kvlog *db, const struct kvlog_compact_options *options,
 {
 	struct kvlog_compact_report own;
 	struct kvlog_error failure = {0};
-	enum kvlog_status st = check_handle(db, err);
+	enum kvlog_status st = args_handle(db, err);
 
 	if (st == KVLOG_OK)
 		st = check_compaction(&options, &ret_report, &own, err);
 	if (st != KVLOG_OK)
 		return st;
 	st = online_compact(db->store, options, ret_report, &failure);
-	return tell(st, &failure, err);
+	return args_tell(st, &failure, err);
 }
 
 enum kvlog_status
@@ -1398,7 +1275,7 @@ kvlog_compact_offline(const char *path,
 	if (st != KVLOG_OK)
 		return st;
 	st = offline_compact(path, options, ret_report, &failure);
-	return tell(st, &failure, err);
+	return args_tell(st, &failure, err);
 }
 
 /* Backup */
@@ -1415,7 +1292,7 @@ kvlog_backup(struct kvlog *db, const char *path,
 	    KVLOG_BACKUP_OPTIONS_INIT;
 	struct kvlog_backup_report report = {.size = sizeof report};
 	struct kvlog_error failure = {0};
-	enum kvlog_status st = check_handle(db, err);
+	enum kvlog_status st = args_handle(db, err);
 
 	if (st != KVLOG_OK)
 		return st;
@@ -1435,7 +1312,7 @@ kvlog_backup(struct kvlog *db, const char *path,
 	st = backup_store(db->store, path, options, &report, &failure);
 	if (ret_report != NULL && report.segment_count > 0) /* it is made */
 		*ret_report = report;
-	return tell(st, &failure, err);
+	return args_tell(st, &failure, err);
 }
 
 enum kvlog_status
@@ -1443,7 +1320,7 @@ kvlog_segments(
     struct kvlog *db, kvlog_segment_fn *fn, void *arg, struct kvlog_error *err)
 {
 	struct kvlog_error failure = {0};
-	enum kvlog_status st = check_handle(db, err);
+	enum kvlog_status st = args_handle(db, err);
 
 	if (st != KVLOG_OK)
 		return st;
@@ -1451,5 +1328,5 @@ kvlog_segments(
 		return err_set(err, KVLOG_INVAL, 0,
 		    "kvlog_segments needs a function to call");
 	st = segments_tell(db->store, fn, arg, &failure);
-	return tell(st, &failure, err);
+	return args_tell(st, &failure, err);
 }

@@ -588,8 +588,6 @@ op_of(const struct staged_write *w)
 
 	return (struct commit_op){
 	    .type = w->type,
-	    .flags = (uint8_t)record_flags_of(
-		of->key.bucket_seq, of->key.bucket_ordinal, w->expiry_ms),
 	    .key = of->key.bytes,
 	    .key_len = (uint16_t)of->key.len,
 	    .value = w->type == RECORD_PUT ? w->value : NULL,

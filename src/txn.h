@@ -54,7 +54,7 @@ enum kvlog_status txn_find(struct kvlog_txn *txn, struct bucket_handle *bucket,
     const void *key, size_t key_len, bool with_value,
     struct txn_found *ret_found);
 
-/* Write op, of which all but hash and flags is set. */
+/* Write op, of which all but hash is set. */
 enum kvlog_status txn_write(
     struct kvlog_txn *txn, struct commit_op *op, struct kvlog_error *err);
 

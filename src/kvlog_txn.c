@@ -9,8 +9,6 @@
 
 #include "args.h"
 
-#include <string.h>
-
 #define IDLE_MS 5000u
 
 enum kvlog_status

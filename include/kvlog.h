@@ -978,9 +978,10 @@ struct kvlog_txn_options {
  * Where nobody waits it may idle for as long as it likes.
  *
  * A read transaction keeps nobody waiting, is open to every handle, and shows
- * the store as it was when it began.  To it the time is that of its beginning;
- * in a write transaction, what was in the store before expires when its time
- * comes.
+ * the store as it was when it began.
+ *
+ * To either kind the time is that of its beginning: what has a value then does
+ * not expire in it, whatever the clock says, and what it writes neither.
  *
  * kvlog_txn_begin - begin a transaction.
  *
@@ -1050,7 +1051,10 @@ KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_txn_lookup(
  *   KVLOG_TIMEOUT   the transaction was ended
  *   KVLOG_READONLY  a read transaction
  *   KVLOG_CORRUPT   a condition, or delete, of a key whose record is damaged
- *   KVLOG_NOBUCKET, _INVAL, _TOOBIG, _NOMEM, _IO, _FORKED
+ *   KVLOG_TOOBIG    key or value, as kvlog_put(); or with this one the records
+ *                   of the transaction, of each key the last, would be more
+ *                   than KVLOG_SEGMENT_SIZE_MAX less 8 KiB
+ *   KVLOG_NOBUCKET, _INVAL, _NOMEM, _IO, _FORKED
  * Whatever it is but KVLOG_OK, the transaction is as it was, and goes on (but
  * for KVLOG_TIMEOUT).
  *
@@ -1082,17 +1086,19 @@ KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_txn_iter_open(
     const struct kvlog_range *range, struct kvlog_iter **ret_iter);
 
 /*
- * kvlog_txn_bucket_open, kvlog_txn_bucket_drop - buckets, in the transaction.
+ * kvlog_txn_bucket_open, kvlog_txn_bucket_drop, kvlog_txn_bucket_list -
+ * buckets, in the transaction.
  *
- * As kvlog_bucket_open() and kvlog_bucket_drop(), but a bucket is created or
- * dropped by the transaction's commit; in the transaction it is, or is not,
- * there at once.  A handle on one that is created is of use in the transaction
+ * As kvlog_bucket_open(), kvlog_bucket_drop() and kvlog_bucket_list(), but a
+ * bucket is created or dropped by the transaction's commit; in the transaction
+ * it is, or is not, there at once.  The walk is as kvlog_txn_iter_open() has
+ * it.  A handle on one that is created is of use in the transaction
  * alone until that is committed; if it is rolled back the handle gets
  * KVLOG_NOBUCKET, and is to be closed all the same.
  * If another process dies while it writes, the commit of a transaction that has
  * created buckets may be refused with KVLOG_CONFLICT: nothing was written, and
  * it is to be begun anew.
- * Results: as those, and KVLOG_TIMEOUT, _READONLY.
+ * Results: as those, and KVLOG_TIMEOUT, _READONLY; _TOOBIG as kvlog_txn_put().
  */
 KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_txn_bucket_open(
     struct kvlog_txn *txn, const void *name, size_t name_len, unsigned flags,
@@ -1100,6 +1106,8 @@ KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_txn_bucket_open(
 KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_txn_bucket_drop(
     struct kvlog_txn *txn, const void *name, size_t name_len,
     struct kvlog_error *err);
+KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_txn_bucket_list(
+    struct kvlog_txn *txn, struct kvlog_iter **ret_iter);
 
 /*
  * kvlog_txn_savepoint, kvlog_txn_rollback_to - undo a part.
@@ -1134,8 +1142,6 @@ KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_txn_rollback_to(
  *   KVLOG_OK        visible, and durable if the mode is commit
  *   KVLOG_TIMEOUT   it had been ended, and nothing was written: seq is 0.  Or
  *                   as kvlog_put() has it: visible, but not known to be durable
- *   KVLOG_TOOBIG    its records are more than KVLOG_SEGMENT_SIZE_MAX less 8
- *                   KiB; nothing was written
  *   others          as kvlog_put(); where seq is 0, nothing was written
  */
 KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_txn_commit(

@@ -13,13 +13,10 @@
 
 #include <kvlog.h>
 
-#include "err.h"
-#include "os.h"
+#include "args.h"
 
 #include <stdio.h>
 #include <string.h>
-
-static const struct kvlog_write write_defaults = KVLOG_WRITE_INIT;
 
 /* One call: what was found, and what is to be written then. */
 struct change {
@@ -37,23 +34,10 @@ struct change {
 typedef enum kvlog_status change_fn(struct change *c);
 
 static enum kvlog_status
-check_key(const void *key, size_t key_len, struct kvlog_error *err)
-{
-	if (key == NULL || key_len == 0)
-		return err_set(err, KVLOG_INVAL, 0, "the key is empty");
-	if (key_len > KVLOG_KEY_MAX)
-		return err_set(err, KVLOG_TOOBIG, 0,
-		    "a key of %zu bytes; at most %u are possible", key_len,
-		    KVLOG_KEY_MAX);
-	return KVLOG_OK;
-}
-
-static enum kvlog_status
 check_bytes(const struct kvlog_bytes *bytes, struct kvlog_error *err)
 {
-	if (bytes != NULL && bytes->data == NULL && bytes->len > 0)
-		return err_set(err, KVLOG_INVAL, 0, "no value");
-	return KVLOG_OK;
+	return bytes != NULL ? args_value(bytes->data, bytes->len, err)
+			     : KVLOG_OK;
 }
 
 /* What the key has now, into c->found. */
@@ -139,7 +123,7 @@ change_key(struct kvlog *db, const void *key, size_t key_len, struct change *c,
 {
 	struct kvlog_error failure = {0};
 	struct kvlog_pin *pin = NULL;
-	enum kvlog_status st = check_key(key, key_len, how->err);
+	enum kvlog_status st = args_key(key, key_len, how->err);
 
 	if (st != KVLOG_OK)
 		return st;
@@ -159,18 +143,17 @@ change_key(struct kvlog *db, const void *key, size_t key_len, struct change *c,
 
 /* Of functions whose writes have no condition but their own. */
 static enum kvlog_status
-check_how(const struct kvlog_write *how, bool expires)
+check_change(const struct kvlog_write *how, bool expires)
 {
-	if (how->size != sizeof *how)
-		return err_set(how->err, KVLOG_INVAL, 0,
-		    "kvlog_write.size is not sizeof(struct kvlog_write)");
-	if (how->condition != KVLOG_IF_ANY)
-		return err_set(how->err, KVLOG_INVAL, 0,
+	enum kvlog_status st = args_write(how);
+
+	if (st == KVLOG_OK && how->condition != KVLOG_IF_ANY)
+		st = err_set(how->err, KVLOG_INVAL, 0,
 		    "kvlog_write.condition must be KVLOG_IF_ANY here");
-	if (!expires && how->expires_ms != 0)
-		return err_set(how->err, KVLOG_INVAL, 0,
+	if (st == KVLOG_OK && !expires && how->expires_ms != 0)
+		st = err_set(how->err, KVLOG_INVAL, 0,
 		    "kvlog_write.expires_ms must be 0 here");
-	return KVLOG_OK;
+	return st;
 }
 
 /* A key that has a value keeps its time. */
@@ -247,9 +230,8 @@ kvlog_increment(struct kvlog *db, const void *key, size_t key_len, int64_t by,
 	struct change c = {.arg = &in};
 	enum kvlog_status st;
 
-	if (how == NULL)
-		how = &write_defaults;
-	st = check_how(how, true);
+	how = args_how(how);
+	st = check_change(how, true);
 	if (st == KVLOG_OK)
 		st = change_key(
 		    db, key, key_len, &c, decide_increment, how, ret_receipt);
@@ -293,15 +275,10 @@ kvlog_append(struct kvlog *db, const void *key, size_t key_len,
 	struct change c = {.arg = &more};
 	enum kvlog_status st;
 
-	if (how == NULL)
-		how = &write_defaults;
-	st = check_how(how, true);
+	how = args_how(how);
+	st = check_change(how, true);
 	if (st == KVLOG_OK)
 		st = check_bytes(&more, how->err);
-	if (st == KVLOG_OK && data_len > KVLOG_VALUE_MAX)
-		st = err_set(how->err, KVLOG_TOOBIG, 0,
-		    "a value of %zu bytes; at most %u are possible", data_len,
-		    KVLOG_VALUE_MAX);
 	if (st == KVLOG_OK)
 		st = change_key(
 		    db, key, key_len, &c, decide_append, how, ret_receipt);
@@ -367,9 +344,8 @@ kvlog_exchange(struct kvlog *db, const void *key, size_t key_len,
 	struct change c = {.arg = &to};
 	enum kvlog_status st;
 
-	if (how == NULL)
-		how = &write_defaults;
-	st = check_how(how, value != NULL);
+	how = args_how(how);
+	st = check_change(how, value != NULL);
 	if (st == KVLOG_OK)
 		st = check_bytes(value, how->err);
 	if (st == KVLOG_OK)
@@ -421,9 +397,8 @@ kvlog_compare_exchange(struct kvlog *db, const void *key, size_t key_len,
 	struct change c = {.arg = &to};
 	enum kvlog_status st;
 
-	if (how == NULL)
-		how = &write_defaults;
-	st = check_how(how, value != NULL);
+	how = args_how(how);
+	st = check_change(how, value != NULL);
 	if (st == KVLOG_OK)
 		st = check_bytes(expected, how->err);
 	if (st == KVLOG_OK)
@@ -478,14 +453,13 @@ kvlog_rename(struct kvlog *db, const void *key, size_t key_len,
 	struct kvlog_write any;
 	enum kvlog_status st;
 
-	if (how == NULL)
-		how = &write_defaults;
+	how = args_how(how);
 	any = *how;
 	if (any.condition == KVLOG_IF_ABSENT)
 		any.condition = KVLOG_IF_ANY;
-	st = check_how(&any, false);
+	st = check_change(&any, false);
 	if (st == KVLOG_OK)
-		st = check_key(new_key, new_key_len, how->err);
+		st = args_key(new_key, new_key_len, how->err);
 	if (st == KVLOG_OK)
 		st = change_key(
 		    db, key, key_len, &c, decide_rename, how, ret_receipt);
@@ -512,9 +486,8 @@ kvlog_expire(struct kvlog *db, const void *key, size_t key_len,
 	struct change c = {.arg = &expires_ms};
 	enum kvlog_status st;
 
-	if (how == NULL)
-		how = &write_defaults;
-	st = check_how(how, false);
+	how = args_how(how);
+	st = check_change(how, false);
 	if (st == KVLOG_OK)
 		st = change_key(
 		    db, key, key_len, &c, decide_expire, how, ret_receipt);

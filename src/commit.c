@@ -35,7 +35,6 @@
 /* Every so many bytes the background thread looks whether the end of the log
  * is worth a hint. */
 #define LOOK_EVERY (UINT64_C(256) << 10)
-#define BATCH_SPAN_MAX (KVLOG_SEGMENT_SIZE_MAX - 2 * BLOCK_SIZE)
 
 /* Storing */
 
@@ -96,9 +95,10 @@ static inline int
 add_record(struct stage *stage, const struct commit_op *op,
     const struct stamp *stamp, unsigned flags)
 {
+	const unsigned own = commit_flags(op);
 	const struct record rec = {
 	    .type = op->type,
-	    .flags = (uint8_t)(stamp->flags | flags | op->flags),
+	    .flags = (uint8_t)(stamp->flags | flags | own),
 	    .key_len = op->key_len,
 	    .value_len = op->value_len,
 	    .seq = stamp->seq,
@@ -127,7 +127,7 @@ add_record(struct stage *stage, const struct commit_op *op,
 		stage->len += record_encode(p, &rec, seed);
 		return store_large(stage, op, off + size);
 	}
-	if (LIKELY(op->flags == 0))
+	if (LIKELY(own == 0))
 		record_write(p, &rec, seed);
 	else
 		record_write_any(p, &rec, seed);
@@ -255,7 +255,7 @@ holds(const struct commit_op *op, enum kvlog_status found,
 /* place: the key's, that is looked for. */
 static enum kvlog_status
 decide(struct log *log, const struct commit_op *op, bool strict,
-    struct index_place *place, struct kvlog_error *err)
+    uint64_t *now_ms, struct index_place *place, struct kvlog_error *err)
 {
 	const struct index_ref *ref = &place->ref;
 	enum kvlog_status found;
@@ -271,7 +271,7 @@ decide(struct log *log, const struct commit_op *op, bool strict,
 		    segment_number(ref->seg), ref->off);
 	if (found == KVLOG_NOMEM)
 		return err_set(err, found, 0, "look up the present record");
-	if (found == KVLOG_OK && view_has_expired(log->view, &ref->rec))
+	if (found == KVLOG_OK && view_has_expired(log->view, &ref->rec, now_ms))
 		found = KVLOG_NOTFOUND;
 	if (found != KVLOG_OK && found != KVLOG_NOTFOUND)
 		return found;
@@ -302,6 +302,7 @@ decide_all(struct log *log, const struct commit_op *ops, size_t count,
     struct kvlog_error *err)
 {
 	enum kvlog_status st = KVLOG_OK;
+	uint64_t now_ms = 0;
 
 	for (size_t i = 0; i < count && st == KVLOG_OK; i++) {
 		if (count == 1 || ops[i].condition != KVLOG_IF_ANY)
@@ -309,7 +310,8 @@ decide_all(struct log *log, const struct commit_op *ops, size_t count,
 		if (UNLIKELY(ops[i].bucket != NULL))
 			st = bucket_check(log->view, ops[i].bucket, err);
 		if (st == KVLOG_OK)
-			st = decide(log, &ops[i], strict, ret_place, err);
+			st = decide(
+			    log, &ops[i], strict, &now_ms, ret_place, err);
 		if (st != KVLOG_OK)
 			*ret_failed = i;
 	}
@@ -329,10 +331,10 @@ measure(const struct commit_op *ops, size_t count, uint64_t *ret_size,
 	}
 	*ret_size = size;
 	*ret_only_deletes = only_deletes;
-	if (size > BATCH_SPAN_MAX)
+	if (size > COMMIT_SIZE_MAX)
 		return err_set(err, KVLOG_TOOBIG, 0,
 		    "a batch of %" PRIu64 " bytes; at most %" PRIu64 " fit",
-		    size, (uint64_t)BATCH_SPAN_MAX);
+		    size, (uint64_t)COMMIT_SIZE_MAX);
 	return KVLOG_OK;
 }
 
@@ -393,7 +395,7 @@ put_off(struct view *view, const struct segment *seg,
     const struct commit_op *op, uint64_t start, uint64_t size)
 {
 	view->late.key.bytes = seg->map.addr + start + RECORD_HEADER_SIZE +
-			       record_ext_len(op->flags);
+			       record_ext_len(commit_flags(op));
 	view_put_off(view, segset_loc(seg, start),
 	    control_pos(segment_number(seg), start + size));
 }
@@ -412,9 +414,8 @@ static void
 note_odd(struct log *log, const struct commit_op *ops, size_t count)
 {
 	for (size_t i = 0; i < count; i++)
-		if (UNLIKELY(ops[i].flags != 0))
-			view_note_odd(log->view, ops[i].flags,
-			    ops[i].bucket_seq, ops[i].bucket_ordinal);
+		view_note_odd(log->view, commit_flags(&ops[i]),
+		    ops[i].bucket_seq, ops[i].bucket_ordinal);
 }
 
 /* Under the turn nobody else changes the index, nor frees what it names: so

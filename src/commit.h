@@ -9,10 +9,12 @@
 #include "log.h"
 #include "turn.h"
 
+/* Bytes that the records of one commit have at most. */
+#define COMMIT_SIZE_MAX (KVLOG_SEGMENT_SIZE_MAX - 2 * BLOCK_SIZE)
+
 /* One record to write. */
 struct commit_op {
-	uint8_t type;  /* RECORD_PUT or RECORD_DELETE */
-	uint8_t flags; /* RECORD_BUCKET, RECORD_EXPIRY: what is set below */
+	uint8_t type; /* RECORD_PUT or RECORD_DELETE */
 	enum kvlog_condition condition;
 	uint64_t if_seq;
 	const void *key;
@@ -37,10 +39,18 @@ commit_key(const struct commit_op *op)
 	    op->bucket_seq, op->bucket_ordinal, op->key_len, op->key};
 }
 
+/* RECORD_BUCKET, RECORD_EXPIRY. */
+static inline unsigned
+commit_flags(const struct commit_op *op)
+{
+	return record_flags_of(
+	    op->bucket_seq, op->bucket_ordinal, op->expiry_ms);
+}
+
 static inline uint64_t
 commit_op_size(const struct commit_op *op)
 {
-	return record_size(op->flags, op->key_len, op->value_len);
+	return record_size(commit_flags(op), op->key_len, op->value_len);
 }
 
 /*

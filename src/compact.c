@@ -567,6 +567,26 @@ set_paced(struct compaction *c, bool paced)
 	pthread_mutex_unlock(&c->views->lock);
 }
 
+/* A transaction that is open goes on to find what it would have found when it
+ * began. */
+static enum kvlog_status
+set_time(struct compaction *c, struct kvlog_error *err)
+{
+	uint64_t latest_ms = UINT64_MAX;
+	enum kvlog_status st = KVLOG_OK;
+
+	if (c->log != NULL) {
+		st = log_await_turn(c->log, err);
+		if (st != KVLOG_OK)
+			return st;
+		latest_ms = control_owner_now(c->log->control);
+	}
+	c->now_ms = max_u64(min_u64(os->clock_ms(), latest_ms), c->set->now_ms);
+	if (c->log != NULL)
+		log_release_turn(c->log);
+	return st;
+}
+
 /* What one that was stopped at any point has left, if it was beside writers
  * that went on: else the next opening has seen to it. */
 static enum kvlog_status
@@ -582,6 +602,8 @@ begin(struct compaction *c, struct kvlog_error *err)
 	if (st == KVLOG_OK) /* each run is, too */
 		st = c->online && c->only.last != 0 ? compaction_look(c, err)
 						    : compaction_settle(c, err);
+	if (st == KVLOG_OK)
+		st = set_time(c, err);
 	if (st != KVLOG_OK)
 		return st;
 	/* Who only looks does not lead the index over. */
@@ -589,7 +611,6 @@ begin(struct compaction *c, struct kvlog_error *err)
 		set_paced(c, true);
 	for (size_t i = 0; i < c->set->count; i++)
 		c->set->segments[i]->barred = false;
-	c->now_ms = max_u64(os->clock_ms(), c->set->now_ms);
 	c->stop = c->set->count - 1;
 	measure(c);
 	bar_damaged(c);

@@ -22,7 +22,7 @@
  *     24 who wants the turn    25 the reserve was used
  *     26 how long writers are to wait, who says so, and until when
  *     27 who owns the turn from call to call, and until when    28 his pid
- *     29 when somebody has waited for him last
+ *     29 when somebody has waited for him last    30 what time it is to him
  *
  *     byte 1024 mutex of the turn    byte 1280 mutex of the sync
  *
@@ -93,7 +93,7 @@ static_assert(TURN_MUTEX_OFF + OS_MUTEX_SIZE <= SYNC_MUTEX_OFF &&
  * C library, the machine's word size, the kind of turn and the mutex's size.
  * A known byte order when read natively.
  */
-#define LAYOUT 4u
+#define LAYOUT 5u
 #define TAG_LAYOUT (UINT64_C(0x6b766c67) << 32 | LAYOUT << 24)
 #define TAG_LAYOUT_MASK (~UINT64_C(0xffffff))
 #if defined __GLIBC__
@@ -1034,9 +1034,9 @@ ticks_ms(void)
 	return os->ticks_ns() / 1000000;
 }
 
-/* The word of the owner comes last: whoever it names, the other is of him. */
+/* The word of the owner comes last: whoever it names, the others are of him. */
 int
-control_set_owner(struct control *control, uint64_t ms)
+control_set_owner(struct control *control, uint64_t ms, uint64_t now_ms)
 {
 	int rc = 0;
 
@@ -1044,6 +1044,8 @@ control_set_owner(struct control *control, uint64_t ms)
 		return control_store(control, CONTROL_OWNER, 0);
 	if (control_load(control, CONTROL_OWNER_PID) != control->pid)
 		rc = control_store(control, CONTROL_OWNER_PID, control->pid);
+	if (rc == 0 && control_load(control, CONTROL_OWNER_NOW) != now_ms)
+		rc = control_store(control, CONTROL_OWNER_NOW, now_ms);
 	return rc == 0
 		   ? control_store(control, CONTROL_OWNER,
 			 (ticks_ms() + ms) << OWNER_TIME_SHIFT | control->byte)
@@ -1059,6 +1061,14 @@ control_owner_ended(const struct control *control)
 	return ticks_ms() >= word >> OWNER_TIME_SHIFT ||
 	       (byte != control->byte &&
 		   !os->is_locked(control->fd, LOCK_BASE + byte));
+}
+
+uint64_t
+control_owner_now(const struct control *control)
+{
+	return control_is_owned(control)
+		   ? control_load(control, CONTROL_OWNER_NOW)
+		   : UINT64_MAX;
 }
 
 uint64_t
@@ -1192,6 +1202,7 @@ control_format(struct control *control, const struct control_state *state,
 	    {CONTROL_OWNER, 0},
 	    {CONTROL_OWNER_PID, 0},
 	    {CONTROL_AWAITED, 0},
+	    {CONTROL_OWNER_NOW, 0},
 	    {CONTROL_VALID, PAGE_VALID},
 	};
 	if (rc == 0)

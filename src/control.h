@@ -62,6 +62,7 @@ enum control_word {
 	CONTROL_OWNER,
 	CONTROL_OWNER_PID,
 	CONTROL_AWAITED,
+	CONTROL_OWNER_NOW,
 	CONTROL_WORDS
 };
 
@@ -323,11 +324,11 @@ control_set_intent(struct control *control, uint64_t end)
  * commits nothing.  The word of the owner is changed under the turn alone.
  *
  * control_set_owner(): it is this handle, for so many milliseconds, or not any
- * more (0).  control_owner_ended(): what the word says is over, for it is past
- * its time, or the handle that it names has gone; never of this handle's own
- * before its time.
+ * more (0); to the owner the time is now_ms.  control_owner_ended(): what the
+ * word says is over, for it is past its time, or the handle that it names has
+ * gone; never of this handle's own before its time.
  */
-int control_set_owner(struct control *control, uint64_t ms);
+int control_set_owner(struct control *control, uint64_t ms, uint64_t now_ms);
 bool control_owner_ended(const struct control *control);
 static inline bool
 control_is_owned(const struct control *control)
@@ -339,6 +340,8 @@ control_is_owner(const struct control *control)
 {
 	return (control_load(control, CONTROL_OWNER) & 0xffff) == control->byte;
 }
+/* With the turn: the time that an owner judges by; UINT64_MAX: nobody is. */
+uint64_t control_owner_now(const struct control *control);
 /* Of another process that is, or was just now; 0: none is known. */
 uint64_t control_owner_pid(const struct control *control);
 /* Somebody waits for the owner to end, as of now; and whether somebody did that

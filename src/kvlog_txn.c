@@ -7,32 +7,9 @@
 
 #include <kvlog.h>
 
-#include "txn.h"
-
-#include <string.h>
+#include "args.h"
 
 #define IDLE_MS 5000u
-
-static const struct kvlog_write write_defaults = KVLOG_WRITE_INIT;
-
-/* As in kvlog.c. */
-static enum kvlog_status
-tell(enum kvlog_status st, const struct kvlog_error *failure,
-    struct kvlog_error *err)
-{
-	if (st != KVLOG_OK && failure->status != KVLOG_OK && err != NULL)
-		*err = *failure;
-	return st;
-}
-
-static enum kvlog_status
-tell_forked(const struct store *store, struct kvlog_error *err)
-{
-	return err_set(err, KVLOG_FORKED, 0,
-	    "%s was opened before this process was forked; open it anew in "
-	    "this one",
-	    store->dir.path);
-}
 
 enum kvlog_status
 kvlog_txn_begin(struct kvlog *db, const struct kvlog_txn_options *options,
@@ -40,6 +17,7 @@ kvlog_txn_begin(struct kvlog *db, const struct kvlog_txn_options *options,
 {
 	static const struct kvlog_txn_options defaults = KVLOG_TXN_OPTIONS_INIT;
 	struct kvlog_error failure = {0};
+	enum kvlog_status st;
 	bool writes;
 
 	if (options == NULL)
@@ -48,8 +26,9 @@ kvlog_txn_begin(struct kvlog *db, const struct kvlog_txn_options *options,
 		return err_set(err, KVLOG_INVAL, 0,
 		    "kvlog_txn_begin needs a store and a place for the "
 		    "transaction");
-	if (store_is_forked(db->store))
-		return tell_forked(db->store, err);
+	st = args_forked(db->store, err);
+	if (st != KVLOG_OK)
+		return st;
 	if (options->size != sizeof *options)
 		return err_set(err, KVLOG_INVAL, 0,
 		    "options.size is not sizeof(struct kvlog_txn_options)");
@@ -63,22 +42,10 @@ kvlog_txn_begin(struct kvlog *db, const struct kvlog_txn_options *options,
 		    "%s was opened read-only; begin a transaction with "
 		    "KVLOG_TXN_READ",
 		    db->store->dir.path);
-	return tell(txn_begin(db, writes,
-			options->idle_ms != 0 ? options->idle_ms : IDLE_MS,
-			ret_txn, &failure),
+	return args_tell(txn_begin(db, writes,
+			     options->idle_ms != 0 ? options->idle_ms : IDLE_MS,
+			     ret_txn, &failure),
 	    &failure, err);
-}
-
-static enum kvlog_status
-check_key(const void *key, size_t key_len, struct kvlog_error *err)
-{
-	if (key == NULL || key_len == 0)
-		return err_set(err, KVLOG_INVAL, 0, "the key is empty");
-	if (key_len > KVLOG_KEY_MAX)
-		return err_set(err, KVLOG_TOOBIG, 0,
-		    "a key of %zu bytes; at most %u are possible", key_len,
-		    KVLOG_KEY_MAX);
-	return KVLOG_OK;
 }
 
 /* Reading */
@@ -91,7 +58,7 @@ find(struct kvlog_txn *txn, struct kvlog *bucket, const void *key,
 	enum kvlog_status st = txn_check(txn, bucket, &in, NULL);
 
 	/* As of kvlog_get(). */
-	if (st == KVLOG_OK && check_key(key, key_len, NULL) != KVLOG_OK)
+	if (st == KVLOG_OK && !args_is_key(key, key_len))
 		st = KVLOG_INVAL;
 	return st == KVLOG_OK
 		   ? txn_find(txn, in, key, key_len, with_value, ret_found)
@@ -132,30 +99,16 @@ kvlog_txn_lookup(struct kvlog_txn *txn, struct kvlog *bucket, const void *key,
 /* Writing */
 
 static enum kvlog_status
-check_writes(const struct kvlog_txn *txn, struct kvlog_error *err)
+check_write_in(const struct kvlog_write *how, bool put)
 {
-	return txn->writes
-		   ? KVLOG_OK
-		   : err_set(err, KVLOG_READONLY, 0,
-			 "the transaction was begun with KVLOG_TXN_READ");
-}
+	enum kvlog_status st = args_write(how);
 
-static enum kvlog_status
-check_how(const struct kvlog_write *how, bool put)
-{
-	if (how->size != sizeof *how)
-		return err_set(how->err, KVLOG_INVAL, 0,
-		    "kvlog_write.size is not sizeof(struct kvlog_write)");
-	if (how->durability != KVLOG_DURABILITY_DEFAULT)
-		return err_set(how->err, KVLOG_INVAL, 0,
+	if (st == KVLOG_OK && how->durability != KVLOG_DURABILITY_DEFAULT)
+		st = err_set(how->err, KVLOG_INVAL, 0,
 		    "the durability of a transaction is its commit's");
-	if (how->condition > KVLOG_IF_SEQ)
-		return err_set(how->err, KVLOG_INVAL, 0,
-		    "unknown condition: %d", (int)how->condition);
-	if (!put && how->expires_ms != 0)
-		return err_set(
-		    how->err, KVLOG_INVAL, 0, "a delete cannot expire");
-	return KVLOG_OK;
+	return st == KVLOG_OK
+		   ? args_step(put, how->condition, how->expires_ms, how->err)
+		   : st;
 }
 
 /* op: its type and value. */
@@ -164,14 +117,14 @@ write_op(struct kvlog_txn *txn, struct kvlog *bucket, const void *key,
     size_t key_len, struct commit_op *op, const struct kvlog_write *how)
 {
 	struct kvlog_error failure = {0};
-	enum kvlog_status st = check_how(how, op->type == RECORD_PUT);
+	enum kvlog_status st = check_write_in(how, op->type == RECORD_PUT);
 
 	if (st == KVLOG_OK)
-		st = check_key(key, key_len, how->err);
+		st = args_key(key, key_len, how->err);
 	if (st == KVLOG_OK)
 		st = txn_check(txn, bucket, &op->bucket, how->err);
 	if (st == KVLOG_OK)
-		st = check_writes(txn, how->err);
+		st = args_txn_writes(txn, how->err);
 	if (st != KVLOG_OK)
 		return st;
 	op->key = key;
@@ -179,7 +132,7 @@ write_op(struct kvlog_txn *txn, struct kvlog *bucket, const void *key,
 	op->condition = how->condition;
 	op->if_seq = how->if_seq;
 	op->expiry_ms = how->expires_ms;
-	return tell(txn_write(txn, op, &failure), &failure, how->err);
+	return args_tell(txn_write(txn, op, &failure), &failure, how->err);
 }
 
 enum kvlog_status
@@ -191,14 +144,12 @@ kvlog_txn_put(struct kvlog_txn *txn, struct kvlog *bucket, const void *key,
 	    .value = value,
 	    .value_len = (uint32_t)value_len};
 
-	if (how == NULL)
-		how = &write_defaults;
-	if (value == NULL && value_len > 0)
-		return err_set(how->err, KVLOG_INVAL, 0, "no value");
-	if (value_len > KVLOG_VALUE_MAX)
-		return err_set(how->err, KVLOG_TOOBIG, 0,
-		    "a value of %zu bytes; at most %u are possible", value_len,
-		    KVLOG_VALUE_MAX);
+	enum kvlog_status st;
+
+	how = args_how(how);
+	st = args_value(value, value_len, how->err);
+	if (st != KVLOG_OK)
+		return st;
 	return write_op(txn, bucket, key, key_len, &op, how);
 }
 
@@ -208,8 +159,7 @@ kvlog_txn_delete(struct kvlog_txn *txn, struct kvlog *bucket, const void *key,
 {
 	struct commit_op op = {.type = RECORD_DELETE};
 
-	if (how == NULL)
-		how = &write_defaults;
+	how = args_how(how);
 	return write_op(txn, bucket, key, key_len, &op, how);
 }
 
@@ -221,7 +171,7 @@ check_savepoints(struct kvlog_txn *txn)
 	struct bucket_handle *bucket;
 	enum kvlog_status st = txn_check(txn, NULL, &bucket, NULL);
 
-	return st == KVLOG_OK ? check_writes(txn, NULL) : st;
+	return st == KVLOG_OK ? args_txn_writes(txn, NULL) : st;
 }
 
 enum kvlog_status
@@ -249,15 +199,12 @@ kvlog_txn_rollback_to(struct kvlog_txn *txn, uint64_t savepoint)
 static enum kvlog_status
 check_commit(const struct kvlog_txn *txn, const struct kvlog_write *how)
 {
-	if (store_is_forked(txn->store))
-		return tell_forked(txn->store, how->err);
-	if (how->size != sizeof *how)
-		return err_set(how->err, KVLOG_INVAL, 0,
-		    "kvlog_write.size is not sizeof(struct kvlog_write)");
-	if (how->durability > KVLOG_DURABILITY_NONE)
-		return err_set(how->err, KVLOG_INVAL, 0,
-		    "kvlog_write.durability is unknown: %d",
-		    (int)how->durability);
+	enum kvlog_status st = args_forked(txn->store, how->err);
+
+	if (st == KVLOG_OK)
+		st = args_write(how);
+	if (st != KVLOG_OK)
+		return st;
 	if (how->condition != KVLOG_IF_ANY || how->expires_ms != 0)
 		return err_set(how->err, KVLOG_INVAL, 0,
 		    "the conditions and times of a transaction are its "
@@ -273,13 +220,13 @@ kvlog_txn_commit(struct kvlog_txn *txn, const struct kvlog_write *how,
 	struct kvlog_error failure = {0};
 	enum kvlog_status st;
 
-	if (how == NULL)
-		how = &write_defaults;
+	how = args_how(how);
 	if (txn == NULL)
 		return err_set(how->err, KVLOG_INVAL, 0, "no transaction");
 	st = check_commit(txn, how);
 	if (st == KVLOG_OK)
-		st = tell(txn_commit(txn, how->durability, &receipt, &failure),
+		st = args_tell(
+		    txn_commit(txn, how->durability, &receipt, &failure),
 		    &failure, how->err);
 	txn_abandon(txn);
 	if (ret_receipt != NULL)

@@ -67,7 +67,7 @@ keep(struct kvlog_pin *pin, struct view *view)
 /* Look up those whose keys are possible; *ret_again: not all could be. */
 static enum kvlog_status
 find_group(struct kvlog_pin *pin, struct index_find *finds, size_t count,
-    bool *ret_again)
+    uint64_t *now_ms, bool *ret_again)
 {
 	struct store *db = pin->store;
 	struct epoch_token token;
@@ -81,7 +81,7 @@ find_group(struct kvlog_pin *pin, struct index_find *finds, size_t count,
 	stamp = view_stamp(view);
 	st = keep(pin, view);
 	if (st == KVLOG_OK) {
-		store_find_many(view, finds, count);
+		store_find_many(view, finds, count, now_ms);
 		st = bucket_confirm(view, pin->bucket, KVLOG_OK);
 	}
 	for (size_t i = 0; i < count && st == KVLOG_OK; i++)
@@ -120,7 +120,8 @@ set_found(struct kvlog_item *item, const struct record *rec)
 }
 
 static enum kvlog_status
-get_group(struct kvlog_pin *pin, struct kvlog_item *items, size_t count)
+get_group(struct kvlog_pin *pin, struct kvlog_item *items, size_t count,
+    uint64_t *now_ms)
 {
 	struct index_find finds[INDEX_TOGETHER];
 	struct kvlog_item *of[INDEX_TOGETHER];
@@ -141,7 +142,7 @@ get_group(struct kvlog_pin *pin, struct kvlog_item *items, size_t count)
 		f->hash = hint_key_hash(pin->store->views.secret, &f->key);
 	}
 	while (again && st == KVLOG_OK)
-		st = find_group(pin, finds, n, &again);
+		st = find_group(pin, finds, n, now_ms, &again);
 	for (size_t i = 0; i < n; i++) {
 		if (st == KVLOG_OK && finds[i].status == KVLOG_OK)
 			set_found(of[i], &finds[i].ref.rec);
@@ -156,10 +157,11 @@ enum kvlog_status
 pin_get_many(struct kvlog_pin *pin, struct kvlog_item *items, size_t count)
 {
 	enum kvlog_status st = KVLOG_OK;
+	uint64_t now_ms = 0;
 
 	for (size_t n; count > 0 && st == KVLOG_OK; items += n, count -= n) {
 		n = count < INDEX_TOGETHER ? count : INDEX_TOGETHER;
-		st = get_group(pin, items, n);
+		st = get_group(pin, items, n, &now_ms);
 	}
 	for (size_t i = 0; i < count; i++)
 		set_absent(&items[i], st);

@@ -89,6 +89,16 @@ bucket_is_catalogue(uint64_t seq, uint32_t ordinal)
 	return seq == 0 && ordinal == BUCKET_CATALOGUE_ORDINAL;
 }
 
+/* The flags that say where a key is, and that it expires; 0: never. */
+static inline unsigned
+record_flags_of(
+    uint64_t bucket_seq, uint32_t bucket_ordinal, uint64_t expiry_ms)
+{
+	return (bucket_is_default(bucket_seq, bucket_ordinal) ? 0
+							      : RECORD_BUCKET) |
+	       (expiry_ms != 0 ? RECORD_EXPIRY : 0);
+}
+
 /* Bytes of the extensions that flags call for. */
 #define RECORD_BUCKET_LEN 12u
 #define RECORD_EXPIRY_LEN 8u

@@ -23,6 +23,7 @@
 
 #include "err.h"
 #include "os.h"
+#include "record.h"
 
 #include <string.h>
 
@@ -267,6 +268,28 @@ fill(struct staged_write *w, const struct staged_write *how, const void *value)
 		memmove(w->value, value, w->value_len); /* perhaps of its own */
 }
 
+/* Of its record, if it is the newest of its key; NULL: none. */
+static uint64_t
+size_of(const struct hint_key *key, const struct staged_write *w)
+{
+	if (w == NULL || w->needless)
+		return 0;
+	return record_size(
+	    record_flags_of(key->bucket_seq, key->bucket_ordinal, w->expiry_ms),
+	    key->len, w->value_len);
+}
+
+/* The newest version of a key was this one, and is that one now. */
+static void
+exchange(struct staged *staged, const struct hint_key *key,
+    const struct staged_write *old, const struct staged_write *now)
+{
+	staged->commit_size -= size_of(key, old);
+	staged->commit_count -= old != NULL && !old->needless;
+	staged->commit_size += size_of(key, now);
+	staged->commit_count += now != NULL && !now->needless;
+}
+
 enum kvlog_status
 staged_add(struct staged *staged, const struct hint_key *key, uint64_t hash,
     const struct staged_write *how, const void *value)
@@ -275,8 +298,13 @@ staged_add(struct staged *staged, const struct hint_key *key, uint64_t hash,
 	struct staged_write *w = k != NULL ? k->newest : NULL;
 	const bool fresh = k == NULL;
 
+	if (staged->commit_max != 0 &&
+	    staged->commit_size - size_of(key, w) + size_of(key, how) >
+		staged->commit_max)
+		return KVLOG_TOOBIG;
 	if (w != NULL && w->number > staged->frozen &&
 	    how->value_len <= w->value_cap) {
+		exchange(staged, key, w, how);
 		fill(w, how, value);
 		return KVLOG_OK;
 	}
@@ -290,6 +318,7 @@ staged_add(struct staged *staged, const struct hint_key *key, uint64_t hash,
 		      : NULL;
 	if (w == NULL)
 		return KVLOG_NOMEM;
+	exchange(staged, key, k->newest, how);
 	w->before = staged->last;
 	w->older = k->newest;
 	w->of = k;
@@ -335,6 +364,7 @@ undo_last(struct staged *staged)
 	struct staged_write *w = staged->last;
 	struct staged_key *key = w->of;
 
+	exchange(staged, &key->key, w, w->older);
 	staged->last = w->before;
 	key->newest = w->older;
 	if (key->newest != NULL)

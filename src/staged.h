@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * staged.h - what a transaction has written and not yet committed: found by
- * key, walked in order of keys, undone back to a savepoint.
+ * key, walked in order of keys, undone back to a savepoint.  Of each key the
+ * newest version is to be committed.
  *
  * Belongs to one thread at a time.  What is returned stays in its place until
  * its key is written again, or it is undone.
@@ -47,6 +48,9 @@ struct staged {
 	struct staged_key **table;  /* NULL: nothing was ever written */
 	size_t table_size;          /* a power of two */
 	size_t key_count;
+	size_t commit_count;  /* records that a commit would have */
+	uint64_t commit_size; /* on disk */
+	uint64_t commit_max;  /* which may not be more; 0: it may */
 	struct staged_write *last;
 	uint64_t number; /* of the last write, undone or not */
 	uint64_t frozen; /* writes up to this number are not overwritten */
@@ -65,7 +69,7 @@ const struct staged_write *staged_find(
     const struct staged *staged, const struct hint_key *key, uint64_t hash);
 
 /* Write a version: type, expiry_ms, value_len and needless are given, and so
- * is the value.  KVLOG_NOMEM. */
+ * is the value.  KVLOG_NOMEM, _TOOBIG: nothing has changed. */
 enum kvlog_status staged_add(struct staged *staged, const struct hint_key *key,
     uint64_t hash, const struct staged_write *how, const void *value);
 

@@ -1038,24 +1038,25 @@ store_enter(
 	return KVLOG_OK;
 }
 
-/* As of now. */
 static enum kvlog_status
-judge(const struct view *view, const struct index_ref *ref, bool with_value)
+judge(const struct view *view, const struct index_ref *ref, bool with_value,
+    uint64_t *now_ms)
 {
 	return view_judge(
-	    view, ref, view_has_expired(view, &ref->rec), with_value);
+	    view, ref, view_has_expired(view, &ref->rec, now_ms), with_value);
 }
 
 static enum kvlog_status
 read_in_view(struct view *view, uint64_t hash, const struct hint_key *key,
-    bool with_value, store_read_fn *fn, void *arg, struct kvlog_info *ret_info)
+    bool with_value, uint64_t now_ms, store_read_fn *fn, void *arg,
+    struct kvlog_info *ret_info)
 {
 	struct index_ref ref;
 	enum kvlog_status st =
 	    index_find_committed(&view->index, hash, key, &ref, NULL);
 
 	if (st == KVLOG_OK)
-		st = judge(view, &ref, with_value);
+		st = judge(view, &ref, with_value, &now_ms);
 	if (st == KVLOG_CORRUPT)
 		set_place(ret_info, &ref);
 	if (st == KVLOG_OK)
@@ -1064,7 +1065,8 @@ read_in_view(struct view *view, uint64_t hash, const struct hint_key *key,
 }
 
 void
-store_find_many(struct view *view, struct index_find *finds, size_t count)
+store_find_many(
+    struct view *view, struct index_find *finds, size_t count, uint64_t *now_ms)
 {
 	struct index *index = &view->index;
 	uint32_t batches = index_batches(index);
@@ -1082,7 +1084,7 @@ store_find_many(struct view *view, struct index_find *finds, size_t count)
 			f->sound = false;
 		}
 		if (f->status == KVLOG_OK && !f->sound)
-			f->status = judge(view, &f->ref, true);
+			f->status = judge(view, &f->ref, true, now_ms);
 	}
 }
 
@@ -1096,8 +1098,8 @@ store_may_try_again(const struct store *db, enum kvlog_status st,
 
 enum kvlog_status
 store_read(struct store *db, struct bucket_handle *bucket, const void *key,
-    size_t key_len, bool with_value, store_read_fn *fn, void *arg,
-    struct kvlog_info *ret_info)
+    size_t key_len, bool with_value, uint64_t now_ms, store_read_fn *fn,
+    void *arg, struct kvlog_info *ret_info)
 {
 	const struct hint_key whole = bucket_key(bucket, key, key_len);
 	uint64_t hash = hint_key_hash(db->views.secret, &whole);
@@ -1113,7 +1115,7 @@ store_read(struct store *db, struct bucket_handle *bucket, const void *key,
 			return st;
 		stamp = view_stamp(view);
 		st = read_in_view(
-		    view, hash, &whole, with_value, fn, arg, ret_info);
+		    view, hash, &whole, with_value, now_ms, fn, arg, ret_info);
 		st = bucket_confirm(view, bucket, st);
 		again = UNLIKELY(store_may_try_again(db, st, view, stamp));
 		epoch_leave(db->views.epoch, token);
@@ -1183,7 +1185,7 @@ read_copy(struct store *db, struct bucket_handle *bucket, const void *key,
 	struct copy_to to = {buf, cap, ret_len};
 
 	return store_read(
-	    db, bucket, key, key_len, true, copy_value, &to, NULL);
+	    db, bucket, key, key_len, true, 0, copy_value, &to, NULL);
 }
 
 /* store_read_copy() where checksums are inlined. */
@@ -1285,7 +1287,8 @@ walk_view(struct store *db, struct view *view, const struct cursor_range *range,
 	tail_leave(&view->tail);
 	if (st == KVLOG_CORRUPT)
 		st = build_around(view, &cover);
-	now.now_ms = view_now_ms(view);
+	if (now.now_ms == 0)
+		now.now_ms = view_now_ms(view);
 	if (st == KVLOG_OK)
 		st = cursor_create(cover.hints, cover.count, &now, ret_cursor);
 	hint_cover_fini(&cover);

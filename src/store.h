@@ -95,13 +95,14 @@ enum kvlog_status store_write_owned(struct kvlog *handle,
 
 /*
  * Find key in a bucket (NULL: the default one) and call fn on its record,
- * inside the epoch.  with_value: verify the value too.  On KVLOG_CORRUPT
- * *ret_info says where.  KVLOG_NOBUCKET.
+ * inside the epoch.  with_value: verify the value too.  now_ms: against which
+ * expiry is judged; 0: now.  On KVLOG_CORRUPT *ret_info says where.
+ * KVLOG_NOBUCKET.
  */
 typedef enum kvlog_status store_read_fn(void *arg, const struct index_ref *ref);
 enum kvlog_status store_read(struct store *db, struct bucket_handle *bucket,
-    const void *key, size_t key_len, bool with_value, store_read_fn *fn,
-    void *arg, struct kvlog_info *ret_info);
+    const void *key, size_t key_len, bool with_value, uint64_t now_ms,
+    store_read_fn *fn, void *arg, struct kvlog_info *ret_info);
 
 /*
  * store_read() of the value, copied into buf of cap bytes: the usual case in a
@@ -120,8 +121,10 @@ enum kvlog_status store_find_bucket(struct store *db, const void *name,
 enum kvlog_status store_enter(
     struct store *db, struct epoch_token *ret_token, struct view **ret_view);
 
-/* Look at most INDEX_TOGETHER keys up in it, and verify what they have. */
-void store_find_many(struct view *view, struct index_find *finds, size_t count);
+/* Look at most INDEX_TOGETHER keys up in it, and verify what they have; now_ms
+ * as of view_has_expired(). */
+void store_find_many(struct view *view, struct index_find *finds, size_t count,
+    uint64_t *now_ms);
 
 /* A view that shows all that is published, until view_release(). */
 enum kvlog_status store_keep_view(struct store *db, struct view **ret_view);
@@ -131,10 +134,9 @@ enum kvlog_status store_keep_view(struct store *db, struct view **ret_view);
 bool store_may_try_again(const struct store *db, enum kvlog_status st,
     const struct view *view, uint64_t stamp);
 
-/* A walk over what the store holds now, in range, whose now_ms is of no
- * account; it is in bucket, if that is not NULL, which has to be there still.
- * *ret_view is what the cursor is of, to be released after it is
- * destroyed. */
+/* A walk over what the store holds now, in range, of which now_ms may be 0:
+ * now; it is in bucket, if that is not NULL, which has to be there still.
+ * *ret_view is what the cursor is of, to be released after it is destroyed. */
 enum kvlog_status store_cursor(struct store *db, struct bucket_handle *bucket,
     const struct cursor_range *range, struct view **ret_view,
     struct cursor **ret_cursor);

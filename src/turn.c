@@ -22,6 +22,10 @@
  * it to be his knows that nobody else has committed until then, and one that
  * finds it so in his turn, that nobody will before its end.
  *
+ * To an owner the time stands still.  So what expires meanwhile stays in its
+ * place until he has gone: a compaction that begins does not judge by a later
+ * time than his, which it reads in a turn, as he has set it.
+ *
  * Those who wait look every now and then, and get the turn as others do once
  * the owner has gone.  A process that would begin one transaction after the
  * other lets those who wait look first.
@@ -446,7 +450,7 @@ log_end_ownership(struct log *log)
 		atomic_store(&log->owner, 0);
 		atomic_store(&log->owned_last, true);
 	}
-	return control_set_owner(log->control, 0);
+	return control_set_owner(log->control, 0, 0);
 }
 
 enum kvlog_status
@@ -488,6 +492,7 @@ log_own(struct log *log, uint32_t idle_ms, struct ownership *ret_own,
     struct kvlog_error *err)
 {
 	enum kvlog_status st;
+	uint64_t now_ms;
 	int rc;
 
 	let_others_look(log);
@@ -498,13 +503,15 @@ log_own(struct log *log, uint32_t idle_ms, struct ownership *ret_own,
 	/* The word comes last: a former ownership ends before it. */
 	atomic_store(&log->owner, ++log->owner_count);
 	atomic_store(&log->owner_thread, this_thread());
-	rc = control_set_owner(log->control, idle_ms);
+	now_ms = view_now_ms(log->view);
+	rc = control_set_owner(log->control, idle_ms, now_ms);
 	if (rc != 0)
 		st = err_sys(
 		    err, rc, "write the control page of %s", log->dir->path);
 	else
 		*ret_own = (struct ownership){.number = log->owner_count,
 		    .idle_ms = idle_ms,
+		    .now_ms = now_ms,
 		    .renew_ns = renewal(idle_ms),
 		    .next_seq = log->view->next_seq};
 	log_release_turn(log);
@@ -526,7 +533,8 @@ log_keep(struct log *log, struct ownership *own, struct kvlog_error *err)
 	log_enter(log);
 	st = log_take_turn_to_write(log, own, err);
 	if (st == KVLOG_OK) {
-		(void)control_set_owner(log->control, own->idle_ms);
+		(void)control_set_owner(
+		    log->control, own->idle_ms, own->now_ms);
 		own->renew_ns = renewal(own->idle_ms);
 		log_release_turn(log);
 	}

@@ -41,6 +41,7 @@ void log_release_turn(struct log *log);
 struct ownership {
 	uint64_t number; /* of all of this handle; 0: of nobody */
 	uint32_t idle_ms;
+	uint64_t now_ms;   /* the time of its beginning, as view_now_ms() */
 	uint64_t renew_ns; /* when the next log_keep() puts the end off */
 	uint64_t next_seq; /* of the commit that was to come next */
 	bool numbered;     /* and the owner's has to be that one */

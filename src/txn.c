@@ -54,7 +54,6 @@ begin_writing(struct kvlog_txn *txn, uint32_t idle_ms, struct kvlog_error *err)
 	if (st != KVLOG_OK)
 		return st;
 	txn->token = epoch_enter(db->views.pins);
-	txn->now_ms = view_now_ms(db->log.view);
 	return KVLOG_OK;
 }
 
@@ -80,6 +79,7 @@ txn_begin(struct kvlog *handle, bool writes, uint32_t idle_ms,
 	txn->handle = handle;
 	txn->store = handle->store;
 	txn->writes = writes;
+	txn->staged.commit_max = COMMIT_SIZE_MAX;
 	st = writes ? begin_writing(txn, idle_ms, err)
 		    : snapshot_take(txn->store, &txn->snap, err);
 	if (st != KVLOG_OK) {
@@ -259,7 +259,7 @@ find_committed(struct kvlog_txn *txn, struct bucket_handle *bucket,
 	if (UNLIKELY(is_fresh(txn, bucket)))
 		return KVLOG_NOTFOUND;
 	st = store_read(txn->store, bucket, key->bytes, key->len, with_value,
-	    note_found, ret_found, &ret_found->info);
+	    txn->own.now_ms, note_found, ret_found, &ret_found->info);
 	return log_still_owns(&txn->store->log, &txn->own) ? st : KVLOG_TIMEOUT;
 }
 
@@ -268,7 +268,7 @@ tell_own(const struct kvlog_txn *txn, const struct staged_write *w,
     struct txn_found *ret_found)
 {
 	if (w->type == RECORD_DELETE ||
-	    (w->expiry_ms != 0 && w->expiry_ms <= txn->now_ms))
+	    (w->expiry_ms != 0 && w->expiry_ms <= txn->own.now_ms))
 		return KVLOG_NOTFOUND;
 	*ret_found = (struct txn_found){
 	    .value = w->value,
@@ -388,6 +388,26 @@ check_bucket(struct kvlog_txn *txn, struct bucket_handle *bucket,
 	return st;
 }
 
+static enum kvlog_status
+stage(struct kvlog_txn *txn, const struct hint_key *key,
+    const struct staged_write *how, const void *value, struct kvlog_error *err)
+{
+	enum kvlog_status st = staged_add(&txn->staged, key,
+	    hint_key_hash(txn->store->views.secret, key), how, value);
+
+	if (st == KVLOG_TOOBIG)
+		return err_set(err, st, 0,
+		    "with this one the records of the transaction would be "
+		    "more than the %" PRIu64
+		    " bytes that fit into a commit; it has %" PRIu64,
+		    txn->staged.commit_max, txn->staged.commit_size);
+	return st == KVLOG_OK
+		   ? st
+		   : err_set(err, st, 0,
+			 "keep a value of %" PRIu32 " bytes until the commit",
+			 how->value_len);
+}
+
 enum kvlog_status
 txn_write(struct kvlog_txn *txn, struct commit_op *op, struct kvlog_error *err)
 {
@@ -400,15 +420,7 @@ txn_write(struct kvlog_txn *txn, struct commit_op *op, struct kvlog_error *err)
 
 	if (st == KVLOG_OK)
 		st = judge(txn, op, &key, &how.needless, err);
-	if (st != KVLOG_OK)
-		return st;
-	st = staged_add(&txn->staged, &key,
-	    hint_key_hash(txn->store->views.secret, &key), &how, op->value);
-	return st == KVLOG_OK
-		   ? st
-		   : err_set(err, st, 0,
-			 "keep a value of %" PRIu32 " bytes until the commit",
-			 op->value_len);
+	return st == KVLOG_OK ? stage(txn, &key, &how, op->value, err) : st;
 }
 
 /* Buckets */
@@ -449,13 +461,11 @@ static enum kvlog_status
 write_name(struct kvlog_txn *txn, const struct hint_key *key,
     const struct staged_write *how, const uint8_t *id, struct kvlog_error *err)
 {
-	enum kvlog_status st = staged_add(&txn->staged, key,
-	    hint_key_hash(txn->store->views.secret, key), how, id);
+	enum kvlog_status st = stage(txn, key, how, id, err);
 
-	if (st != KVLOG_OK)
-		return err_set(err, st, 0, "open a bucket");
-	txn->names++;
-	return KVLOG_OK;
+	if (st == KVLOG_OK)
+		txn->names++;
+	return st;
 }
 
 /* The number of the commit is known before it, or it is refused. */
@@ -511,20 +521,22 @@ txn_walk(struct kvlog_txn *txn, struct bucket_handle *bucket,
     const struct cursor_range *range, struct kvlog_iter *iter)
 {
 	struct store *db = txn->store;
+	struct cursor_range then = *range;
 	enum kvlog_status st;
 
 	if (!txn->writes)
 		return walk_snapshot(txn, bucket, range, iter);
+	then.now_ms = txn->own.now_ms;
 	st = look_at_own_bucket(txn, bucket);
 	if (st == KVLOG_OK)
 		st = store_cursor(db, is_fresh(txn, bucket) ? NULL : bucket,
-		    range, &iter->view, &iter->cursor);
+		    &then, &iter->view, &iter->cursor);
 	if (st != KVLOG_OK)
 		return st;
 	st = KVLOG_TIMEOUT;
 	if (log_still_owns(&db->log, &txn->own))
 		st = blend_create(iter->cursor, &txn->staged, txn->own.next_seq,
-		    txn->now_ms, &iter->blend);
+		    then.now_ms, &iter->blend);
 	if (st != KVLOG_OK) {
 		cursor_destroy(iter->cursor);
 		view_release(&db->views, iter->view);
@@ -573,12 +585,9 @@ static struct commit_op
 op_of(const struct staged_write *w)
 {
 	const struct staged_key *of = w->of;
-	const bool plain = hint_key_is_plain(&of->key);
 
 	return (struct commit_op){
 	    .type = w->type,
-	    .flags = (uint8_t)((plain ? 0 : RECORD_BUCKET) |
-			       (w->expiry_ms != 0 ? RECORD_EXPIRY : 0)),
 	    .key = of->key.bytes,
 	    .key_len = (uint16_t)of->key.len,
 	    .value = w->type == RECORD_PUT ? w->value : NULL,
@@ -593,8 +602,9 @@ op_of(const struct staged_write *w)
 /* The net state of each key, in the order in which they were written last;
  * NULL: out of memory. */
 static struct commit_op *
-collect(const struct kvlog_txn *txn, size_t count)
+collect(const struct kvlog_txn *txn)
 {
+	size_t count = txn->staged.commit_count;
 	struct commit_op *ops = count <= SIZE_MAX / sizeof *ops
 				    ? os->malloc(count * sizeof *ops)
 				    : NULL;
@@ -603,6 +613,7 @@ collect(const struct kvlog_txn *txn, size_t count)
 	     w != NULL && ops != NULL; w = w->before)
 		if (counts(w))
 			ops[--count] = op_of(w);
+	assert(ops == NULL || count == 0);
 	return ops;
 }
 
@@ -621,17 +632,14 @@ enum kvlog_status
 txn_commit(struct kvlog_txn *txn, enum kvlog_durability durability,
     struct kvlog_receipt *ret_receipt, struct kvlog_error *err)
 {
+	const size_t count = txn->staged.commit_count;
 	struct commit_op *ops;
-	size_t count = 0;
 	enum kvlog_status st;
 
 	memset(ret_receipt, 0, sizeof *ret_receipt);
-	for (const struct staged_write *w = txn->staged.last; w != NULL;
-	     w = w->before)
-		count += counts(w);
 	if (count == 0)
 		return commit_nothing(txn, ret_receipt, err);
-	ops = collect(txn, count);
+	ops = collect(txn);
 	if (ops == NULL)
 		return err_set(err, KVLOG_NOMEM, 0,
 		    "commit %zu records of a transaction", count);

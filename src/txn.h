@@ -25,7 +25,6 @@ struct kvlog_txn {
 	struct staged staged;
 	struct kvlog_iter *iters; /* that show it */
 	uint32_t names; /* times that it has created or dropped a bucket */
-	uint64_t now_ms;
 	struct epoch_token token; /* inside views.pins */
 };
 
@@ -55,7 +54,7 @@ enum kvlog_status txn_find(struct kvlog_txn *txn, struct bucket_handle *bucket,
     const void *key, size_t key_len, bool with_value,
     struct txn_found *ret_found);
 
-/* Write op, of which all but hash and flags is set. */
+/* Write op, of which all but hash is set. */
 enum kvlog_status txn_write(
     struct kvlog_txn *txn, struct commit_op *op, struct kvlog_error *err);
 

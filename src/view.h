@@ -170,8 +170,8 @@ enum kvlog_status view_load(
 void view_use(struct views *views, struct view *view);
 
 /*
- * The time of an operation, in ms since 1970: a clock that was set back does
- * not revive what a compaction has judged.
+ * The time, in ms since 1970: a clock that was set back does not revive what a
+ * compaction has judged.
  */
 static inline uint64_t
 view_now_ms(const struct view *view)
@@ -180,11 +180,17 @@ view_now_ms(const struct view *view)
 	    atomic_load_explicit(&view->set->now_ms, memory_order_relaxed));
 }
 
+/* *now_ms: the time of an operation, set when it is first asked for; 0: it was
+ * not yet. */
 static inline bool
-view_has_expired(const struct view *view, const struct record *rec)
+view_has_expired(
+    const struct view *view, const struct record *rec, uint64_t *now_ms)
 {
-	return UNLIKELY((rec->flags & RECORD_EXPIRY) != 0) &&
-	       record_has_expired(rec, view_now_ms(view));
+	if (LIKELY((rec->flags & RECORD_EXPIRY) == 0))
+		return false;
+	if (*now_ms == 0)
+		*now_ms = view_now_ms(view);
+	return record_has_expired(rec, *now_ms);
 }
 
 /* Whether a record that was found, and has expired or not, has a value to hand

@@ -420,7 +420,7 @@ cli_expiry(const struct cli *cli, const char *ttl, uint64_t *ret_expires_ms)
 	uint64_t now = cli_now_ms(), ms;
 
 	if (!text_parse_long_time(ttl, &ms) || ms == 0 || ms > INT64_MAX - now)
-		return cli_usage(cli,
+		return cli_fail(cli, CLI_USAGE,
 		    "'%s' is no time to live; write milliseconds, or seconds, "
 		    "minutes, hours or days as in 10s, 10m, 10h, 10d",
 		    ttl);

@@ -296,9 +296,30 @@ enum cli_exit backup_into(
     struct cli *cli, struct kvlog *db, const char *path, unsigned flags);
 
 /*
+ * change.c: commands that change one key, which has to be there.
+ */
+struct change {
+	/* KVLOG_NOTFOUND: it is not.  *ret_seq: the commit that wrote it. */
+	enum kvlog_status (*fn)(struct kvlog *db, struct bytes key,
+	    uint64_t expires_ms, const struct kvlog_write *how,
+	    uint64_t *ret_seq);
+	uint64_t expires_ms; /* for fn */
+	const char *label;   /* the answer, before the key */
+	const char *member;  /* of the answer in JSON, and its value */
+	const char *value;
+};
+enum cli_exit change_key(
+    struct cli *cli, const char *arg, const struct change *change);
+
+/*
  * cmd_stats.c: what a store holds, for the shell, too.
  */
 enum cli_exit stats_print(struct cli *cli, struct kvlog *db);
+
+/*
+ * cmd_ttl.c: how long a value has left that expires then, likewise.
+ */
+void cli_print_ttl(uint64_t expires_ms);
 
 /*
  * map.c: the segments of a store as a picture, or as JSON.

@@ -6,57 +6,27 @@
 
 #include "cli.h"
 
-#include <inttypes.h>
-#include <stdlib.h>
-
-static void
-print_deleted(const struct cli *cli, struct bytes key,
-    const struct kvlog_receipt *receipt)
+static enum kvlog_status
+delete_key(struct kvlog *db, struct bytes key, uint64_t expires_ms,
+    const struct kvlog_write *how, uint64_t *ret_seq)
 {
-	struct json json;
+	struct kvlog_receipt receipt = {0};
+	enum kvlog_status st =
+	    kvlog_delete(db, key.data, key.len, how, &receipt);
 
-	if (cli->json) {
-		json_begin(&json, stdout);
-		json_bytes(&json, "key", key);
-		json_bool(&json, "deleted", true);
-		json_number(&json, "sequence", receipt->seq);
-		json_end(&json);
-	} else if (!cli->quiet) {
-		fputs("Deleted: ", stdout);
-		text_escape(stdout, key);
-		putc('\n', stdout);
-	}
-	cli_remark(cli, "sequence number %" PRIu64, receipt->seq);
+	(void)expires_ms;
+	*ret_seq = receipt.seq;
+	return st;
 }
 
 static enum cli_exit
 delete_exec(struct cli *cli, int argc, char **argv)
 {
-	struct kvlog_receipt receipt;
-	struct kvlog_write how;
-	struct bytes key;
-	struct kvlog *db;
-	enum kvlog_status st;
-	enum cli_exit status;
+	static const struct change change = {
+	    delete_key, 0, "Deleted", "deleted", "true"};
 
 	(void)argc;
-	status = cli_write_how(cli, &how);
-	if (status == CLI_DONE)
-		status = cli_key(cli, argv[1], &key);
-	if (status != CLI_DONE)
-		return status;
-	status = cli_open(cli, KVLOG_OPEN_NOTHREAD, 0, &db);
-	if (status != CLI_DONE)
-		return status;
-	st = kvlog_delete(db, key.data, key.len, &how, &receipt);
-	if (st == KVLOG_NOTFOUND)
-		status = cli_not_found(cli, key);
-	else if (st != KVLOG_OK)
-		status = cli_fail_status(cli, st, "cannot write to");
-	status = cli_close(cli, db, status);
-	if (status == CLI_DONE)
-		print_deleted(cli, key, &receipt);
-	return status;
+	return change_key(cli, argv[1], &change);
 }
 
 const struct command cmd_delete = {

@@ -20,8 +20,9 @@ static enum cli_exit
 dump_records(struct cli *cli, struct writer *writer, struct kvlog_iter *iter,
     enum cli_exit *ret_damage)
 {
-	uint64_t record_count = 0, byte_count = 0;
+	uint64_t byte_count = 0;
 
+	writer->record_count = 0;
 	for (;;) {
 		enum kvlog_status st = kvlog_iter_next(iter);
 		struct record record = {.expires_ms = 0};
@@ -47,10 +48,10 @@ dump_records(struct cli *cli, struct writer *writer, struct kvlog_iter *iter,
 			return status;
 		if (ferror(writer->file))
 			return cli_fail_output(cli, errno);
-		record_count++;
+		writer->record_count++;
 		byte_count += record.key.len + record.value.len;
-		if (record_count % PROGRESS_STRIDE == 0)
-			progress_update(record_count, byte_count);
+		if (writer->record_count % PROGRESS_STRIDE == 0)
+			progress_update(writer->record_count, byte_count);
 	}
 }
 

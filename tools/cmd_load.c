@@ -138,6 +138,8 @@ add_record(struct load *load, const struct record *record)
 		if (status != CLI_DONE)
 			return status;
 	}
+	if (key.data == NULL) /* the bucket is there now */
+		return CLI_DONE;
 	if (key.len == 0)
 		return reader_fail(&load->reader, "the key is empty");
 	if (key.len > KVLOG_KEY_MAX)
@@ -193,7 +195,7 @@ load_records(struct load *load)
 		status = reader->format->read(reader, &record);
 		if (status != CLI_DONE)
 			break;
-		if (record.key.data == NULL)
+		if (record.key.data == NULL && record.bucket.data == NULL)
 			return commit_batch(load);
 		status = add_record(load, &record);
 	}

@@ -6,42 +6,21 @@
 
 #include "cli.h"
 
-#include <inttypes.h>
-
-static void
-print_persistent(const struct cli *cli, struct bytes key, uint64_t seq)
-{
-	struct json json;
-
-	if (cli->json) {
-		json_begin(&json, stdout);
-		json_bytes(&json, "key", key);
-		json_raw(&json, "expires_ms", "null");
-		json_number(&json, "sequence", seq);
-		json_end(&json);
-	} else if (!cli->quiet) {
-		fputs("Persists: ", stdout);
-		text_escape(stdout, key);
-		putc('\n', stdout);
-	}
-	cli_remark(cli, "sequence number %" PRIu64, seq);
-}
-
 /* A value that never expires is not written anew. */
 static enum kvlog_status
-persist(struct kvlog *db, struct bytes key, const struct kvlog_write *how,
-    uint64_t *ret_seq)
+persist(struct kvlog *db, struct bytes key, uint64_t expires_ms,
+    const struct kvlog_write *how, uint64_t *ret_seq)
 {
-	struct kvlog_receipt receipt;
+	struct kvlog_receipt receipt = {0};
 	struct kvlog_info info;
 	enum kvlog_status st = kvlog_lookup(db, key.data, key.len, &info);
 
 	if (st != KVLOG_OK)
 		return st;
 	*ret_seq = info.seq;
-	if (info.expires_ms == 0)
+	if (info.expires_ms == expires_ms)
 		return KVLOG_OK;
-	st = kvlog_expire(db, key.data, key.len, 0, how, &receipt);
+	st = kvlog_expire(db, key.data, key.len, expires_ms, how, &receipt);
 	if (st == KVLOG_OK)
 		*ret_seq = receipt.seq;
 	return st;
@@ -50,30 +29,11 @@ persist(struct kvlog *db, struct bytes key, const struct kvlog_write *how,
 static enum cli_exit
 persist_exec(struct cli *cli, int argc, char **argv)
 {
-	struct kvlog_write how;
-	struct bytes key;
-	struct kvlog *db;
-	uint64_t seq = 0;
-	enum kvlog_status st;
-	enum cli_exit status;
+	static const struct change change = {
+	    persist, 0, "Persists", "expires_ms", "null"};
 
 	(void)argc;
-	status = cli_write_how(cli, &how);
-	if (status == CLI_DONE)
-		status = cli_key(cli, argv[1], &key);
-	if (status == CLI_DONE)
-		status = cli_open(cli, KVLOG_OPEN_NOTHREAD, 0, &db);
-	if (status != CLI_DONE)
-		return status;
-	st = persist(db, key, &how, &seq);
-	if (st == KVLOG_NOTFOUND)
-		status = cli_not_found(cli, key);
-	else if (st != KVLOG_OK)
-		status = cli_fail_status(cli, st, "cannot write to");
-	status = cli_close(cli, db, status);
-	if (status == CLI_DONE)
-		print_persistent(cli, key, seq);
-	return status;
+	return change_key(cli, argv[1], &change);
 }
 
 const struct command cmd_persist = {

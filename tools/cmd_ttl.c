@@ -8,29 +8,42 @@
 
 #include <inttypes.h>
 
+/* Of the last moment there is some left. */
+static uint64_t
+left_until(uint64_t expires_ms)
+{
+	const uint64_t now = cli_now_ms();
+
+	return expires_ms > now ? expires_ms - now : 1;
+}
+
+void
+cli_print_ttl(uint64_t expires_ms)
+{
+	if (expires_ms != 0)
+		printf("%" PRIu64 "\n", left_until(expires_ms));
+	else
+		puts("none");
+}
+
 static void
 print_ttl(const struct cli *cli, struct bytes key, uint64_t expires_ms)
 {
-	const uint64_t now = cli_now_ms();
-	/* Of the last moment there is some left. */
-	const uint64_t left = expires_ms > now ? expires_ms - now : 1;
 	struct json json;
 
 	if (cli->json) {
 		json_begin(&json, stdout);
 		json_bytes(&json, "key", key);
 		if (expires_ms != 0) {
-			json_number(&json, "ttl_ms", left);
+			json_number(&json, "ttl_ms", left_until(expires_ms));
 			json_number(&json, "expires_ms", expires_ms);
 		} else {
 			json_raw(&json, "ttl_ms", "null");
 			json_raw(&json, "expires_ms", "null");
 		}
 		json_end(&json);
-	} else if (expires_ms != 0) {
-		printf("%" PRIu64 "\n", left);
 	} else {
-		puts("none");
+		cli_print_ttl(expires_ms);
 	}
 }
 

@@ -11,8 +11,9 @@
 struct reader;
 struct writer;
 
-/* In the reader's buffer, or the store's memory; a key is never empty, and
- * its data are NULL where the input has ended. */
+/* In the reader's buffer, or the store's memory; a key is never empty.  Its
+ * data are NULL where only a bucket is named, which may have no keys, and where
+ * the input has ended and no bucket is named either. */
 struct record {
 	struct bytes key;
 	struct bytes value;
@@ -135,6 +136,7 @@ struct writer {
 	FILE *file;
 	bool print;              /* --print */
 	struct bytes bucket;     /* being written; data NULL: the default one */
+	uint64_t record_count;   /* so far, in this bucket */
 	uint64_t expiring_count; /* keys whose time the format does not tell */
 	uint64_t live_bytes;     /* of the store, if the format is sized */
 	uint64_t long_key_count; /* keys that mdb_load will refuse */

@@ -355,6 +355,11 @@ dump_read(struct reader *reader, struct record *ret_record)
 			status = take_header(reader, &more);
 			if (status != CLI_DONE || !more)
 				return status;
+			if (dump->name != NULL) {
+				ret_record->bucket =
+				    (struct bytes){dump->name, dump->name_len};
+				return CLI_DONE;
+			}
 		}
 		status = take_pair(reader, &key, &value, &end);
 		if (status != CLI_DONE)

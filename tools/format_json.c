@@ -139,27 +139,35 @@ take_expiry(
 	return CLI_DONE;
 }
 
-/* Decoded, key, value and bucket fit where the line was. */
+static bool
+has_member(const json_t *object, const char *name, const char *name_base64)
+{
+	return json_object_get(object, name) != NULL ||
+	       json_object_get(object, name_base64) != NULL;
+}
+
+/* Decoded, bucket, key and value fit where the line was.  A bucket alone is
+ * one that may have no keys. */
 static enum cli_exit
 take_object(
     struct reader *reader, json_t *object, char *to, struct record *ret_record)
 {
+	const bool bucket = has_member(object, "bucket", "bucket_base64");
 	enum cli_exit status = check_names(reader, object);
 
-	if (status == CLI_DONE)
-		status = take_member(
-		    reader, object, "key", "key_base64", to, &ret_record->key);
+	if (status == CLI_DONE && bucket)
+		status = take_member(reader, object, "bucket", "bucket_base64",
+		    to, &ret_record->bucket);
+	if (status != CLI_DONE || (bucket && json_object_size(object) == 1))
+		return status;
+	to += ret_record->bucket.len;
+	status = take_member(
+	    reader, object, "key", "key_base64", to, &ret_record->key);
 	if (status == CLI_DONE)
 		status = take_member(reader, object, "value", "value_base64",
 		    to + ret_record->key.len, &ret_record->value);
 	if (status == CLI_DONE)
 		status = take_expiry(reader, object, ret_record);
-	if (status == CLI_DONE &&
-	    (json_object_get(object, "bucket") != NULL ||
-		json_object_get(object, "bucket_base64") != NULL))
-		status = take_member(reader, object, "bucket", "bucket_base64",
-		    to + ret_record->key.len + ret_record->value.len,
-		    &ret_record->bucket);
 	return status;
 }
 
@@ -213,6 +221,18 @@ json_write(struct writer *writer, const struct record *record)
 	return CLI_DONE;
 }
 
+static void
+json_end_bucket(const struct writer *writer)
+{
+	struct json json;
+
+	if (writer->bucket.data == NULL || writer->record_count > 0)
+		return;
+	json_begin(&json, writer->file);
+	json_bytes(&json, "bucket", writer->bucket);
+	json_end(&json);
+}
+
 const struct format format_json = {
     .name = "json",
     .help = "an object {\"key\":\"...\",\"value\":\"...\"} per line",
@@ -223,4 +243,5 @@ const struct format format_json = {
     .read = json_read,
 #endif
     .write = json_write,
+    .end = json_end_bucket,
 };

@@ -31,6 +31,21 @@ struct shell {
 	bool done;
 };
 
+/* What is left of a line: bytes that may be changed. */
+struct rest {
+	char *p;
+	size_t len;
+};
+
+struct verb { /* a command */
+	const char *name;
+	const char *synopsis;
+	const char *help;
+	enum cli_exit (*exec)(struct shell *sh, struct rest rest);
+	bool takes_key;
+	size_t name_word; /* where a key or the name of a bucket stands; 0 */
+};
+
 /* Set by an interrupt, where somebody types. */
 extern volatile sig_atomic_t shell_interrupted;
 
@@ -53,9 +68,43 @@ typedef bool shell_word_fn(void *arg, struct bytes word);
 void shell_complete(struct shell *sh, const char *line, size_t len,
     size_t *ret_word, shell_word_fn *fn, void *arg);
 
-/* What to iterate over: as the transaction sees it, if there is one. */
+/* Of a line: whether there is another word; without the blank behind it. */
+bool shell_word(struct rest *rest, struct rest *ret_word);
+/* --ttl=TIME, which may stand before a key. */
+#define SHELL_TTL "--ttl="
+#define SHELL_TTL_LEN (sizeof SHELL_TTL - 1)
+bool shell_is_ttl(struct rest word);
+enum cli_exit shell_fail_words(const struct shell *sh, const struct verb *verb);
+/* A key or name from a word; what: how messages call it. */
+enum cli_exit shell_take_name(const struct shell *sh, const char *what,
+    struct rest word, struct bytes *ret_name);
+/* One word and nothing behind it. */
+enum cli_exit shell_take_only_name(const struct shell *sh,
+    const struct verb *verb, const char *what, struct rest rest,
+    struct bytes *ret_name);
+
+/* Of the bucket in use. */
+struct kvlog *shell_handle(const struct shell *sh);
+
+/* Answers; staged: nobody else sees it yet. */
+void shell_print_time(uint64_t began_ns);
+void shell_print_ok(const struct shell *sh, bool staged, uint64_t began_ns);
+/* What the library said; a transaction that is over is none any more. */
+enum cli_exit shell_fail_call(
+    struct shell *sh, enum kvlog_status st, const char *what);
+
+/*
+ * shell_keys.c: commands on keys.
+ */
+#define SHELL_KEY_VERB_COUNT 9
+extern const struct verb *const shell_key_verbs[SHELL_KEY_VERB_COUNT];
+
+/* What to iterate over: as the transaction sees it, if there is one; keys or
+ * names of buckets. */
 enum kvlog_status shell_walk(struct shell *sh, const struct kvlog_range *range,
     struct kvlog_iter **ret_iter);
+enum kvlog_status shell_list_buckets(
+    struct shell *sh, struct kvlog_iter **ret_iter);
 
 /*
  * shell_input.c: lines from a file or a pipe, or from somebody who types.

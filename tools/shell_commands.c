@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * shell_commands.c - the commands of kvlog shell.
+ * shell_commands.c - the lines of kvlog shell, and the commands that are not on
+ * keys.
  *
  * A line is a command in any case, a key, and behind one blank a value, which
  * is the rest of the line as it stands.  Keys have the escapes of the line
@@ -19,32 +20,16 @@
  * program; others must not wait for ever. */
 #define IDLE_MS 60000u
 
-/* What is left of a line: bytes that may be changed. */
-struct rest {
-	char *p;
-	size_t len;
-};
-
-struct verb {
-	const char *name;
-	const char *synopsis;
-	const char *help;
-	enum cli_exit (*exec)(struct shell *sh, struct rest rest);
-	bool takes_key;
-	size_t name_word; /* where a key or the name of a bucket stands; 0 */
-};
-
-static struct kvlog *
-handle_of(const struct shell *sh)
+struct kvlog *
+shell_handle(const struct shell *sh)
 {
 	return sh->bucket != NULL ? sh->bucket : sh->store;
 }
 
 /* Words */
 
-/* Whether there is another one; without the blank behind it. */
-static bool
-next_word(struct rest *rest, struct rest *ret_word)
+bool
+shell_word(struct rest *rest, struct rest *ret_word)
 {
 	char *blank;
 
@@ -62,6 +47,13 @@ next_word(struct rest *rest, struct rest *ret_word)
 	return true;
 }
 
+bool
+shell_is_ttl(struct rest word)
+{
+	return word.len >= SHELL_TTL_LEN &&
+	       strncasecmp(word.p, SHELL_TTL, SHELL_TTL_LEN) == 0;
+}
+
 static bool
 is_word(struct rest word, const char *text)
 {
@@ -69,16 +61,15 @@ is_word(struct rest word, const char *text)
 	       strncasecmp(word.p, text, word.len) == 0;
 }
 
-static enum cli_exit
-fail_words(const struct shell *sh, const struct verb *verb)
+enum cli_exit
+shell_fail_words(const struct shell *sh, const struct verb *verb)
 {
 	return cli_fail(
 	    sh->cli, CLI_USAGE, "wrong words; this is '%s'", verb->synopsis);
 }
 
-/* A key or name from a word; what: how messages call it. */
-static enum cli_exit
-take_name(const struct shell *sh, const char *what, struct rest word,
+enum cli_exit
+shell_take_name(const struct shell *sh, const char *what, struct rest word,
     struct bytes *ret_name)
 {
 	size_t len;
@@ -94,29 +85,27 @@ take_name(const struct shell *sh, const char *what, struct rest word,
 	return CLI_DONE;
 }
 
-/* One word and nothing behind it. */
-static enum cli_exit
-take_only_name(const struct shell *sh, const struct verb *verb,
+enum cli_exit
+shell_take_only_name(const struct shell *sh, const struct verb *verb,
     const char *what, struct rest rest, struct bytes *ret_name)
 {
 	struct rest word, more;
 
-	if (!next_word(&rest, &word) || next_word(&rest, &more))
-		return fail_words(sh, verb);
-	return take_name(sh, what, word, ret_name);
+	if (!shell_word(&rest, &word) || shell_word(&rest, &more))
+		return shell_fail_words(sh, verb);
+	return shell_take_name(sh, what, word, ret_name);
 }
 
 /* Answers */
 
-static void
-print_time(uint64_t began_ns)
+void
+shell_print_time(uint64_t began_ns)
 {
 	printf("(%.1fms)\n", (double)(progress_clock() - began_ns) / 1e6);
 }
 
-/* staged: nobody else sees it yet. */
-static void
-print_ok(const struct shell *sh, bool staged, uint64_t began_ns)
+void
+shell_print_ok(const struct shell *sh, bool staged, uint64_t began_ns)
 {
 	if (sh->cli->quiet)
 		return;
@@ -124,7 +113,7 @@ print_ok(const struct shell *sh, bool staged, uint64_t began_ns)
 	if (staged)
 		puts("(staged)");
 	else
-		print_time(began_ns);
+		shell_print_time(began_ns);
 }
 
 static void
@@ -132,18 +121,6 @@ print_done(const struct shell *sh, const char *text)
 {
 	if (!sh->cli->quiet)
 		puts(text);
-}
-
-/* An answer like others. */
-static enum cli_exit
-print_absent(const struct shell *sh, struct bytes key)
-{
-	if (!sh->cli->quiet) {
-		fputs("Key not found: ", stdout);
-		text_escape(stdout, key);
-		putchar('\n');
-	}
-	return CLI_DONE;
 }
 
 /* Transactions */
@@ -235,9 +212,8 @@ roll_back(struct shell *sh)
 	leave_lost_bucket(sh);
 }
 
-/* What the library said; a transaction that is over is none any more. */
-static enum cli_exit
-fail_call(struct shell *sh, enum kvlog_status st, const char *what)
+enum cli_exit
+shell_fail_call(struct shell *sh, enum kvlog_status st, const char *what)
 {
 	enum cli_exit status = cli_fail_status(sh->cli, st, what);
 
@@ -268,15 +244,15 @@ exec_begin(struct shell *sh, struct rest rest)
 		    "a transaction is open; end it by 'commit' or 'rollback'");
 	if (cli_option(sh->cli, OPT_READ_ONLY) != NULL)
 		options.flags = KVLOG_TXN_READ;
-	if (next_word(&rest, &word)) {
-		if (!is_word(word, "read") || next_word(&rest, &word))
-			return fail_words(sh, &verb_begin);
+	if (shell_word(&rest, &word)) {
+		if (!is_word(word, "read") || shell_word(&rest, &word))
+			return shell_fail_words(sh, &verb_begin);
 		options.flags = KVLOG_TXN_READ;
 	}
 	options.idle_ms = IDLE_MS;
 	st = kvlog_txn_begin(sh->store, &options, &sh->txn, &sh->cli->error);
 	if (st != KVLOG_OK)
-		return fail_call(sh, st, "cannot begin a transaction in");
+		return shell_fail_call(sh, st, "cannot begin a transaction in");
 	print_done(sh, "Transaction started");
 	return CLI_DONE;
 }
@@ -288,8 +264,8 @@ exec_commit(struct shell *sh, struct rest rest)
 	uint64_t began = progress_clock();
 	enum kvlog_status st;
 
-	if (next_word(&rest, &rest))
-		return fail_words(sh, &verb_commit);
+	if (shell_word(&rest, &rest))
+		return shell_fail_words(sh, &verb_commit);
 	if (sh->txn == NULL)
 		return fail_no_transaction(sh);
 	how.err = &sh->cli->error;
@@ -302,7 +278,7 @@ exec_commit(struct shell *sh, struct rest rest)
 		leave_lost_bucket(sh);
 		return status;
 	}
-	print_ok(sh, false, began);
+	shell_print_ok(sh, false, began);
 	return CLI_DONE;
 }
 
@@ -313,7 +289,7 @@ exec_savepoint(struct shell *sh, struct rest rest)
 	struct bytes name;
 	enum kvlog_status st;
 	enum cli_exit status =
-	    take_only_name(sh, &verb_savepoint, "savepoint", rest, &name);
+	    shell_take_only_name(sh, &verb_savepoint, "savepoint", rest, &name);
 
 	if (status != CLI_DONE)
 		return status;
@@ -331,7 +307,7 @@ exec_savepoint(struct shell *sh, struct rest rest)
 	st = kvlog_txn_savepoint(sh->txn, &more->number);
 	if (st != KVLOG_OK) {
 		free(more->name);
-		return fail_call(sh, st, "cannot save in");
+		return shell_fail_call(sh, st, "cannot save in");
 	}
 	sh->savepoint_count++;
 	if (!sh->cli->quiet)
@@ -364,7 +340,7 @@ rollback_to(struct shell *sh, struct bytes name)
 		    "the transaction has no savepoint of this name");
 	st = kvlog_txn_rollback_to(sh->txn, to->number);
 	if (st != KVLOG_OK)
-		return fail_call(sh, st, "cannot roll back in");
+		return shell_fail_call(sh, st, "cannot roll back in");
 	forget_savepoints(sh, (size_t)(to - sh->savepoints) + 1);
 	if (!sh->cli->quiet)
 		printf("Rolled back to %s\n", to->name);
@@ -381,227 +357,15 @@ exec_rollback(struct shell *sh, struct rest rest)
 
 	if (sh->txn == NULL)
 		return fail_no_transaction(sh);
-	if (!next_word(&rest, &word)) {
+	if (!shell_word(&rest, &word)) {
 		roll_back(sh);
 		return CLI_DONE;
 	}
 	if (!is_word(word, "to"))
-		return fail_words(sh, &verb_rollback);
-	status = take_only_name(sh, &verb_rollback, "savepoint", rest, &name);
+		return shell_fail_words(sh, &verb_rollback);
+	status =
+	    shell_take_only_name(sh, &verb_rollback, "savepoint", rest, &name);
 	return status == CLI_DONE ? rollback_to(sh, name) : status;
-}
-
-/* Keys */
-
-static const struct verb verb_put, verb_get, verb_delete, verb_scan, verb_count;
-
-static enum cli_exit
-exec_put(struct shell *sh, struct rest rest)
-{
-	struct kvlog_write how = KVLOG_WRITE_INIT;
-	struct rest word;
-	struct bytes key;
-	uint64_t began;
-	enum kvlog_status st;
-	enum cli_exit status;
-
-	/* The blank behind the key is there also before an empty value. */
-	if (!next_word(&rest, &word) || rest.len == 0)
-		return fail_words(sh, &verb_put);
-	status = take_name(sh, "key", word, &key);
-	if (status != CLI_DONE)
-		return status;
-	how.err = &sh->cli->error;
-	began = progress_clock();
-	if (sh->txn != NULL)
-		st = kvlog_txn_put(sh->txn, handle_of(sh), key.data, key.len,
-		    rest.p + 1, rest.len - 1, &how);
-	else
-		st = kvlog_put(handle_of(sh), key.data, key.len, rest.p + 1,
-		    rest.len - 1, &how, NULL);
-	if (st != KVLOG_OK)
-		return fail_call(sh, st, "cannot write to");
-	print_ok(sh, sh->txn != NULL, began);
-	return CLI_DONE;
-}
-
-static enum cli_exit
-exec_delete(struct shell *sh, struct rest rest)
-{
-	struct kvlog_write how = KVLOG_WRITE_INIT;
-	struct bytes key;
-	uint64_t began;
-	enum kvlog_status st;
-	enum cli_exit status =
-	    take_only_name(sh, &verb_delete, "key", rest, &key);
-
-	if (status != CLI_DONE)
-		return status;
-	how.err = &sh->cli->error;
-	began = progress_clock();
-	if (sh->txn != NULL)
-		st = kvlog_txn_delete(
-		    sh->txn, handle_of(sh), key.data, key.len, &how);
-	else
-		st = kvlog_delete(handle_of(sh), key.data, key.len, &how, NULL);
-	if (st == KVLOG_NOTFOUND)
-		return print_absent(sh, key);
-	if (st != KVLOG_OK)
-		return fail_call(sh, st, "cannot write to");
-	print_ok(sh, sh->txn != NULL, began);
-	return CLI_DONE;
-}
-
-static enum cli_exit
-exec_get(struct shell *sh, struct rest rest)
-{
-	struct bytes key, value = {NULL, 0};
-	void *copy = NULL;
-	uint64_t began;
-	enum kvlog_status st;
-	enum cli_exit status = take_only_name(sh, &verb_get, "key", rest, &key);
-
-	if (status != CLI_DONE)
-		return status;
-	began = progress_clock();
-	if (sh->txn != NULL) {
-		st = kvlog_txn_get(sh->txn, handle_of(sh), key.data, key.len,
-		    &value.data, &value.len);
-	} else {
-		st = kvlog_get_alloc(
-		    handle_of(sh), key.data, key.len, &copy, &value.len);
-		value.data = copy;
-	}
-	if (st == KVLOG_NOTFOUND)
-		return print_absent(sh, key);
-	if (st != KVLOG_OK)
-		return fail_call(sh, st, "cannot read from");
-	text_escape(stdout, value);
-	putchar('\n');
-	kvlog_free(copy);
-	if (!sh->cli->quiet)
-		print_time(began);
-	return CLI_DONE;
-}
-
-enum kvlog_status
-shell_walk(struct shell *sh, const struct kvlog_range *range,
-    struct kvlog_iter **ret_iter)
-{
-	return sh->txn != NULL
-		   ? kvlog_txn_iter_open(
-			 sh->txn, handle_of(sh), range, ret_iter)
-		   : kvlog_iter_open(handle_of(sh), range, ret_iter);
-}
-
-static void
-print_entry(const struct kvlog_iter *iter)
-{
-	struct bytes key, value;
-
-	key.data = kvlog_iter_key(iter, &key.len);
-	value.data = kvlog_iter_value(iter, &value.len);
-	text_escape(stdout, key);
-	putchar('\t');
-	text_escape(stdout, value);
-	putchar('\n');
-}
-
-/* Until the end, an interrupt, or nobody reads any more.  *ret_count: how many
- * keys were met. */
-static enum cli_exit
-walk(struct shell *sh, struct kvlog_iter *iter, bool print, uint64_t *ret_count)
-{
-	enum cli_exit status = CLI_DONE;
-	enum kvlog_status st;
-
-	*ret_count = 0;
-	while (
-	    (st = kvlog_iter_next(iter)) == KVLOG_OK || st == KVLOG_CORRUPT) {
-		if (st == KVLOG_CORRUPT)
-			status = cli_fail_entry(sh->cli, iter);
-		else if (print)
-			print_entry(iter);
-		++*ret_count;
-		if (shell_interrupted || ferror(stdout))
-			return status;
-	}
-	if (st != KVLOG_NOTFOUND)
-		status = fail_call(sh, st, "cannot scan");
-	return status;
-}
-
-static void
-print_count(const struct shell *sh, uint64_t count, uint64_t began)
-{
-	if (sh->cli->quiet)
-		return;
-	printf("%" PRIu64 " %s%s ", count, count == 1 ? "key" : "keys",
-	    shell_interrupted ? ", interrupted" : "");
-	print_time(began);
-}
-
-static enum cli_exit
-exec_scan(struct shell *sh, struct rest rest)
-{
-	struct kvlog_range range = KVLOG_RANGE_INIT;
-	struct kvlog_iter *iter;
-	struct rest word;
-	struct bytes prefix;
-	uint64_t began, count;
-	enum kvlog_status st;
-	enum cli_exit status;
-
-	if (next_word(&rest, &word)) {
-		status = take_name(sh, "prefix", word, &prefix);
-		if (status != CLI_DONE)
-			return status;
-		range.prefix = prefix.data;
-		range.prefix_len = prefix.len;
-	}
-	if (next_word(&rest, &word)) {
-		word.p[word.len] = '\0';
-		if (!text_parse_number(word.p, &range.limit) ||
-		    range.limit == 0 || next_word(&rest, &word))
-			return fail_words(sh, &verb_scan);
-	}
-	began = progress_clock();
-	st = shell_walk(sh, &range, &iter);
-	if (st != KVLOG_OK)
-		return fail_call(sh, st, "cannot scan");
-	status = walk(sh, iter, true, &count);
-	kvlog_iter_destroy(iter);
-	print_count(sh, count, began);
-	return status;
-}
-
-static enum cli_exit
-exec_count(struct shell *sh, struct rest rest)
-{
-	struct kvlog_range range = KVLOG_RANGE_INIT;
-	struct kvlog_iter *iter;
-	uint64_t began = progress_clock(), count;
-	enum kvlog_status st;
-	enum cli_exit status = CLI_DONE;
-
-	if (next_word(&rest, &rest))
-		return fail_words(sh, &verb_count);
-	if (sh->txn == NULL) {
-		st = kvlog_count(handle_of(sh), &count);
-	} else {
-		range.flags = KVLOG_ITER_KEYS_ONLY;
-		st = shell_walk(sh, &range, &iter);
-		if (st == KVLOG_OK) {
-			status = walk(sh, iter, false, &count);
-			kvlog_iter_destroy(iter);
-		}
-	}
-	if (st != KVLOG_OK)
-		return fail_call(sh, st, "cannot count the keys of");
-	if (sh->cli->quiet)
-		printf("%" PRIu64 "\n", count);
-	print_count(sh, count, began);
-	return status;
 }
 
 /* Buckets */
@@ -615,7 +379,7 @@ fail_bucket(struct shell *sh, enum kvlog_status st)
 		   ? cli_fail(sh->cli, CLI_NOTFOUND,
 			 "there is no bucket of this name; 'buckets create' "
 			 "makes one")
-		   : fail_call(sh, st, "cannot change buckets of");
+		   : shell_fail_call(sh, st, "cannot change buckets of");
 }
 
 /* As the transaction sees it, if there is one. */
@@ -656,25 +420,32 @@ exec_use(struct shell *sh, struct rest rest)
 	enum kvlog_status st;
 	enum cli_exit status;
 
-	if (!next_word(&rest, &word)) {
+	if (!shell_word(&rest, &word)) {
 		st = change_bucket(sh, NULL, NULL);
 		return st == KVLOG_OK ? CLI_DONE : fail_bucket(sh, st);
 	}
-	if (next_word(&rest, &rest))
-		return fail_words(sh, &verb_use);
-	status = take_name(sh, "bucket", word, &name);
+	if (shell_word(&rest, &rest))
+		return shell_fail_words(sh, &verb_use);
+	status = shell_take_name(sh, "bucket", word, &name);
 	return status == CLI_DONE ? use_bucket(sh, name) : status;
+}
+
+enum kvlog_status
+shell_list_buckets(struct shell *sh, struct kvlog_iter **ret_iter)
+{
+	return sh->txn != NULL ? kvlog_txn_bucket_list(sh->txn, ret_iter)
+			       : kvlog_bucket_list(sh->store, ret_iter);
 }
 
 static enum cli_exit
 list_buckets(struct shell *sh)
 {
 	struct kvlog_iter *iter;
-	enum kvlog_status st = kvlog_bucket_list(sh->store, &iter);
+	enum kvlog_status st = shell_list_buckets(sh, &iter);
 	enum cli_exit status = CLI_DONE;
 
 	if (st != KVLOG_OK)
-		return fail_call(sh, st, "cannot list the buckets of");
+		return shell_fail_call(sh, st, "cannot list the buckets of");
 	while (
 	    (st = kvlog_iter_next(iter)) == KVLOG_OK || st == KVLOG_CORRUPT) {
 		struct bytes name;
@@ -689,7 +460,7 @@ list_buckets(struct shell *sh)
 	}
 	kvlog_iter_destroy(iter);
 	if (st != KVLOG_NOTFOUND)
-		status = fail_call(sh, st, "cannot list the buckets of");
+		status = shell_fail_call(sh, st, "cannot list the buckets of");
 	return status;
 }
 
@@ -725,19 +496,19 @@ exec_buckets(struct shell *sh, struct rest rest)
 	enum kvlog_status st;
 	enum cli_exit status;
 
-	if (!next_word(&rest, &word))
+	if (!shell_word(&rest, &word))
 		return list_buckets(sh);
 	creates = is_word(word, "create");
 	if (!creates && !is_word(word, "drop"))
-		return fail_words(sh, &verb_buckets);
-	status = take_only_name(sh, &verb_buckets, "bucket", rest, &name);
+		return shell_fail_words(sh, &verb_buckets);
+	status = shell_take_only_name(sh, &verb_buckets, "bucket", rest, &name);
 	if (status != CLI_DONE)
 		return status;
 	began = progress_clock();
 	st = creates ? create_bucket(sh, name) : drop_bucket(sh, name);
 	if (st != KVLOG_OK)
 		return fail_bucket(sh, st);
-	print_ok(sh, sh->txn != NULL, began);
+	shell_print_ok(sh, sh->txn != NULL, began);
 	leave_lost_bucket(sh);
 	return CLI_DONE;
 }
@@ -747,8 +518,8 @@ exec_buckets(struct shell *sh, struct rest rest)
 static enum cli_exit
 exec_stats(struct shell *sh, struct rest rest)
 {
-	if (next_word(&rest, &rest))
-		return fail_words(sh, &verb_stats);
+	if (shell_word(&rest, &rest))
+		return shell_fail_words(sh, &verb_stats);
 	return stats_print(sh->cli, sh->store);
 }
 
@@ -762,16 +533,6 @@ exec_quit(struct shell *sh, struct rest rest)
 
 static enum cli_exit exec_help(struct shell *sh, struct rest rest);
 
-static const struct verb verb_put = {"put", "put KEY VALUE",
-    "store the rest of the line under KEY", exec_put, true, 1};
-static const struct verb verb_get = {
-    "get", "get KEY", "print the value of KEY", exec_get, true, 1};
-static const struct verb verb_delete = {
-    "delete", "delete KEY", "remove KEY", exec_delete, true, 1};
-static const struct verb verb_scan = {"scan", "scan [PREFIX [LIMIT]]",
-    "list keys and values in byte order", exec_scan, true, 1};
-static const struct verb verb_count = {
-    "count", "count", "print the number of keys", exec_count, false, 0};
 static const struct verb verb_begin = {"begin", "begin [read]",
     "begin a transaction, which may be only for reading", exec_begin, false, 0};
 static const struct verb verb_commit = {"commit", "commit",
@@ -797,22 +558,32 @@ static const struct verb verb_quit = {
 static const struct verb verb_exit = {
     "exit", "exit", NULL, exec_quit, false, 0};
 
-static const struct verb *const verbs[] = {&verb_put, &verb_get, &verb_delete,
-    &verb_scan, &verb_count, &verb_begin, &verb_commit, &verb_rollback,
-    &verb_savepoint, &verb_buckets, &verb_use, &verb_stats, &verb_help,
-    &verb_quit, &verb_exit};
+static const struct verb *const verbs[] = {&verb_begin, &verb_commit,
+    &verb_rollback, &verb_savepoint, &verb_buckets, &verb_use, &verb_stats,
+    &verb_help, &verb_quit, &verb_exit};
 
 #define VERB_COUNT (sizeof verbs / sizeof verbs[0])
+
+/* NULL: there are no more. */
+static const struct verb *
+verb_at(size_t i)
+{
+	if (i < SHELL_KEY_VERB_COUNT)
+		return shell_key_verbs[i];
+	i -= SHELL_KEY_VERB_COUNT;
+	return i < VERB_COUNT ? verbs[i] : NULL;
+}
 
 static enum cli_exit
 exec_help(struct shell *sh, struct rest rest)
 {
+	const struct verb *verb;
+
 	(void)sh;
 	(void)rest;
-	for (size_t i = 0; i < VERB_COUNT; i++)
-		if (verbs[i]->help != NULL)
-			printf(
-			    "  %-34s %s\n", verbs[i]->synopsis, verbs[i]->help);
+	for (size_t i = 0; (verb = verb_at(i)) != NULL; i++)
+		if (verb->help != NULL)
+			printf("  %-34s %s\n", verb->synopsis, verb->help);
 	puts("\nCommands may be in any case.  In a KEY, \\x20 is a blank and "
 	     "\\\\ a backslash;\nVALUE is all that stands behind the one blank "
 	     "after KEY, as it is.");
@@ -822,10 +593,11 @@ exec_help(struct shell *sh, struct rest rest)
 static const struct verb *
 find_verb(struct rest word)
 {
-	for (size_t i = 0; i < VERB_COUNT; i++)
-		if (is_word(word, verbs[i]->name))
-			return verbs[i];
-	return NULL;
+	const struct verb *verb = verb_at(0);
+
+	for (size_t i = 1; verb != NULL && !is_word(word, verb->name); i++)
+		verb = verb_at(i);
+	return verb;
 }
 
 enum cli_exit
@@ -834,7 +606,7 @@ shell_execute(struct shell *sh, char *line, size_t len)
 	struct rest rest = {line, len}, word;
 	const struct verb *verb;
 
-	if (!next_word(&rest, &word) || word.p[0] == '#')
+	if (!shell_word(&rest, &word) || word.p[0] == '#')
 		return CLI_DONE;
 	verb = find_verb(word);
 	sh->cli->error = (struct kvlog_error){0};
@@ -850,11 +622,13 @@ shell_execute(struct shell *sh, char *line, size_t len)
 static void
 complete_verbs(const char *text, size_t len, shell_word_fn *fn, void *arg)
 {
-	for (size_t i = 0; i < VERB_COUNT; i++) {
-		const char *name = verbs[i]->name;
+	const struct verb *verb;
 
-		if (strlen(name) >= len && strncasecmp(name, text, len) == 0 &&
-		    !fn(arg, (struct bytes){name, strlen(name)}))
+	for (size_t i = 0; (verb = verb_at(i)) != NULL; i++) {
+		const struct bytes name = {verb->name, strlen(verb->name)};
+
+		if (name.len >= len &&
+		    strncasecmp(verb->name, text, len) == 0 && !fn(arg, name))
 			return;
 	}
 }
@@ -871,7 +645,7 @@ complete_names(struct shell *sh, bool buckets, struct bytes prefix,
 	range.flags = KVLOG_ITER_KEYS_ONLY;
 	range.prefix = prefix.data;
 	range.prefix_len = prefix.len;
-	if ((buckets ? kvlog_bucket_list(sh->store, &iter)
+	if ((buckets ? shell_list_buckets(sh, &iter)
 		     : shell_walk(sh, &range, &iter)) != KVLOG_OK)
 		return;
 	while (kvlog_iter_next(iter) == KVLOG_OK) {
@@ -903,9 +677,10 @@ shell_complete(struct shell *sh, const char *line, size_t len, size_t *ret_word,
 	*ret_word = before.len;
 	line = copy + before.len;
 	len -= before.len;
-	while (next_word(&before, &word))
-		if (words++ == 0)
-			verb = find_verb(word);
+	while (shell_word(&before, &word))
+		if (words != 1 || !shell_is_ttl(word))
+			if (words++ == 0)
+				verb = find_verb(word);
 	if (words == 0)
 		complete_verbs(line, len, fn, arg);
 	else if (verb != NULL && words == verb->name_word &&

@@ -424,6 +424,25 @@ begin_reading(struct kvlog *db)
 	return txn;
 }
 
+/* Each with a blank behind it. */
+static void
+expect_buckets(struct kvlog_txn *txn, const char *names)
+{
+	struct kvlog_iter *iter;
+	char got[64] = "";
+	size_t len;
+
+	ck_assert_int_eq(kvlog_txn_bucket_list(txn, &iter), KVLOG_OK);
+	while (kvlog_iter_next(iter) == KVLOG_OK) {
+		const char *name = kvlog_iter_key(iter, &len);
+
+		(void)snprintf(got + strlen(got), sizeof got - strlen(got),
+		    "%.*s ", (int)len, name);
+	}
+	kvlog_iter_destroy(iter);
+	ck_assert_str_eq(got, names);
+}
+
 START_TEST(buckets_are_created_and_dropped_by_the_commit)
 {
 	struct kvlog *db = open_store(KVLOG_OPEN_CREATE), *old, *made, *again;
@@ -438,6 +457,7 @@ START_TEST(buckets_are_created_and_dropped_by_the_commit)
 	    KVLOG_OK);
 	api_put(old, "k", "old");
 	txn = begin(db);
+	expect_buckets(txn, "old ");
 	ck_assert_int_eq(kvlog_txn_bucket_open(txn, "new", 3, 0, &made, &err),
 	    KVLOG_NOBUCKET);
 	ck_assert_int_eq(
@@ -464,12 +484,14 @@ START_TEST(buckets_are_created_and_dropped_by_the_commit)
 	ck_assert_int_eq(kvlog_iter_next(iter), KVLOG_OK);
 	ck_assert_int_eq(kvlog_iter_next(iter), KVLOG_NOTFOUND);
 	kvlog_iter_destroy(iter);
+	expect_buckets(txn, "new old ");
 	/* Undone, and done again. */
 	ck_assert_int_eq(kvlog_txn_rollback_to(txn, save), KVLOG_OK);
 	ck_assert_int_eq(
 	    kvlog_txn_put(txn, made, "k", 1, "new", 3, NULL), KVLOG_NOBUCKET);
 	ck_assert_int_eq(
 	    kvlog_txn_get(txn, made, "k", 1, &value, &len), KVLOG_NOBUCKET);
+	expect_buckets(txn, "old ");
 	ck_assert_int_eq(kvlog_txn_bucket_open(
 			     txn, "new", 3, KVLOG_OPEN_CREATE, &again, &err),
 	    KVLOG_OK);
@@ -483,6 +505,7 @@ START_TEST(buckets_are_created_and_dropped_by_the_commit)
 	    kvlog_txn_bucket_drop(txn, "old", 3, &err), KVLOG_NOBUCKET);
 	ck_assert_int_eq(
 	    kvlog_txn_get(txn, old, "k", 1, &value, &len), KVLOG_NOBUCKET);
+	expect_buckets(txn, "new ");
 	/* For others all is as it was. */
 	api_expect(old, "k", "old");
 	(void)commit(txn);
@@ -492,6 +515,13 @@ START_TEST(buckets_are_created_and_dropped_by_the_commit)
 	expect_text(again, "knewllater");
 	api_close(again);
 	txn = begin_reading(db);
+	ck_assert_int_eq(
+	    kvlog_bucket_open(db, "later", 5, KVLOG_OPEN_CREATE, &made, &err),
+	    KVLOG_OK);
+	api_close(made);
+	expect_buckets(txn, "new ");
+	ck_assert_int_eq(
+	    kvlog_bucket_drop(db, "later", 5, NULL, NULL), KVLOG_OK);
 	ck_assert_int_eq(kvlog_txn_bucket_open(
 			     txn, "other", 5, KVLOG_OPEN_CREATE, &again, &err),
 	    KVLOG_READONLY);
@@ -834,6 +864,7 @@ START_TEST(wrong_arguments_are_refused)
 	struct kvlog_txn *txn = NULL;
 	struct kvlog_receipt receipt = {.seq = 7};
 	char *path = files_path(api_base, "other");
+	struct kvlog_iter *iter;
 	const void *value;
 	uint64_t save;
 
@@ -889,6 +920,8 @@ START_TEST(wrong_arguments_are_refused)
 	how.condition = (enum kvlog_condition)9;
 	ck_assert_int_eq(
 	    kvlog_txn_put(txn, NULL, "a", 1, "", 0, &how), KVLOG_INVAL);
+	ck_assert_int_eq(kvlog_txn_bucket_list(txn, NULL), KVLOG_INVAL);
+	ck_assert_int_eq(kvlog_txn_bucket_list(NULL, &iter), KVLOG_INVAL);
 	ck_assert_int_eq(kvlog_txn_savepoint(txn, NULL), KVLOG_INVAL);
 	ck_assert_int_eq(kvlog_txn_savepoint(NULL, &save), KVLOG_INVAL);
 	ck_assert_int_eq(kvlog_txn_rollback_to(txn, 1), KVLOG_INVAL);

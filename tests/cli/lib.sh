@@ -29,7 +29,7 @@ esac
 work=$(mktemp -d "${TMPDIR:-/tmp}/kvlog-cli.XXXXXX") || exit 1
 children=
 trap 'test -z "$children" || kill $children 2>/dev/null
-cd / && rm -rf "$work"' EXIT
+cd / && rm -rf "$work" "$work.failed"' EXIT
 trap 'echo "FAILED: $case_name: ended from outside: $what"; exit 1' HUP INT TERM
 cd "$work" || exit 1
 
@@ -42,9 +42,10 @@ name()
 	case_name=$1
 }
 
+# Noted in a file, too: what stands behind a pipe has variables of its own.
 fail()
 {
-	echo "FAILED: $case_name: $*"
+	echo "FAILED: $case_name: $*" | tee -a "$work.failed"
 	failures=$((failures + 1))
 }
 
@@ -138,13 +139,15 @@ damage()
 
 finish()
 {
-	[ $failures -eq 0 ] || echo "$failures failed"
-	[ $failures -eq 0 ]
-	exit
+	[ -e "$work.failed" ] || exit 0
+	echo "$(wc -l <"$work.failed") failed"
+	exit 1
 }
 
+# The rest; what has failed before has failed.
 skip()
 {
+	[ ! -e "$work.failed" ] || finish
 	echo "skipped: $*"
 	exit 77
 }

@@ -202,10 +202,12 @@ read_records(struct seen *seen, struct reader *reader)
 		seen->status = reader->format->read(reader, &record);
 		FUZZ_CHECK(reader->at <= reader->len);
 		FUZZ_CHECK(reader->len <= reader->size);
-		if (seen->status != CLI_DONE || record.key.data == NULL)
+		if (seen->status != CLI_DONE ||
+		    (record.key.data == NULL && record.bucket.data == NULL))
 			break;
 		FUZZ_CHECK(reader_bytes(reader) > before);
-		note_record(seen, reader, &record);
+		if (record.key.data != NULL)
+			note_record(seen, reader, &record);
 	}
 	seen->source = NULL;
 	(void)settle(seen);

@@ -107,7 +107,7 @@ seq_of(const char *key)
 {
 	uint64_t seq = 0;
 	enum kvlog_status st = store_read(
-	    db->store, NULL, key, strlen(key), false, note_seq, &seq, NULL);
+	    db->store, NULL, key, strlen(key), false, 0, note_seq, &seq, NULL);
 
 	ck_assert(st == KVLOG_OK || st == KVLOG_NOTFOUND);
 	return seq;

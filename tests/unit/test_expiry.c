@@ -16,11 +16,12 @@
 
 static struct kvlog_error err;
 static _Atomic uint64_t clock_ms;
+static uint64_t pace_ms; /* that pass with each look at the clock */
 
 static uint64_t
 read_clock(void)
 {
-	return clock_ms;
+	return atomic_fetch_add(&clock_ms, pace_ms);
 }
 
 /* The fixture: a store on a machine whose clock stands where a test says. */
@@ -30,6 +31,7 @@ setup(void)
 	static struct os_table clocked;
 
 	clock_ms = NOW;
+	pace_ms = 0;
 	clocked = *os;
 	clocked.clock_ms = read_clock;
 	os = &clocked;
@@ -292,6 +294,139 @@ START_TEST(a_walk_shows_what_was_there_when_it_began)
 	clock_ms = NOW;
 	ck_assert_int_eq(kvlog_iter_next(iter), KVLOG_NOTFOUND);
 	kvlog_iter_destroy(iter);
+}
+END_TEST
+
+static enum kvlog_status
+get_in(struct kvlog_txn *txn, const char *key)
+{
+	const void *value;
+	size_t len;
+
+	return kvlog_txn_get(txn, NULL, key, strlen(key), &value, &len);
+}
+
+static enum kvlog_status
+put_in(struct kvlog_txn *txn, const char *key, enum kvlog_condition condition,
+    uint64_t seq, uint64_t expires)
+{
+	struct kvlog_write how = KVLOG_WRITE_INIT;
+
+	how.condition = condition;
+	how.if_seq = seq;
+	how.expires_ms = expires;
+	return kvlog_txn_put(txn, NULL, key, strlen(key), "new", 3, &how);
+}
+
+static void
+expect_walk_in(struct kvlog_txn *txn, const char *keys)
+{
+	struct kvlog_iter *iter;
+	char got[64] = "";
+	size_t len;
+
+	ck_assert_int_eq(kvlog_txn_iter_open(txn, NULL, NULL, &iter), KVLOG_OK);
+	while (kvlog_iter_next(iter) == KVLOG_OK) {
+		const char *key = kvlog_iter_key(iter, &len);
+
+		(void)snprintf(got + strlen(got), sizeof got - strlen(got),
+		    "%.*s ", (int)len, key);
+	}
+	kvlog_iter_destroy(iter);
+	ck_assert_str_eq(got, keys);
+}
+
+/* What a transaction that began before LATER sees of it: "gone" expired before,
+ * the others would now. */
+static void
+expect_time_of_beginning(struct kvlog_txn *txn, uint64_t seq)
+{
+	struct kvlog_info info;
+
+	ck_assert_int_eq(get_in(txn, "k"), KVLOG_OK);
+	ck_assert_int_eq(kvlog_txn_lookup(txn, NULL, "k", 1, &info), KVLOG_OK);
+	ck_assert_uint_eq(info.expires_ms, LATER);
+	ck_assert_int_eq(get_in(txn, "own"), KVLOG_OK);
+	ck_assert_int_eq(get_in(txn, "gone"), KVLOG_NOTFOUND);
+	ck_assert_int_eq(
+	    put_in(txn, "k", KVLOG_IF_ABSENT, 0, 0), KVLOG_CONFLICT);
+	ck_assert_int_eq(
+	    put_in(txn, "k", KVLOG_IF_SEQ, seq + 100, 0), KVLOG_CONFLICT);
+	ck_assert_int_eq(
+	    put_in(txn, "gone", KVLOG_IF_PRESENT, 0, 0), KVLOG_CONFLICT);
+	expect_walk_in(txn, "del k own ");
+}
+
+/* Whatever the clock does, and a compaction that would judge by it. */
+START_TEST(a_transaction_keeps_the_time_of_its_beginning)
+{
+	struct kvlog_txn *txn;
+	uint64_t seq, save;
+
+	put_until(db, "gone", "1", NOW);
+	seq = put_until(db, "k", "1", LATER).seq;
+	put_until(db, "del", "1", LATER);
+	change_form(_i);
+	seal();
+	clock_ms = LATER - 1;
+	ck_assert_int_eq(kvlog_txn_begin(db, NULL, &txn, &err), KVLOG_OK);
+	ck_assert_int_eq(put_in(txn, "own", KVLOG_IF_ANY, 0, LATER), KVLOG_OK);
+	ck_assert_int_eq(kvlog_txn_savepoint(txn, &save), KVLOG_OK);
+	clock_ms = NOW - 1;
+	expect_time_of_beginning(txn, seq);
+	clock_ms = LATER;
+	expect_time_of_beginning(txn, seq);
+	api_expect(db, "k", NULL); /* to others it has expired */
+	ck_assert_uint_eq(compact().records_expired, _i >= 2 ? 0 : 1);
+	expect_time_of_beginning(txn, seq);
+	ck_assert_int_eq(put_in(txn, "k", KVLOG_IF_SEQ, seq, 0), KVLOG_OK);
+	ck_assert_int_eq(get_in(txn, "k"), KVLOG_OK);
+	ck_assert_int_eq(kvlog_txn_delete(txn, NULL, "k", 1, NULL), KVLOG_OK);
+	ck_assert_int_eq(kvlog_txn_rollback_to(txn, save), KVLOG_OK);
+	ck_assert_int_eq(put_in(txn, "k", KVLOG_IF_PRESENT, 0, 0), KVLOG_OK);
+	ck_assert_int_eq(kvlog_txn_delete(txn, NULL, "del", 3, NULL), KVLOG_OK);
+	ck_assert_int_eq(kvlog_txn_commit(txn, NULL, NULL), KVLOG_OK);
+	api_expect(db, "k", "new");
+	api_expect(db, "own", NULL);
+	/* And nobody else is bound to it. */
+	ck_assert_int_eq(kvlog_txn_begin(db, NULL, &txn, &err), KVLOG_OK);
+	expect_walk_in(txn, "k ");
+	kvlog_txn_rollback(txn);
+	seal();
+	ck_assert_uint_eq(compact().records_expired, 1);
+}
+END_TEST
+
+/* The clock goes on while they are judged. */
+START_TEST(all_steps_of_an_operation_are_at_one_time)
+{
+	struct kvlog_op ops[] = {
+	    {.type = KVLOG_OP_PUT,
+		.condition = KVLOG_IF_PRESENT,
+		.key = "k",
+		.key_len = 1,
+		.expires_ms = LATER},
+	    {.type = KVLOG_OP_PUT,
+		.condition = KVLOG_IF_PRESENT,
+		.key = "l",
+		.key_len = 1,
+		.expires_ms = LATER},
+	};
+	struct kvlog_item items[] = {
+	    {.key = "k", .key_len = 1}, {.key = "l", .key_len = 1}};
+	struct kvlog_pin *pin;
+
+	put_until(db, "k", "1", LATER);
+	put_until(db, "l", "1", LATER);
+	clock_ms = LATER - 1;
+	pace_ms = 1;
+	ck_assert_int_eq(kvlog_apply(db, ops, 2, NULL, NULL, NULL), KVLOG_OK);
+	clock_ms = LATER - 1;
+	ck_assert_int_eq(kvlog_pin_create(db, &pin), KVLOG_OK);
+	ck_assert_int_eq(kvlog_pin_get_many(pin, items, 2), KVLOG_OK);
+	ck_assert_int_eq(items[0].status, KVLOG_OK);
+	ck_assert_int_eq(items[1].status, KVLOG_OK);
+	kvlog_pin_destroy(pin);
 }
 END_TEST
 
@@ -579,6 +714,9 @@ make_suite(void)
 	tcase_add_loop_test(tc, another_put_ends_an_expiry, 0, FORMS);
 	tcase_add_loop_test(
 	    tc, a_walk_shows_what_was_there_when_it_began, 0, FORMS);
+	tcase_add_loop_test(
+	    tc, a_transaction_keeps_the_time_of_its_beginning, 0, FORMS);
+	tcase_add_test(tc, all_steps_of_an_operation_are_at_one_time);
 	tcase_add_loop_test(tc, readers_see_it_without_a_commit, 0, FORMS);
 	tcase_add_test(tc, compaction_never_revives_an_older_value);
 	tcase_add_test(tc, an_expired_record_hides_what_is_older_elsewhere);

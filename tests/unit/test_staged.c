@@ -24,6 +24,8 @@ struct line {
 	uint8_t type;
 	uint8_t fill;
 	uint32_t len;
+	uint64_t expiry_ms;
+	bool needless;
 };
 
 static struct line list[LIST_MAX];
@@ -71,18 +73,29 @@ teardown(void)
 	ck_assert_uint_eq(staged.bytes, 0);
 }
 
+static enum kvlog_status
+add(const struct line *line)
+{
+	const struct hint_key key = key_of(line->key);
+	const struct staged_write how = {.type = line->type,
+	    .value_len = line->len,
+	    .expiry_ms = line->expiry_ms,
+	    .needless = line->needless};
+	uint8_t value[VALUE_MAX];
+
+	memset(value, line->fill, sizeof value);
+	ck_assert_uint_lt(list_len, LIST_MAX);
+	list[list_len] = *line;
+	return staged_add(&staged, &key, hash_of(&key), &how, value);
+}
+
 static void
 write_one(unsigned n, uint8_t type, uint32_t len, uint8_t fill)
 {
-	const struct hint_key key = key_of(n);
-	struct staged_write how = {.type = type, .value_len = len};
-	uint8_t value[VALUE_MAX];
+	const struct line line = {n, type, fill, len, 0, false};
 
-	memset(value, fill, sizeof value);
-	ck_assert_int_eq(
-	    staged_add(&staged, &key, hash_of(&key), &how, value), KVLOG_OK);
-	ck_assert_uint_lt(list_len, LIST_MAX);
-	list[list_len++] = (struct line){n, type, fill, len};
+	ck_assert_int_eq(add(&line), KVLOG_OK);
+	list_len++;
 }
 
 /* The line of a key that counts, of the first so many; NULL: none. */
@@ -93,6 +106,50 @@ line_of(unsigned n, size_t until)
 		if (list[until].key == n)
 			return &list[until];
 	return NULL;
+}
+
+/* What a commit of the first so many would write. */
+static uint64_t
+count_up(size_t until, size_t *ret_count)
+{
+	uint64_t size = 0;
+
+	*ret_count = 0;
+	for (unsigned n = 0; n < KEYS; n++) {
+		const struct line *line = line_of(n, until);
+		const struct hint_key key = key_of(n);
+
+		if (line == NULL || line->needless)
+			continue;
+		(*ret_count)++;
+		size +=
+		    record_size((key.bucket_seq != 0 ? RECORD_BUCKET : 0) |
+				    (line->expiry_ms != 0 ? RECORD_EXPIRY : 0),
+			key.len, line->len);
+	}
+	return size;
+}
+
+/* A line at random, which fits or does not. */
+static void
+write_any(bool put)
+{
+	const struct line line = {
+	    .key = (unsigned)rng_below(&rng, KEYS),
+	    .type = put ? RECORD_PUT : RECORD_DELETE,
+	    .fill = (uint8_t)rng_below(&rng, 256),
+	    .len = put ? (uint32_t)rng_below(&rng, VALUE_MAX) : 0,
+	    .expiry_ms = put ? rng_below(&rng, 3) : 0,
+	    .needless = !put && rng_below(&rng, 2) == 0,
+	};
+	enum kvlog_status st = add(&line);
+	size_t count;
+	bool fits = count_up(list_len + 1, &count) <= staged.commit_max;
+
+	ck_assert_int_eq(st, fits ? KVLOG_OK : KVLOG_TOOBIG);
+	list_len += fits;
+	ck_assert_uint_eq(staged.commit_size, count_up(list_len, &count));
+	ck_assert_uint_eq(staged.commit_count, count);
 }
 
 static void
@@ -120,6 +177,8 @@ expect_all(void)
 		expect(staged_find(&staged, &key, hash_of(&key)), line);
 	}
 	ck_assert_uint_eq(staged.key_count, keys);
+	ck_assert_uint_eq(staged.commit_size, count_up(list_len, &keys));
+	ck_assert_uint_eq(staged.commit_count, keys);
 }
 
 /* A walk, and the moment it shows. */
@@ -185,16 +244,13 @@ START_TEST(any_order_of_writes_and_savepoints)
 	unsigned depth = 0;
 	bool walks = false;
 
+	staged.commit_max = 6000; /* some two thirds of what it would be */
 	for (unsigned i = 0; i < 3000; i++) {
 		unsigned what = (unsigned)rng_below(&rng, 100), back;
 		uint64_t number, gone;
 
 		if (what < 80) {
-			write_one((unsigned)rng_below(&rng, KEYS),
-			    what < 20 ? RECORD_DELETE : RECORD_PUT,
-			    what < 20 ? 0
-				      : (uint32_t)rng_below(&rng, VALUE_MAX),
-			    (uint8_t)rng_below(&rng, 256));
+			write_any(what >= 20);
 		} else if (what < 90 && depth < DEPTH) {
 			ck_assert_int_eq(
 			    staged_save(&staged, &saved[depth].id), KVLOG_OK);
@@ -309,7 +365,8 @@ START_TEST(memory_that_is_wanting_is_no_harm)
 		failures += st == KVLOG_NOMEM;
 		if (st == KVLOG_OK) {
 			list_len = 0;
-			list[list_len++] = (struct line){1, RECORD_PUT, 0, 100};
+			list[list_len++] =
+			    (struct line){1, RECORD_PUT, 0, 100, 0, false};
 		}
 		expect_all();
 		staged.frozen = staged.number;

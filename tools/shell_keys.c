@@ -1,0 +1,489 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * shell_keys.c - the commands of kvlog shell on keys, of the bucket in use and
+ * in the transaction, if there is one.
+ */
+#include "config.h"
+
+#include "shell.h"
+
+#include <inttypes.h>
+#include <string.h>
+#include <strings.h>
+
+static const struct verb verb_put, verb_get, verb_delete, verb_ttl, verb_expire,
+    verb_persist, verb_incr, verb_scan, verb_count;
+
+/* An answer like others. */
+static enum cli_exit
+print_absent(const struct shell *sh, struct bytes key)
+{
+	if (!sh->cli->quiet) {
+		fputs("Key not found: ", stdout);
+		text_escape(stdout, key);
+		putchar('\n');
+	}
+	return CLI_DONE;
+}
+
+/* A word that is a number or a time as text with a final 0; what does not fit
+ * is neither. */
+#define ARG_LEN 32
+static const char *
+copy_arg(char buf[ARG_LEN], struct rest word)
+{
+	const size_t len = word.len < ARG_LEN ? word.len : ARG_LEN - 1;
+
+	memcpy(buf, word.p, len);
+	buf[len] = '\0';
+	return buf;
+}
+
+/* The first word, and that of the key: --ttl=TIME may stand before it. */
+static enum cli_exit
+take_key(struct shell *sh, const struct verb *verb, struct rest *rest,
+    struct bytes *ret_key, uint64_t *ret_expires_ms)
+{
+	char time[ARG_LEN];
+	struct rest word;
+	enum cli_exit status = CLI_DONE;
+
+	if (!shell_word(rest, &word))
+		return shell_fail_words(sh, verb);
+	if (shell_is_ttl(word)) {
+		word.p += SHELL_TTL_LEN;
+		word.len -= SHELL_TTL_LEN;
+		status =
+		    cli_expiry(sh->cli, copy_arg(time, word), ret_expires_ms);
+		if (status == CLI_DONE && !shell_word(rest, &word))
+			return shell_fail_words(sh, verb);
+	}
+	return status == CLI_DONE ? shell_take_name(sh, "key", word, ret_key)
+				  : status;
+}
+
+static enum kvlog_status
+put(struct shell *sh, struct bytes key, struct bytes value, uint64_t expires_ms)
+{
+	struct kvlog_write how = KVLOG_WRITE_INIT;
+
+	how.err = &sh->cli->error;
+	how.expires_ms = expires_ms;
+	return sh->txn != NULL
+		   ? kvlog_txn_put(sh->txn, shell_handle(sh), key.data, key.len,
+			 value.data, value.len, &how)
+		   : kvlog_put(shell_handle(sh), key.data, key.len, value.data,
+			 value.len, &how, NULL);
+}
+
+static enum cli_exit
+exec_put(struct shell *sh, struct rest rest)
+{
+	struct bytes key;
+	uint64_t began, expires_ms = 0;
+	enum kvlog_status st;
+	enum cli_exit status =
+	    take_key(sh, &verb_put, &rest, &key, &expires_ms);
+
+	if (status != CLI_DONE)
+		return status;
+	/* The blank behind the key is there also before an empty value. */
+	if (rest.len == 0)
+		return shell_fail_words(sh, &verb_put);
+	began = progress_clock();
+	st = put(sh, key, (struct bytes){rest.p + 1, rest.len - 1}, expires_ms);
+	if (st != KVLOG_OK)
+		return shell_fail_call(sh, st, "cannot write to");
+	shell_print_ok(sh, sh->txn != NULL, began);
+	return CLI_DONE;
+}
+
+static enum cli_exit
+exec_delete(struct shell *sh, struct rest rest)
+{
+	struct kvlog_write how = KVLOG_WRITE_INIT;
+	struct bytes key;
+	uint64_t began;
+	enum kvlog_status st;
+	enum cli_exit status =
+	    shell_take_only_name(sh, &verb_delete, "key", rest, &key);
+
+	if (status != CLI_DONE)
+		return status;
+	how.err = &sh->cli->error;
+	began = progress_clock();
+	if (sh->txn != NULL)
+		st = kvlog_txn_delete(
+		    sh->txn, shell_handle(sh), key.data, key.len, &how);
+	else
+		st = kvlog_delete(
+		    shell_handle(sh), key.data, key.len, &how, NULL);
+	if (st == KVLOG_NOTFOUND)
+		return print_absent(sh, key);
+	if (st != KVLOG_OK)
+		return shell_fail_call(sh, st, "cannot write to");
+	shell_print_ok(sh, sh->txn != NULL, began);
+	return CLI_DONE;
+}
+
+static enum cli_exit
+exec_get(struct shell *sh, struct rest rest)
+{
+	struct bytes key, value = {NULL, 0};
+	void *copy = NULL;
+	uint64_t began;
+	enum kvlog_status st;
+	enum cli_exit status =
+	    shell_take_only_name(sh, &verb_get, "key", rest, &key);
+
+	if (status != CLI_DONE)
+		return status;
+	began = progress_clock();
+	if (sh->txn != NULL) {
+		st = kvlog_txn_get(sh->txn, shell_handle(sh), key.data, key.len,
+		    &value.data, &value.len);
+	} else {
+		st = kvlog_get_alloc(
+		    shell_handle(sh), key.data, key.len, &copy, &value.len);
+		value.data = copy;
+	}
+	if (st == KVLOG_NOTFOUND)
+		return print_absent(sh, key);
+	if (st != KVLOG_OK)
+		return shell_fail_call(sh, st, "cannot read from");
+	text_escape(stdout, value);
+	putchar('\n');
+	kvlog_free(copy);
+	if (!sh->cli->quiet)
+		shell_print_time(began);
+	return CLI_DONE;
+}
+
+/* Times */
+
+static enum kvlog_status
+look_up(struct shell *sh, struct bytes key, struct kvlog_info *ret_info)
+{
+	return sh->txn != NULL ? kvlog_txn_lookup(sh->txn, shell_handle(sh),
+				     key.data, key.len, ret_info)
+			       : kvlog_lookup(shell_handle(sh), key.data,
+				     key.len, ret_info);
+}
+
+static enum cli_exit
+exec_ttl(struct shell *sh, struct rest rest)
+{
+	const uint64_t began = progress_clock();
+	struct kvlog_info info;
+	struct bytes key;
+	enum kvlog_status st;
+	enum cli_exit status =
+	    shell_take_only_name(sh, &verb_ttl, "key", rest, &key);
+
+	if (status != CLI_DONE)
+		return status;
+	st = look_up(sh, key, &info);
+	if (st == KVLOG_NOTFOUND)
+		return print_absent(sh, key);
+	if (st != KVLOG_OK)
+		return shell_fail_call(sh, st, "cannot read from");
+	cli_print_ttl(info.expires_ms);
+	if (!sh->cli->quiet)
+		shell_print_time(began);
+	return CLI_DONE;
+}
+
+/* In a transaction the value is put as it is. */
+static enum kvlog_status
+change_expiry(struct shell *sh, struct bytes key, uint64_t expires_ms)
+{
+	struct kvlog_write how = KVLOG_WRITE_INIT;
+	struct bytes value;
+	enum kvlog_status st;
+
+	if (sh->txn == NULL) {
+		how.err = &sh->cli->error;
+		return kvlog_expire(shell_handle(sh), key.data, key.len,
+		    expires_ms, &how, NULL);
+	}
+	st = kvlog_txn_get(sh->txn, shell_handle(sh), key.data, key.len,
+	    &value.data, &value.len);
+	return st == KVLOG_OK ? put(sh, key, value, expires_ms) : st;
+}
+
+/* expires_ms: 0: never, and what never does is not written anew. */
+static enum cli_exit
+set_expiry(struct shell *sh, struct bytes key, uint64_t expires_ms)
+{
+	const uint64_t began = progress_clock();
+	struct kvlog_info info;
+	enum kvlog_status st = look_up(sh, key, &info);
+
+	if (st == KVLOG_OK && (expires_ms != 0 || info.expires_ms != 0))
+		st = change_expiry(sh, key, expires_ms);
+	if (st == KVLOG_NOTFOUND)
+		return print_absent(sh, key);
+	if (st != KVLOG_OK)
+		return shell_fail_call(sh, st, "cannot write to");
+	shell_print_ok(sh, sh->txn != NULL, began);
+	return CLI_DONE;
+}
+
+static enum cli_exit
+exec_expire(struct shell *sh, struct rest rest)
+{
+	struct rest key_word, word, more;
+	char time[ARG_LEN];
+	struct bytes key;
+	uint64_t expires_ms;
+	enum cli_exit status;
+
+	if (!shell_word(&rest, &key_word) || !shell_word(&rest, &word) ||
+	    shell_word(&rest, &more))
+		return shell_fail_words(sh, &verb_expire);
+	status = shell_take_name(sh, "key", key_word, &key);
+	if (status == CLI_DONE)
+		status = cli_expiry(sh->cli, copy_arg(time, word), &expires_ms);
+	return status == CLI_DONE ? set_expiry(sh, key, expires_ms) : status;
+}
+
+static enum cli_exit
+exec_persist(struct shell *sh, struct rest rest)
+{
+	struct bytes key;
+	enum cli_exit status =
+	    shell_take_only_name(sh, &verb_persist, "key", rest, &key);
+
+	return status == CLI_DONE ? set_expiry(sh, key, 0) : status;
+}
+
+/* Numbers */
+
+/* In a transaction, where nobody else writes, what kvlog_increment() does. */
+static enum kvlog_status
+increment_in_transaction(struct shell *sh, struct bytes key, int64_t by,
+    uint64_t expires_ms, int64_t *ret_number)
+{
+	struct kvlog_error *err = &sh->cli->error;
+	struct kvlog_info info = {.expires_ms = expires_ms};
+	struct bytes value;
+	char text[ARG_LEN] = "0";
+	int64_t old;
+	enum kvlog_status st = kvlog_txn_get(sh->txn, shell_handle(sh),
+	    key.data, key.len, &value.data, &value.len);
+
+	if (st == KVLOG_OK)
+		st = look_up(sh, key, &info);
+	if (st != KVLOG_OK && st != KVLOG_NOTFOUND)
+		return st;
+	err->status = KVLOG_CONFLICT;
+	if (st == KVLOG_OK)
+		copy_arg(text, (struct rest){(char *)value.data, value.len});
+	if ((st == KVLOG_OK && strlen(text) != value.len) ||
+	    !text_parse_signed(text, &old)) {
+		snprintf(err->text, sizeof err->text,
+		    "the value of the key is no decimal number of 64 bits; "
+		    "nothing was written");
+		return KVLOG_CONFLICT;
+	}
+	if (by > 0 ? old > INT64_MAX - by : old < INT64_MIN - by) {
+		snprintf(err->text, sizeof err->text,
+		    "%" PRId64 " and %" PRId64
+		    " are more than a number of 64 bits can hold; nothing was "
+		    "written",
+		    old, by);
+		return KVLOG_CONFLICT;
+	}
+	*ret_number = old + by;
+	snprintf(text, sizeof text, "%" PRId64, *ret_number);
+	return put(
+	    sh, key, (struct bytes){text, strlen(text)}, info.expires_ms);
+}
+
+static enum kvlog_status
+increment(struct shell *sh, struct bytes key, int64_t by, uint64_t expires_ms,
+    int64_t *ret_number)
+{
+	struct kvlog_write how = KVLOG_WRITE_INIT;
+
+	if (sh->txn != NULL)
+		return increment_in_transaction(
+		    sh, key, by, expires_ms, ret_number);
+	how.err = &sh->cli->error;
+	how.expires_ms = expires_ms;
+	return kvlog_increment(
+	    shell_handle(sh), key.data, key.len, by, &how, ret_number, NULL);
+}
+
+static enum cli_exit
+exec_incr(struct shell *sh, struct rest rest)
+{
+	struct rest word;
+	char text[ARG_LEN];
+	struct bytes key;
+	int64_t by = 1, number;
+	uint64_t expires_ms = 0, began;
+	enum kvlog_status st;
+	enum cli_exit status =
+	    take_key(sh, &verb_incr, &rest, &key, &expires_ms);
+
+	if (status != CLI_DONE)
+		return status;
+	if (shell_word(&rest, &word) &&
+	    (!text_parse_signed(copy_arg(text, word), &by) ||
+		shell_word(&rest, &word)))
+		return shell_fail_words(sh, &verb_incr);
+	began = progress_clock();
+	st = increment(sh, key, by, expires_ms, &number);
+	if (st != KVLOG_OK)
+		return shell_fail_call(sh, st, "cannot write to");
+	printf("%" PRId64 "\n", number);
+	shell_print_ok(sh, sh->txn != NULL, began);
+	return CLI_DONE;
+}
+
+/* Walks */
+
+enum kvlog_status
+shell_walk(struct shell *sh, const struct kvlog_range *range,
+    struct kvlog_iter **ret_iter)
+{
+	return sh->txn != NULL
+		   ? kvlog_txn_iter_open(
+			 sh->txn, shell_handle(sh), range, ret_iter)
+		   : kvlog_iter_open(shell_handle(sh), range, ret_iter);
+}
+
+static void
+print_entry(const struct kvlog_iter *iter)
+{
+	struct bytes key, value;
+
+	key.data = kvlog_iter_key(iter, &key.len);
+	value.data = kvlog_iter_value(iter, &value.len);
+	text_escape(stdout, key);
+	putchar('\t');
+	text_escape(stdout, value);
+	putchar('\n');
+}
+
+/* Until the end, an interrupt, or nobody reads any more.  *ret_count: how many
+ * keys were met. */
+static enum cli_exit
+walk(struct shell *sh, struct kvlog_iter *iter, bool print, uint64_t *ret_count)
+{
+	enum cli_exit status = CLI_DONE;
+	enum kvlog_status st;
+
+	*ret_count = 0;
+	while (
+	    (st = kvlog_iter_next(iter)) == KVLOG_OK || st == KVLOG_CORRUPT) {
+		if (st == KVLOG_CORRUPT)
+			status = cli_fail_entry(sh->cli, iter);
+		else if (print)
+			print_entry(iter);
+		++*ret_count;
+		if (shell_interrupted || ferror(stdout))
+			return status;
+	}
+	if (st != KVLOG_NOTFOUND)
+		status = shell_fail_call(sh, st, "cannot scan");
+	return status;
+}
+
+static void
+print_count(const struct shell *sh, uint64_t count, uint64_t began)
+{
+	if (sh->cli->quiet)
+		return;
+	printf("%" PRIu64 " %s%s ", count, count == 1 ? "key" : "keys",
+	    shell_interrupted ? ", interrupted" : "");
+	shell_print_time(began);
+}
+
+static enum cli_exit
+exec_scan(struct shell *sh, struct rest rest)
+{
+	struct kvlog_range range = KVLOG_RANGE_INIT;
+	struct kvlog_iter *iter;
+	struct rest word;
+	struct bytes prefix;
+	uint64_t began, count;
+	enum kvlog_status st;
+	enum cli_exit status;
+
+	if (shell_word(&rest, &word)) {
+		status = shell_take_name(sh, "prefix", word, &prefix);
+		if (status != CLI_DONE)
+			return status;
+		range.prefix = prefix.data;
+		range.prefix_len = prefix.len;
+	}
+	if (shell_word(&rest, &word)) {
+		word.p[word.len] = '\0';
+		if (!text_parse_number(word.p, &range.limit) ||
+		    range.limit == 0 || shell_word(&rest, &word))
+			return shell_fail_words(sh, &verb_scan);
+	}
+	began = progress_clock();
+	st = shell_walk(sh, &range, &iter);
+	if (st != KVLOG_OK)
+		return shell_fail_call(sh, st, "cannot scan");
+	status = walk(sh, iter, true, &count);
+	kvlog_iter_destroy(iter);
+	print_count(sh, count, began);
+	return status;
+}
+
+static enum cli_exit
+exec_count(struct shell *sh, struct rest rest)
+{
+	struct kvlog_range range = KVLOG_RANGE_INIT;
+	struct kvlog_iter *iter;
+	uint64_t began = progress_clock(), count;
+	enum kvlog_status st;
+	enum cli_exit status = CLI_DONE;
+
+	if (shell_word(&rest, &rest))
+		return shell_fail_words(sh, &verb_count);
+	if (sh->txn == NULL) {
+		st = kvlog_count(shell_handle(sh), &count);
+	} else {
+		range.flags = KVLOG_ITER_KEYS_ONLY;
+		st = shell_walk(sh, &range, &iter);
+		if (st == KVLOG_OK) {
+			status = walk(sh, iter, false, &count);
+			kvlog_iter_destroy(iter);
+		}
+	}
+	if (st != KVLOG_OK)
+		return shell_fail_call(sh, st, "cannot count the keys of");
+	if (sh->cli->quiet)
+		printf("%" PRIu64 "\n", count);
+	print_count(sh, count, began);
+	return status;
+}
+
+static const struct verb verb_put = {"put", "put [--ttl=TIME] KEY VALUE",
+    "store the rest of the line under KEY", exec_put, true, 1};
+static const struct verb verb_get = {
+    "get", "get KEY", "print the value of KEY", exec_get, true, 1};
+static const struct verb verb_delete = {
+    "delete", "delete KEY", "remove KEY", exec_delete, true, 1};
+static const struct verb verb_ttl = {
+    "ttl", "ttl KEY", "print how long KEY has left", exec_ttl, true, 1};
+static const struct verb verb_expire = {"expire", "expire KEY TIME",
+    "let KEY expire: milliseconds, or 10s, 10m, 10h, 10d", exec_expire, true,
+    1};
+static const struct verb verb_persist = {"persist", "persist KEY",
+    "let KEY, which was to expire, stay", exec_persist, true, 1};
+static const struct verb verb_incr = {"incr", "incr [--ttl=TIME] KEY [N]",
+    "add N, or 1, to the number that KEY has", exec_incr, true, 1};
+static const struct verb verb_scan = {"scan", "scan [PREFIX [LIMIT]]",
+    "list keys and values in byte order", exec_scan, true, 1};
+static const struct verb verb_count = {
+    "count", "count", "print the number of keys", exec_count, false, 0};
+
+const struct verb *const shell_key_verbs[SHELL_KEY_VERB_COUNT] = {&verb_put,
+    &verb_get, &verb_delete, &verb_ttl, &verb_expire, &verb_persist, &verb_incr,
+    &verb_scan, &verb_count};

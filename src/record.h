@@ -70,10 +70,10 @@ struct record {
 
 /*
  * The id of a bucket is the sequence number of the commit that created it and
- * the ordinal of the creation in that commit; it is never used again.  Two have
- * a meaning of their own: 0, 0 is the default bucket, whose records do without
- * the extension, and 0, 1 the catalogue, whose keys are the names of all other
- * buckets and whose values are their ids.
+ * an ordinal that no other creation in that commit has; it is never used again.
+ * Two have a meaning of their own: 0, 0 is the default bucket, whose records do
+ * without the extension, and 0, 1 the catalogue, whose keys are the names of
+ * all other buckets and whose values are their ids.
  */
 #define BUCKET_CATALOGUE_ORDINAL 1u
 

@@ -490,6 +490,17 @@ write_name(struct kvlog_txn *txn, const struct hint_key *key,
 	return st;
 }
 
+/* Another one each time, also after a rollback, when the number of the commit
+ * comes again: a handle on a bucket that never was must not become one on
+ * another.  Nor by what another process does, which counts from elsewhere. */
+static uint32_t
+next_ordinal(struct store *store)
+{
+	if (store->last_ordinal == 0)
+		store->last_ordinal = (uint32_t)store->control.byte << 24;
+	return ++store->last_ordinal;
+}
+
 /* The number of the commit is known before it, or it is refused. */
 enum kvlog_status
 txn_create_bucket(struct kvlog_txn *txn, const void *name, size_t name_len,
@@ -498,7 +509,8 @@ txn_create_bucket(struct kvlog_txn *txn, const void *name, size_t name_len,
 	const struct hint_key key = bucket_name_key(name, name_len);
 	const struct staged_write how = {
 	    .type = RECORD_PUT, .value_len = RECORD_BUCKET_LEN};
-	const struct bucket_id id = {txn->own.next_seq, txn->names + 1};
+	const struct bucket_id id = {
+	    txn->own.next_seq, next_ordinal(txn->store)};
 	uint8_t bytes[RECORD_BUCKET_LEN];
 
 	put_u64(bytes, id.seq);

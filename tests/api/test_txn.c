@@ -554,6 +554,67 @@ START_TEST(buckets_are_created_and_dropped_by_the_commit)
 }
 END_TEST
 
+static struct kvlog *
+create_in(struct kvlog_txn *txn, const char *name)
+{
+	struct kvlog *bucket = NULL;
+
+	ck_assert_msg(kvlog_txn_bucket_open(txn, name, strlen(name),
+			  KVLOG_OPEN_CREATE, &bucket, &err) == KVLOG_OK,
+	    "bucket %s: %s", name, err.text);
+	return bucket;
+}
+
+/* In another process. */
+static void
+create_elsewhere(void)
+{
+	pid_t pid = fork();
+	int status = 0;
+
+	if (pid == 0) {
+		struct kvlog *db = open_store(0);
+		struct kvlog_txn *txn = begin(db);
+		struct kvlog *bucket = create_in(txn, "b");
+
+		_exit(kvlog_txn_put(txn, bucket, "k", 1, "v", 1, NULL) !=
+			  KVLOG_OK ||
+		      kvlog_txn_commit(txn, NULL, NULL) != KVLOG_OK);
+	}
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert_int_eq(status, 0);
+}
+
+/* Not even where the next commit creates one of the same name: of this process
+ * or (_i = 1) of another. */
+START_TEST(a_bucket_that_was_rolled_back_never_is_another)
+{
+	struct kvlog *db = open_store(KVLOG_OPEN_CREATE), *undone, *made;
+	struct kvlog_txn *txn = begin(db);
+	const void *value;
+	size_t len;
+
+	undone = create_in(txn, "b");
+	kvlog_txn_rollback(txn);
+	if (_i == 1)
+		create_elsewhere();
+	txn = begin(db);
+	made = create_in(txn, "b");
+	ck_assert_int_eq(
+	    kvlog_txn_put(txn, made, "k", 1, "v", 1, NULL), KVLOG_OK);
+	ck_assert_int_eq(
+	    kvlog_txn_get(txn, undone, "k", 1, &value, &len), KVLOG_NOBUCKET);
+	ck_assert_uint_gt(commit(txn).seq, 0);
+	ck_assert_int_eq(kvlog_exists(made, "k", 1), KVLOG_OK);
+	ck_assert_int_eq(kvlog_exists(undone, "k", 1), KVLOG_NOBUCKET);
+	ck_assert_int_eq(
+	    kvlog_put(undone, "k", 1, "w", 1, NULL, NULL), KVLOG_NOBUCKET);
+	api_close(undone);
+	api_close(made);
+	api_close(db);
+}
+END_TEST
+
 /* Walking */
 
 #define KEYS 40u
@@ -1123,6 +1184,8 @@ txn_suite(void)
 	tcase_add_test(tc, expiry_holds_in_a_transaction);
 	tcase_add_test(tc, a_transaction_is_about_all_buckets);
 	tcase_add_test(tc, buckets_are_created_and_dropped_by_the_commit);
+	tcase_add_loop_test(
+	    tc, a_bucket_that_was_rolled_back_never_is_another, 0, 2);
 	tc = api_case(suite, "walking");
 	tcase_add_test(tc, walks_show_the_transaction_as_it_was);
 	tcase_add_test(tc, a_walk_ends_when_what_it_shows_is_undone);

@@ -4,8 +4,9 @@
  *
  * Numbers of commits grow, and records never change: if the newest record of a
  * key is of a commit that the snapshot shows, it is the snapshot's, too.  So
- * the present index answers for all keys that nobody has written since, and it
- * keeps no history: writers do nothing for snapshots.
+ * the present index answers for all keys that nobody has written since, unless
+ * their bucket was dropped, and it keeps no history: writers do nothing for
+ * snapshots.
  *
  * For the others the state of then is looked at.  When a snapshot is taken, the
  * hints of all segments are noted, and how far the log goes that no hint
@@ -168,15 +169,18 @@ build(struct snapshot *snap)
 }
 
 /* The newest record of key, if that is an old one already; false: it is not,
- * and the present index cannot tell. */
+ * and the present index cannot tell.  Nor can it of a bucket that was dropped
+ * since: compaction may have left an older record and taken the newest. */
 static bool
-find_unchanged(struct snapshot *snap, uint64_t hash, const struct hint_key *key,
-    struct index_ref *ret_ref)
+find_unchanged(struct snapshot *snap, struct bucket_handle *bucket,
+    uint64_t hash, const struct hint_key *key, struct index_ref *ret_ref)
 {
 	struct index *index = &snap->view->index;
 	struct epoch_token token = epoch_enter(snap->store->views.epoch);
 	enum kvlog_status st = index_find(index, hash, key, ret_ref, NULL);
 
+	if (st == KVLOG_OK && bucket != NULL)
+		st = bucket_check(snap->view, bucket, NULL);
 	epoch_leave(snap->store->views.epoch, token);
 	return st == KVLOG_OK && ret_ref->rec.seq <= snap->seq;
 }
@@ -230,13 +234,13 @@ find_then(struct snapshot *snap, uint64_t hash, const struct hint_key *key,
 }
 
 enum kvlog_status
-snapshot_find(struct snapshot *snap, const struct hint_key *key,
-    bool with_value, struct index_ref *ret_ref)
+snapshot_find(struct snapshot *snap, struct bucket_handle *bucket,
+    const struct hint_key *key, bool with_value, struct index_ref *ret_ref)
 {
 	uint64_t hash = hint_key_hash(snap->store->views.secret, key);
 	enum kvlog_status st = KVLOG_OK;
 
-	if (!find_unchanged(snap, hash, key, ret_ref))
+	if (!find_unchanged(snap, bucket, hash, key, ret_ref))
 		st = find_then(snap, hash, key, ret_ref);
 	if (st != KVLOG_OK)
 		return st;
@@ -256,7 +260,7 @@ snapshot_has_bucket(struct snapshot *snap, const struct bucket_handle *bucket)
 	if (snap->seen.seq == bucket->id.seq &&
 	    snap->seen.ordinal == bucket->id.ordinal)
 		return KVLOG_OK;
-	st = snapshot_find(snap, &key, true, &ref);
+	st = snapshot_find(snap, NULL, &key, true, &ref);
 	if (st == KVLOG_NOTFOUND)
 		return KVLOG_NOBUCKET;
 	if (st != KVLOG_OK)

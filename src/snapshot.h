@@ -45,13 +45,15 @@ snapshot_now(const struct snapshot *snap)
 }
 
 /*
- * Find the record that key had; its value is in place until
+ * Find the record that key had (bucket: the key's, NULL for the default one and
+ * the catalogue); its value is in place until
  * snapshot_release(), and verified if with_value.  KVLOG_OK, _NOTFOUND (also if
  * it had expired), _CORRUPT (seg and off of *ret_ref say where), _VERSION,
  * _NOMEM, _IO.
  */
 enum kvlog_status snapshot_find(struct snapshot *snap,
-    const struct hint_key *key, bool with_value, struct index_ref *ret_ref);
+    struct bucket_handle *bucket, const struct hint_key *key, bool with_value,
+    struct index_ref *ret_ref);
 
 /* Whether a bucket was there: KVLOG_OK, _NOBUCKET, or as snapshot_find(). */
 enum kvlog_status snapshot_has_bucket(

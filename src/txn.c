@@ -178,7 +178,7 @@ note_found(void *arg, const struct index_ref *ref)
 }
 
 static enum kvlog_status
-find_in_snapshot(struct kvlog_txn *txn, const struct bucket_handle *bucket,
+find_in_snapshot(struct kvlog_txn *txn, struct bucket_handle *bucket,
     const struct hint_key *key, bool with_value, struct txn_found *ret_found)
 {
 	struct index_ref ref;
@@ -187,7 +187,7 @@ find_in_snapshot(struct kvlog_txn *txn, const struct bucket_handle *bucket,
 
 	if (st != KVLOG_OK)
 		return st;
-	st = snapshot_find(txn->snap, key, with_value, &ref);
+	st = snapshot_find(txn->snap, bucket, key, with_value, &ref);
 	if (st == KVLOG_OK)
 		return note_found(ret_found, &ref);
 	if (st == KVLOG_CORRUPT)
@@ -453,7 +453,7 @@ find_bucket_in_snapshot(struct kvlog_txn *txn, const void *name,
 {
 	const struct hint_key key = bucket_name_key(name, name_len);
 	struct index_ref ref;
-	enum kvlog_status st = snapshot_find(txn->snap, &key, true, &ref);
+	enum kvlog_status st = snapshot_find(txn->snap, NULL, &key, true, &ref);
 
 	if (st == KVLOG_OK && !bucket_read_id(&ref.rec, ret_id))
 		st = KVLOG_CORRUPT;

@@ -443,6 +443,51 @@ expect_buckets(struct kvlog_txn *txn, const char *names)
 	ck_assert_str_eq(got, names);
 }
 
+/* Compaction may take a newer record of a dropped bucket and leave an older
+ * one, in a segment that it is not worth to rewrite. */
+START_TEST(a_snapshot_keeps_the_newest_values_of_a_dropped_bucket)
+{
+	static char filler[1500];
+	struct kvlog_compact_options o = KVLOG_COMPACT_OPTIONS_INIT;
+	struct kvlog_compact_report report = {.size = sizeof report};
+	struct kvlog *db = open_store(KVLOG_OPEN_CREATE), *bucket;
+	struct kvlog_txn *txn;
+	const void *value;
+	char key[8];
+	size_t len;
+
+	ck_assert_int_eq(
+	    kvlog_bucket_open(db, "b", 1, KVLOG_OPEN_CREATE, &bucket, &err),
+	    KVLOG_OK);
+	api_put(bucket, "k", "old");
+	for (unsigned i = 0; i < 28; i++) {
+		(void)snprintf(key, sizeof key, "%u", i < 8 ? i : 8);
+		ck_assert_int_eq(
+		    kvlog_put(db, key, 1, filler, sizeof filler, NULL, NULL),
+		    KVLOG_OK);
+		if (i == 17)
+			api_put(bucket, "k", "new");
+	}
+	api_close(bucket);
+	api_close(db);
+	db = open_store(0);
+	ck_assert_int_eq(
+	    kvlog_bucket_open(db, "b", 1, 0, &bucket, &err), KVLOG_OK);
+	txn = begin_reading(db);
+	ck_assert_int_eq(kvlog_bucket_drop(db, "b", 1, NULL, NULL), KVLOG_OK);
+	o.threshold = 40;
+	ck_assert_int_eq(kvlog_compact(db, &o, &report, &err), KVLOG_OK);
+	ck_assert_uint_gt(report.run_count, 0);
+	ck_assert_int_eq(
+	    kvlog_txn_get(txn, bucket, "k", 1, &value, &len), KVLOG_OK);
+	ck_assert_uint_eq(len, 3);
+	ck_assert_mem_eq(value, "new", 3);
+	kvlog_txn_rollback(txn);
+	api_close(bucket);
+	api_close(db);
+}
+END_TEST
+
 START_TEST(buckets_are_created_and_dropped_by_the_commit)
 {
 	struct kvlog *db = open_store(KVLOG_OPEN_CREATE), *old, *made, *again;
@@ -1190,6 +1235,8 @@ txn_suite(void)
 	tcase_add_test(tc, walks_show_the_transaction_as_it_was);
 	tcase_add_test(tc, a_walk_ends_when_what_it_shows_is_undone);
 	tc = api_case(suite, "reading");
+	tcase_add_test(
+	    tc, a_snapshot_keeps_the_newest_values_of_a_dropped_bucket);
 	tcase_add_test(tc, a_read_transaction_is_a_moment);
 	tc = api_case(suite, "refusing");
 	tcase_add_test(tc, wrong_arguments_are_refused);

@@ -47,13 +47,13 @@ key_of(const struct bucket_handle *b, unsigned k, char *buf)
 }
 
 static void
-expect_get(const struct held *h, const struct bucket_handle *b, unsigned k,
-    unsigned number)
+expect_get(
+    const struct held *h, struct bucket_handle *b, unsigned k, unsigned number)
 {
 	char key_buf[16], value[320];
 	const struct hint_key key = key_of(b, k, key_buf);
 	struct index_ref ref;
-	enum kvlog_status st = snapshot_find(h->snap, &key, true, &ref);
+	enum kvlog_status st = snapshot_find(h->snap, b, &key, true, &ref);
 
 	if (number == 0) {
 		ck_assert_int_eq(st, KVLOG_NOTFOUND);

@@ -25,7 +25,7 @@ set -eu
 src=$1
 dir=$2/fuzz
 shift 2
-[ $# -gt 0 ] || set -- api dir hint load names segment
+[ $# -gt 0 ] || set -- api dir hint load model names segment
 : "${FUZZ_CC:=clang}" "${MINUTES:=1}" "${XXHASH_CFLAGS:=}" "${ISAL_LIBS:=}"
 : "${JANSSON_CFLAGS:=}" "${JANSSON_LIBS:=}" "${FUZZ_MERGE:=}"
 : "${FUZZ_SECONDS:=$((MINUTES * 60))}"
@@ -49,13 +49,15 @@ rm -f obj/*.o
 	"$FUZZ_CC" -I../.. $flags -fsanitize=fuzzer-no-link -c "$src"/src/*.c
 	"$FUZZ_CC" -I../.. $flags -c "$src"/tests/lib/sim*.c \
 	    "$src"/tests/lib/model.c "$src"/tests/lib/oracle.c \
-	    "$src"/tests/lib/victim.c
+	    "$src"/tests/lib/tmpdir.c "$src"/tests/lib/victim.c \
+	    "$src"/tests/lib/world.c
 )
 
 build()
 {
 	case $1 in
 	load) set -- "$1" "$src"/tools/format*.c "$src/tools/text.c" ;;
+	model) set -- "$1" $(ls "$src"/tests/model/*.c | grep -v /test_) ;;
 	names) set -- "$1" "$src/tools/text.c" ;;
 	*) set -- "$1" "$src/tests/fuzz/repair.c" ;;
 	esac
@@ -72,7 +74,7 @@ run()
 	max_len=32768
 	len_control=100
 	case $1 in
-	api | dir) # programs, not files
+	api | dir | model) # programs, not files
 		max_len=1024
 		len_control=10
 		;;

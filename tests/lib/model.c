@@ -119,7 +119,7 @@ model_find(const struct model *model, const void *key, size_t key_len)
 	return is_at(model, i, key, key_len) ? &model->entries[i] : NULL;
 }
 
-void
+struct model_entry *
 model_put(struct model *model, const void *key, size_t key_len,
     const void *value, size_t value_len, uint64_t seq)
 {
@@ -138,6 +138,8 @@ model_put(struct model *model, const void *key, size_t key_len,
 	}
 	e->value = blob_create(value, value_len);
 	e->seq = seq;
+	e->expires_ms = 0;
+	return e;
 }
 
 bool
@@ -168,6 +170,7 @@ static bool
 entry_equal(const struct model_entry *a, const struct model_entry *b)
 {
 	return blob_equal(a->key, b->key) && blob_equal(a->value, b->value) &&
+	       a->expires_ms == b->expires_ms &&
 	       (a->seq == b->seq || a->seq == MODEL_ANY_SEQ ||
 		   b->seq == MODEL_ANY_SEQ);
 }
@@ -261,7 +264,8 @@ check_entry(const struct model_entry *e, struct kvlog *db, char *why)
 	}
 	st = kvlog_lookup(db, e->key->bytes, e->key->len, &info);
 	if (st != KVLOG_OK || info.seq != e->seq ||
-	    info.value_len != e->value->len) {
+	    info.value_len != e->value->len ||
+	    info.expires_ms != e->expires_ms) {
 		(void)snprintf(why, MODEL_WHY_LEN,
 		    "lookup of %s differs from the walk: %s, commit %" PRIu64
 		    ", not %" PRIu64,
@@ -294,6 +298,7 @@ check_in_place(const struct model *model, struct kvlog *db, char *why)
 		const struct model_entry *e = &model->entries[i];
 
 		if (items[i].status != KVLOG_OK || items[i].seq != e->seq ||
+		    items[i].expires_ms != e->expires_ms ||
 		    items[i].value_len != e->value->len ||
 		    memcmp(items[i].value, e->value->bytes, e->value->len) != 0)
 			break;
@@ -339,8 +344,9 @@ append_entry(struct model *model, const struct kvlog_iter *iter, char *why)
 		return false;
 	}
 	make_room(model, model->count + 1);
-	model->entries[model->count++] = (struct model_entry){
-	    blob_create(key, key_len), blob_create(value, value_len), info.seq};
+	model->entries[model->count++] =
+	    (struct model_entry){blob_create(key, key_len),
+		blob_create(value, value_len), info.seq, info.expires_ms};
 	return true;
 }
 

@@ -20,6 +20,7 @@ struct blob {
 struct model_entry {
 	struct blob *key, *value;
 	uint64_t seq;
+	uint64_t expires_ms; /* as in struct kvlog_write; 0: never */
 };
 
 /* All zero: empty. */
@@ -31,8 +32,9 @@ struct model {
 void model_fini(struct model *model);
 void model_copy(struct model *to, const struct model *from); /* to is empty */
 
-void model_put(struct model *model, const void *key, size_t key_len,
-    const void *value, size_t value_len, uint64_t seq);
+/* The entry, until the model is changed; it never expires. */
+struct model_entry *model_put(struct model *model, const void *key,
+    size_t key_len, const void *value, size_t value_len, uint64_t seq);
 /* False if key was not there. */
 bool model_delete(struct model *model, const void *key, size_t key_len);
 

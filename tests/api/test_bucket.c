@@ -14,9 +14,12 @@ open_bucket(const char *name, unsigned flags)
 {
 	struct kvlog *bucket = NULL;
 
+	memset(&err, 0, sizeof err);
 	ck_assert_msg(kvlog_bucket_open(db, name, strlen(name), flags, &bucket,
 			  &err) == KVLOG_OK,
 	    "bucket %s: %s", name, err.text);
+	ck_assert_int_eq(err.status, KVLOG_OK);
+	ck_assert_str_eq(err.text, "");
 	return bucket;
 }
 

@@ -341,6 +341,28 @@ decide(const struct commit_op *op, enum kvlog_status found, uint64_t seq,
 	return !there && op->type == RECORD_DELETE ? KVLOG_NOTFOUND : KVLOG_OK;
 }
 
+/* Whether the store has a record of key, though it has expired: the clock may
+ * be set back. */
+static enum kvlog_status
+find_record(struct kvlog_txn *txn, const struct bucket_handle *bucket,
+    const struct hint_key *key)
+{
+	uint64_t hash = hint_key_hash(txn->store->views.secret, key);
+	struct epoch_token token;
+	struct index_ref ref;
+	struct view *view;
+	enum kvlog_status st;
+
+	if (is_fresh(txn, bucket))
+		return KVLOG_NOTFOUND;
+	st = store_enter(txn->store, &token, &view);
+	if (st == KVLOG_OK) {
+		st = index_find_committed(&view->index, hash, key, &ref, NULL);
+		epoch_leave(txn->store->views.epoch, token);
+	}
+	return log_still_owns(&txn->store->log, &txn->own) ? st : KVLOG_TIMEOUT;
+}
+
 /* Judge op, if there is something to judge; *ret_needless: it deletes what is
  * not in the store. */
 static enum kvlog_status
@@ -359,7 +381,7 @@ judge(struct kvlog_txn *txn, const struct commit_op *op,
 	st = decide(op, st, found.info.seq, err);
 	if (st != KVLOG_OK || op->type != RECORD_DELETE || !found.own)
 		return st;
-	st = find_committed(txn, op->bucket, key, false, &found);
+	st = find_record(txn, op->bucket, key);
 	*ret_needless = st == KVLOG_NOTFOUND;
 	return st == KVLOG_TIMEOUT ? tell_unknown(st, &found, err) : KVLOG_OK;
 }

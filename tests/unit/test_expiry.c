@@ -418,6 +418,26 @@ START_TEST(without_a_compaction_the_clock_decides)
 }
 END_TEST
 
+/* It is needless only where there is nothing that could come back. */
+START_TEST(a_delete_in_a_transaction_outlasts_the_clock)
+{
+	struct kvlog_txn *txn;
+
+	put_until(db, "k", "old", LATER);
+	change_form(_i);
+	clock_ms = LATER;
+	ck_assert_int_eq(kvlog_txn_begin(db, NULL, &txn, &err), KVLOG_OK);
+	ck_assert_int_eq(
+	    kvlog_txn_put(txn, NULL, "k", 1, "new", 3, NULL), KVLOG_OK);
+	ck_assert_int_eq(kvlog_txn_delete(txn, NULL, "k", 1, NULL), KVLOG_OK);
+	ck_assert_int_eq(kvlog_txn_commit(txn, NULL, NULL), KVLOG_OK);
+	clock_ms = NOW;
+	api_expect(db, "k", NULL);
+	api_db_reopen();
+	api_expect(db, "k", NULL);
+}
+END_TEST
+
 START_TEST(a_backup_keeps_when_keys_expire)
 {
 	char *path = files_path(api_base, "backup");
@@ -586,6 +606,8 @@ make_suite(void)
 	    the_clock_stepping_back_brings_nothing_back_that_was_judged, 0,
 	    FORMS);
 	tcase_add_loop_test(tc, without_a_compaction_the_clock_decides, 0, 2);
+	tcase_add_loop_test(
+	    tc, a_delete_in_a_transaction_outlasts_the_clock, 0, FORMS);
 	tcase_add_loop_test(tc, a_backup_keeps_when_keys_expire, 0, FORMS);
 	tcase_add_loop_test(tc, what_goes_without_a_write_is_reclaimed, 0, 4);
 	tcase_add_test(tc, compaction_offline_drops_it);

@@ -70,7 +70,8 @@ enum kvlog_status
 kvlog_bucket_open(struct kvlog *db, const void *name, size_t name_len,
     unsigned flags, struct kvlog **ret_bucket, struct kvlog_error *err)
 {
-	const struct kvlog_write how = {.size = sizeof how, .err = err};
+	struct kvlog_error failure = {0};
+	const struct kvlog_write how = {.size = sizeof how, .err = &failure};
 	struct kvlog *handle;
 	const bool create = (flags & KVLOG_OPEN_CREATE) != 0,
 		   fresh = (flags & KVLOG_OPEN_EXCLUSIVE) != 0;
@@ -85,13 +86,14 @@ kvlog_bucket_open(struct kvlog *db, const void *name, size_t name_len,
 	if (st == KVLOG_OK && create)
 		st = args_write_to(db, &how);
 	if (st != KVLOG_OK)
-		return st;
+		return args_tell(st, &failure, err);
 	/* Before anything is written. */
 	st = make_handle(db, name, name_len, &id, &handle, err);
 	if (st != KVLOG_OK)
 		return st;
 	do {
-		st = store_find_bucket(db->store, name, name_len, &id, err);
+		st =
+		    store_find_bucket(db->store, name, name_len, &id, &failure);
 		if (st == KVLOG_OK && fresh)
 			return end_handle(
 			    handle, err_set(err, KVLOG_CONFLICT, 0,
@@ -103,7 +105,7 @@ kvlog_bucket_open(struct kvlog *db, const void *name, size_t name_len,
 		/* Somebody else was first. */
 	} while (st == KVLOG_CONFLICT);
 	if (st != KVLOG_OK)
-		return end_handle(handle, st);
+		return args_tell(end_handle(handle, st), &failure, err);
 	handle->bucket->id = id;
 	*ret_bucket = handle;
 	return KVLOG_OK;

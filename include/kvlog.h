@@ -809,8 +809,13 @@ KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_iter_create_since(
 
 /*
  * kvlog_count - the number of keys that have a value.
- * Results: KVLOG_OK, _INVAL, and in hints mode, where it is a walk over all
- * keys, _NOMEM, _CORRUPT.
+ *
+ * Exact.  Cost: of the default bucket with an index in memory it is known, as
+ * long as the store has had no other bucket and no key that expires; otherwise
+ * this is a walk over the keys of the bucket (nobody is told when a key
+ * expires, and an index does not know whose bucket its entries are).
+ * Results: KVLOG_OK, _INVAL, _FORKED, _NOBUCKET, and of a walk _NOMEM,
+ * _CORRUPT, _IO.
  */
 KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_count(
     struct kvlog *db, uint64_t *ret_count);

@@ -381,6 +381,8 @@ struct kvlog_bytes {
  * present value is damaged; nothing was written.
  * Threads: any.  Cost: a look-up and a write; both again for each time that
  * somebody else has written the key meanwhile.
+ * In a transaction there is no need for them: kvlog_txn_get(), then
+ * kvlog_txn_put(), and nobody writes the key in between.
  *
  * kvlog_increment - add to a number.
  *
@@ -754,8 +756,9 @@ KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_iter_prev(
 /*
  * kvlog_iter_seek - go to just before the first key >= key of the range, so
  * that the next kvlog_iter_next() yields it, and kvlog_iter_prev() the last one
- * that is less.  Results: KVLOG_OK, _INVAL, _FORKED, _NOMEM (it stays where it
- * was).
+ * that is less.  For the last one that is not greater, seek key with a zero
+ * byte behind it, which is the next one there can be, and go back.  Results:
+ * KVLOG_OK, _INVAL, _FORKED, _NOMEM (it stays where it was).
  */
 KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_iter_seek(
     struct kvlog_iter *iter, const void *key, size_t key_len);
@@ -809,8 +812,13 @@ KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_iter_create_since(
 
 /*
  * kvlog_count - the number of keys that have a value.
- * Results: KVLOG_OK, _INVAL, and in hints mode, where it is a walk over all
- * keys, _NOMEM, _CORRUPT.
+ *
+ * Exact.  Cost: of the default bucket with an index in memory it is known, as
+ * long as the store has had no other bucket and no key that expires; otherwise
+ * this is a walk over the keys of the bucket (nobody is told when a key
+ * expires, and an index does not know whose bucket its entries are).
+ * Results: KVLOG_OK, _INVAL, _FORKED, _NOBUCKET, and of a walk _NOMEM,
+ * _CORRUPT, _IO.
  */
 KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_count(
     struct kvlog *db, uint64_t *ret_count);
@@ -1009,6 +1017,13 @@ KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_txn_begin(struct kvlog *db,
     struct kvlog_error *err);
 
 /*
+ * kvlog_txn_seq - the number of the last commit before the transaction: what it
+ * shows, but for its own writes.  With a feed from the next one on, what a read
+ * transaction shows is kept up to date without a gap.  0: none yet.
+ */
+KVLOG_API uint64_t kvlog_txn_seq(const struct kvlog_txn *txn);
+
+/*
  * kvlog_txn_get - find the value of key, in place.
  *
  * bucket               A handle on the same store, in whose bucket the key is;
@@ -1086,6 +1101,13 @@ KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_txn_iter_open(
     const struct kvlog_range *range, struct kvlog_iter **ret_iter);
 
 /*
+ * kvlog_txn_count - the number of keys that the transaction sees in a bucket.
+ * Results and cost: as of a walk by kvlog_txn_iter_open() over all of them.
+ */
+KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_txn_count(
+    struct kvlog_txn *txn, struct kvlog *bucket, uint64_t *ret_count);
+
+/*
  * kvlog_txn_bucket_open, kvlog_txn_bucket_drop, kvlog_txn_bucket_list -
  * buckets, in the transaction.
  *
@@ -1117,7 +1139,9 @@ KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_txn_bucket_list(
  * kvlog_txn_rollback_to() undoes what was written since; savepoints of later
  * are gone then, and the one that is gone back to is still there.  It is
  * KVLOG_INVAL of a savepoint that is gone or never was.  Iterators that show
- * something that is undone return KVLOG_INVAL from then on.
+ * something that is undone return KVLOG_INVAL from then on.  One that is not
+ * needed any more is not to be ended: it takes some 40 bytes until the
+ * transaction ends, and what it could go back to stays in memory.
  * Results: KVLOG_OK, _INVAL, _NOMEM, _TIMEOUT, _READONLY, _FORKED.
  */
 KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_txn_savepoint(

@@ -335,3 +335,26 @@ kvlog_iter_info(const struct kvlog_iter *iter, struct kvlog_info *ret_info)
 		ret_info->expires_ms = e->rec.expiry_ms;
 	}
 }
+
+enum kvlog_status
+kvlog_txn_count(
+    struct kvlog_txn *txn, struct kvlog *bucket, uint64_t *ret_count)
+{
+	struct kvlog_range range = KVLOG_RANGE_INIT;
+	struct kvlog_iter *iter;
+	uint64_t count = 0;
+	enum kvlog_status st = KVLOG_INVAL;
+
+	range.flags = KVLOG_ITER_KEYS_ONLY;
+	if (ret_count != NULL)
+		st = kvlog_txn_iter_open(txn, bucket, &range, &iter);
+	if (st != KVLOG_OK)
+		return st;
+	while ((st = step(iter, true)) == KVLOG_OK || st == KVLOG_CORRUPT)
+		count += store_counts(entry_of(iter), st);
+	kvlog_iter_destroy(iter);
+	if (st != KVLOG_NOTFOUND)
+		return st;
+	*ret_count = count;
+	return KVLOG_OK;
+}

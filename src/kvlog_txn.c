@@ -48,6 +48,12 @@ kvlog_txn_begin(struct kvlog *db, const struct kvlog_txn_options *options,
 	    &failure, err);
 }
 
+uint64_t
+kvlog_txn_seq(const struct kvlog_txn *txn)
+{
+	return txn != NULL ? txn->seq : 0;
+}
+
 /* Reading */
 
 static enum kvlog_status

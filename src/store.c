@@ -1337,11 +1337,8 @@ store_cursor(struct store *db, struct bucket_handle *bucket,
 	return st;
 }
 
-/* Whether what a walk has come to is a key.  A damaged record that a hint names
- * is one, as it is to an index in memory; older ones that may be of that key
- * are not. */
-static bool
-counts(const struct merge_entry *e, enum kvlog_status st)
+bool
+store_counts(const struct merge_entry *e, enum kvlog_status st)
 {
 	return st == KVLOG_OK ||
 	       (e->hash != MERGE_NO_HASH && e->rec.key == NULL);
@@ -1370,7 +1367,7 @@ count_by_walk(
 		if (e->hash == MERGE_NO_HASH)
 			hintset_note_hurt(&view->hints, e->seg, e->off);
 		else
-			count += counts(e, st);
+			count += store_counts(e, st);
 	}
 	cursor_destroy(cursor);
 	view_release(&db->views, view);
@@ -1463,7 +1460,7 @@ walk_all(struct store *db, uint64_t *ret_bytes, uint64_t *ret_records)
 
 		if (st == KVLOG_OK)
 			*ret_bytes += rec->size;
-		if (counts(e, st) &&
+		if (store_counts(e, st) &&
 		    !bucket_is_catalogue(rec->bucket_seq, rec->bucket_ordinal))
 			++*ret_records;
 	}

@@ -147,6 +147,11 @@ enum kvlog_status store_cursor(struct store *db, struct bucket_handle *bucket,
 enum kvlog_status store_count(
     struct store *db, struct bucket_handle *bucket, uint64_t *ret_count);
 
+/* Whether what a walk has come to is a key.  A damaged record that a hint names
+ * is one, as it is to an index in memory; older ones that may be of that key
+ * are not. */
+bool store_counts(const struct merge_entry *e, enum kvlog_status st);
+
 /* Whether it was opened before this process was forked. */
 static inline bool
 store_is_forked(const struct store *db)

@@ -86,6 +86,8 @@ txn_begin(struct kvlog *handle, bool writes, uint32_t idle_ms,
 		os->free(txn);
 		return st;
 	}
+	txn->seq =
+	    writes ? store_last_seq(txn->store) : snapshot_seq(txn->snap);
 	enlist(txn);
 	*ret_txn = txn;
 	return KVLOG_OK;
@@ -657,8 +659,7 @@ commit_nothing(struct kvlog_txn *txn, struct kvlog_receipt *ret_receipt,
 {
 	if (txn->writes && !log_still_owns(&txn->store->log, &txn->own))
 		return log_lost(&txn->store->log, err);
-	ret_receipt->seq =
-	    txn->writes ? store_last_seq(txn->store) : snapshot_seq(txn->snap);
+	ret_receipt->seq = txn->seq;
 	return KVLOG_OK;
 }
 

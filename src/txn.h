@@ -19,6 +19,7 @@ struct kvlog_txn {
 	struct kvlog_txn *next, **link; /* of those begun on it */
 	struct store *store;
 	bool writes;
+	uint64_t seq;          /* of the last commit before it */
 	struct snapshot *snap; /* if it does not */
 	/* If it does: */
 	struct ownership own;

@@ -370,7 +370,7 @@ print_entry(const struct kvlog_iter *iter)
 /* Until the end, an interrupt, or nobody reads any more.  *ret_count: how many
  * keys were met. */
 static enum cli_exit
-walk(struct shell *sh, struct kvlog_iter *iter, bool print, uint64_t *ret_count)
+walk(struct shell *sh, struct kvlog_iter *iter, uint64_t *ret_count)
 {
 	enum cli_exit status = CLI_DONE;
 	enum kvlog_status st;
@@ -380,7 +380,7 @@ walk(struct shell *sh, struct kvlog_iter *iter, bool print, uint64_t *ret_count)
 	    (st = kvlog_iter_next(iter)) == KVLOG_OK || st == KVLOG_CORRUPT) {
 		if (st == KVLOG_CORRUPT)
 			status = cli_fail_entry(sh->cli, iter);
-		else if (print)
+		else
 			print_entry(iter);
 		++*ret_count;
 		if (shell_interrupted || ferror(stdout))
@@ -429,7 +429,7 @@ exec_scan(struct shell *sh, struct rest rest)
 	st = shell_walk(sh, &range, &iter);
 	if (st != KVLOG_OK)
 		return shell_fail_call(sh, st, "cannot scan");
-	status = walk(sh, iter, true, &count);
+	status = walk(sh, iter, &count);
 	kvlog_iter_destroy(iter);
 	print_count(sh, count, began);
 	return status;
@@ -438,30 +438,20 @@ exec_scan(struct shell *sh, struct rest rest)
 static enum cli_exit
 exec_count(struct shell *sh, struct rest rest)
 {
-	struct kvlog_range range = KVLOG_RANGE_INIT;
-	struct kvlog_iter *iter;
 	uint64_t began = progress_clock(), count;
 	enum kvlog_status st;
-	enum cli_exit status = CLI_DONE;
 
 	if (shell_word(&rest, &rest))
 		return shell_fail_words(sh, &verb_count);
-	if (sh->txn == NULL) {
-		st = kvlog_count(shell_handle(sh), &count);
-	} else {
-		range.flags = KVLOG_ITER_KEYS_ONLY;
-		st = shell_walk(sh, &range, &iter);
-		if (st == KVLOG_OK) {
-			status = walk(sh, iter, false, &count);
-			kvlog_iter_destroy(iter);
-		}
-	}
+	st = sh->txn != NULL
+		 ? kvlog_txn_count(sh->txn, shell_handle(sh), &count)
+		 : kvlog_count(shell_handle(sh), &count);
 	if (st != KVLOG_OK)
 		return shell_fail_call(sh, st, "cannot count the keys of");
 	if (sh->cli->quiet)
 		printf("%" PRIu64 "\n", count);
 	print_count(sh, count, began);
-	return status;
+	return CLI_DONE;
 }
 
 static const struct verb verb_put = {"put", "put [--ttl=TIME] KEY VALUE",

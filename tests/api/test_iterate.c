@@ -181,6 +181,7 @@ expect_next(struct kvlog_iter *iter, const char *key)
 START_TEST(seek_stands_before_the_first_not_less)
 {
 	struct kvlog_iter *iter = NULL;
+	size_t len = 0;
 
 	api_put(db, "b", "1");
 	api_put(db, "d", "1");
@@ -198,6 +199,16 @@ START_TEST(seek_stands_before_the_first_not_less)
 		expect_next(iter, "d");
 		ck_assert_int_eq(kvlog_iter_seek(iter, "d\0", 2), KVLOG_OK);
 		expect_next(iter, "da");
+		/* The last that is not greater. */
+		ck_assert_int_eq(kvlog_iter_seek(iter, "d\0", 2), KVLOG_OK);
+		ck_assert_int_eq(kvlog_iter_prev(iter), KVLOG_OK);
+		ck_assert_mem_eq(kvlog_iter_key(iter, &len), "d", 1);
+		ck_assert_uint_eq(len, 1);
+		ck_assert_int_eq(kvlog_iter_seek(iter, "c\0", 2), KVLOG_OK);
+		ck_assert_int_eq(kvlog_iter_prev(iter), KVLOG_OK);
+		ck_assert_mem_eq(kvlog_iter_key(iter, &len), "b", 1);
+		ck_assert_int_eq(kvlog_iter_seek(iter, "a\0", 2), KVLOG_OK);
+		ck_assert_int_eq(kvlog_iter_prev(iter), KVLOG_NOTFOUND);
 		ck_assert_int_eq(kvlog_iter_seek(iter, "g", 1), KVLOG_OK);
 		expect_next(iter, NULL);
 		ck_assert_int_eq(kvlog_iter_seek(iter, "", 0), KVLOG_OK);

@@ -27,16 +27,29 @@ open_store(unsigned flags)
 }
 
 static struct kvlog_txn *
-begin(struct kvlog *db)
+begin_with(struct kvlog *db, unsigned flags)
 {
 	struct kvlog_txn_options o = KVLOG_TXN_OPTIONS_INIT;
 	struct kvlog_txn *txn = NULL;
 	enum kvlog_status st;
 
+	o.flags = flags;
 	o.idle_ms = LONG_MS;
 	st = kvlog_txn_begin(db, &o, &txn, &err);
 	ck_assert_msg(st == KVLOG_OK, "%d %s", (int)st, err.text);
 	return txn;
+}
+
+static struct kvlog_txn *
+begin(struct kvlog *db)
+{
+	return begin_with(db, 0);
+}
+
+static struct kvlog_txn *
+begin_reading(struct kvlog *db)
+{
+	return begin_with(db, KVLOG_TXN_READ);
 }
 
 static enum kvlog_status
@@ -147,6 +160,57 @@ START_TEST(a_transaction_sees_its_writes_and_others_see_them_at_its_commit)
 	api_close(db);
 	db = open_store(0);
 	expect_text(db, "aonec");
+	api_close(db);
+}
+END_TEST
+
+static void
+expect_count(struct kvlog_txn *txn, struct kvlog *bucket, uint64_t count)
+{
+	uint64_t told = 77;
+
+	ck_assert_int_eq(kvlog_txn_count(txn, bucket, &told), KVLOG_OK);
+	ck_assert_uint_eq(told, count);
+}
+
+START_TEST(a_transaction_counts_what_it_sees)
+{
+	struct kvlog *db = open_store(KVLOG_OPEN_CREATE), *bucket;
+	struct kvlog_txn *txn, *old;
+
+	ck_assert_int_eq(
+	    kvlog_bucket_open(db, "b", 1, KVLOG_OPEN_CREATE, &bucket, &err),
+	    KVLOG_OK);
+	ck_assert_uint_eq(kvlog_txn_seq(NULL), 0);
+	api_put(db, "a", "1");
+	api_put(db, "b", "2");
+	api_put(bucket, "c", "3");
+	old = begin_reading(db);
+	ck_assert_uint_eq(kvlog_txn_seq(old), 4);
+	txn = begin(db);
+	ck_assert_uint_eq(kvlog_txn_seq(txn), 4);
+	put(txn, "d", "4");
+	put(txn, "a", "4");
+	ck_assert_int_eq(delete (txn, "b"), KVLOG_OK);
+	ck_assert_int_eq(
+	    kvlog_txn_put(txn, bucket, "d", 1, "4", 1, NULL), KVLOG_OK);
+	expect_count(txn, NULL, 2);
+	expect_count(txn, bucket, 2);
+	ck_assert_uint_eq(kvlog_txn_seq(txn), 4);
+	(void)commit(txn);
+	expect_count(old, NULL, 2);
+	expect_count(old, bucket, 1);
+	ck_assert_int_eq(kvlog_txn_count(old, NULL, NULL), KVLOG_INVAL);
+	ck_assert_int_eq(
+	    kvlog_txn_count(NULL, NULL, &(uint64_t){0}), KVLOG_INVAL);
+	ck_assert_uint_eq(kvlog_txn_seq(old), 4);
+	ck_assert_uint_eq(commit(old).seq, 4);
+	api_put(db, "a", "5");
+	txn = begin(db);
+	ck_assert_uint_eq(kvlog_txn_seq(txn), 6);
+	expect_count(txn, NULL, 2);
+	kvlog_txn_rollback(txn);
+	api_close(bucket);
 	api_close(db);
 }
 END_TEST
@@ -410,19 +474,6 @@ START_TEST(a_transaction_is_about_all_buckets)
 	api_close(db);
 }
 END_TEST
-
-static struct kvlog_txn *
-begin_reading(struct kvlog *db)
-{
-	struct kvlog_txn_options o = KVLOG_TXN_OPTIONS_INIT;
-	struct kvlog_txn *txn = NULL;
-	enum kvlog_status st;
-
-	o.flags = KVLOG_TXN_READ;
-	st = kvlog_txn_begin(db, &o, &txn, &err);
-	ck_assert_msg(st == KVLOG_OK, "%d %s", (int)st, err.text);
-	return txn;
-}
 
 /* Each with a blank behind it. */
 static void
@@ -1319,6 +1370,7 @@ txn_suite(void)
 
 	tcase_add_test(tc,
 	    a_transaction_sees_its_writes_and_others_see_them_at_its_commit);
+	tcase_add_test(tc, a_transaction_counts_what_it_sees);
 	tcase_add_test(tc, a_rollback_leaves_nothing);
 	tcase_add_test(tc, what_has_written_nothing_commits_nothing);
 	tcase_add_test(tc, values_stay_in_their_places_until_the_end);

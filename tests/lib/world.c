@@ -280,12 +280,11 @@ name_of(const struct kvlog_iter *iter)
 	return i;
 }
 
-/* The names: they come in order, and the other way. */
+/* The names, by a walk that was begun with st and ends here: they come in
+ * order, and the other way. */
 static bool
-list(struct kvlog *db, bool *listed, char *why)
+list(enum kvlog_status st, struct kvlog_iter *iter, bool *listed, char *why)
 {
-	struct kvlog_iter *iter = NULL;
-	enum kvlog_status st = kvlog_bucket_list(db, &iter);
 	unsigned last = 0;
 
 	if (st != KVLOG_OK)
@@ -312,6 +311,7 @@ bool
 world_read(struct world *world, struct kvlog *db, char *why)
 {
 	bool listed[WORLD_BUCKETS] = {false};
+	struct kvlog_iter *iter = NULL;
 	struct model all = {0};
 	bool ok = model_read(&all, db, why);
 
@@ -322,7 +322,12 @@ world_read(struct world *world, struct kvlog *db, char *why)
 	all.entries = NULL;
 	all.count = all.cap = 0;
 	model_fini(&all);
-	if (!ok || !list(db, listed, why))
+	if (ok) {
+		enum kvlog_status st = kvlog_bucket_list(db, &iter);
+
+		ok = list(st, iter, listed, why);
+	}
+	if (!ok)
 		return false;
 	for (unsigned i = 1; i < WORLD_BUCKETS; i++)
 		if (listed[i] && !read_bucket(world, db, i, why))
@@ -333,19 +338,26 @@ world_read(struct world *world, struct kvlog *db, char *why)
 bool
 world_read_txn(struct world *world, struct kvlog_txn *txn, char *why)
 {
+	bool listed[WORLD_BUCKETS] = {false};
+	struct kvlog_iter *iter = NULL;
+	enum kvlog_status st;
+
 	world_init(world);
 	if (!read_in_txn(&world->buckets[0].keys, txn, NULL, why))
 		return false;
+	st = kvlog_txn_bucket_list(txn, &iter);
+	if (!list(st, iter, listed, why))
+		return false;
 	for (unsigned i = 1; i < WORLD_BUCKETS; i++) {
 		struct kvlog *handle = NULL;
-		enum kvlog_status st = kvlog_txn_bucket_open(txn,
-		    world_names[i].bytes, world_names[i].len, 0, &handle, NULL);
 		bool ok;
 
-		if (st == KVLOG_NOBUCKET)
-			continue;
-		if (st != KVLOG_OK)
+		st = kvlog_txn_bucket_open(txn, world_names[i].bytes,
+		    world_names[i].len, 0, &handle, NULL);
+		if (st != (listed[i] ? KVLOG_OK : KVLOG_NOBUCKET))
 			return say(why, i, "open in a transaction", st);
+		if (st != KVLOG_OK)
+			continue;
 		note_id(&world->buckets[i], handle);
 		ok = read_in_txn(&world->buckets[i].keys, txn, handle, why);
 		st = kvlog_close(handle, NULL);

@@ -291,11 +291,8 @@ hold_dropped(struct run *run, struct rng *rng)
 bool
 is_shown(const struct run *run, const struct model_entry *e)
 {
-	bool own = run->txn != NULL &&
-		   (e->seq == MODEL_ANY_SEQ || e->seq == run->txn_seq);
-
 	return e->expires_ms == 0 ||
-	       e->expires_ms > (own ? run->txn_now : now_ms(run));
+	       e->expires_ms > (run->txn != NULL ? run->txn_now : now_ms(run));
 }
 
 const struct model_entry *

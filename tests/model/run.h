@@ -85,7 +85,7 @@ struct run {
 	/* A transaction that the world is of; NULL: it is of the store. */
 	struct kvlog_txn *txn;
 	uint64_t txn_seq; /* number of its commit; MODEL_ANY_SEQ: not known */
-	uint64_t txn_now; /* when it began: the time of what it has written */
+	uint64_t txn_now; /* when it began, where the time stands still */
 
 	struct saved saved[SAVED_COUNT];
 	unsigned last_name;

@@ -226,6 +226,7 @@ read_in_txn(
 {
 	struct kvlog_iter *iter = NULL;
 	enum kvlog_status st = kvlog_txn_iter_open(txn, bucket, NULL, &iter);
+	uint64_t count = UINT64_MAX;
 	bool ok;
 
 	if (st != KVLOG_OK)
@@ -234,7 +235,12 @@ read_in_txn(
 	kvlog_iter_destroy(iter);
 	for (size_t i = 0; i < keys->count && ok; i++)
 		ok = find_in_txn(&keys->entries[i], txn, bucket, why);
-	return ok;
+	if (!ok)
+		return false;
+	st = kvlog_txn_count(txn, bucket, &count);
+	if (st == KVLOG_OK && count != keys->count)
+		st = KVLOG_CORRUPT;
+	return st == KVLOG_OK || say(why, 0, "count in a transaction", st);
 }
 
 static void

@@ -44,6 +44,7 @@ struct source {
 	const uint8_t *marks; /* a bit for each entry that counts; NULL: all */
 	uint64_t next; /* number of the entry behind those in the queue; none
 			  there: entry_count or more */
+	struct hint_search search; /* for its place */
 	/* Entries that come soon, while their records are being fetched. */
 	struct hint_entry queue[AHEAD];
 	unsigned first, queued;
@@ -154,21 +155,30 @@ stands_near(const struct merge *m, enum stand *ret_stand)
 	return m->has_last ? &m->last : &m->start;
 }
 
-/* Let what comes next from a source be what comes next in the walk; false if a
- * block is damaged. */
+/* Begin to let what comes next from a source be what comes next in the
+ * walk. */
+static void
+begin_place(const struct merge *m, struct source *s)
+{
+	enum stand stand;
+
+	s->first = s->queued = 0;
+	s->depth = 1;
+	hint_search_begin(&s->search, s->hint, stands_near(m, &stand));
+}
+
+/* That place is found; false if a block is damaged. */
 static bool
-find_place(const struct merge *m, struct source *s)
+end_place(const struct merge *m, struct source *s)
 {
 	enum stand stand;
 	const struct hint_key *key = stands_near(m, &stand);
 	bool pass = stand == STAND_BEHIND || (stand == STAND_AT && !m->back);
 	struct hint_entry e;
 	struct record rec;
-	uint64_t n;
+	uint64_t n = s->search.low;
 
-	s->first = s->queued = 0;
-	s->depth = 1;
-	if (!hint_seek(s->hint, key, &n))
+	if (s->search.damaged)
 		return false;
 	/* From there damaged entries come first, which may lie on either side
 	 * of the key.  To go forward from it they have been met. */
@@ -183,6 +193,7 @@ find_place(const struct merge *m, struct source *s)
 		}
 	}
 	s->next = m->back ? n - 1 : n;
+	refill(m, s);
 	return true;
 }
 
@@ -205,7 +216,10 @@ replace_hint(struct merge *m, struct source *s)
 	s->marks = NULL; /* of other numbers */
 	s->hurt = hurt;
 	s->told = hurt.seg != NULL;
-	(void)find_place(m, s);
+	begin_place(m, s);
+	while (hint_search_go_on(&s->search))
+		;
+	(void)end_place(m, s);
 	return KVLOG_OK;
 }
 
@@ -395,16 +409,29 @@ rebase(struct merge *m)
 static enum kvlog_status
 place(struct merge *m)
 {
+	bool more = true;
+
 	m->heap_count = 0;
+	for (size_t i = 0; i < m->source_count; i++)
+		begin_place(m, &m->sources[i]);
+	while (more) {
+		more = false;
+		for (size_t i = 0; i < m->source_count; i++)
+			more |= hint_search_go_on(&m->sources[i].search);
+	}
+	for (size_t i = 0; i < m->source_count; i++) {
+		enum kvlog_status st = KVLOG_OK;
+
+		if (!end_place(m, &m->sources[i]))
+			st = replace_hint(m, &m->sources[i]);
+		if (st != KVLOG_OK)
+			return st;
+	}
 	for (size_t i = 0; i < m->source_count; i++) {
 		struct source *s = &m->sources[i];
-		enum kvlog_status st = KVLOG_OK;
 		bool there;
+		enum kvlog_status st = load(m, s, &there);
 
-		if (!find_place(m, s))
-			st = replace_hint(m, s);
-		if (st == KVLOG_OK)
-			st = load(m, s, &there);
 		if (st != KVLOG_OK)
 			return st;
 		if (there)
@@ -768,7 +795,6 @@ merge_run_on(struct merge *m, bool back, bool with_value)
 	s->entry.seg = next->seg;
 	s->entry.off = next->off;
 	s->entry.hash = next->hash;
-	s->entry.damaged = false;
 	s->entry.damaged = false;
 	s->first++;
 	s->queued--;

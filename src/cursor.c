@@ -130,6 +130,8 @@ cursor_create(struct hint *const *hints, size_t count,
 		cursor_destroy(c);
 		return st;
 	}
+	if (!c->all)
+		merge_run_within(c->merge, &c->low, &c->high);
 	cursor_first(c);
 	*ret_cursor = c;
 	return KVLOG_OK;
@@ -152,6 +154,7 @@ cursor_since(struct cursor *c, uint64_t seq)
 {
 	c->deletes = true;
 	c->since = seq;
+	merge_run_within(c->merge, NULL, NULL);
 }
 
 enum kvlog_status
@@ -237,13 +240,15 @@ step(struct cursor *c, bool back)
 enum kvlog_status
 cursor_next(struct cursor *c)
 {
-	return step(c, false);
+	return merge_run_on(c->merge, false, !c->keys_only) ? KVLOG_OK
+							    : step(c, false);
 }
 
 enum kvlog_status
 cursor_prev(struct cursor *c)
 {
-	return step(c, true);
+	return merge_run_on(c->merge, true, !c->keys_only) ? KVLOG_OK
+							   : step(c, true);
 }
 
 void

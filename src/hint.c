@@ -305,10 +305,13 @@ get_u40(const uint8_t *p)
 }
 
 /* The entry at p; e->seg is not set. */
-static void
+static inline void
 decode_entry(const struct hint *hint, const uint8_t *p, struct hint_entry *e)
 {
-	uint64_t loc = get_uint(p + HINT_HASH_LEN, hint->loc_len);
+	/* The last of eight bytes that end with the entry, which a block's
+	 * head leaves room for. */
+	uint64_t loc = get_u64(p + HINT_HASH_LEN + hint->loc_len - 8) >>
+		       (64 - 8 * hint->loc_len);
 
 	e->hash = get_u40(p);
 	e->type = (uint8_t)(loc & HINT_KIND_TYPE);
@@ -422,23 +425,29 @@ get_item(const struct hint *hint, uint64_t n, struct hint_entry *ret_entry)
 	};
 }
 
+/* Where entry number n stands. */
+static const void *
+entry_at(const struct hint *hint, uint64_t n)
+{
+	if (hint->items != NULL)
+		return &hint->items[n];
+	return hint->data + hint->blocks_off +
+	       n / hint->per_block * BLOCK_SIZE + HINT_BLOCK_HEAD +
+	       n % hint->per_block * (HINT_HASH_LEN + hint->loc_len);
+}
+
 bool
 hint_get(const struct hint *hint, uint64_t n, struct hint_entry *ret_entry)
 {
-	const uint8_t *block;
 
 	assert(n < hint->entry_count);
 	if (hint->items != NULL) {
 		get_item(hint, n, ret_entry);
 		return true;
 	}
-	block = block_at(hint, (uint32_t)(n / hint->per_block));
-	if (UNLIKELY(block == NULL))
+	if (UNLIKELY(block_at(hint, (uint32_t)(n / hint->per_block)) == NULL))
 		return false;
-	decode_entry(hint,
-	    block + HINT_BLOCK_HEAD +
-		n % hint->per_block * (HINT_HASH_LEN + hint->loc_len),
-	    ret_entry);
+	decode_entry(hint, entry_at(hint, n), ret_entry);
 	ret_entry->seg = hint->sources[ret_entry->index].seg;
 	return true;
 }
@@ -647,55 +656,154 @@ find_stretch(const struct hint *hint, const struct hint_key *key,
 	return true;
 }
 
-/* Fetch the records that as many steps of a search may come upon: memory is
- * waited for once for all of them. */
+/* Fetch the entries that as many steps of a search may come upon, or, once
+ * these are there, their records: memory is waited for once for all of them. */
 static void
-fetch_steps(
-    const struct hint *hint, uint64_t low, uint64_t high, unsigned steps)
+fetch_steps(const struct hint *hint, uint64_t low, uint64_t high,
+    unsigned steps, bool records)
 {
 	uint64_t mid = low + (high - low) / 2;
 	struct hint_entry e;
 
 	if (low >= high || steps == 0)
 		return;
-	if (hint_get(hint, mid, &e)) {
+	if (!records) {
+		PREFETCH(entry_at(hint, mid));
+	} else if (hint_get(hint, mid, &e)) {
 		PREFETCH(e.seg->map.addr + e.off);
 		PREFETCH(e.seg->map.addr + e.off + CACHE_LINE);
 	}
-	fetch_steps(hint, low, mid, steps - 1);
-	fetch_steps(hint, mid + 1, high, steps - 1);
+	fetch_steps(hint, low, mid, steps - 1, records);
+	fetch_steps(hint, mid + 1, high, steps - 1, records);
+}
+
+/* Whether entry number n is sound, and how it compares with key. */
+static bool
+compare_at(const struct hint *hint, uint64_t n, const struct hint_key *key,
+    int *ret_order)
+{
+	struct hint_entry e;
+	struct record rec;
+	struct hint_key there;
+
+	if (!hint_get(hint, n, &e) || !hint_read(&e, &rec))
+		return false;
+	there = hint_key_of(&rec);
+	*ret_order = hint_key_compare(&there, key);
+	return true;
+}
+
+/* Most hints of a compacted store lie on one side of a key. */
+static bool
+is_aside(const struct hint *hint, const struct hint_key *key, uint64_t *ret_n)
+{
+	const uint64_t count = hint->entry_count;
+	int order;
+
+	if (count > 0 && compare_at(hint, 0, key, &order) && order >= 0)
+		*ret_n = 0;
+	else if (count > 0 && compare_at(hint, count - 1, key, &order) &&
+		 order < 0)
+		*ret_n = count;
+	else
+		return false;
+	return true;
+}
+
+/* The first entry of a rank, or of a greater one. */
+static uint64_t
+find_rank(const struct hint *hint, uint64_t rank)
+{
+	uint64_t low = 0, high = hint->entry_count;
+
+	while (low < high) {
+		uint64_t mid = low + (high - low) / 2;
+
+		if (hint->items[mid].rank < rank)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return low;
+}
+
+/* By ranks, which are had without a look at records: the entries of the key's
+ * own rank, or the place where they would be. */
+static void
+find_ranked(const struct hint *hint, const struct hint_key *key,
+    uint64_t *ret_low, uint64_t *ret_high)
+{
+	const struct hint_key *base = &hint->base;
+	struct hint_key head = *key;
+	uint64_t rank;
+	int c;
+
+	head.len = key->len < base->len ? key->len : base->len;
+	c = hint_key_compare(&head, base);
+	if (c != 0) {
+		*ret_low = *ret_high = c < 0 ? 0 : hint->entry_count;
+		return;
+	}
+	rank = key->len > base->len
+		   ? key_prefix(key->bytes + base->len, key->len - base->len)
+		   : 0;
+	*ret_low = find_rank(hint, rank);
+	*ret_high =
+	    rank < UINT64_MAX ? find_rank(hint, rank + 1) : hint->entry_count;
+}
+
+void
+hint_search_begin(
+    struct hint_search *s, const struct hint *hint, const struct hint_key *key)
+{
+	*s = (struct hint_search){.hint = hint, .key = key};
+	if (hint->ranked)
+		find_ranked(hint, key, &s->low, &s->high);
+	else if (is_aside(hint, key, &s->low))
+		s->high = s->low;
+	else
+		s->damaged = !find_stretch(hint, key, &s->low, &s->high);
+	if (s->damaged)
+		s->high = s->low;
+	fetch_steps(hint, s->low, s->high, FETCHED_STEPS, false);
+}
+
+static void
+search_step(struct hint_search *s)
+{
+	uint64_t mid = s->low + (s->high - s->low) / 2, n = mid;
+	bool sound = false;
+	int order = 0;
+
+	/* A damaged record does not know its place: the next sound one answers
+	 * for it. */
+	for (; n < s->high && !sound; n++)
+		sound = compare_at(s->hint, n, s->key, &order);
+	if (sound && order < 0)
+		s->low = n;
+	else
+		s->high = mid;
+}
+
+bool
+hint_search_go_on(struct hint_search *s)
+{
+	s->fetched = !s->fetched;
+	if (!s->fetched)
+		for (unsigned i = 0; i < FETCHED_STEPS && s->low < s->high; i++)
+			search_step(s);
+	fetch_steps(s->hint, s->low, s->high, FETCHED_STEPS, s->fetched);
+	return s->low < s->high;
 }
 
 bool
 hint_seek(const struct hint *hint, const struct hint_key *key, uint64_t *ret_n)
 {
-	uint64_t low, high;
+	struct hint_search s;
 
-	*ret_n = 0;
-	if (!find_stretch(hint, key, &low, &high))
-		return false;
-	for (unsigned steps = 0; low < high; steps++) {
-		uint64_t mid = low + (high - low) / 2, n = mid;
-		struct hint_entry e;
-		struct record rec;
-		struct hint_key there;
-		bool sound = false;
-
-		if (steps % FETCHED_STEPS == 0)
-			fetch_steps(hint, low, high, FETCHED_STEPS);
-		/* A damaged record does not know its place: the next sound
-		 * one answers for it. */
-		for (; n < high && !sound; n++)
-			sound = hint_get(hint, n, &e) && hint_read(&e, &rec);
-		if (sound) {
-			there = hint_key_of(&rec);
-			sound = hint_key_compare(&there, key) < 0;
-		}
-		if (sound)
-			low = n;
-		else
-			high = mid;
-	}
-	*ret_n = low;
-	return true;
+	hint_search_begin(&s, hint, key);
+	while (hint_search_go_on(&s))
+		;
+	*ret_n = s.low;
+	return !s.damaged;
 }

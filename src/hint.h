@@ -54,6 +54,7 @@ struct hint_damage {
 
 /* One entry of an image that is made for walks alone. */
 struct hint_item {
+	uint64_t rank; /* key_prefix() behind what all keys begin with */
 	uint64_t what; /* hash, and kind above it */
 	uint64_t off;
 };
@@ -67,6 +68,9 @@ struct hint {
 	uint8_t *memory;         /* if not */
 	struct hint_item *items; /* if for walks: instead of all that follows,
 				    but for entry_count and the one source */
+	struct hint_key base;    /* of those: the bucket, and what all keys
+				    begin with, in one of the records */
+	bool ranked;             /* all are of that bucket, and have ranks */
 
 	uint64_t entry_count;
 	uint64_t bucket_count; /* of them: outside the default bucket */
@@ -114,10 +118,13 @@ enum kvlog_status hint_build_around(const struct hint_source *sources,
 enum kvlog_status hint_build_items(const struct hint_source *source,
     struct hint **ret_hint, struct kvlog_error *err);
 
-/* The same, empty, with room for so many entries, which are added in order.
- * NULL: out of memory. */
-struct hint *hint_create_items(const struct hint_source *source, uint64_t room);
-void hint_add_item(struct hint *hint, const struct hint_entry *entry);
+/* The same, empty, with room for so many entries, which are added in order, of
+ * keys from first to last; these stand in records of the segment.  NULL: out of
+ * memory. */
+struct hint *hint_create_items(const struct hint_source *source, uint64_t room,
+    const struct hint_key *first, const struct hint_key *last);
+void hint_add_item(struct hint *hint, const struct hint_entry *entry,
+    const struct hint_key *key);
 
 /* Write an image to its file, or to one of this name. */
 enum kvlog_status hint_write(
@@ -218,6 +225,23 @@ bool hint_find_next(struct hint_probe *probe, struct hint_entry *ret_entry);
  * none; false if a block on the way is damaged. */
 bool hint_seek(
     const struct hint *hint, const struct hint_key *key, uint64_t *ret_n);
+
+/*
+ * The same step by step, for who seeks in many hints and would wait for memory
+ * in each: what a step fetches is there when the others have made theirs.
+ * Begun, it goes on until hint_search_go_on() is false; then low is what
+ * hint_seek() says, unless it is damaged.  The key stays the caller's.
+ */
+struct hint_search {
+	const struct hint *hint;
+	const struct hint_key *key;
+	uint64_t low, high; /* the place is in there */
+	bool fetched;       /* the records of the next comparisons */
+	bool damaged;
+};
+void hint_search_begin(struct hint_search *search, const struct hint *hint,
+    const struct hint_key *key);
+bool hint_search_go_on(struct hint_search *search);
 
 /* Read an entry's record; false if its header or key is damaged. */
 static inline bool

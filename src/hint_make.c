@@ -578,7 +578,7 @@ add_sorted(struct sorting *s, const struct record *rec, const uint8_t *bytes,
     uint32_t index)
 {
 	if (s->count == s->cap) {
-		size_t cap = s->cap > 0 ? 2 * s->cap : 1024;
+		size_t cap = s->cap > 0 ? 2 * s->cap : 64;
 		struct sorted *grown =
 		    os->realloc(s->list, cap * sizeof *grown);
 
@@ -741,8 +741,25 @@ image_of(struct hint_writer *w, struct hint **ret_hint, struct kvlog_error *err)
 	return KVLOG_OK;
 }
 
+/* What stands between two keys of a bucket begins as both do. */
+static void
+set_base(struct hint *hint, const struct hint_key *first,
+    const struct hint_key *last)
+{
+	struct hint_key *base = &hint->base;
+	uint32_t most = first->len < last->len ? first->len : last->len;
+
+	*base = *first;
+	hint->ranked = first->bucket_seq == last->bucket_seq &&
+		       first->bucket_ordinal == last->bucket_ordinal;
+	for (base->len = 0; base->len < most; base->len++)
+		if (first->bytes[base->len] != last->bytes[base->len])
+			break;
+}
+
 struct hint *
-hint_create_items(const struct hint_source *source, uint64_t room)
+hint_create_items(const struct hint_source *source, uint64_t room,
+    const struct hint_key *first, const struct hint_key *last)
 {
 	struct hint *hint = os->calloc(1, sizeof *hint);
 
@@ -759,34 +776,44 @@ hint_create_items(const struct hint_source *source, uint64_t room)
 	hint->source_count = 1;
 	hint->sources[0] = *source;
 	(void)segment_ref(source->seg);
+	set_base(hint, first, last);
 	return hint;
 }
 
 void
-hint_add_item(struct hint *hint, const struct hint_entry *e)
+hint_add_item(
+    struct hint *hint, const struct hint_entry *e, const struct hint_key *key)
 {
 	uint64_t kind = e->type | (e->expiry ? HINT_KIND_EXPIRY : 0);
+	uint32_t skip = hint->ranked ? hint->base.len : 0;
 
 	hint->items[hint->entry_count++] = (struct hint_item){
-	    .what = e->hash | kind << 8 * HINT_HASH_LEN, .off = e->off};
+	    .rank = key_prefix(key->bytes + skip, key->len - skip),
+	    .what = e->hash | kind << 8 * HINT_HASH_LEN,
+	    .off = e->off};
 }
 
 static enum kvlog_status
 items_of(const struct sorting *s, const struct hint_source *source,
     struct hint **ret_hint, struct kvlog_error *err)
 {
-	struct hint *hint = hint_create_items(source, s->count);
+	const struct hint_key none = {0, 0, 0, NULL};
+	const size_t n = s->count;
+	const struct hint_key first = n > 0 ? key_at(s->list[0].bytes) : none;
+	const struct hint_key last =
+	    n > 0 ? key_at(s->list[n - 1].bytes) : none;
+	struct hint *hint = hint_create_items(source, n, &first, &last);
 
 	if (hint == NULL)
 		return err_set(err, KVLOG_NOMEM, 0, "sort the keys of a walk");
-	for (size_t i = 0; i < s->count; i++) {
+	for (size_t i = 0; i < n; i++) {
 		struct hint_entry e;
 		struct hint_key key;
 
-		if (i + FETCH_AHEAD < s->count)
+		if (i + FETCH_AHEAD < n)
 			PREFETCH(s->list[i + FETCH_AHEAD].bytes);
 		e = entry_of(&s->list[i], source->seg, &key);
-		hint_add_item(hint, &e);
+		hint_add_item(hint, &e, &key);
 	}
 	*ret_hint = hint;
 	return KVLOG_OK;

@@ -15,6 +15,11 @@
  * key, from either side.  Older entries of that hash are then damage too, since
  * they may be what the damaged record replaced.
  *
+ * What comes from one source for a while comes in runs: if the last of the
+ * entries in its queue is before the keys of all other sources, and in the
+ * range that is asked for, then so are the others, and each costs no more than
+ * to verify it.  Whatever is not sound, or no value, is left to a step.
+ *
  * A damaged block of a hint costs time only: the source goes on, behind the
  * last key, in an image made of the records themselves.  If one of them is
  * damaged too, nobody knows of which key it is: a damaged entry tells of it.
@@ -25,20 +30,26 @@
 
 #include <string.h>
 
+#include "sum_inline.h"
+
 #define AHEAD 16u       /* entries whose records are fetched early, at most */
 #define TIES_MAX 4096u  /* keys of equal rank, until something is done */
 #define LONG_WALK 4096u /* entries; then it is one through all of the hint */
+#define LED                                                                    \
+	4u /* steps with the same source at the top; then look                 \
+	      whether it stays there */
 
 struct source {
 	struct hint *hint;
 	const uint8_t *marks; /* a bit for each entry that counts; NULL: all */
 	uint64_t next; /* number of the entry behind those in the queue; none
 			  there: entry_count or more */
+	struct hint_search search; /* for its place */
 	/* Entries that come soon, while their records are being fetched. */
 	struct hint_entry queue[AHEAD];
 	unsigned first, queued;
 	unsigned depth;  /* how many there should be */
-	unsigned loaded; /* entries in a row, until they are many */
+	unsigned loaded; /* into it, until they are many */
 	/* What is loaded: */
 	struct merge_entry entry;
 	uint64_t rank; /* never less than that of a key that comes before */
@@ -59,7 +70,6 @@ struct damaged {
 enum stand { STAND_BEFORE, STAND_AT, STAND_BEHIND };
 
 struct merge {
-	struct source *sources;
 	size_t source_count;
 	struct source **heap; /* sources that have an entry */
 	size_t heap_count;
@@ -76,11 +86,18 @@ struct merge {
 	/* Keys are ranked by what follows after these bytes; see rebase(). */
 	const uint8_t *base;
 	size_t base_len;
-	unsigned ties;               /* keys of equal rank that were compared */
+	unsigned ties; /* keys of equal rank that were compared */
+	/* Runs of the source at the top. */
+	const struct hint_key *low, *high; /* NULL: none are wanted */
+	const struct source *leader;       /* it was at the top ... */
+	unsigned led;                      /* ... so many times in a row */
+	unsigned run;                /* entries of its queue that come next */
+	bool ran;                    /* last is behind what it has come to */
 	struct merge_entry *present; /* a source's, or nothing */
 	struct merge_entry nothing;  /* all zeros */
 	struct damaged *damaged;
 	size_t damaged_count, damaged_cap;
+	struct source sources[]; /* and behind them the heap */
 };
 
 /* Sources */
@@ -114,6 +131,8 @@ queue_some(const struct merge *m, struct source *s)
 	}
 	s->next += count * step;
 	s->queued += count;
+	if (s->loaded < LONG_WALK && (s->loaded += count) >= LONG_WALK)
+		hint_read_ahead(s->hint);
 	return count > 0;
 }
 
@@ -136,21 +155,30 @@ stands_near(const struct merge *m, enum stand *ret_stand)
 	return m->has_last ? &m->last : &m->start;
 }
 
-/* Let what comes next from a source be what comes next in the walk; false if a
- * block is damaged. */
+/* Begin to let what comes next from a source be what comes next in the
+ * walk. */
+static void
+begin_place(const struct merge *m, struct source *s)
+{
+	enum stand stand;
+
+	s->first = s->queued = 0;
+	s->depth = 1;
+	hint_search_begin(&s->search, s->hint, stands_near(m, &stand));
+}
+
+/* That place is found; false if a block is damaged. */
 static bool
-find_place(const struct merge *m, struct source *s)
+end_place(const struct merge *m, struct source *s)
 {
 	enum stand stand;
 	const struct hint_key *key = stands_near(m, &stand);
 	bool pass = stand == STAND_BEHIND || (stand == STAND_AT && !m->back);
 	struct hint_entry e;
 	struct record rec;
-	uint64_t n;
+	uint64_t n = s->search.low;
 
-	s->first = s->queued = 0;
-	s->depth = 1;
-	if (!hint_seek(s->hint, key, &n))
+	if (s->search.damaged)
 		return false;
 	/* From there damaged entries come first, which may lie on either side
 	 * of the key.  To go forward from it they have been met. */
@@ -165,6 +193,7 @@ find_place(const struct merge *m, struct source *s)
 		}
 	}
 	s->next = m->back ? n - 1 : n;
+	refill(m, s);
 	return true;
 }
 
@@ -187,7 +216,10 @@ replace_hint(struct merge *m, struct source *s)
 	s->marks = NULL; /* of other numbers */
 	s->hurt = hurt;
 	s->told = hurt.seg != NULL;
-	(void)find_place(m, s);
+	begin_place(m, s);
+	while (hint_search_go_on(&s->search))
+		;
+	(void)end_place(m, s);
 	return KVLOG_OK;
 }
 
@@ -248,8 +280,6 @@ load_queued(const struct merge *m, struct source *s)
 		memset(&entry->rec, 0, sizeof entry->rec);
 	if (s->queued <= s->depth / 2)
 		refill(m, s);
-	if (s->loaded < LONG_WALK && ++s->loaded == LONG_WALK)
-		hint_read_ahead(s->hint);
 }
 
 /* Load the next entry; *ret_there is false if there are no more.  On failure
@@ -379,16 +409,29 @@ rebase(struct merge *m)
 static enum kvlog_status
 place(struct merge *m)
 {
+	bool more = true;
+
 	m->heap_count = 0;
+	for (size_t i = 0; i < m->source_count; i++)
+		begin_place(m, &m->sources[i]);
+	while (more) {
+		more = false;
+		for (size_t i = 0; i < m->source_count; i++)
+			more |= hint_search_go_on(&m->sources[i].search);
+	}
+	for (size_t i = 0; i < m->source_count; i++) {
+		enum kvlog_status st = KVLOG_OK;
+
+		if (!end_place(m, &m->sources[i]))
+			st = replace_hint(m, &m->sources[i]);
+		if (st != KVLOG_OK)
+			return st;
+	}
 	for (size_t i = 0; i < m->source_count; i++) {
 		struct source *s = &m->sources[i];
-		enum kvlog_status st = KVLOG_OK;
 		bool there;
+		enum kvlog_status st = load(m, s, &there);
 
-		if (!find_place(m, s))
-			st = replace_hint(m, s);
-		if (st == KVLOG_OK)
-			st = load(m, s, &there);
 		if (st != KVLOG_OK)
 			return st;
 		if (there)
@@ -447,23 +490,21 @@ map_all(const struct merge *m)
 enum kvlog_status
 merge_create(struct hint *const *hints, size_t count, struct merge **ret_merge)
 {
-	struct merge *m = os->calloc(1, sizeof *m);
-	enum kvlog_status st = KVLOG_NOMEM;
+	struct merge *m = os->calloc(
+	    1, sizeof *m + count * (sizeof *m->sources + sizeof(*m->heap)));
+	enum kvlog_status st;
 
 	if (m == NULL)
 		return KVLOG_NOMEM;
-	m->sources = os->calloc(count + 1, sizeof *m->sources);
-	m->heap = os->calloc(count + 1, sizeof(*m->heap));
-	if (m->sources != NULL && m->heap != NULL) {
-		for (size_t i = 0; i < count; i++) {
-			m->sources[i].hint = hint_ref(hints[i]);
-			m->sources[i].hurt = hints[i]->hurt;
-			m->sources[i].entry.age = i;
-		}
-		m->source_count = count;
-		m->present = &m->nothing;
-		st = map_all(m);
+	m->heap = (struct source **)&m->sources[count];
+	for (size_t i = 0; i < count; i++) {
+		m->sources[i].hint = hint_ref(hints[i]);
+		m->sources[i].hurt = hints[i]->hurt;
+		m->sources[i].entry.age = i;
 	}
+	m->source_count = count;
+	m->present = &m->nothing;
+	st = map_all(m);
 	if (st != KVLOG_OK) {
 		merge_destroy(m);
 		return st;
@@ -479,8 +520,6 @@ merge_destroy(struct merge *m)
 		return;
 	for (size_t i = 0; i < m->source_count; i++)
 		hint_unref(m->sources[i].hint);
-	os->free(m->sources);
-	os->free(m->heap);
 	os->free(m->damaged);
 	os->free(m);
 }
@@ -503,7 +542,8 @@ start_at(struct merge *m, const struct hint_key *key, enum stand stand)
 	m->start = *key;
 	m->start_stand = stand;
 	m->has_last = m->beyond_last = false;
-	m->placed = m->taken = false;
+	m->placed = m->taken = m->ran = false;
+	m->run = m->led = 0;
 	for (size_t i = 0; i < m->source_count; i++)
 		m->sources[i].loaded = 0;
 }
@@ -619,6 +659,8 @@ step(struct merge *m)
 			return KVLOG_CORRUPT;
 		if (is_hidden(m, e))
 			continue;
+		m->led = m->leader == m->heap[0] ? m->led + 1 : 0;
+		m->leader = m->heap[0];
 		if (LIKELY(m->damaged_count == 0))
 			return KVLOG_OK;
 		damaged = find_damaged(m, e);
@@ -636,9 +678,147 @@ step(struct merge *m)
 	return KVLOG_NOTFOUND;
 }
 
+/* Runs */
+
+void
+merge_run_within(
+    struct merge *m, const struct hint_key *low, const struct hint_key *high)
+{
+	m->low = sum_may_inline() ? low : NULL;
+	m->high = high;
+	m->run = 0;
+}
+
+/* Whether all that is in the queue of the source at the top comes before all
+ * else, and lies in the range. */
+static bool
+is_run(const struct merge *m, const struct source *s)
+{
+	struct record rec;
+	struct hint_key key;
+
+	if (!hint_read(&s->queue[s->first + s->queued - 1], &rec))
+		return false;
+	key = hint_key_of(&rec);
+	if (m->back ? hint_key_compare(&key, m->low) < 0
+		    : hint_key_compare(&key, m->high) >= 0)
+		return false;
+	for (size_t i = 1; i <= 2 && i < m->heap_count; i++) {
+		const struct merge_entry *e = &m->heap[i]->entry;
+		struct hint_key other = hint_key_of(&e->rec);
+		int c = e->damaged ? 0 : hint_key_compare(&key, &other);
+
+		if (m->back ? c <= 0 : c >= 0)
+			return false;
+	}
+	return true;
+}
+
+static bool
+find_run(struct merge *m)
+{
+	struct source *s;
+
+	if (m->low == NULL || !m->taken || m->heap_count == 0 ||
+	    m->damaged_count > 0 || m->present != &m->heap[0]->entry ||
+	    m->heap[0]->told || (m->source_count > 1 && m->led < LED))
+		return false;
+	s = m->heap[0];
+	if (s->queued == 0)
+		refill(m, s);
+	if (s->queued == 0 || !is_run(m, s)) {
+		m->led = 0;
+		return false;
+	}
+	m->run = s->queued;
+	/* What comes behind it is there when it is at its end. */
+	if (s->queued <= s->depth / 2)
+		refill(m, s);
+	return true;
+}
+
+/*
+ * Verify a put that needs no judging, and read it; false: whatever else, and
+ * *rec is as it was.  What is not read here is the same in all of them, as in
+ * record_parse().
+ */
+SUM_TARGET static inline bool
+read_sound(const struct hint_entry *e, bool with_value, struct record *rec)
+{
+	const uint8_t *p = e->seg->map.addr + e->off;
+	const uint64_t room = segment_end(e->seg) - e->off;
+	const uint32_t seed = segment_seed(e->seg, e->off);
+	const uint32_t what = room >= RECORD_HEADER_SIZE ? get_u32(p + 8) : 0;
+	const unsigned flags = what >> 8 & 0xff;
+	const unsigned ext_len = record_ext_len(flags & RECORD_BUCKET);
+	const size_t key_len = what >> 16;
+	const size_t head_len = RECORD_HEADER_SIZE + ext_len + key_len;
+	uint32_t value_len;
+
+	if ((what & 0xff) != RECORD_PUT || key_len == 0 ||
+	    (flags & (RECORD_EXPIRY | RECORD_CODEC)) != 0 || head_len > room)
+		return false;
+	value_len = get_u32(p + 12);
+	if (value_len > room - head_len || get_u64(p + 16) > RECORD_SEQ_MAX ||
+	    !(with_value ? sum_pair_ok_instruction(p, head_len, value_len, seed)
+			 : record_head_ok(p, head_len, seed)))
+		return false;
+	rec->type = RECORD_PUT;
+	rec->flags = (uint8_t)flags;
+	rec->key_len = (uint16_t)key_len;
+	rec->value_len = value_len;
+	rec->lag = get_u32(p + 24);
+	rec->value_sum = get_u32(p + 4);
+	rec->seq = get_u64(p + 16);
+	rec->bucket_seq = ext_len > 0 ? get_u64(p + RECORD_HEADER_SIZE) : 0;
+	rec->bucket_ordinal =
+	    ext_len > 0 ? get_u32(p + RECORD_HEADER_SIZE + 8) : 0;
+	rec->expiry_ms = 0;
+	rec->key = p + RECORD_HEADER_SIZE + ext_len;
+	rec->value = rec->key + key_len;
+	rec->size = record_size(flags, key_len, value_len);
+	return true;
+}
+
+SUM_TARGET bool
+merge_run_on(struct merge *m, bool back, bool with_value)
+{
+	const struct hint_entry *next;
+	struct source *s;
+
+	if (m->back != back || (m->run == 0 && !find_run(m)))
+		return false;
+	s = m->heap[0];
+	next = &s->queue[s->first];
+	if (!read_sound(next, with_value, &s->entry.rec))
+		return false;
+	s->entry.seg = next->seg;
+	s->entry.off = next->off;
+	s->entry.hash = next->hash;
+	s->entry.damaged = false;
+	s->first++;
+	s->queued--;
+	m->run--;
+	m->ran = true;
+	return true;
+}
+
+/* A step is to begin where a run has ended. */
+static void
+end_run(struct merge *m)
+{
+	m->run = 0;
+	if (!m->ran)
+		return;
+	m->last = hint_key_of(&m->heap[0]->entry.rec);
+	m->last_age = m->heap[0]->entry.age;
+	m->ran = false;
+}
+
 enum kvlog_status
 merge_next(struct merge *m)
 {
+	end_run(m);
 	if (m->back)
 		turn(m);
 	return step(m);
@@ -647,6 +827,7 @@ merge_next(struct merge *m)
 enum kvlog_status
 merge_prev(struct merge *m)
 {
+	end_run(m);
 	if (!m->back)
 		turn(m);
 	return step(m);

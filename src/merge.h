@@ -53,6 +53,17 @@ void merge_seek(struct merge *merge, const struct hint_key *key);
 enum kvlog_status merge_next(struct merge *merge);
 enum kvlog_status merge_prev(struct merge *merge);
 
+/*
+ * From now on merge_run_on() may be tried before merge_next() (or, back, before
+ * _prev()): it does the same where that takes no thought, else it says false
+ * and has done nothing.  What it comes to is a put that does not expire, with
+ * its value verified if that is wanted, and before high or, back, not before
+ * low.  These stay the caller's; NULL: it says false.
+ */
+void merge_run_within(struct merge *merge, const struct hint_key *low,
+    const struct hint_key *high);
+bool merge_run_on(struct merge *merge, bool back, bool with_value);
+
 /* What the merge has come to; valid until the merge moves, and the caller's to
  * change. */
 struct merge_entry {

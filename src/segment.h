@@ -22,6 +22,8 @@
 #define SEGMENT_SECRET_LEN SUM_SECRET_LEN
 /* Of what is read from end to end, so far ahead, or twice that. */
 #define SEGMENT_FETCH_LEN (UINT64_C(1) << 20)
+/* To fetch less than that costs more than it saves. */
+#define SEGMENT_FETCH_MIN (UINT64_C(1) << 14)
 
 enum segment_kind {
 	SEGMENT_PLAIN = 0,
@@ -267,7 +269,8 @@ static inline void
 segment_fetch_ahead(
     const struct segment *seg, uint64_t off, uint64_t to, uint64_t *ahead)
 {
-	if (UNLIKELY(off >= *ahead && off < to)) {
+	if (UNLIKELY(
+		off >= *ahead && off < to && to - off >= SEGMENT_FETCH_MIN)) {
 		os->advise(&seg->map, off,
 		    min_u64(to - off, 2 * SEGMENT_FETCH_LEN),
 		    OS_ADVICE_WILLNEED);

@@ -121,27 +121,57 @@ insert(struct tail *t, size_t at, struct hint *image)
 	return KVLOG_OK;
 }
 
+/* The first and the last key of images that are not empty; false if one of
+ * their records is damaged. */
+static bool
+find_bounds(struct hint *const *images, size_t count, struct hint_key *ret_low,
+    struct hint_key *ret_high)
+{
+	for (size_t i = 0; i < 2 * count; i++) {
+		const struct hint *image = images[i / 2];
+		struct hint_entry e;
+		struct record rec;
+		struct hint_key key;
+
+		if (!hint_get(
+			image, i % 2 == 0 ? 0 : image->entry_count - 1, &e) ||
+		    !hint_read(&e, &rec))
+			return false;
+		key = hint_key_of(&rec);
+		if (i == 0 || hint_key_compare(&key, ret_low) < 0)
+			*ret_low = key;
+		if (i == 0 || hint_key_compare(&key, ret_high) > 0)
+			*ret_high = key;
+	}
+	return true;
+}
+
 /* Make one image of count neighbours, which together have so many entries. */
 static enum kvlog_status
 put_together(struct tail *t, size_t first, size_t count, uint64_t entries)
 {
 	struct hint_source source = *part(t, first);
+	struct hint_key low, high;
 	struct merge *merge = NULL;
 	struct hint *image;
 	enum kvlog_status st;
 
 	source.to = part(t, first + count - 1)->to;
-	image = hint_create_items(&source, entries);
+	if (!find_bounds(&t->images[first], count, &low, &high))
+		return KVLOG_CORRUPT;
+	image = hint_create_items(&source, entries, &low, &high);
 	st = image == NULL ? KVLOG_NOMEM
 			   : merge_create(&t->images[first], count, &merge);
 	while (st == KVLOG_OK && (st = merge_next(merge)) == KVLOG_OK) {
 		const struct merge_entry *e = merge_entry(merge);
+		const struct hint_key key = hint_key_of(&e->rec);
 
-		hint_add_item(
-		    image, &(struct hint_entry){.hash = e->hash,
-			       .type = e->rec.type,
-			       .expiry = (e->rec.flags & RECORD_EXPIRY) != 0,
-			       .off = e->off});
+		hint_add_item(image,
+		    &(struct hint_entry){.hash = e->hash,
+			.type = e->rec.type,
+			.expiry = (e->rec.flags & RECORD_EXPIRY) != 0,
+			.off = e->off},
+		    &key);
 	}
 	merge_destroy(merge);
 	if (st != KVLOG_NOTFOUND) {
@@ -198,6 +228,11 @@ extend(struct tail *t, const struct hint_source *gap, size_t *ret_first,
 	if (rest.from >= gap->to)
 		return KVLOG_OK;
 	st = hint_build_items(&rest, ret_rest, err);
+	if (st == KVLOG_OK && (*ret_rest)->entry_count == 0) {
+		hint_unref(*ret_rest); /* nothing but marks */
+		*ret_rest = NULL;
+		return KVLOG_OK;
+	}
 	/* What is of an earlier moment than others is not kept. */
 	if (st != KVLOG_OK || used < end ||
 	    ((*ret_rest)->entry_count <= FEW &&

@@ -915,6 +915,74 @@ START_TEST(damaged_records_do_not_mislead_a_search)
 }
 END_TEST
 
+/* Of few different bytes, so that many are alike for long. */
+static size_t
+any_key(struct rng *rng, uint8_t *key)
+{
+	static const uint8_t bytes[] = {0, 1, 'm', UINT8_MAX};
+	size_t len = 1 + (size_t)rng_below(rng, 12);
+
+	for (size_t i = 0; i < len; i++)
+		key[i] = bytes[rng_below(rng, rng_below(rng, 4) ? 1 : 4)];
+	return len;
+}
+
+/* An image that is made for walks alone has ranks; that of a file has not.
+ * _i: keys of the default bucket, of another one, of several; of the last three
+ * ranks of all keys are alike, but for one. */
+START_TEST(an_image_for_walks_seeks_as_a_file_does)
+{
+	const unsigned kind = (unsigned)_i % 3;
+	const size_t head = _i < 3 ? 5 : 20;
+	uint8_t key[64] = "common head of all keys";
+	struct hint_source source = {.seg = segs[0], .from = SEGMENT_DATA_OFF};
+	struct hint *hint, *image;
+	struct rng rng;
+
+	rng_init(&rng, (uint64_t)_i);
+	for (unsigned i = 0; i < 900; i++) {
+		size_t len = head + any_key(&rng, key + head);
+		uint64_t bucket = kind == 0   ? 0
+				  : kind == 1 ? 7
+					      : rng_below(&rng, 3) * 4;
+
+		if (bucket == 0)
+			put_rec(segs[0], RECORD_PUT, key, len);
+		else
+			put_in_bucket(segs[0], RECORD_PUT, bucket, 3, key, len);
+	}
+	if (_i >= 3 && kind != 1)
+		put_rec(segs[0], RECORD_PUT, "a", 1);
+	source.to = segment_end(segs[0]);
+	hint = build_all(1);
+	ck_assert_int_eq(hint_build_items(&source, &image, NULL), KVLOG_OK);
+	ck_assert_uint_eq(image->entry_count, hint->entry_count);
+	ck_assert_int_eq(image->ranked, kind != 2);
+	for (unsigned i = 0; i < 5000; i++) {
+		struct hint_key want = {.bytes = key};
+		size_t cut = (size_t)rng_below(&rng, head + 1);
+		uint64_t n, m;
+
+		want.len = (uint32_t)(head + any_key(&rng, key + head));
+		want.bucket_seq = rng_below(&rng, 9);
+		want.bucket_ordinal = want.bucket_seq > 0 ? 3 : 0;
+		if (i % 8 == 0)
+			want.len = (uint32_t)cut;
+		if (i % 8 == 1)
+			key[cut]++;
+		if (i % 64 == 2)
+			want = (struct hint_key){0, 0, 0, NULL};
+		ck_assert(hint_seek(hint, &want, &n));
+		ck_assert(hint_seek(image, &want, &m));
+		ck_assert_uint_eq(n, m);
+		if (i % 8 == 1)
+			key[cut]--;
+	}
+	hint_unref(hint);
+	hint_unref(image);
+}
+END_TEST
+
 /* Files */
 
 static char *
@@ -1827,6 +1895,7 @@ main(void)
 	tcase_add_test(tc, blocks_that_begin_with_a_bucket);
 	tcase_add_test(tc, equal_hashes_are_all_told);
 	tcase_add_test(tc, damaged_records_do_not_mislead_a_search);
+	tcase_add_loop_test(tc, an_image_for_walks_seeks_as_a_file_does, 0, 6);
 	tcase_add_test(tc, a_written_hint_is_the_same);
 	tcase_add_loop_test(tc, a_streamed_hint_is_the_same, 0, 5);
 	tcase_add_test(tc, many_sources);

@@ -635,6 +635,42 @@ is_visible(unsigned k)
 	return model[k].there && (others != 0 || !is_spoilt(k));
 }
 
+/* Runs are wanted between two keys, and do not lead beyond them. */
+static struct hint_key run_low, run_high;
+static unsigned ran; /* steps of runs */
+
+static void
+want_runs(struct merge *merge, struct rng *rng)
+{
+	static const struct hint_key end = {.bucket_seq = UINT64_MAX};
+	unsigned from = (unsigned)rng_below(rng, KEYS);
+	unsigned to = from + 1 + (unsigned)rng_below(rng, KEYS - from);
+
+	if (rng_below(rng, 2) == 0) {
+		from = 0;
+		to = KEYS;
+	}
+	run_low = model[from].key;
+	run_high = to < KEYS ? model[to].key : end;
+	merge_run_within(merge, &run_low, &run_high);
+}
+
+static enum kvlog_status
+run_or_step(struct merge *merge, bool back)
+{
+	if (merge_run_on(merge, back, true)) {
+		struct hint_key key = hint_key_of(&merge_entry(merge)->rec);
+
+		if (back)
+			ck_assert_int_ge(hint_key_compare(&key, &run_low), 0);
+		else
+			ck_assert_int_lt(hint_key_compare(&key, &run_high), 0);
+		ran++;
+		return KVLOG_OK;
+	}
+	return back ? merge_prev(merge) : merge_next(merge);
+}
+
 /* A step in one direction comes upon the right key, or is told of damage whose
  * key is not known; then false. */
 static bool
@@ -645,7 +681,7 @@ expect_step(struct merge *merge, bool back)
 	unsigned k = back ? place / 2 : (place + 1) / 2; /* beyond it */
 
 	do {
-		st = back ? merge_prev(merge) : merge_next(merge);
+		st = run_or_step(merge, back);
 		e = merge_entry(merge);
 		if (st == KVLOG_NOMEM)
 			ck_assert_ptr_null(e->seg);
@@ -693,6 +729,8 @@ wander(struct merge *merge, struct rng *rng, unsigned stretches)
 		unsigned n = lengths[rng_below(rng, ARRAY_LEN(lengths))];
 		bool back = rng_below(rng, 2) == 0;
 
+		if (rng_below(rng, 4) == 0)
+			want_runs(merge, rng);
 		if (rng_below(rng, 3) == 0) {
 			unsigned k = (unsigned)rng_below(rng, KEYS);
 
@@ -718,7 +756,9 @@ START_TEST(steps_in_both_directions)
 	make_hints();
 	merge = begin();
 	place = 0;
+	ran = 0;
 	wander(merge, &rng, 300);
+	ck_assert_uint_ge(ran, _i % 2 ? 100 : 0);
 	merge_destroy(merge);
 }
 END_TEST

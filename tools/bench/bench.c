@@ -72,7 +72,8 @@ static const char usage_text[] =
     "[--key-size=N]\n"
     "                   [--value-size=SIZES] [--compressible=PERCENT]\n"
     "                   [--distribution=uniform|zipfian] [--theta=NUMBER]\n"
-    "                   [--seconds=N] [--rounds=N] [--seed=N] [--dir=DIR]\n"
+    "                   [--compacted] [--seconds=N] [--rounds=N] "
+    "[--seed=N] [--dir=DIR]\n"
     "                   [--ballast=MIB] [--memory=MIB]\n"
     "                   [--json | --csv | --markdown] [--report=DIR]\n"
     "       kvlog-bench --help | --version\n";
@@ -120,6 +121,9 @@ print_help(void)
 	       "uniform\n"
 	       "  --theta=NUMBER     of zipfian: above 0, below 5; default "
 	       "0.99\n"
+	       "  --compacted        have the store put in order before "
+	       "readseq, prefixscan and\n"
+	       "                     scanwrite\n"
 	       "  --seconds=N        end a benchmark after so many; default: "
 	       "never\n"
 	       "  --rounds=N         medians are taken over them; default 3\n"
@@ -329,6 +333,7 @@ enum option_code {
 	OPT_COMPRESSIBLE,
 	OPT_DISTRIBUTION,
 	OPT_THETA,
+	OPT_COMPACTED,
 	OPT_SECONDS,
 	OPT_ROUNDS,
 	OPT_SEED,
@@ -361,6 +366,7 @@ static const struct option long_options[] = {
     {"compressible", required_argument, NULL, OPT_COMPRESSIBLE},
     {"distribution", required_argument, NULL, OPT_DISTRIBUTION},
     {"theta", required_argument, NULL, OPT_THETA},
+    {"compacted", no_argument, NULL, OPT_COMPACTED},
     {"seconds", required_argument, NULL, OPT_SECONDS},
     {"rounds", required_argument, NULL, OPT_ROUNDS},
     {"seed", required_argument, NULL, OPT_SEED},
@@ -458,6 +464,9 @@ parse_option(struct options *options, int code, const char *name, char *arg)
 		return parse_distribution(options, arg);
 	case OPT_THETA:
 		return parse_theta(options, arg);
+	case OPT_COMPACTED:
+		options->compacted = true;
+		return true;
 	case OPT_SECONDS:
 		return parse_number(
 		    name, arg, 1, UINT64_C(1000000), &options->seconds);

@@ -64,6 +64,7 @@ struct options {
 	unsigned compressible; /* per cent of a value */
 	bool zipfian;          /* reads of a loaded store choose so */
 	double theta;          /* of Zipf's distribution */
+	bool compacted;        /* stores are, before they are scanned */
 	uint64_t seconds;      /* that a benchmark takes at most; 0: any */
 	unsigned rounds;
 	const char *dir; /* where the working directory is made */

@@ -208,6 +208,7 @@ ours_compact(void *db, uint64_t *ret_bytes)
 	struct kvlog_error err;
 	enum kvlog_status st;
 
+	options.flags = KVLOG_COMPACT_ALL;
 	st = kvlog_compact(db, &options, &report, &err);
 	if (st != KVLOG_OK)
 		return engine_fail("%s: %s", kvlog_status_text(st), err.text);

@@ -204,6 +204,8 @@ print_crowd(const struct options *options, const struct workload *workload)
 {
 	if (workload_skewed(workload, options))
 		printf("; zipfian %g", options->theta);
+	if (options->compacted && workload_is_ordered(workload))
+		printf("; compacted");
 	if (workload->large)
 		printf("; %" PRIu64 " bytes each", options->large_len);
 	if (workload->threads)

@@ -127,10 +127,11 @@ json_options(const struct options *options)
 	    options->key_len);
 	json_string(options->value_size);
 	printf(", \"compressible\": %u,\n    \"distribution\": \"%s\", "
-	       "\"theta\": %g, \"seconds\": %" PRIu64
+	       "\"theta\": %g, \"compacted\": %s, \"seconds\": %" PRIu64
 	       ", \"rounds\": %u, \"seed\": %" PRIu64 "},\n",
 	    options->compressible, options->zipfian ? "zipfian" : "uniform",
-	    options->theta, options->seconds, options->rounds, options->seed);
+	    options->theta, options->compacted ? "true" : "false",
+	    options->seconds, options->rounds, options->seed);
 }
 
 static void

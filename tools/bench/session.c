@@ -179,6 +179,7 @@ session_describe(struct session *session, enum engine_mode mode, bool large,
 	session->generation = 0;
 	session->changes = false;
 	session->spoiled = false;
+	session->in_order = false;
 	session->key_base = 2 * key_count;
 	session->key_range = key_count;
 }
@@ -198,21 +199,28 @@ session_open_store(struct session *session, enum engine_mode mode, bool large,
 	return session_open(session, ENGINE_CREATE);
 }
 
-/* As fast as the engine can. */
+/* As fast as the engine can; in random order, or in that of the keys. */
 static bool
-session_fill_store(struct session *session)
+session_fill_in(struct session *session, bool in_order)
 {
 	uint64_t i, num = session->key_range;
 	bool batches = session->engine->put_batch != NULL && !session->large;
 	uint64_t unit = batches ? BATCH_LEN : 1;
 
 	shuffle_init(&session->order, num, session->options->seed);
+	session->order.identity = in_order;
 	for (i = 0; i * unit < num; i++) {
 		if (!(batches ? step_put_batch : step_put)(session, i))
 			return false;
 	}
 	session->record_count = num;
 	return true;
+}
+
+static bool
+session_fill_store(struct session *session)
+{
+	return session_fill_in(session, false);
 }
 
 /* Whether the records are what a benchmark finds that does not begin anew. */
@@ -240,6 +248,35 @@ session_load_store(struct session *session, const struct workload *workload)
 	return session_open_store(session, ENGINE_ASYNC, workload->large,
 		   workload_num(workload, session->options)) &&
 	       session_fill_store(session);
+}
+
+/*
+ * The same in such order as the engine gets it into: what compacts is
+ * compacted, a tree is densest when it is loaded in the order of its keys, as
+ * from a dump.  Then all of it is read once.
+ */
+static bool
+session_order_store(struct session *session, const struct workload *workload)
+{
+	const struct engine *engine = session->engine;
+	struct measure ignored = {.ops = 0};
+	uint64_t n;
+
+	if (session->in_order && session_is_loaded(session, workload))
+		return session_load_store(session, workload);
+	if (engine->compact != NULL) {
+		if (!session_load_store(session, workload))
+			return false;
+		if (engine->compact(session->db, &n) != ENGINE_OK)
+			return step_failed(session, ENGINE_FAILED, "");
+	} else if (!session_open_store(session, ENGINE_ASYNC, false,
+		       workload_num(workload, session->options)) ||
+		   !session_fill_in(session, true)) {
+		return false;
+	}
+	session->in_order = true;
+	session->deadline = UINT64_MAX;
+	return run_scan(session, 1, &ignored, &n);
 }
 
 /* The same, but closed, and on the disk. */
@@ -334,7 +371,9 @@ session_prepare_store(struct session *session, const struct workload *workload)
 	if (workload->fresh)
 		return session_open_store(session, workload->mode,
 		    workload->large, workload_num(workload, session->options));
-	if (!session_load_store(session, workload))
+	if (session->options->compacted && workload_is_ordered(workload)
+		? !session_order_store(session, workload)
+		: !session_load_store(session, workload))
 		return false;
 	session->written = machine_written();
 	if (workload->op == WORKLOAD_PUT_SHUFFLED) {
@@ -734,8 +773,7 @@ omission_of(const struct session *session, const struct workload *workload)
 
 	if (workload_readers(workload, session->options) > 0 && !engine->shares)
 		return OMIT_UNSHARED;
-	if ((workload->op == WORKLOAD_SCAN_ALL || workload_scans(workload)) &&
-	    engine->scan == NULL)
+	if (workload_is_ordered(workload) && engine->scan == NULL)
 		return OMIT_NO_SCAN;
 	if (workload->op == WORKLOAD_GET_VIEW && engine->get_view == NULL)
 		return OMIT_NO_VIEW;

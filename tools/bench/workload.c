@@ -243,6 +243,12 @@ workload_scans(const struct workload *workload)
 }
 
 bool
+workload_is_ordered(const struct workload *workload)
+{
+	return workload->op == WORKLOAD_SCAN_ALL || workload_scans(workload);
+}
+
+bool
 workload_writes(const struct workload *workload)
 {
 	return workload->op == WORKLOAD_PUT_IN_ORDER ||

@@ -83,6 +83,9 @@ uint64_t workload_ops(
 /* workload_scans - whether it reads records in order, SCAN_LEN at a time. */
 bool workload_scans(const struct workload *workload);
 
+/* workload_is_ordered - the same of any number at a time. */
+bool workload_is_ordered(const struct workload *workload);
+
 /*
  * workload_writes - whether it leaves a store with other records or values,
  * one operation for each.

@@ -47,6 +47,10 @@ static const char *const calls[] = {
     [VICTIM_IN_PUT_IF] = "put_if",
     [VICTIM_IN_DELETE] = "delete",
     [VICTIM_IN_APPLY] = "apply",
+    [VICTIM_IN_COMMIT] = "commit",
+    [VICTIM_IN_BUCKET] = "bucket",
+    [VICTIM_IN_DROP] = "drop",
+    [VICTIM_IN_EXPIRE] = "expire",
     [VICTIM_IN_ROLLOVER] = "rollover",
     [VICTIM_IN_SYNC] = "sync",
     [VICTIM_IN_MAINTAIN] = "maintain",
@@ -57,6 +61,7 @@ static const char *const calls[] = {
 
 static const struct crashtest_never never[] = {
     {"*", "link truncate", "no file has two names, and none is ever cut"},
+    {"*", "exchange rmdir", "only a backup makes these: test_backup.c"},
     {"create", "punch", "there is no space to give back"},
     {"open", "sync_dir sync_parent rename unlink pwrite punch store",
 	"what was closed is taken as it is"},
@@ -68,6 +73,14 @@ static const struct crashtest_never never[] = {
     {"delete", "mkdir sync_parent create rename unlink pwrite punch",
 	"a commit that has room makes no file"},
     {"apply", "mkdir sync_parent create rename unlink pwrite punch",
+	"a commit that has room makes no file"},
+    {"commit", "mkdir sync_parent create rename unlink pwrite punch",
+	"a commit that has room makes no file"},
+    {"bucket", "mkdir sync_parent create rename unlink pwrite punch",
+	"a commit that has room makes no file"},
+    {"drop", "mkdir sync_parent create rename unlink pwrite punch",
+	"a commit that has room makes no file"},
+    {"expire", "mkdir sync_parent create rename unlink pwrite punch",
 	"a commit that has room makes no file"},
     {"rollover", "mkdir sync_parent punch",
 	"the directory is there, and the segment before stays as it is"},
@@ -155,7 +168,7 @@ enum beginning {
 static const char *const beginnings[BEGINNINGS] = {
     "new", "full", "closed", "killed", "lost"};
 
-static const char letters_open[] = "pndibrshx", letters_closed[] = "oc";
+static const char letters_open[] = "pndibtrshx", letters_closed[] = "oc";
 
 struct sequence {
 	enum beginning from;
@@ -203,8 +216,13 @@ static struct victim beginning;
 static void
 make_full(struct victim *v)
 {
+	static const struct victim_step first[] = {
+	    {.value_len = VICTIM_CREATE, .bucket = "p"}, {"a", 400, "p", 2},
+	    {"a", 500, NULL, 0}};
+
+	victim_set_hour(0);
 	(void)victim_open(v, KVLOG_OPEN_CREATE);
-	(void)victim_put(v, "a", 900, NONE);
+	(void)victim_transact(v, first, 3, NONE);
 	(void)victim_put(v, "b", 1200, NONE);
 	(void)victim_put(v, "c", 900, NONE);
 	(void)victim_delete(v, "b", NONE);
@@ -245,16 +263,33 @@ make_beginning(enum beginning from)
 	}
 }
 
+/* Create a bucket and fill it, or drop it and write into another one. */
+static void
+transact(struct victim *v, enum kvlog_durability durability)
+{
+	static const struct victim_step create[] = {
+	    {.value_len = VICTIM_CREATE, .bucket = "p"}, {"a", 300, "p", 0},
+	    {"f", 200, "p", 1}, {"f", 100, NULL, 2}};
+	static const struct victim_step drop[] = {{"a", 350, "p", 0},
+	    {.value_len = VICTIM_DROP, .bucket = "p"},
+	    {"a", VICTIM_DELETE, NULL, 0}, {"f", 30, NULL, 0}};
+	bool there = model_bucket(oracle_last(&v->oracle), "p") != NULL;
+
+	(void)victim_transact(v, there ? drop : create, 4, durability);
+}
+
 /* By its place a call is durable or not, save those that are by their letter.
  */
 static void
 run_letter(struct victim *v, char letter, size_t place)
 {
-	static const struct victim_step batch[] = {
-	    {"a", VICTIM_DELETE}, {"d", 500}, {"b", 400}, {"d", 60}};
-	static const struct victim_step long_batch[] = {
-	    {"b", 1300}, {"a", VICTIM_DELETE}, {"e", 1400}};
+	static const struct victim_step batch[] = {{"d", 60, "p", 3},
+	    {"a", VICTIM_DELETE, NULL, 0}, {"d", 500, NULL, 0},
+	    {"b", 400, NULL, 1}, {"d", 60, NULL, 2}};
+	static const struct victim_step long_batch[] = {{"b", 1300, NULL, 0},
+	    {"a", VICTIM_DELETE, NULL, 0}, {"e", 1400, NULL, 0}};
 	const struct model_entry *a;
+	bool in_p;
 
 	switch (letter) {
 	case 'p':
@@ -272,7 +307,12 @@ run_letter(struct victim *v, char letter, size_t place)
 		    v, "a", 40, KVLOG_IF_SEQ, a != NULL ? a->seq : 0);
 		break;
 	case 'b':
-		(void)victim_batch(v, batch, 4, place % 2 == 0 ? COMMIT : NONE);
+		in_p = model_bucket(oracle_last(&v->oracle), "p") != NULL;
+		(void)victim_batch(v, in_p ? batch : batch + 1, in_p ? 5 : 4,
+		    place % 2 == 0 ? COMMIT : NONE);
+		break;
+	case 't':
+		transact(v, place % 2 == 0 ? NONE : COMMIT);
 		break;
 	case 'r':
 		(void)victim_batch(
@@ -290,7 +330,8 @@ run_letter(struct victim *v, char letter, size_t place)
 	case 'o':
 		(void)victim_open(v, 0);
 		break;
-	case 'c':
+	case 'c': /* what expires next has expired */
+		victim_set_hour((unsigned)place + 1);
 		(void)victim_compact(v, KVLOG_COMPACT_ALL);
 		break;
 	default:
@@ -309,6 +350,7 @@ run_sequence(void *arg)
 	victim_fini(v);
 	victim_copy(v, &beginning);
 	v->on_call = on_call;
+	victim_set_hour(0);
 	if (running->from != CLOSED)
 		(void)victim_open(v, KVLOG_OPEN_CREATE);
 	for (size_t i = 0; running->letters[i] != '\0'; i++)
@@ -433,23 +475,41 @@ static enum victim_call space_call;
 static void
 script_space(void *arg)
 {
-	static const struct victim_step first[] = {
-	    {"k0", 10}, {"k1", 10}, {"k2", 10}, {"k3", 10}};
+	static const struct victim_step first[] = {{"k0", 10, NULL, 0},
+	    {"k1", 10, NULL, 0}, {"k2", 10, NULL, 0}, {"k3", 10, NULL, 0}};
+	static const struct victim_step buckets[] = {
+	    {.value_len = VICTIM_CREATE, .bucket = "p"},
+	    {.value_len = VICTIM_CREATE, .bucket = "q"},
+	    {.value_len = VICTIM_CREATE, .bucket = "r"}};
+	static const struct victim_step drops[] = {
+	    {.value_len = VICTIM_DROP, .bucket = "p"},
+	    {.value_len = VICTIM_DROP, .bucket = "q"},
+	    {.value_len = VICTIM_DROP, .bucket = "r"}};
 	struct victim *v = arg;
 
 	v->segment_size = UINT64_C(512) << 10;
 	(void)victim_open(v, KVLOG_OPEN_CREATE);
 	(void)victim_batch(v, first, 4, NONE);
+	if (space_call == VICTIM_IN_DROP)
+		(void)victim_transact(v, buckets, 3, NONE);
 	(void)victim_close(v);
 	(void)victim_open(v, 0);
 	(void)victim_put(v, "big", (256u << 10) - 100, NONE);
-	for (unsigned i = 0; i < 4; i++) {
-		const struct victim_step step = {first[i].key, 20};
+	for (unsigned i = 0; i < 3; i++) {
+		const struct victim_step step = {first[i].key, 20, NULL, 0};
 
 		if (space_call == VICTIM_IN_DELETE)
 			(void)victim_delete(v, step.key, NONE);
 		else if (space_call == VICTIM_IN_APPLY)
 			(void)victim_batch(v, &step, 1, NONE);
+		else if (space_call == VICTIM_IN_COMMIT)
+			(void)victim_transact(v, &step, 1, NONE);
+		else if (space_call == VICTIM_IN_BUCKET)
+			(void)victim_do(v, &buckets[i], NONE);
+		else if (space_call == VICTIM_IN_DROP)
+			(void)victim_do(v, &drops[i], NONE);
+		else if (space_call == VICTIM_IN_EXPIRE)
+			(void)victim_expire(v, &step, NONE);
 		else
 			(void)victim_put_if(
 			    v, step.key, step.value_len, KVLOG_IF_PRESENT, 0);
@@ -478,13 +538,16 @@ script_slack(void *arg)
 static void
 item_large(uint64_t n)
 {
-	static const enum victim_call space_calls[] = {
-	    VICTIM_IN_PUT_IF, VICTIM_IN_DELETE, VICTIM_IN_APPLY};
-	static const char *const names[] = {
-	    "space/put_if", "space/delete", "space/apply", "slack"};
+	static const enum victim_call space_calls[] = {VICTIM_IN_PUT_IF,
+	    VICTIM_IN_DELETE, VICTIM_IN_APPLY, VICTIM_IN_COMMIT,
+	    VICTIM_IN_BUCKET, VICTIM_IN_DROP, VICTIM_IN_EXPIRE};
+	static const char *const names[] = {"space/put_if", "space/delete",
+	    "space/apply", "space/commit", "space/bucket", "space/drop",
+	    "space/expire", "slack"};
+	const uint64_t space_count = sizeof space_calls / sizeof space_calls[0];
 
 	script.seed = rng_mix(seed ^ n);
-	if (n < 3) {
+	if (n < space_count) {
 		script.fn = script_space;
 		space_call = space_calls[n];
 		test_script(USUAL, names[n], 1, false);
@@ -550,17 +613,21 @@ run_round(struct victim *v, struct rng *rng)
 	simos_fail_clear();
 	simos_kill();
 	min = lost ? o->durable : o->count - 1 - o->in_flight;
-	if (lost)
+	if (lost) {
 		simos_power_loss(
 		    (enum simos_loss)rng_below(rng, SIMOS_LOSS_GARBAGE_SECTOR),
 		    rng_next(rng));
+		oracle_lost_power(o);
+	}
 	crashtest_count_state();
+	victim_set_hour(0);
 	db = storecheck_open(KVLOG_OPEN_CREATE, "in a chain");
 	o->created = true;
 	k = storecheck_state(db, o, min, o->count - 1);
 	storecheck_no_damage(db);
 	oracle_cut(o, k, kvlog_last_seq(db));
 	oracle_durable(o, kvlog_durable_seq(db));
+	victim_set_hour((unsigned)rng_below(rng, VICTIM_HOURS + 1));
 	v->unclean = rng_below(rng, 2) == 0;
 	if (v->unclean) {
 		simos_kill();
@@ -636,7 +703,7 @@ static unsigned
 count_kept(void)
 {
 	struct kvlog *db = storecheck_open(0, "to count what is kept");
-	const struct oracle *o = &survivor.victim.oracle;
+	struct oracle *o = &survivor.victim.oracle;
 	struct kvlog_stats stats = {.size = sizeof stats, .quick = true};
 
 	if (kvlog_stats_get(db, &stats) != KVLOG_OK)
@@ -745,7 +812,7 @@ main(void)
 	    item_sequences);
 	run_items("scripts", 0, script_count * MACHINES, jobs, item_script);
 	if (full)
-		run_items("large", 0, 4, jobs, item_large);
+		run_items("large", 0, 8, jobs, item_large);
 	run_items("discarding", 0, 1, jobs, item_discarding);
 	more = once ? 2000 : full ? 32 : 4;
 	do {

@@ -108,10 +108,12 @@ check_reopen(size_t min, size_t max)
 	struct kvlog_stats stats = {.size = sizeof stats};
 	struct kvlog_receipt receipt = {0, 0, 0};
 	struct kvlog_error err = {0};
+	/* The machine will be in other states. */
+	const uint64_t judged_ms = o->judged_ms, judging_ms = o->judging_ms;
 	struct model found = {0};
 	struct kvlog *db;
 	char why[MODEL_WHY_LEN];
-	size_t k;
+	size_t k, reach;
 
 	/* If the machine forgot names that it was to sync, what is left of a
 	 * creation may be anything, and is not to be touched. */
@@ -123,9 +125,12 @@ check_reopen(size_t min, size_t max)
 	}
 	if (!model_read(&found, db, why))
 		die_because("read: %s", why);
-	k = oracle_find(o, &found, min, max, why);
+	reach = oracle_reach(o, max, kvlog_last_seq(db));
+	k = oracle_find(o, &found, min, reach > min ? reach : min, why);
 	if (k == SIZE_MAX)
 		die_because("found %s", why);
+	o->judged_ms = judged_ms;
+	o->judging_ms = judging_ms;
 	if (kvlog_stats_get(db, &stats) != KVLOG_OK ||
 	    (stats.recovery & KVLOG_RECOVERY_DAMAGE) != 0)
 		die_because("taken for damage: %s", stats.recovery_text);
@@ -181,6 +186,7 @@ stop_recoveries(const struct simos_state *now, size_t max)
 		}
 		simos_stop_at(0, 0);
 		simos_power_loss(SIMOS_LOSS_RANDOM, rng_next(&rng));
+		oracle_lost_power(o);
 		check_reopen(o->durable, max);
 	}
 }
@@ -239,6 +245,7 @@ run_with_fault(const struct script *s, const struct simos_state *base,
 		simos_state_free(now);
 		at.phase = "after a power loss";
 		simos_power_loss(SIMOS_LOSS_RANDOM, at.nth);
+		oracle_lost_power(o);
 		check_reopen(o->durable, max);
 	} else {
 		/* What can be closed is closed, and leaks nothing. */
@@ -738,6 +745,7 @@ START_TEST(every_capacity)
 			(void)victim_close(&victim);
 			check_leaks();
 			simos_power_loss(SIMOS_LOSS_RANDOM, blocks);
+			oracle_lost_power(o);
 			simos_set_capacity(UINT64_MAX);
 			check_reopen(o->durable, o->count - 1);
 		}

@@ -952,7 +952,7 @@ static uint64_t
 sim_clock_ms(void)
 {
 	count_call(SIMOS_CLOCK);
-	return sim.world.clock_ns / 1000000u;
+	return (sim.world.clock_ns + sim.world.wall_ns) / 1000000u;
 }
 
 static uint64_t

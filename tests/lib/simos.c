@@ -413,7 +413,7 @@ simos_set_boot_id(bool on)
 void
 simos_set_clock_ms(uint64_t ms)
 {
-	sim.world.clock_ns = ms * 1000000u;
+	sim.world.wall_ns = ms * 1000000u - sim.world.clock_ns;
 }
 
 void

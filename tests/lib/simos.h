@@ -271,6 +271,7 @@ void simos_set_fs(enum os_fs fs);
 /* Whether the machine has a boot id (it has) or gives zeros. */
 void simos_set_boot_id(bool on);
 
+/* The wall clock alone: time goes on as it did for who waits. */
 void simos_set_clock_ms(uint64_t ms);
 void simos_set_pid(uint32_t pid);
 

@@ -55,6 +55,7 @@ struct fault {
 /* What a state holds besides the disk. */
 struct world {
 	uint64_t clock_ns;
+	uint64_t wall_ns; /* so far, modulo 2^64, is the wall clock ahead */
 	uint64_t boots;
 	bool no_boot_id;
 	struct rng random; /* what os->random gives */

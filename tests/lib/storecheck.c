@@ -66,15 +66,17 @@ storecheck_no_damage(struct kvlog *db)
 }
 
 size_t
-storecheck_state(
-    struct kvlog *db, const struct oracle *o, size_t min, size_t max)
+storecheck_state(struct kvlog *db, struct oracle *o, size_t min, size_t max)
 {
 	struct model found = {0};
 	char why[MODEL_WHY_LEN];
-	size_t k;
+	size_t k, reach = oracle_reach(o, max, kvlog_last_seq(db));
 
 	if (!model_read(&found, db, why))
 		crashtest_fail("read: %s", why);
+	/* States may look alike; what comes out when the clock goes back tells
+	 * them apart. */
+	max = reach > min ? reach : min;
 	k = oracle_find(o, &found, min, max, why);
 	if (k == SIZE_MAX)
 		crashtest_fail("found %s", why);
@@ -84,61 +86,82 @@ storecheck_state(
 
 /* What a handle shows is exactly this. */
 static void
-expect(struct kvlog *db, const struct model *wanted, const char *when)
+expect(struct kvlog *db, struct oracle *o, const struct model *wanted,
+    const char *when)
 {
 	struct model found = {0};
 	char why[MODEL_WHY_LEN];
 
 	if (!model_read(&found, db, why))
 		crashtest_fail("%s: %s", when, why);
-	if (!model_equal(wanted, &found)) {
-		model_explain(wanted, &found, why);
+	if (!oracle_shows(o, wanted, &found)) {
+		oracle_explain(o, wanted, &found, why);
 		crashtest_fail("%s: %s", when, why);
 	}
 	model_fini(&found);
 }
 
-/* Two commits, whose numbers are above all that were given out. */
+/* Two commits, whose numbers are above all that were given out: the second one
+ * of several buckets, one of them new, and of a key that expires. */
 static void
 write_more(struct kvlog *db, struct model *state, uint64_t max_seq, size_t len)
 {
 	static const uint8_t value[1500] = "after";
 	struct kvlog_write how = KVLOG_WRITE_INIT;
-	struct kvlog_receipt receipt = {0, 0, 0};
+	struct kvlog_receipt receipts[2] = {{0, 0, 0}, {0, 0, 0}};
+	struct kvlog_txn *txn = NULL;
+	struct kvlog *bucket = NULL;
 	enum kvlog_status st;
 
+	how.durability = KVLOG_DURABILITY_NONE;
+	st = kvlog_put(
+	    db, "new", 3, value, len % sizeof value, &how, &receipts[0]);
+	if (st == KVLOG_OK)
+		st = kvlog_txn_begin(db, NULL, &txn, NULL);
+	if (st == KVLOG_OK)
+		st = kvlog_txn_bucket_open(
+		    txn, "late", 4, KVLOG_OPEN_CREATE, &bucket, NULL);
+	if (st == KVLOG_OK)
+		st = kvlog_txn_put(txn, bucket, "new", 3, value, 1, NULL);
+	how = (struct kvlog_write)KVLOG_WRITE_INIT;
+	how.expires_ms = UINT64_MAX;
+	if (st == KVLOG_OK)
+		st = kvlog_txn_put(
+		    txn, NULL, "newer", 5, value, len % sizeof value, &how);
+	how.expires_ms = 0;
+	how.durability = KVLOG_DURABILITY_COMMIT;
+	if (st == KVLOG_OK)
+		st = kvlog_txn_commit(txn, &how, &receipts[1]);
+	(void)kvlog_close(bucket, NULL);
+	if (st != KVLOG_OK)
+		crashtest_fail(
+		    "write after recovery: %s", kvlog_status_text(st));
 	for (unsigned i = 0; i < 2; i++) {
-		const char *key = i == 0 ? "new" : "newer";
-
-		how.durability =
-		    i == 0 ? KVLOG_DURABILITY_NONE : KVLOG_DURABILITY_COMMIT;
-		st = kvlog_put(db, key, strlen(key), value, len % sizeof value,
-		    &how, &receipt);
-		if (st != KVLOG_OK)
-			crashtest_fail(
-			    "put after recovery: %s", kvlog_status_text(st));
-		if (receipt.seq <= max_seq)
+		if (receipts[i].seq <= max_seq)
 			crashtest_fail("number %" PRIu64
 				       " is given out again (%" PRIu64 " was)",
-			    receipt.seq, max_seq);
-		max_seq = receipt.seq;
-		model_put(state, key, strlen(key), value, len % sizeof value,
-		    receipt.seq);
+			    receipts[i].seq, max_seq);
+		max_seq = receipts[i].seq;
 	}
+	model_put(state, "new", 3, value, len % sizeof value, receipts[0].seq);
+	model_put(state, "newer", 5, value, len % sizeof value, max_seq)
+	    ->expires_ms = UINT64_MAX;
+	model_create_bucket(state, "late", max_seq);
+	model_put(model_bucket(state, "late"), "new", 3, value, 1, max_seq);
 }
 
 /* Write something into a recovered store, end it in one of three ways, and
  * see that it is there. */
 static void
-check_works(struct kvlog *db, const struct model *state, uint64_t max_seq,
-    struct rng *rng)
+check_works(struct kvlog *db, struct oracle *o, const struct model *state,
+    uint64_t max_seq, struct rng *rng)
 {
 	struct model wanted = {0};
 	unsigned end = (unsigned)rng_below(rng, 3);
 
 	model_copy(&wanted, state);
 	write_more(db, &wanted, max_seq, (size_t)(rng_next(rng) >> 33));
-	expect(db, &wanted, "after writing to the recovered store");
+	expect(db, o, &wanted, "after writing to the recovered store");
 	switch (end) {
 	case 0:
 		storecheck_close(db);
@@ -148,14 +171,16 @@ check_works(struct kvlog *db, const struct model *state, uint64_t max_seq,
 		break;
 	default:
 		simos_power_loss(SIMOS_LOSS_RANDOM, rng_next(rng));
+		oracle_lost_power(o);
 		break;
 	}
 	simos_forget();
 	db = storecheck_open(KVLOG_OPEN_READONLY, "to read what was written");
-	expect(db, &wanted, "reopened after writing, for reading");
+	expect(db, o, &wanted, "reopened after writing, for reading");
 	storecheck_close(db);
+	victim_set_hour(0);
 	db = storecheck_open(0, "again");
-	expect(db, &wanted, "reopened after writing");
+	expect(db, o, &wanted, "reopened after writing");
 	if (end != 1)
 		storecheck_no_damage(db);
 	storecheck_close(db);
@@ -165,7 +190,7 @@ check_works(struct kvlog *db, const struct model *state, uint64_t max_seq,
 /* What a reader sees who comes first: one of the states min to max, which it
  * returns; SIZE_MAX if there is no store yet. */
 static size_t
-check_reader(const struct oracle *o, size_t min, size_t max)
+check_reader(struct oracle *o, size_t min, size_t max)
 {
 	struct kvlog *reader = NULL;
 	struct kvlog_error err = {0};
@@ -186,11 +211,16 @@ check_reader(const struct oracle *o, size_t min, size_t max)
 /* The store is in one of the states min to max: returns which.  Numbers up to
  * max_seq must not be given out, if another state than the last is there. */
 static size_t
-check_recovery(const struct oracle *o, size_t min, size_t max, uint64_t max_seq,
-    struct rng *rng)
+check_recovery(
+    struct oracle *o, size_t min, size_t max, uint64_t max_seq, struct rng *rng)
 {
-	size_t k = check_reader(o, min, max);
 	struct kvlog *db, *reader;
+	size_t k;
+
+	/* The clock has gone back; afterwards it is somewhere. */
+	victim_set_hour(0);
+	k = check_reader(o, min, max);
+	victim_set_hour((unsigned)rng_below(rng, VICTIM_HOURS + 1));
 
 	if (k != SIZE_MAX)
 		min = max = k;
@@ -209,13 +239,13 @@ check_recovery(const struct oracle *o, size_t min, size_t max, uint64_t max_seq,
 	}
 	if (k == o->count - 1)
 		max_seq = o->max_seq;
-	check_works(db, &o->states[k], max_seq, rng);
+	check_works(db, o, &o->states[k], max_seq, rng);
 	return k;
 }
 
 /* After a kill, what a reader calls durable outlives the machine. */
 static void
-check_claim(const struct oracle *o, uint64_t max_seq, struct rng *rng)
+check_claim(struct oracle *o, uint64_t max_seq, struct rng *rng)
 {
 	size_t min = o->durable, max = o->count - 1;
 	struct kvlog *reader = NULL;
@@ -228,51 +258,62 @@ check_claim(const struct oracle *o, uint64_t max_seq, struct rng *rng)
 	while (min < max - o->in_flight && o->seqs[min + 1] <= durable)
 		min++;
 	simos_power_loss(SIMOS_LOSS_NONE, 0);
+	oracle_lost_power(o);
 	(void)check_recovery(o, min, max, max_seq, rng);
 }
 
-/* Whether an entry of a walk is what somebody wrote. */
+/* Whether all that a walk shows is what somebody wrote; bucket is of db. */
 static void
-check_entry(const struct oracle *o, const struct kvlog_iter *iter)
+check_walk(struct kvlog *db, const char *bucket, const struct oracle *o)
 {
-	struct model one = {0};
-	struct kvlog_info info;
-	size_t key_len = 0, value_len = 0;
-	const void *key = kvlog_iter_key(iter, &key_len);
-	const void *value = kvlog_iter_value(iter, &value_len);
+	struct kvlog_iter *iter = NULL;
+	enum kvlog_status st = kvlog_iter_create(db, NULL, 0, &iter);
 
-	kvlog_iter_info(iter, &info);
-	model_put(&one, key, key_len, value, value_len, info.seq);
-	if (!oracle_knows(o, &one.entries[0]))
-		crashtest_fail("key %.*s, commit %" PRIu64
-			       ", %zu bytes: nobody wrote this",
-		    (int)key_len, (const char *)key, info.seq, value_len);
-	model_fini(&one);
+	while (iter != NULL && (st == KVLOG_OK || st == KVLOG_CORRUPT)) {
+		struct model one = {0};
+		struct kvlog_info info;
+		size_t key_len = 0, value_len = 0;
+		const void *key, *value;
+
+		st = kvlog_iter_next(iter);
+		if (st != KVLOG_OK)
+			continue;
+		key = kvlog_iter_key(iter, &key_len);
+		value = kvlog_iter_value(iter, &value_len);
+		kvlog_iter_info(iter, &info);
+		model_put(&one, key, key_len, value, value_len, info.seq)
+		    ->expires_ms = info.expires_ms;
+		if (!oracle_knows(o, bucket, &one.entries[0]))
+			crashtest_fail("key %.*s, commit %" PRIu64
+				       ", %zu bytes, bucket %s: nobody wrote "
+				       "this",
+			    (int)key_len, (const char *)key, info.seq,
+			    value_len, bucket != NULL ? bucket : "none");
+		model_fini(&one);
+	}
+	kvlog_iter_destroy(iter);
 }
 
 /* A whole sector may be garbage: no wrong value, no crash. */
 static void
 check_ruin(const struct oracle *o)
 {
-	struct kvlog *db = NULL;
-	struct kvlog_iter *iter = NULL;
+	static const char *const names[] = {"p", "q", "r"};
+	struct kvlog *db = NULL, *bucket;
 	struct kvlog_error err = {0};
-	enum kvlog_status st = open_store(0, &db, &err);
 
-	if (st != KVLOG_OK) {
+	if (open_store(0, &db, &err) != KVLOG_OK) {
 		if (err.text[0] == '\0')
 			crashtest_fail("open failed without a word");
 		return;
 	}
-	st = kvlog_iter_create(db, NULL, 0, &iter);
-	while (st == KVLOG_OK || st == KVLOG_CORRUPT) {
-		if (iter == NULL)
-			break;
-		st = kvlog_iter_next(iter);
-		if (st == KVLOG_OK)
-			check_entry(o, iter);
-	}
-	kvlog_iter_destroy(iter);
+	check_walk(db, NULL, o);
+	for (unsigned i = 0; i < sizeof names / sizeof names[0]; i++)
+		if (kvlog_bucket_open(db, names[i], 1, 0, &bucket, NULL) ==
+		    KVLOG_OK) {
+			check_walk(bucket, names[i], o);
+			(void)kvlog_close(bucket, NULL);
+		}
 	storecheck_close(db);
 }
 
@@ -310,7 +351,9 @@ void
 survivor_check(void *arg, const struct crashtest_crash *crash)
 {
 	struct survivor *s = arg;
-	const struct oracle *o = &s->victim.oracle;
+	struct oracle *o = &s->victim.oracle;
+	/* Of the run; what is seen later may be undone. */
+	const uint64_t judged_ms = o->judged_ms, judging_ms = o->judging_ms;
 	size_t max = o->count - 1;
 	bool kept = !crash->power_lost || crash->recovered;
 	size_t min = kept ? max - o->in_flight : o->durable;
@@ -327,13 +370,19 @@ survivor_check(void *arg, const struct crashtest_crash *crash)
 	if (crash->again)
 		min = max = s->found;
 	killed = crash->power_lost ? NULL : simos_save();
+	if (crash->power_lost)
+		oracle_lost_power(o);
 	s->found = check_recovery(
 	    o, min, max, crash->power_lost ? stopped_seq : o->max_seq, &rng);
 	if (killed != NULL) {
 		simos_restore(killed);
 		simos_state_free(killed);
+		o->judged_ms = judged_ms;
+		o->judging_ms = judging_ms;
 		check_claim(o, stopped_seq, &rng);
 	}
+	o->judged_ms = judged_ms;
+	o->judging_ms = judging_ms;
 }
 
 void

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * victim.h - a program that uses a store and tells an oracle what it does and
- * what it is told, so that it can be stopped anywhere.  Runs on the simulated
- * machine, or on the real one.
+ * what it is told, so that it can be stopped anywhere, on the simulated
+ * machine.
+ *
+ * Its days have hours: what expires does so half an hour before one, and all
+ * that is done between two settings of the clock takes less than that.
  */
 #ifndef VICTIM_H
 #define VICTIM_H
@@ -13,7 +16,9 @@
 #define VICTIM_STORE "/db"
 #define VICTIM_SEGMENT 8192u /* so that segments roll over all the time */
 
-#define VICTIM_STEPS 8 /* of a batch, at most */
+#define VICTIM_STEPS 12  /* of a batch, at most */
+#define VICTIM_BUCKETS 3 /* "p", "q", "r" */
+#define VICTIM_HOURS 6u  /* 0 is when the machine starts */
 
 /* What it can be at, for tables: name, text.  Those before REWRITE are what
  * crash tests stop. */
@@ -25,7 +30,11 @@
 	X(PUT_IF, "put-if")                                                    \
 	X(DELETE, "delete")                                                    \
 	X(APPLY, "apply")                                                      \
-	X(ROLLOVER, "rollover") /* one of these four, in a new segment */      \
+	X(COMMIT, "commit") /* of a transaction */                             \
+	X(BUCKET, "bucket") /* creating one */                                 \
+	X(DROP, "drop")                                                        \
+	X(EXPIRE, "expire")                                                    \
+	X(ROLLOVER, "rollover") /* one of these eight, in a new segment */     \
 	X(SYNC, "sync")                                                        \
 	X(MAINTAIN, "maintain")                                                \
 	X(CLOSE, "close")                                                      \
@@ -47,10 +56,11 @@ enum victim_call {
 };
 
 struct victim {
-	struct kvlog *db;      /* NULL: not open */
-	bool readonly;         /* as db was opened */
-	bool broken;           /* db has said so */
-	bool unclean;          /* nobody has closed the store */
+	struct kvlog *db;                      /* NULL: not open */
+	struct kvlog *buckets[VICTIM_BUCKETS]; /* as needed */
+	bool readonly;                         /* as db was opened */
+	bool broken;                           /* db has said so */
+	bool unclean;                          /* nobody has closed the store */
 	bool hints;            /* the next opening's index is in the hints; then
 				  the other one's turn comes */
 	uint64_t segment_size; /* 0: VICTIM_SEGMENT */
@@ -86,6 +96,21 @@ void victim_fini(struct victim *v); /* the handle is not closed */
 /* One that goes on from where the other, whose store is not open, is. */
 void victim_copy(struct victim *to, const struct victim *from);
 
+/* Set the clock of the machine. */
+void victim_set_hour(unsigned hour);
+
+/* What is to be done to a key, alone or as a step of more. */
+#define VICTIM_DELETE SIZE_MAX /* in place of value_len */
+#define VICTIM_CREATE                                                          \
+	(SIZE_MAX - 1)             /* the bucket, which is not there; no key */
+#define VICTIM_DROP (SIZE_MAX - 2) /* likewise, which is there */
+struct victim_step {
+	const char *key;
+	size_t value_len;
+	const char *bucket; /* NULL: the default one */
+	unsigned expires;   /* half an hour before this one; 0: never */
+};
+
 /* Each returns whether the call did what it should.  Without faults anything
  * else ends the test. */
 bool victim_open(struct victim *v, unsigned flags); /* and NOTHREAD */
@@ -96,6 +121,12 @@ bool victim_put_if(struct victim *v, const char *key, size_t value_len,
     enum kvlog_condition condition, uint64_t if_seq);
 bool victim_delete(
     struct victim *v, const char *key, enum kvlog_durability durability);
+/* A commit of its own; a bucket is created durably. */
+bool victim_do(struct victim *v, const struct victim_step *step,
+    enum kvlog_durability durability);
+/* As step says, of a key that may be there; its value stays. */
+bool victim_expire(struct victim *v, const struct victim_step *step,
+    enum kvlog_durability durability);
 bool victim_sync(struct victim *v);
 /* KVLOG_COMPACT_*; of an open store, beside its writer. */
 bool victim_compact(struct victim *v, unsigned flags);
@@ -106,16 +137,11 @@ bool victim_maintain(struct victim *v); /* all that is due */
 bool victim_judge(struct victim *v, const char *what, enum kvlog_status st,
     const struct kvlog_error *err);
 
-/* One step of a batch: value_len is VICTIM_DELETE, or of a put. */
-#define VICTIM_DELETE SIZE_MAX
-struct victim_step {
-	const char *key;
-	size_t value_len;
-};
+/* Steps that create or drop no bucket. */
 bool victim_batch(struct victim *v, const struct victim_step *steps,
     size_t count, enum kvlog_durability durability);
-/* The same in a transaction, after others that are undone: at most half as many
- * as of a batch. */
+/* Any steps in a transaction, after others that are undone: at most half as
+ * many as of a batch. */
 bool victim_transact(struct victim *v, const struct victim_step *steps,
     size_t count, enum kvlog_durability durability);
 

@@ -167,6 +167,74 @@ START_TEST(a_dropped_bucket_is_gone_at_once_and_for_good)
 }
 END_TEST
 
+/* All the keys of 0 to 499 from where a walk is, or back from there. */
+static unsigned
+walk_on(struct kvlog_iter *iter, bool back)
+{
+	unsigned count = 0;
+	size_t key_len = 0, len = 0;
+
+	while ((back ? kvlog_iter_prev(iter) : kvlog_iter_next(iter)) ==
+	       KVLOG_OK) {
+		const char *key = kvlog_iter_key(iter, &key_len);
+		const char *value = kvlog_iter_value(iter, &len);
+
+		ck_assert_ptr_nonnull(value);
+		ck_assert_uint_eq(key_len, 7);
+		ck_assert_uint_eq(len, 7);
+		ck_assert_mem_eq(key, value, 7);
+		count++;
+	}
+	return count;
+}
+
+/* Also where another bucket gets the name, and compaction takes the keys away;
+ * nobody else sees them. */
+START_TEST(a_walk_goes_on_when_its_bucket_is_dropped)
+{
+	struct kvlog *a = open_bucket("a", KVLOG_OPEN_CREATE), *again;
+	struct kvlog_iter *iters[3], *names, *late;
+	char key[16];
+	size_t len;
+
+	for (unsigned i = 0; i < 500; i++) {
+		(void)snprintf(key, sizeof key, "key %03u", i);
+		api_put(a, key, key);
+	}
+	if (_i == 1)
+		compact();
+	for (unsigned i = 0; i < 3; i++)
+		ck_assert_int_eq(
+		    kvlog_iter_create(a, NULL, 0, &iters[i]), KVLOG_OK);
+	ck_assert_int_eq(kvlog_bucket_list(db, &names), KVLOG_OK);
+	for (unsigned i = 0; i < 100; i++)
+		ck_assert_int_eq(kvlog_iter_next(iters[0]), KVLOG_OK);
+	ck_assert_int_eq(kvlog_iter_seek(iters[2], "key 300", 7), KVLOG_OK);
+	drop("a");
+	again = open_bucket("a", KVLOG_OPEN_CREATE);
+	api_put(again, "key 000", "another");
+	ck_assert_uint_eq(walk_on(iters[0], false), 400);
+	compact();
+	compact();
+	ck_assert_uint_eq(walk_on(iters[0], true), 500);
+	ck_assert_uint_eq(walk_on(iters[1], false), 500);
+	ck_assert_uint_eq(walk_on(iters[2], false), 200);
+	ck_assert_int_eq(kvlog_iter_seek(iters[1], "key 123", 7), KVLOG_OK);
+	ck_assert_int_eq(kvlog_iter_next(iters[1]), KVLOG_OK);
+	ck_assert_mem_eq(kvlog_iter_key(iters[1], &len), "key 123", 7);
+	ck_assert_int_eq(kvlog_iter_create(a, NULL, 0, &late), KVLOG_NOBUCKET);
+	expect_count(again, 1);
+	ck_assert_int_eq(kvlog_iter_next(names), KVLOG_OK);
+	ck_assert_mem_eq(kvlog_iter_key(names, &len), "a", 1);
+	ck_assert_int_eq(kvlog_iter_next(names), KVLOG_NOTFOUND);
+	for (unsigned i = 0; i < 3; i++)
+		kvlog_iter_destroy(iters[i]);
+	kvlog_iter_destroy(names);
+	kvlog_close(a, NULL);
+	kvlog_close(again, NULL);
+}
+END_TEST
+
 static uint64_t
 live_bytes(void)
 {
@@ -327,6 +395,8 @@ make_suite(void)
 	    tc, equal_keys_of_several_buckets_are_several, 0, 4);
 	tcase_add_loop_test(
 	    tc, a_dropped_bucket_is_gone_at_once_and_for_good, 0, 4);
+	tcase_add_loop_test(
+	    tc, a_walk_goes_on_when_its_bucket_is_dropped, 0, 2);
 	tcase_add_test(tc, compaction_sweeps_what_was_dropped);
 	tcase_add_test(tc, a_batch_spans_buckets);
 	tcase_add_test(tc, wrong_names_are_refused);

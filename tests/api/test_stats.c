@@ -7,7 +7,14 @@
 #include "api.h"
 #include "rng.h"
 
+#include <pthread.h>
+#include <stdatomic.h>
 #include <sys/stat.h>
+#if defined __GLIBC__
+#include <malloc.h>
+#endif
+
+#define ROUNDS 12u
 
 /* What the test keeps count of. */
 struct sums {
@@ -179,6 +186,80 @@ START_TEST(what_recovery_did_is_told)
 }
 END_TEST
 
+/* What is freed is garbage at once, so that who looks at it is found out. */
+static void
+spoil_freed_memory(void)
+{
+#if defined __GLIBC__
+	(void)mallopt(M_PERTURB, 0x5a);
+#endif
+}
+
+#define ASKERS 2
+static _Atomic bool asked_enough;
+
+/* What snapshots cost, again and again: not more than all that was written. */
+static void *
+ask(void *arg)
+{
+	struct kvlog_stats stats = {.size = sizeof stats, .quick = true};
+	uint64_t times = 0;
+
+	while (!atomic_load(&asked_enough)) {
+		ck_assert_int_eq(kvlog_stats_get(arg, &stats), KVLOG_OK);
+		ck_assert_uint_le(stats.snapshot_count, 1);
+		ck_assert_uint_le(stats.snapshot_file_bytes, UINT64_C(1) << 32);
+		times += stats.snapshot_file_bytes > 0;
+	}
+	return times > 0 ? arg : NULL;
+}
+
+/* Each keeps segments that are replaced, and that go with it. */
+START_TEST(snapshots_end_beside_those_who_ask_for_their_cost)
+{
+	static const char value[2000];
+	struct kvlog_compact_options how = KVLOG_COMPACT_OPTIONS_INIT;
+	struct kvlog_txn_options read = KVLOG_TXN_OPTIONS_INIT;
+	struct kvlog *db;
+	pthread_t threads[ASKERS];
+	bool seen = false;
+
+	spoil_freed_memory();
+	db = api_open(api_store, KVLOG_OPEN_CREATE);
+	how.flags = KVLOG_COMPACT_ALL;
+	read.flags = KVLOG_TXN_READ;
+	for (unsigned i = 0; i < ASKERS; i++)
+		ck_assert_int_eq(pthread_create(&threads[i], NULL, ask, db), 0);
+	for (unsigned round = 0; round < ROUNDS; round++) {
+		struct kvlog_write none = KVLOG_WRITE_INIT;
+		struct kvlog_txn *txn;
+		char key[8];
+
+		none.durability = KVLOG_DURABILITY_NONE;
+		for (unsigned i = 0; i < 40; i++) {
+			int len = snprintf(key, sizeof key, "%u", i);
+
+			ck_assert_int_eq(kvlog_put(db, key, (size_t)len, value,
+					     sizeof value, &none, NULL),
+			    KVLOG_OK);
+		}
+		ck_assert_int_eq(
+		    kvlog_txn_begin(db, &read, &txn, NULL), KVLOG_OK);
+		ck_assert_int_eq(kvlog_compact(db, &how, NULL, NULL), KVLOG_OK);
+		kvlog_txn_rollback(txn);
+	}
+	atomic_store(&asked_enough, true);
+	for (unsigned i = 0; i < ASKERS; i++) {
+		void *result = NULL;
+
+		ck_assert_int_eq(pthread_join(threads[i], &result), 0);
+		seen |= result != NULL;
+	}
+	ck_assert(seen);
+	api_close(db);
+}
+END_TEST
+
 static Suite *
 make_suite(void)
 {
@@ -188,6 +269,7 @@ make_suite(void)
 	tcase_add_test(tc, live_and_dead_bytes_add_up);
 	tcase_add_test(tc, free_bytes_shrink_by_what_is_written);
 	tcase_add_test(tc, buckets_and_snapshots_are_told);
+	tcase_add_test(tc, snapshots_end_beside_those_who_ask_for_their_cost);
 	tcase_add_test(tc, what_recovery_did_is_told);
 	return suite;
 }

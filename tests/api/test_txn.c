@@ -983,6 +983,105 @@ START_TEST(what_idles_too_long_is_ended)
 }
 END_TEST
 
+/* A transaction that creates a bucket, and writes into it. */
+static struct kvlog_txn *
+begin_to_create(struct kvlog *db, uint32_t idle_ms, struct kvlog **ret_bucket)
+{
+	struct kvlog_txn_options o = KVLOG_TXN_OPTIONS_INIT;
+	struct kvlog_txn *txn = NULL;
+
+	o.idle_ms = idle_ms;
+	ck_assert_int_eq(kvlog_txn_begin(db, &o, &txn, &err), KVLOG_OK);
+	ck_assert_int_eq(
+	    kvlog_txn_bucket_open(txn, "made", 4,
+		KVLOG_OPEN_CREATE | KVLOG_OPEN_EXCLUSIVE, ret_bucket, &err),
+	    KVLOG_OK);
+	ck_assert_int_eq(
+	    kvlog_txn_put(txn, *ret_bucket, "k", 1, "lost", 4, NULL), KVLOG_OK);
+	return txn;
+}
+
+/* Nothing is left of it, and it can be created. */
+static void
+expect_not_made(struct kvlog *db)
+{
+	struct kvlog *bucket;
+
+	ck_assert_int_eq(
+	    kvlog_bucket_open(db, "made", 4, 0, &bucket, &err), KVLOG_NOBUCKET);
+	ck_assert_int_eq(
+	    kvlog_bucket_open(db, "made", 4, KVLOG_OPEN_CREATE, &bucket, &err),
+	    KVLOG_OK);
+	ck_assert_int_eq(kvlog_exists(bucket, "k", 1), KVLOG_NOTFOUND);
+	api_put(bucket, "k", "new");
+	api_close(bucket);
+}
+
+START_TEST(buckets_of_a_transaction_that_is_ended_are_not_made)
+{
+	struct kvlog *db = open_store(KVLOG_OPEN_CREATE), *made, *other = NULL;
+	struct kvlog_txn *txn = begin_to_create(db, 50, &made);
+	struct kvlog_receipt receipt = {.seq = 7};
+	struct kvlog_iter *iter;
+	pthread_t thread;
+
+	ck_assert_int_eq(pthread_create(&thread, NULL, put_beside, db), 0);
+	ck_assert_int_eq(pthread_join(thread, NULL), 0);
+	ck_assert_int_eq(
+	    kvlog_txn_put(txn, made, "l", 1, "x", 1, NULL), KVLOG_TIMEOUT);
+	ck_assert_int_eq(
+	    kvlog_txn_iter_open(txn, made, NULL, &iter), KVLOG_TIMEOUT);
+	ck_assert_int_eq(kvlog_txn_bucket_open(
+			     txn, "other", 5, KVLOG_OPEN_CREATE, &other, &err),
+	    KVLOG_TIMEOUT);
+	ck_assert_int_eq(
+	    kvlog_txn_bucket_drop(txn, "made", 4, &err), KVLOG_TIMEOUT);
+	ck_assert_int_eq(kvlog_txn_commit(txn, NULL, &receipt), KVLOG_TIMEOUT);
+	ck_assert_uint_eq(receipt.seq, 0);
+	ck_assert_int_eq(kvlog_exists(made, "k", 1), KVLOG_NOBUCKET);
+	expect_not_made(db);
+	ck_assert_int_eq(kvlog_exists(made, "k", 1), KVLOG_NOBUCKET);
+	api_close(made);
+	api_close(db);
+}
+END_TEST
+
+/* The process that has created them in a transaction dies. */
+START_TEST(buckets_of_an_owner_that_died_are_not_made)
+{
+	struct kvlog *db = open_store(KVLOG_OPEN_CREATE), *made;
+	int fds[2], status = 0;
+	char byte = 0;
+	pid_t pid;
+
+	ck_assert_int_eq(pipe(fds), 0);
+	pid = fork();
+	ck_assert_int_ge(pid, 0);
+	if (pid == 0) {
+		struct kvlog *own = open_store(0);
+
+		(void)begin_to_create(own, LONG_MS, &made);
+		(void)!write(fds[1], &byte, 1);
+		for (;;)
+			(void)pause();
+	}
+	ck_assert_int_eq((int)read(fds[0], &byte, 1), 1);
+	ck_assert_int_eq(kill(pid, SIGKILL), 0);
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert(WIFSIGNALED(status));
+	(void)close(fds[0]);
+	(void)close(fds[1]);
+	expect_not_made(db);
+	api_close(db);
+	db = open_store(0);
+	ck_assert_int_eq(
+	    kvlog_bucket_open(db, "made", 4, 0, &made, &err), KVLOG_OK);
+	api_expect(made, "k", "new");
+	api_close(made);
+	api_close(db);
+}
+END_TEST
+
 /* What is forgotten at the end of a handle keeps nobody waiting. */
 START_TEST(closing_a_handle_ends_its_transaction)
 {
@@ -1100,6 +1199,8 @@ txn_suite(void)
 	tc = api_case(suite, "waiting");
 	tcase_add_test(tc, a_thread_is_told_that_it_would_wait_for_itself);
 	tcase_add_test(tc, what_idles_too_long_is_ended);
+	tcase_add_test(tc, buckets_of_a_transaction_that_is_ended_are_not_made);
+	tcase_add_test(tc, buckets_of_an_owner_that_died_are_not_made);
 	tcase_add_test(tc, closing_a_handle_ends_its_transaction);
 	tcase_add_test(tc, after_a_fork_a_transaction_is_the_parent_s);
 	tc = api_case(suite, "size");

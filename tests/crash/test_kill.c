@@ -2,10 +2,11 @@
 /*
  * test_kill.c - real processes, killed with SIGKILL at random moments.
  *
- * A child loads numbered records and writes the number of each that was
- * acknowledged to a pipe.  The parent kills it, opens the store, and finds
- * every acknowledged record, with its value; of those behind, only the few
- * whose calls may have been running, and nothing else.
+ * A child loads numbered records, each third of them into a bucket, alone, in
+ * batches and in transactions, some of which expire one day, and writes the
+ * number of each that was acknowledged to a pipe.  The parent kills it, opens
+ * the store, and finds every acknowledged record, with its value; of those
+ * behind, only the few whose calls may have been running, and nothing else.
  *
  * KVLOG_KILL_ROUNDS=n    kills in a row, of one store (default 20)
  * KVLOG_KILL_RECORDS=n   records that are in the store before
@@ -26,6 +27,7 @@
 #define KEY_LEN 16
 #define VALUE_MAX 400
 #define BATCH 7
+#define FAR_MS UINT64_C(4102444800000) /* in the year 2100 */
 
 static uint64_t seed;
 
@@ -56,6 +58,22 @@ sleep_us(uint64_t us)
 	(void)nanosleep(&pause, NULL);
 }
 
+/* Of the one handle that a process has. */
+static struct kvlog *bucket;
+
+/* Where record n is: the bucket, or the default one. */
+static struct kvlog *
+place_of(struct kvlog *db, uint64_t n)
+{
+	return n % 3 == 0 ? bucket : db;
+}
+
+static uint64_t
+expiry_of(uint64_t n)
+{
+	return n % 5 == 0 ? FAR_MS + n : 0;
+}
+
 /* By turns with its index in memory and in the hints. */
 static struct kvlog *
 open_store(const char *path, bool thread)
@@ -72,7 +90,18 @@ open_store(const char *path, bool thread)
 	if (kvlog_open(path, &o, &db, &err) != KVLOG_OK)
 		ck_abort_msg(
 		    "KVLOG_SEED=%" PRIu64 ": open: %s", seed, err.text);
+	if (kvlog_bucket_open(
+		db, "third", 5, KVLOG_OPEN_CREATE, &bucket, &err) != KVLOG_OK)
+		ck_abort_msg("KVLOG_SEED=%" PRIu64 ": open the bucket: %s",
+		    seed, err.text);
 	return db;
+}
+
+static enum kvlog_status
+close_store(struct kvlog *db)
+{
+	(void)kvlog_close(bucket, NULL);
+	return kvlog_close(db, NULL);
 }
 
 static enum kvlog_durability
@@ -81,6 +110,26 @@ durability_of(uint64_t n)
 	return n % 500 == 0 ? KVLOG_DURABILITY_COMMIT
 	       : n % 3 == 0 ? KVLOG_DURABILITY_INTERVAL
 			    : KVLOG_DURABILITY_NONE;
+}
+
+static enum kvlog_status
+transact(struct kvlog *db, const struct kvlog_op *ops, size_t count,
+    const struct kvlog_write *how)
+{
+	struct kvlog_txn *txn = NULL;
+	enum kvlog_status st = kvlog_txn_begin(db, NULL, &txn, NULL);
+
+	for (size_t i = 0; i < count && st == KVLOG_OK; i++) {
+		struct kvlog_write put = KVLOG_WRITE_INIT;
+
+		put.expires_ms = ops[i].expires_ms;
+		st = kvlog_txn_put(txn, ops[i].bucket, ops[i].key,
+		    ops[i].key_len, ops[i].value, ops[i].value_len, &put);
+	}
+	if (st == KVLOG_OK)
+		return kvlog_txn_commit(txn, how, NULL);
+	kvlog_txn_rollback(txn);
+	return st;
 }
 
 /* Records from n on: BATCH at a time in one commit, or one alone. */
@@ -101,10 +150,16 @@ put_records(struct kvlog *db, uint64_t n, size_t count, uint64_t version)
 		ops[i].key_len = KEY_LEN;
 		ops[i].value = values[i];
 		ops[i].value_len = make_value(values[i], n + i, version);
+		ops[i].expires_ms = expiry_of(n + i);
+		ops[i].bucket = place_of(db, n + i);
 	}
-	if (count == 1)
-		return kvlog_put(db, keys[0], KEY_LEN, values[0],
+	if (count > 1 && n / 8 % 2 == 0)
+		return transact(db, ops, count, &how);
+	if (count == 1) {
+		how.expires_ms = ops[0].expires_ms;
+		return kvlog_put(ops[0].bucket, keys[0], KEY_LEN, values[0],
 		    ops[0].value_len, &how, NULL);
+	}
 	return kvlog_apply(db, ops, count, &how, NULL, NULL);
 }
 
@@ -170,15 +225,19 @@ is_there(struct kvlog *db, uint64_t n, uint64_t version)
 	uint8_t wanted[VALUE_MAX], found[VALUE_MAX];
 	char key[KEY_LEN + 1];
 	size_t len = 0, wanted_len;
+	struct kvlog_info info = {0};
+	struct kvlog *place = place_of(db, n);
 	enum kvlog_status st;
 
 	make_key(key, n);
 	wanted_len = make_value(wanted, n, version);
-	st = kvlog_get(db, key, KEY_LEN, found, sizeof found, &len);
+	st = kvlog_get(place, key, KEY_LEN, found, sizeof found, &len);
 	if (st == KVLOG_NOTFOUND)
 		return false;
+	if (st == KVLOG_OK)
+		st = kvlog_lookup(place, key, KEY_LEN, &info);
 	if (st != KVLOG_OK || len != wanted_len ||
-	    memcmp(found, wanted, len) != 0)
+	    info.expires_ms != expiry_of(n) || memcmp(found, wanted, len) != 0)
 		ck_abort_msg("KVLOG_SEED=%" PRIu64 ": record %" PRIu64
 			     " is wrong: %s",
 		    seed, n, kvlog_status_text(st));
@@ -196,7 +255,7 @@ START_TEST(acknowledged_records_survive_sigkill)
 	uint64_t records = kill_number("KVLOG_KILL_RECORDS", 20000);
 	char *dir = tmpdir_create(), path[4200];
 	struct range *ranges = calloc((size_t)rounds + 1, sizeof *ranges);
-	uint64_t next = 1, total = 0, extra = 0, count = 0;
+	uint64_t next = 1, total = 0, extra = 0, count = 0, in_bucket = 0;
 	struct rng rng;
 	struct kvlog *db;
 
@@ -206,7 +265,7 @@ START_TEST(acknowledged_records_survive_sigkill)
 	db = open_store(path, true);
 	for (; next <= records; next++)
 		ck_assert_int_eq(put_records(db, next, 1, 0), KVLOG_OK);
-	ck_assert_int_eq(kvlog_close(db, NULL), KVLOG_OK);
+	ck_assert_int_eq(close_store(db), KVLOG_OK);
 	ranges[0] = (struct range){1, next, 0};
 
 	for (uint64_t round = 1; round <= rounds; round++) {
@@ -243,13 +302,16 @@ START_TEST(acknowledged_records_survive_sigkill)
 					    seed, round, i);
 		}
 		ck_assert_int_eq(kvlog_count(db, &count), KVLOG_OK);
+		ck_assert_int_eq(kvlog_count(bucket, &in_bucket), KVLOG_OK);
+		ck_assert_uint_eq(in_bucket, (next - 1) / 3);
+		count += in_bucket;
 		ck_assert_uint_eq(count, next - 1);
 		ck_assert_int_eq(kvlog_stats_get(db, &stats), KVLOG_OK);
 		if ((stats.recovery & KVLOG_RECOVERY_DAMAGE) != 0)
 			ck_abort_msg("KVLOG_SEED=%" PRIu64
 				     ": taken for damage: %s",
 			    seed, stats.recovery_text);
-		ck_assert_int_eq(kvlog_close(db, NULL), KVLOG_OK);
+		ck_assert_int_eq(close_store(db), KVLOG_OK);
 	}
 	printf("%" PRIu64 " kills, %" PRIu64 " records in the end, %" PRIu64
 	       " looked up, %" PRIu64 " unacknowledged ones were there too\n",
@@ -286,7 +348,7 @@ START_TEST(opening_and_closing_survive_sigkill)
 				if (put_records(db, n, 1, 0) != KVLOG_OK ||
 				    write(fds[1], &n, sizeof n) !=
 					(ssize_t)sizeof n ||
-				    kvlog_close(db, NULL) != KVLOG_OK)
+				    close_store(db) != KVLOG_OK)
 					_exit(1);
 			}
 		}
@@ -303,7 +365,7 @@ START_TEST(opening_and_closing_survive_sigkill)
 
 			for (uint64_t i = 1; i <= acknowledged; i++)
 				ck_assert(is_there(db, i, 0));
-			ck_assert_int_eq(kvlog_close(db, NULL), KVLOG_OK);
+			ck_assert_int_eq(close_store(db), KVLOG_OK);
 		}
 	}
 	printf("%u kills around opening and closing, %" PRIu64 " records\n",

@@ -153,7 +153,7 @@ put_records(struct kvlog *db, uint64_t n, size_t count, uint64_t version)
 		ops[i].expires_ms = expiry_of(n + i);
 		ops[i].bucket = place_of(db, n + i);
 	}
-	if (count > 1 && n % 8 == 0)
+	if (count > 1 && n / 8 % 2 == 0)
 		return transact(db, ops, count, &how);
 	if (count == 1) {
 		how.expires_ms = ops[0].expires_ms;

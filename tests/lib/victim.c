@@ -1117,6 +1117,8 @@ script_buckets(void *arg)
 	(void)victim_transact(v, exchange, 5, COMMIT);
 	(void)victim_compact(v, KVLOG_COMPACT_ALL);
 	victim_check(v);
+	(void)victim_put(v, "b", 2500, NONE);
+	(void)victim_put(v, "b", 2500, NONE);
 	(void)victim_do(v, &drop_p, COMMIT);
 	(void)victim_close(v);
 	(void)victim_compact(v, KVLOG_COMPACT_ALL);

@@ -1091,7 +1091,7 @@ KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_txn_delete(
  * The walk shows what the transaction saw when it was opened, own writes
  * included, whatever is written later, in the transaction or not.  Destroy it
  * before the transaction ends; one of a write transaction that is not returns
- * KVLOG_INVAL from then on.
+ * KVLOG_INVAL from then on.  Each step of the walk is a use of the transaction.
  * Results: as kvlog_iter_open(), and KVLOG_TIMEOUT, _NOBUCKET.
  * Cost: the first one in a transaction sorts what it has written; from then on
  * a put of a new key costs some 500 ns more.

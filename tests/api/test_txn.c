@@ -911,15 +911,22 @@ START_TEST(a_walk_ends_when_what_it_shows_is_undone)
 	ck_assert_int_eq(
 	    kvlog_txn_iter_open(txn, NULL, NULL, &since), KVLOG_OK);
 	ck_assert_int_eq(kvlog_iter_next(since), KVLOG_OK);
+	ck_assert_int_eq(kvlog_iter_next(since), KVLOG_OK);
+	ck_assert_int_eq(kvlog_iter_next(since), KVLOG_OK);
+	ck_assert_mem_eq(kvlog_iter_key(since, &len), "c", 1);
 	ck_assert_int_eq(kvlog_txn_rollback_to(txn, save), KVLOG_OK);
+	ck_assert_ptr_null(kvlog_iter_key(since, &len));
+	ck_assert_ptr_null(kvlog_iter_value(since, &len));
 	ck_assert_int_eq(kvlog_iter_next(since), KVLOG_INVAL);
 	ck_assert_ptr_null(kvlog_iter_key(since, &len));
 	ck_assert_int_eq(kvlog_iter_next(before), KVLOG_OK);
 	ck_assert_int_eq(kvlog_iter_next(before), KVLOG_OK);
 	ck_assert_mem_eq(kvlog_iter_key(before, &len), "b", 1);
 	ck_assert_int_eq(kvlog_iter_next(before), KVLOG_NOTFOUND);
+	ck_assert_int_eq(kvlog_iter_prev(before), KVLOG_OK);
 	kvlog_iter_destroy(since);
 	kvlog_txn_rollback(txn);
+	ck_assert_ptr_null(kvlog_iter_key(before, &len));
 	ck_assert_int_eq(kvlog_iter_prev(before), KVLOG_INVAL);
 	kvlog_iter_destroy(before);
 	api_close(db);

@@ -1091,7 +1091,8 @@ KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_txn_delete(
  * The walk shows what the transaction saw when it was opened, own writes
  * included, whatever is written later, in the transaction or not.  Destroy it
  * before the transaction ends; one of a write transaction that is not returns
- * KVLOG_INVAL from then on.
+ * KVLOG_INVAL from then on, and what it has shown is gone.  Each step of the
+ * walk is a use of the transaction.
  * Results: as kvlog_iter_open(), and KVLOG_TIMEOUT, _NOBUCKET.
  * Cost: the first one in a transaction sorts what it has written; from then on
  * a put of a new key costs some 500 ns more.
@@ -1139,9 +1140,10 @@ KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_txn_bucket_list(
  * kvlog_txn_rollback_to() undoes what was written since; savepoints of later
  * are gone then, and the one that is gone back to is still there.  It is
  * KVLOG_INVAL of a savepoint that is gone or never was.  Iterators that show
- * something that is undone return KVLOG_INVAL from then on.  One that is not
- * needed any more is not to be ended: it takes some 40 bytes until the
- * transaction ends, and what it could go back to stays in memory.
+ * something that is undone return KVLOG_INVAL from then on, and what they have
+ * shown is gone.  A savepoint that is not needed any more is not to be ended:
+ * it takes some 40 bytes until the transaction ends, and what it could go back
+ * to stays in memory.
  * Results: KVLOG_OK, _INVAL, _NOMEM, _TIMEOUT, _READONLY, _FORKED.
  */
 KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_txn_savepoint(

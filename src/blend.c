@@ -85,6 +85,7 @@ void
 blend_end(struct blend *b)
 {
 	b->staged = NULL;
+	memset(&b->entry, 0, sizeof b->entry); /* perhaps one of the writes */
 }
 
 const struct merge_entry *

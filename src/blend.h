@@ -24,7 +24,7 @@ void blend_destroy(struct blend *blend);
 
 /* The number up to which it shows writes: if less is left of them, it ends. */
 uint64_t blend_number(const struct blend *blend);
-/* From now on each step is KVLOG_INVAL. */
+/* From now on each step is KVLOG_INVAL, and there is no entry. */
 void blend_end(struct blend *blend);
 
 /* As those of a cursor, and KVLOG_INVAL. */

@@ -208,6 +208,10 @@ step(struct kvlog_iter *iter, bool forward)
 	iter->state = KVLOG_FORKED;
 	if (store_is_forked(iter->store))
 		return iter->state;
+	/* A transaction that walks does not idle.  What the walk shows stays
+	 * the same if it was ended before. */
+	if (iter->txn != NULL)
+		(void)log_keep(&iter->store->log, &iter->txn->own, NULL);
 	iter->state = iter->left > 0 ? move(iter, forward) : KVLOG_NOTFOUND;
 	if (iter->state == KVLOG_OK || iter->state == KVLOG_CORRUPT)
 		iter->left--;

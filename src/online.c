@@ -85,6 +85,9 @@ online_compact(struct store *db, const struct kvlog_compact_options *options,
 		reclaim_begin(&db->reclaim);
 		st = compact(db, options, &c, err);
 		reclaim_end(&db->reclaim, &db->log, &c.report);
+		/* Without a thread nobody else here would give it back. */
+		if (db->control.shared)
+			control_drop_maintainer(&db->control);
 	}
 	pthread_mutex_unlock(&db->maintain_lock);
 	view_release(&db->views, view);

@@ -1046,10 +1046,11 @@ judge(const struct view *view, const struct index_ref *ref, bool with_value,
 	    view, ref, view_has_expired(view, &ref->rec, now_ms), with_value);
 }
 
+/* What is handed out is of a bucket that is there. */
 static enum kvlog_status
-read_in_view(struct view *view, uint64_t hash, const struct hint_key *key,
-    bool with_value, uint64_t now_ms, store_read_fn *fn, void *arg,
-    struct kvlog_info *ret_info)
+read_in_view(struct view *view, struct bucket_handle *bucket, uint64_t hash,
+    const struct hint_key *key, bool with_value, uint64_t now_ms,
+    store_read_fn *fn, void *arg, struct kvlog_info *ret_info)
 {
 	struct index_ref ref;
 	enum kvlog_status st =
@@ -1057,6 +1058,7 @@ read_in_view(struct view *view, uint64_t hash, const struct hint_key *key,
 
 	if (st == KVLOG_OK)
 		st = judge(view, &ref, with_value, &now_ms);
+	st = bucket_confirm(view, bucket, st);
 	if (st == KVLOG_CORRUPT)
 		set_place(ret_info, &ref);
 	if (st == KVLOG_OK)
@@ -1114,9 +1116,8 @@ store_read(struct store *db, struct bucket_handle *bucket, const void *key,
 		if (st != KVLOG_OK)
 			return st;
 		stamp = view_stamp(view);
-		st = read_in_view(
-		    view, hash, &whole, with_value, now_ms, fn, arg, ret_info);
-		st = bucket_confirm(view, bucket, st);
+		st = read_in_view(view, bucket, hash, &whole, with_value,
+		    now_ms, fn, arg, ret_info);
 		again = UNLIKELY(store_may_try_again(db, st, view, stamp));
 		epoch_leave(db->views.epoch, token);
 	} while (again);

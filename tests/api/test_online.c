@@ -9,7 +9,9 @@
 
 #include <dirent.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 
 #define KEYS 4000u
 #define VALUE_LEN 180u
@@ -315,6 +317,47 @@ now_ms(void)
 	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
+/* Another process that has compacted, and lives on without a thread, is in
+ * nobody's way. */
+START_TEST(who_has_compacted_lets_others_compact)
+{
+	struct kvlog_options o = steady_options(0);
+	struct kvlog_compact_options now = KVLOG_COMPACT_OPTIONS_INIT;
+	int done[2], end[2], status;
+	char byte = 0;
+	pid_t pid;
+	struct kvlog *db;
+
+	now.flags = KVLOG_COMPACT_ALL;
+	now.timeout_ms = 0;
+	ck_assert_int_eq(pipe(done), 0);
+	ck_assert_int_eq(pipe(end), 0);
+	pid = fork();
+	if (pid == 0) {
+		(void)close(end[1]);
+		db = api_open_with(api_store, &o);
+		overwrite(db, 0, false);
+		overwrite(db, 1, false);
+		if (compact(db, &now) != KVLOG_OK || write(done[1], "", 1) != 1)
+			_exit(1);
+		(void)!read(end[0], &byte, 1);
+		api_close(db);
+		_exit(0);
+	}
+	(void)close(done[1]);
+	ck_assert_int_eq(read(done[0], &byte, 1), 1);
+	db = api_open_with(api_store, &o);
+	ck_assert_int_eq(compact(db, &now), KVLOG_OK);
+	(void)close(end[1]);
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert_int_eq(status, 0);
+	expect_round(db, 1);
+	api_close(db);
+	(void)close(done[0]);
+	(void)close(end[0]);
+}
+END_TEST
+
 /* It writes as fast as it is allowed to, and begins no run too late. */
 START_TEST(rate_and_time_are_limited)
 {
@@ -384,6 +427,7 @@ main(void)
 	tcase_add_loop_test(tc, compaction_in_use_gives_space_back, 0, 2);
 	tcase_add_test(tc, it_can_be_ended_at_any_time);
 	tcase_add_test(tc, it_can_be_ended_before_all_is_synced);
+	tcase_add_test(tc, who_has_compacted_lets_others_compact);
 	tcase_add_test(tc, rate_and_time_are_limited);
 	tcase_add_test(tc, wrong_arguments_are_refused);
 	return test_main(suite);

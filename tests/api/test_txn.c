@@ -11,6 +11,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #define LONG_MS 60000u /* for what should not take long */
@@ -910,15 +911,22 @@ START_TEST(a_walk_ends_when_what_it_shows_is_undone)
 	ck_assert_int_eq(
 	    kvlog_txn_iter_open(txn, NULL, NULL, &since), KVLOG_OK);
 	ck_assert_int_eq(kvlog_iter_next(since), KVLOG_OK);
+	ck_assert_int_eq(kvlog_iter_next(since), KVLOG_OK);
+	ck_assert_int_eq(kvlog_iter_next(since), KVLOG_OK);
+	ck_assert_mem_eq(kvlog_iter_key(since, &len), "c", 1);
 	ck_assert_int_eq(kvlog_txn_rollback_to(txn, save), KVLOG_OK);
+	ck_assert_ptr_null(kvlog_iter_key(since, &len));
+	ck_assert_ptr_null(kvlog_iter_value(since, &len));
 	ck_assert_int_eq(kvlog_iter_next(since), KVLOG_INVAL);
 	ck_assert_ptr_null(kvlog_iter_key(since, &len));
 	ck_assert_int_eq(kvlog_iter_next(before), KVLOG_OK);
 	ck_assert_int_eq(kvlog_iter_next(before), KVLOG_OK);
 	ck_assert_mem_eq(kvlog_iter_key(before, &len), "b", 1);
 	ck_assert_int_eq(kvlog_iter_next(before), KVLOG_NOTFOUND);
+	ck_assert_int_eq(kvlog_iter_prev(before), KVLOG_OK);
 	kvlog_iter_destroy(since);
 	kvlog_txn_rollback(txn);
+	ck_assert_ptr_null(kvlog_iter_key(before, &len));
 	ck_assert_int_eq(kvlog_iter_prev(before), KVLOG_INVAL);
 	kvlog_iter_destroy(before);
 	api_close(db);
@@ -1173,6 +1181,39 @@ START_TEST(what_idles_too_long_is_ended)
 }
 END_TEST
 
+#define WALK_IDLE_MS 400
+#define WALK_STEPS 20u
+
+/* Who steps through a long walk does not idle: three times its idle_ms, and
+ * another one waits all the while. */
+START_TEST(a_walk_is_a_use)
+{
+	const struct timespec pause = {0, WALK_IDLE_MS * 1000000L * 3 / 20};
+	struct kvlog *db = open_store(KVLOG_OPEN_CREATE);
+	struct kvlog_txn_options o = KVLOG_TXN_OPTIONS_INIT;
+	struct kvlog_txn *txn = NULL;
+	struct kvlog_iter *iter;
+	pthread_t thread;
+
+	o.idle_ms = WALK_IDLE_MS;
+	ck_assert_int_eq(kvlog_txn_begin(db, &o, &txn, &err), KVLOG_OK);
+	put(txn, "b", "mine");
+	ck_assert_int_eq(kvlog_txn_iter_open(txn, NULL, NULL, &iter), KVLOG_OK);
+	ck_assert_int_eq(pthread_create(&thread, NULL, put_beside, db), 0);
+	for (unsigned i = 0; i < WALK_STEPS; i++) {
+		(void)nanosleep(&pause, NULL);
+		ck_assert_int_eq(
+		    i % 2 == 0 ? kvlog_iter_next(iter) : kvlog_iter_prev(iter),
+		    i % 2 == 0 ? KVLOG_OK : KVLOG_NOTFOUND);
+	}
+	kvlog_iter_destroy(iter);
+	ck_assert_uint_gt(commit(txn).seq, 0);
+	ck_assert_int_eq(pthread_join(thread, NULL), 0);
+	expect_text(db, "abesidebmine");
+	api_close(db);
+}
+END_TEST
+
 /* A transaction that creates a bucket, and writes into it. */
 static struct kvlog_txn *
 begin_to_create(struct kvlog *db, uint32_t idle_ms, struct kvlog **ret_bucket)
@@ -1394,6 +1435,7 @@ txn_suite(void)
 	tc = api_case(suite, "waiting");
 	tcase_add_test(tc, a_thread_is_told_that_it_would_wait_for_itself);
 	tcase_add_test(tc, what_idles_too_long_is_ended);
+	tcase_add_test(tc, a_walk_is_a_use);
 	tcase_add_test(tc, buckets_of_a_transaction_that_is_ended_are_not_made);
 	tcase_add_test(tc, buckets_of_an_owner_that_died_are_not_made);
 	tcase_add_test(tc, closing_a_handle_ends_its_transaction);

@@ -195,7 +195,7 @@ expect_salvage(void)
 	o.flags = KVLOG_OPEN_READONLY;
 	MAKELOG_OK(kvlog_open(SAVED, &o, &saved, &err));
 	expect_content(saved, "kept", "kept");
-	expect_content(saved, "lost-3-1", "lost");
+	expect_content(saved, "lost-3-2", "lost");
 	expect_content(saved, "whole", "whole");
 	MAKELOG_OK(kvlog_close(saved, NULL));
 }

@@ -439,7 +439,6 @@ entry_at(const struct hint *hint, uint64_t n)
 bool
 hint_get(const struct hint *hint, uint64_t n, struct hint_entry *ret_entry)
 {
-
 	assert(n < hint->entry_count);
 	if (hint->items != NULL) {
 		get_item(hint, n, ret_entry);

@@ -149,7 +149,6 @@ kvlog_txn_put(struct kvlog_txn *txn, struct kvlog *bucket, const void *key,
 	struct commit_op op = {.type = RECORD_PUT,
 	    .value = value,
 	    .value_len = (uint32_t)value_len};
-
 	enum kvlog_status st;
 
 	how = args_how(how);

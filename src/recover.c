@@ -187,7 +187,7 @@ open_files(struct recoverer *rec)
 		if (f->kind == FILE_SEGMENT && f->id.first >= rec->gap)
 			st = open_one(rec, f);
 		if (st != KVLOG_OK)
-			return st; /* of another store, or a newer format */
+			return st; /* of another store, or format */
 	}
 	return KVLOG_OK;
 }

@@ -32,8 +32,8 @@ struct store {
 	struct log log;             /* unused by a read-only handle */
 	struct snapshot *snapshots; /* held ones; under the views' lock */
 	bool writable;
-	uint32_t last_ordinal; /* of buckets, by transactions; under the turn */
-	uint64_t open_ns;      /* that opening took */
+	_Atomic uint32_t ordinals; /* given to buckets by transactions */
+	uint64_t open_ns;          /* that opening took */
 
 	/* The background thread, started when it is first needed. */
 	pthread_mutex_t maintain_lock; /* one step at a time */

@@ -21,6 +21,9 @@
 #include <inttypes.h>
 #include <string.h>
 
+/* Of an ordinal, those that count; above them is whose it is. */
+#define ORDINAL_BITS 20
+
 /* Beginning and end */
 
 static void
@@ -494,13 +497,17 @@ write_name(struct kvlog_txn *txn, const struct hint_key *key,
 
 /* Another one each time, also after a rollback, when the number of the commit
  * comes again: a handle on a bucket that never was must not become one on
- * another.  Nor by what another process does, which counts from elsewhere. */
+ * another.  Nor by what another process does, which counts from elsewhere; nor
+ * by one that was ended meanwhile, and does not know it yet. */
 static uint32_t
 next_ordinal(struct store *store)
 {
-	if (store->last_ordinal == 0)
-		store->last_ordinal = (uint32_t)store->control.byte << 24;
-	return ++store->last_ordinal;
+	const uint64_t handle = store->control.byte - CONTROL_HANDLE;
+
+	static_assert(CONTROL_HANDLES_MAX <= 1u << (32 - ORDINAL_BITS),
+	    "each handle has ordinals of its own");
+	return (uint32_t)(handle << ORDINAL_BITS) + 1 +
+	       atomic_fetch_add(&store->ordinals, 1);
 }
 
 /* The number of the commit is known before it, or it is refused. */

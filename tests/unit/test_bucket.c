@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * test_bucket.c - buckets where something goes wrong: the records of their
- * names are damaged, or a process dies while another one's transaction creates
- * them.
+ * names are damaged, a process dies while another one's transaction creates
+ * them, or memory ends while it is learned that one was dropped.
  */
 #include "config.h"
 
@@ -11,6 +11,7 @@
 #include "record.h"
 #include "store.h"
 
+#include <errno.h>
 #include <inttypes.h>
 
 #define STORE MAKELOG_STORE
@@ -195,7 +196,7 @@ expect_salvage(void)
 	o.flags = KVLOG_OPEN_READONLY;
 	MAKELOG_OK(kvlog_open(SAVED, &o, &saved, &err));
 	expect_content(saved, "kept", "kept");
-	expect_content(saved, "lost-3-1", "lost");
+	expect_content(saved, "lost-3-2", "lost");
 	expect_content(saved, "whole", "whole");
 	MAKELOG_OK(kvlog_close(saved, NULL));
 }
@@ -512,6 +513,95 @@ START_TEST(a_death_meanwhile_refuses_the_commit_that_creates_buckets)
 }
 END_TEST
 
+/* Another process drops the bucket, and compacts what has its newest record
+ * but not what has an older one. */
+static void
+drop_and_compact(void *arg)
+{
+	struct kvlog_compact_options compact = KVLOG_COMPACT_OPTIONS_INIT;
+	struct kvlog_compact_report report = {.size = sizeof report};
+	struct kvlog_options o = KVLOG_OPTIONS_INIT;
+	static const uint8_t filler[1500];
+	struct kvlog *other;
+
+	(void)arg;
+	o.flags = KVLOG_OPEN_NOTHREAD;
+	o.durability = KVLOG_DURABILITY_NONE;
+	o.timeout_ms = 0;
+	MAKELOG_OK(kvlog_open(STORE, &o, &other, &err));
+	MAKELOG_OK(kvlog_bucket_drop(other, "b", 1, NULL, NULL));
+	for (unsigned i = 0; i < 8; i++)
+		MAKELOG_OK(kvlog_put(other, "8", 1, filler, 1500, NULL, NULL));
+	compact.threshold = 40;
+	ck_assert_msg(kvlog_compact(other, &compact, &report, &err) == KVLOG_OK,
+	    "compact: %s", err.text);
+	ck_assert_uint_gt(report.run_count, 0);
+	MAKELOG_OK(kvlog_close(other, NULL));
+}
+
+static struct kvlog_txn *
+begin_to_read(struct kvlog **ret_bucket)
+{
+	static const uint8_t filler[1500];
+	struct kvlog_txn_options o = KVLOG_TXN_OPTIONS_INIT;
+	struct kvlog_txn *txn;
+	bool more = true;
+	char key[8];
+
+	MAKELOG_OK(
+	    kvlog_bucket_open(db, "b", 1, KVLOG_OPEN_CREATE, ret_bucket, &err));
+	MAKELOG_OK(kvlog_put(*ret_bucket, "k", 1, "old", 3, NULL, NULL));
+	for (unsigned i = 0; i < 28; i++) {
+		(void)snprintf(key, sizeof key, "%u", i < 8 ? i : 8);
+		MAKELOG_OK(kvlog_put(db, key, 1, filler, 1500, NULL, NULL));
+		if (i == 17)
+			MAKELOG_OK(kvlog_put(
+			    *ret_bucket, "k", 1, "new", 3, NULL, NULL));
+	}
+	while (more)
+		MAKELOG_OK(kvlog_maintain(db, 0, &more));
+	MAKELOG_OK(kvlog_close(*ret_bucket, NULL));
+	close_store();
+	open_store(0);
+	MAKELOG_OK(kvlog_bucket_open(db, "b", 1, 0, ret_bucket, &err));
+	o.flags = KVLOG_TXN_READ;
+	MAKELOG_OK(kvlog_txn_begin(db, &o, &txn, &err));
+	return txn;
+}
+
+/* The compaction is taken in, and then, or not for want of memory, what the
+ * log has since. */
+START_TEST(a_snapshot_does_not_believe_a_view_half_brought_up)
+{
+	bool failed = true;
+
+	mode = _i % 2 == 0 ? KVLOG_INDEX_MEMORY : KVLOG_INDEX_HINTS;
+	for (uint64_t n = 1; failed; n++) {
+		struct kvlog_txn *txn;
+		struct kvlog *bucket;
+		const void *value = NULL;
+		size_t len = 0;
+
+		simos_fini();
+		simos_init(1);
+		open_store(KVLOG_OPEN_CREATE);
+		txn = begin_to_read(&bucket);
+		simos_set_pid(5000);
+		ck_assert(!simos_run(drop_and_compact, NULL));
+		simos_set_pid(4711);
+		simos_fail(SIMOS_MALLOC, n, ENOMEM, true);
+		failed = kvlog_exists(db, "0", 1) != KVLOG_OK;
+		simos_fail_clear();
+		MAKELOG_OK(kvlog_txn_get(txn, bucket, "k", 1, &value, &len));
+		ck_assert_uint_eq(len, 3);
+		ck_assert_msg(memcmp(value, "new", 3) == 0,
+		    "allocation %" PRIu64 ": an older value", n);
+		simos_kill(); /* what ran the other process knows us no more */
+		simos_forget();
+	}
+}
+END_TEST
+
 static void
 setup(void)
 {
@@ -539,6 +629,8 @@ main(void)
 	    tc, a_flipped_byte_gives_no_wrong_value_of_a_bucket, 0, 4);
 	tcase_add_loop_test(tc,
 	    a_death_meanwhile_refuses_the_commit_that_creates_buckets, 0, 2);
+	tcase_add_loop_test(
+	    tc, a_snapshot_does_not_believe_a_view_half_brought_up, 0, 2);
 	suite_add_tcase(suite, tc);
 	return test_main(suite);
 }

@@ -380,10 +380,11 @@ session_prepare_store(struct session *session, const struct workload *workload)
 		/* One that none of the values has. */
 		session->ahead = session->changes ? 2 : 1;
 		session->generation += session->ahead;
-		session->changes = false;
+		session->changes = session->in_order = false;
 	} else if (workload->op == WORKLOAD_MIXED ||
 		   workload->op == WORKLOAD_SCAN_WRITE) {
 		session->changes = true;
+		session->in_order = false;
 	}
 	return true;
 }
@@ -734,6 +735,7 @@ measure_crowd(struct session *session, const struct workload *workload,
 	    &task, crowd_open, crowd_do, crowd_close};
 
 	session->changes |= writers > 0;
+	session->in_order &= writers == 0;
 	session->error = crowd_run(&work, readers, writers, measure);
 	if (measure->ops < task.reads * readers)
 		measure->notes |= NOTE_CUT;

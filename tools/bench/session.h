@@ -29,7 +29,7 @@ struct session {
 	uint64_t record_count; /* records in the open store: the first ones */
 	uint64_t generation;   /* of all its values */
 	unsigned ahead;        /* by how many overwriting has raised it */
-	bool in_order;         /* it has been put in order */
+	bool in_order;         /* as it was put, and not written to since */
 	bool hoard;            /* the store is to keep what is replaced */
 	bool changes; /* some may be of the next generation: others put them */
 	bool

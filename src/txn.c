@@ -374,7 +374,7 @@ static enum kvlog_status
 judge(struct kvlog_txn *txn, const struct commit_op *op,
     const struct hint_key *key, bool *ret_needless, struct kvlog_error *err)
 {
-	struct txn_found found;
+	struct txn_found found = {0};
 	enum kvlog_status st;
 
 	*ret_needless = false;

@@ -1467,7 +1467,7 @@ struct kvlog_compact_options {
 	uint64_t run_bytes;  /* to write in one run, about, and so the disk
 				space needed for a while; 0: 8 segments of
 				full size, or a sixteenth of the store if
-				that is more */
+				that is more; less on a full disk */
 	kvlog_progress_fn *progress; /* of what is rewritten; NULL: nobody
 					wants to know.  All is 0 while that
 					is not known yet */
@@ -1521,7 +1521,7 @@ struct kvlog_compact_report {
  *   KVLOG_OK        done
  *   KVLOG_CANCELLED by options->progress; the runs before stay
  *   KVLOG_BUSY      another writer has the store
- *   KVLOG_NOSPACE   too little for the next run; the runs before stay
+ *   KVLOG_NOSPACE   too little even for one segment; what was done stays
  *   KVLOG_BROKEN    a sync failed
  *   KVLOG_CORRUPT   the store cannot be opened: a segment is missing, or no
  *                   copy of its header is readable

@@ -5,7 +5,8 @@
  *
  * Runs are done from the oldest to the newest; what is left is planned anew
  * when damage was met on the way (compaction.h).  So it is when a run does not
- * fit on the disk: after other runs have made room, or in smaller ones.
+ * fit on the disk: in smaller ones, which grow again with the room that they
+ * make.
  */
 #include "config.h"
 
@@ -25,6 +26,7 @@
  * is more: for each run all hints behind it may be read. */
 #define RUN_PARTS 8
 #define RUN_SHARE 16
+#define RUN_SCALE 4      /* smaller on a full disk, and larger again */
 #define WORTH 25         /* percent of a run that must be garbage */
 #define ACTIVE_MIN 65536 /* bytes of a new active segment, at least */
 
@@ -245,6 +247,7 @@ grow_run(const struct compaction *c, const uint64_t *live, size_t i,
 			ret_run->first = seg->header.id.first;
 		ret_run->last = seg->header.id.last;
 		ret_run->bytes = run_bytes;
+		ret_run->live = units > 1 ? run_live : 0;
 		next = end;
 	}
 	return next;
@@ -299,6 +302,8 @@ choose_runs(struct compaction *c, const uint64_t *live)
 		    max_u64(RUN_PARTS * c->max_size, c->live_bytes / RUN_SHARE);
 	if (c->online && c->view->index.hints == NULL)
 		c->run_limit = min_u64(c->run_limit, COMPACT_ASKED_MAX / 4);
+	if (c->run_wanted == 0)
+		c->run_wanted = c->run_limit;
 	for (size_t i = 0; i < c->stop && st == KVLOG_OK;) {
 		struct compact_run run;
 
@@ -474,14 +479,33 @@ is_late(const struct compaction *c)
 	return c->deadline_ns != 0 && os->ticks_ns() >= c->deadline_ns;
 }
 
-static enum kvlog_status
-do_runs(struct compaction *c, struct kvlog_error *err)
+/*
+ * Whether what is left is to be planned anew after this run: in smaller ones,
+ * as it was refused, or in larger ones, as it has made room.
+ */
+static bool
+resize_runs(struct compaction *c, const struct compact_run *run, bool refused)
 {
-	while (c->done_count < c->run_count) {
+	if (refused && run->live > 0) {
+		c->run_limit = max_u64(run->live / RUN_SCALE, 1);
+		return true;
+	}
+	if (!run->rewritten || c->run_limit >= c->run_wanted / RUN_SCALE)
+		return false;
+	c->run_limit *= RUN_SCALE;
+	return true;
+}
+
+static enum kvlog_status
+do_runs(struct compaction *c, bool *ret_resized, struct kvlog_error *err)
+{
+	*ret_resized = false;
+	while (c->done_count < c->run_count && !*ret_resized) {
 		struct compact_run *run = &c->runs[c->done_count];
 		uint64_t done_bytes = c->done_bytes + run->bytes;
 		struct kvlog_error failure = {0};
 		enum kvlog_status st = compaction_ask(c, &failure);
+		bool refused;
 
 		if (is_late(c))
 			return KVLOG_OK;
@@ -492,7 +516,8 @@ do_runs(struct compaction *c, struct kvlog_error *err)
 				 : compaction_settle(c, &failure);
 		if (st == KVLOG_OK)
 			st = compact_rewrite(c, run, &failure);
-		if (st == KVLOG_NOSPACE && !run->rewritten) {
+		refused = st == KVLOG_NOSPACE && !run->rewritten;
+		if (refused) {
 			c->refused_count++;
 			c->refusal = failure;
 		} else if (st != KVLOG_OK) {
@@ -502,29 +527,22 @@ do_runs(struct compaction *c, struct kvlog_error *err)
 		}
 		c->done_bytes = done_bytes;
 		c->done_count++;
+		*ret_resized = resize_runs(c, run, refused);
 	}
 	return KVLOG_OK;
 }
 
-/*
- * Whether it makes sense to try again what was refused: now that other runs
- * have made room, or in smaller runs.
- */
-static bool
-try_again(struct compaction *c, bool made_room)
+/* What was refused is to be tried again. */
+static void
+forget_refused(struct compaction *c)
 {
 	size_t kept = 0;
 
-	if (!made_room && c->run_limit <= c->max_size)
-		return false;
-	if (!made_room)
-		c->run_limit /= 4;
 	for (size_t i = 0; i < c->done_count; i++)
 		if (c->runs[i].rewritten)
 			c->runs[kept++] = c->runs[i];
 	c->run_count = c->done_count = kept;
 	c->refused_count = 0;
-	return true;
 }
 
 void
@@ -634,7 +652,7 @@ enum kvlog_status
 compact_store(struct compaction *c, struct kvlog_error *err)
 {
 	enum kvlog_status st = begin(c, err);
-	bool active_settled = false, again;
+	bool active_settled = false, again, resized;
 
 	if (st != KVLOG_OK) {
 		end(c);
@@ -644,13 +662,17 @@ compact_store(struct compaction *c, struct kvlog_error *err)
 		unsigned barred = c->barred_count;
 		uint32_t runs = c->report.run_count;
 
+		resized = false;
 		st = plan(c, &active_settled, err);
 		if (st == KVLOG_OK)
-			st = do_runs(c, err);
+			st = do_runs(c, &resized, err);
 		/* Damage that was met: plan anew without it. */
 		again = st == KVLOG_CORRUPT && c->barred_count > barred;
-		if (st == KVLOG_OK && c->refused_count > 0)
-			again = try_again(c, c->report.run_count > runs);
+		if (resized || (st == KVLOG_OK && c->refused_count > 0 &&
+				   c->report.run_count > runs)) {
+			forget_refused(c);
+			again = true;
+		}
 	} while (again);
 	if (st == KVLOG_OK && c->refused_count > 0) {
 		st = KVLOG_NOSPACE;

@@ -595,12 +595,13 @@ compact_rewrite(
 	stop = j.by_index ? j.first + j.count : compaction_stretch(c, j.first);
 	st = weigh(&j, stop, err);
 	if (st == KVLOG_OK && is_worth_it(&j)) {
-		c->report.temporary_bytes =
-		    max_u64(c->report.temporary_bytes, space_needed(&j.layout));
 		run->rewritten = c->log == NULL;
 		if (c->log != NULL)
 			st = write_output(&j, stop, &run->rewritten, err);
 	}
+	if (run->rewritten)
+		c->report.temporary_bytes =
+		    max_u64(c->report.temporary_bytes, space_needed(&j.layout));
 	if (run->rewritten && c->log == NULL)
 		count_run(&j);
 	else if (run->rewritten)

@@ -24,6 +24,7 @@
 struct compact_run {
 	uint32_t first, last;
 	uint64_t bytes; /* of its files */
+	uint64_t live;  /* of its records, about; 0: it cannot be parted */
 	bool rewritten; /* it was worth it */
 };
 
@@ -70,10 +71,12 @@ struct compaction {
 	size_t stop;               /* segments from here on are not inputs */
 	struct compact_run *runs;  /* chosen, in the order of the log */
 	size_t run_count, run_cap;
-	size_t done_count;  /* of the runs: behind us */
-	bool sealed_late;   /* runs were done before the last input was sealed:
-			       it may delete what they have kept */
-	uint64_t run_limit; /* live bytes of a run, at most; 0: not set */
+	size_t done_count; /* of the runs: behind us */
+	bool sealed_late;  /* runs were done before the last input was sealed:
+			      it may delete what they have kept */
+	/* Live bytes of a run, at most, and what it was before the disk was
+	 * full; 0: not set. */
+	uint64_t run_limit, run_wanted;
 	unsigned barred_count; /* segments found to be none to touch */
 	/* Since the last plan: for want of space, and why. */
 	unsigned refused_count;

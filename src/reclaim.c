@@ -435,6 +435,19 @@ run_compaction(struct reclaim *r, struct compaction *c)
 	return st;
 }
 
+/* On a full disk: wherever it is, in runs as small as must be. */
+static bool
+do_what_fits(struct reclaim *r, struct log *log)
+{
+	struct compaction c;
+	enum kvlog_status st;
+
+	init_compaction(r, log, &c);
+	st = run_compaction(r, &c);
+	return (st == KVLOG_OK || st == KVLOG_NOSPACE) &&
+	       c.report.run_count > 0;
+}
+
 static bool
 do_run(struct reclaim *r, struct log *log, const struct compact_run *run)
 {
@@ -448,6 +461,8 @@ do_run(struct reclaim *r, struct log *log, const struct compact_run *run)
 	st = run_compaction(r, &c);
 	if (st == KVLOG_OK && c.report.run_count == 0)
 		forget_garbage(log, run);
+	if (st == KVLOG_NOSPACE)
+		return do_what_fits(r, log);
 	return st == KVLOG_OK;
 }
 
@@ -655,8 +670,7 @@ reclaim_step(struct reclaim *r, struct log *log)
 	struct compact_run run;
 	bool did = false;
 
-	if (!reclaim_wants(r, log) || atomic_load(&log->broken) ||
-	    control_reserve_used(log->control)) {
+	if (!reclaim_wants(r, log) || atomic_load(&log->broken)) {
 		set_wait(r, log, 0);
 		return false;
 	}

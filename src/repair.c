@@ -46,7 +46,8 @@ repair_segment_size(const struct segset *set, uint64_t max_size, bool small)
 /*
  * The reserve is a file for each use, so that one does not starve another:
  * deletes (and the first opening that needs it), openings, compaction, which
- * is what helps.
+ * is what helps.  This one takes what is left of one of the first segments,
+ * which is room for what is left of larger ones.
  */
 static const struct {
 	const char *name;
@@ -54,7 +55,7 @@ static const struct {
 } reserves[] = {
     {DIR_RESERVE_NAME, UINT64_C(1) << 20},
     {DIR_OPEN_RESERVE_NAME, UINT64_C(64) << 10},
-    {DIR_COMPACT_RESERVE_NAME, UINT64_C(512) << 10},
+    {DIR_COMPACT_RESERVE_NAME, SEGMENT_SIZE_START},
 };
 
 bool

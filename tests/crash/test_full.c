@@ -18,32 +18,38 @@
 
 static uint64_t seed;
 static struct kvlog_error err;
+static size_t value_len;
 
 static struct kvlog *
-open_store(void)
+open_sized(uint64_t segment_size)
 {
 	struct kvlog_options o = KVLOG_OPTIONS_INIT;
 	struct kvlog *db = NULL;
 
 	o.flags = KVLOG_OPEN_CREATE | KVLOG_OPEN_NOTHREAD;
-	o.segment_size = SEGMENT;
+	o.segment_size = segment_size;
 	if (kvlog_open(STORE, &o, &db, &err) != KVLOG_OK)
 		ck_abort_msg("open: %s", err.text);
 	return db;
 }
 
+static struct kvlog *
+open_store(void)
+{
+	return open_sized(SEGMENT);
+}
+
 static enum kvlog_status
 write_key(struct kvlog *db, unsigned i, bool remove)
 {
-	static const uint8_t value[1000];
+	static const uint8_t value[3000];
 	struct kvlog_write how = KVLOG_WRITE_INIT;
 	char key[20];
 	size_t len = (size_t)snprintf(key, sizeof key, "key%u", i);
 
 	how.err = &err;
-	return remove
-		   ? kvlog_delete(db, key, len, &how, NULL)
-		   : kvlog_put(db, key, len, value, sizeof value, &how, NULL);
+	return remove ? kvlog_delete(db, key, len, &how, NULL)
+		      : kvlog_put(db, key, len, value, value_len, &how, NULL);
 }
 
 static void
@@ -181,6 +187,58 @@ START_TEST(a_compaction_that_gains_nothing_does_not_prevent_others)
 }
 END_TEST
 
+/*
+ * Segments that are small beside the greatest size were all one run, which was
+ * refused where each alone would fit: 16 of 1 MiB and ever larger ones, of
+ * which half goes, and more of the last, which do not fit until others have
+ * made room.  By kvlog-compact, kvlog_compact(), or the maintenance, each with
+ * nothing but the reserve and with 1 MiB beside it.
+ */
+START_TEST(runs_are_as_small_as_a_full_disk_wants)
+{
+	const uint64_t room = (uint64_t)(_i % 2) << 20;
+	struct kvlog_compact_report r = {.size = sizeof r};
+	enum kvlog_status st = KVLOG_OK;
+	struct kvlog *db;
+	bool more = true;
+	uint64_t full;
+	unsigned n, left;
+
+	value_len = 3000;
+	simos_set_capacity(UINT64_C(64) << 20);
+	db = open_sized(0);
+	n = left = fill(db);
+	ck_assert_uint_gt(n, 15000);
+	full = simos_used();
+	for (unsigned i = 0; i < n; i++) {
+		if (i % 2 != 0 && (i < n / 8 * 7 || i % 5 != 0))
+			continue;
+		ck_assert_int_eq(write_key(db, i, true), KVLOG_OK);
+		left--;
+	}
+	if (_i / 2 == 0)
+		ck_assert_int_eq(kvlog_close(db, NULL), KVLOG_OK);
+	simos_set_capacity(simos_used() + room);
+	if (_i / 2 == 0)
+		st = kvlog_compact_offline(STORE, NULL, &r, &err);
+	else if (_i / 2 == 1)
+		st = kvlog_compact(db, NULL, &r, &err);
+	while (_i / 2 == 2 && more)
+		ck_assert_int_eq(kvlog_maintain(db, 0, &more), KVLOG_OK);
+	if (st != KVLOG_OK)
+		ck_abort_msg("compact: %s", err.text);
+	if (_i / 2 == 0)
+		db = open_sized(0);
+	ck_assert_uint_lt(r.run_count, 20); /* not of one segment each */
+	ck_assert_uint_lt(r.temporary_bytes, full / 4);
+	check_count(db, left);
+	ck_assert_uint_lt(simos_used(), full / 6 * 5);
+	ck_assert_int_eq(write_key(db, 0, false), KVLOG_OK);
+	ck_assert_int_eq(kvlog_close(db, NULL), KVLOG_OK);
+	ck_assert_uint_eq(simos_leaks(stderr), 0);
+}
+END_TEST
+
 /* Whoever made the reserve was killed in the midst, on a disk with blocks
  * smaller than ours: what became of it is no segment. */
 START_TEST(a_reserve_of_odd_size_is_made_anew)
@@ -223,6 +281,7 @@ static void
 setup(void)
 {
 	simos_init(seed);
+	value_len = 1000;
 }
 
 static void
@@ -246,6 +305,7 @@ main(void)
 	    tc, deletes_leave_room_for_opening_and_compaction, 0, 3);
 	tcase_add_test(
 	    tc, a_compaction_that_gains_nothing_does_not_prevent_others);
+	tcase_add_loop_test(tc, runs_are_as_small_as_a_full_disk_wants, 0, 6);
 	tcase_add_loop_test(tc, a_reserve_of_odd_size_is_made_anew, 0, 3);
 	suite_add_tcase(suite, tc);
 	return test_main(suite);

@@ -484,12 +484,15 @@ static void
 warn_of_damage(struct cli *cli, struct kvlog *db, bool opening)
 {
 	struct kvlog_stats stats = {.size = sizeof stats, .quick = true};
+	const bool quiet = cli->quiet, warned = cli->warned;
 
 	if (kvlog_stats_get(db, &stats) != KVLOG_OK)
 		return; /* the command itself will meet the reason */
 	cli->degraded = (stats.recovery & KVLOG_RECOVERY_DEGRADED) != 0;
 	cli->warned = (stats.recovery & KVLOG_RECOVERY_DAMAGE) != 0;
-	if (cli->warned)
+	/* That a value may be an older one is more than chat. */
+	cli->quiet = quiet && !cli->degraded;
+	if (cli->degraded || (cli->warned && !warned))
 		cli_warn(cli,
 		    "%s is damaged: %s%s; 'kvlog dump' saves what can be read, "
 		    "kvlog-recovery(7) says more",
@@ -500,6 +503,7 @@ warn_of_damage(struct cli *cli, struct kvlog *db, bool opening)
 	else if (opening && stats.recovery_text[0] != '\0')
 		cli_remark(
 		    cli, "%s: recovery: %s", cli->store, stats.recovery_text);
+	cli->quiet = quiet;
 }
 
 /* A path that cannot be opened is a wrong path, not a failing medium. */
@@ -608,7 +612,7 @@ cli_close(struct cli *cli, struct kvlog *db, enum cli_exit status)
 		cli->root = NULL;
 	}
 	/* With keys looked up in hints, damage may be met only now. */
-	if (cli->index_mode == KVLOG_INDEX_HINTS && !cli->warned)
+	if (cli->index_mode == KVLOG_INDEX_HINTS && !cli->degraded)
 		warn_of_damage(cli, db, false);
 	cli->error = (struct kvlog_error){0};
 	st = kvlog_close(db, &cli->error);

@@ -101,7 +101,8 @@ struct cli {
 	bool verbose;
 	bool warned;              /* that the store is damaged */
 	bool degraded;            /* set by cli_open(): the keys of damaged
-				     records are not known */
+				     records are not known; told even if
+				     quiet */
 	struct kvlog_error error; /* of the last library call that has one */
 };
 

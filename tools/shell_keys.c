@@ -39,7 +39,7 @@ copy_arg(char buf[ARG_LEN], struct rest word)
 	return buf;
 }
 
-/* The first word, and that of the key: --ttl=TIME may stand before it. */
+/* The key, and what may stand before it: --ttl=TIME. */
 static enum cli_exit
 take_key(struct shell *sh, const struct verb *verb, struct rest *rest,
     struct bytes *ret_key, uint64_t *ret_expires_ms)
@@ -48,16 +48,14 @@ take_key(struct shell *sh, const struct verb *verb, struct rest *rest,
 	struct rest word;
 	enum cli_exit status = CLI_DONE;
 
-	if (!shell_word(rest, &word))
-		return shell_fail_words(sh, verb);
-	if (shell_is_ttl(word)) {
-		word.p += SHELL_TTL_LEN;
-		word.len -= SHELL_TTL_LEN;
+	if (shell_take_ttl(rest, &word)) {
+		if (word.len == 0)
+			return shell_fail_words(sh, verb);
 		status =
 		    cli_expiry(sh->cli, copy_arg(time, word), ret_expires_ms);
-		if (status == CLI_DONE && !shell_word(rest, &word))
-			return shell_fail_words(sh, verb);
 	}
+	if (status == CLI_DONE)
+		status = shell_name_word(sh, verb, rest, &word);
 	return status == CLI_DONE ? shell_take_name(sh, "key", word, ret_key)
 				  : status;
 }
@@ -238,8 +236,10 @@ exec_expire(struct shell *sh, struct rest rest)
 	uint64_t expires_ms;
 	enum cli_exit status;
 
-	if (!shell_word(&rest, &key_word) || !shell_word(&rest, &word) ||
-	    shell_word(&rest, &more))
+	status = shell_name_word(sh, &verb_expire, &rest, &key_word);
+	if (status != CLI_DONE)
+		return status;
+	if (!shell_word(&rest, &word) || shell_word(&rest, &more))
 		return shell_fail_words(sh, &verb_expire);
 	status = shell_take_name(sh, "key", key_word, &key);
 	if (status == CLI_DONE)
@@ -406,14 +406,16 @@ exec_scan(struct shell *sh, struct rest rest)
 {
 	struct kvlog_range range = KVLOG_RANGE_INIT;
 	struct kvlog_iter *iter;
-	struct rest word;
+	struct rest next = rest, word;
 	struct bytes prefix;
 	uint64_t began, count;
 	enum kvlog_status st;
 	enum cli_exit status;
 
-	if (shell_word(&rest, &word)) {
-		status = shell_take_name(sh, "prefix", word, &prefix);
+	if (shell_word(&next, &word)) {
+		status = shell_name_word(sh, &verb_scan, &rest, &word);
+		if (status == CLI_DONE)
+			status = shell_take_name(sh, "prefix", word, &prefix);
 		if (status != CLI_DONE)
 			return status;
 		range.prefix = prefix.data;

@@ -340,6 +340,8 @@ void json_bool(struct json *json, const char *name, bool value);
 void json_text(struct json *json, const char *name, const char *text);
 /* "name": "...", or "name_base64": "..." if the bytes are not UTF-8. */
 void json_bytes(struct json *json, const char *name, struct bytes bytes);
+/* "value" of a key, and "expires" if it does, as load reads them. */
+void json_value(struct json *json, struct bytes value, uint64_t expires_ms);
 /* A member written by the caller, who also knows that it is valid. */
 void json_raw(struct json *json, const char *name, const char *value);
 

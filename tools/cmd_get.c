@@ -36,7 +36,7 @@ print_json(struct bytes key, struct bytes value, const struct kvlog_info *info)
 
 	json_begin(&json, stdout);
 	json_bytes(&json, "key", key);
-	json_bytes(&json, "value", value);
+	json_value(&json, value, info->expires_ms);
 	json_number(&json, "segment", info->segment);
 	json_number(&json, "offset", info->offset);
 	json_number(&json, "sequence", info->seq);

@@ -362,6 +362,33 @@ cli_fail_entry(const struct cli *cli, const struct kvlog_iter *iter)
 }
 
 enum cli_exit
+cli_fail_value(
+    const struct cli *cli, struct bytes key, const struct kvlog_info *info)
+{
+	char *text = text_escaped(key);
+
+	(void)cli_fail(cli, CLI_DAMAGE,
+	    "the value of %s is damaged in %s (segment %" PRIu32
+	    ", offset %" PRIu64 "); put the key again, or restore it from a "
+	    "backup; other keys stay readable",
+	    text != NULL ? text : "", cli->store, info->segment, info->offset);
+	free(text);
+	return CLI_DAMAGE;
+}
+
+enum cli_exit
+cli_fail_key(struct cli *cli, struct kvlog *db, struct bytes key,
+    enum kvlog_status status)
+{
+	struct kvlog_info info;
+
+	return status == KVLOG_CORRUPT &&
+		       kvlog_lookup(db, key.data, key.len, &info) == KVLOG_OK
+		   ? cli_fail_value(cli, key, &info)
+		   : cli_fail_status(cli, status, "cannot write to");
+}
+
+enum cli_exit
 cli_fail_output(const struct cli *cli, int sys_errno)
 {
 	clearerr(stdout); /* reported once is enough */

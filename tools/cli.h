@@ -209,6 +209,15 @@ enum cli_exit cli_no_bucket(const struct cli *cli, const char *name);
 enum cli_exit cli_fail_entry(
     const struct cli *cli, const struct kvlog_iter *iter);
 
+/* Report the damaged value of a key, and where the key's record is, if that is
+ * known. */
+enum cli_exit cli_fail_value(
+    const struct cli *cli, struct bytes key, const struct kvlog_info *info);
+
+/* Report what a write of a key answered that goes by its value. */
+enum cli_exit cli_fail_key(struct cli *cli, struct kvlog *db, struct bytes key,
+    enum kvlog_status status);
+
 /* Report an error of standard output; a closed pipe is none. */
 enum cli_exit cli_fail_output(const struct cli *cli, int sys_errno);
 

@@ -26,6 +26,27 @@ print_absent(const struct shell *sh, struct bytes key)
 	return CLI_DONE;
 }
 
+static enum kvlog_status
+look_up(struct shell *sh, struct bytes key, struct kvlog_info *ret_info)
+{
+	return sh->txn != NULL ? kvlog_txn_lookup(sh->txn, shell_handle(sh),
+				     key.data, key.len, ret_info)
+			       : kvlog_lookup(shell_handle(sh), key.data,
+				     key.len, ret_info);
+}
+
+/* What the library said of a key: a damaged value is told with its place. */
+static enum cli_exit
+fail_key(
+    struct shell *sh, struct bytes key, enum kvlog_status st, const char *what)
+{
+	struct kvlog_info info;
+
+	return st == KVLOG_CORRUPT && look_up(sh, key, &info) == KVLOG_OK
+		   ? cli_fail_value(sh->cli, key, &info)
+		   : shell_fail_call(sh, st, what);
+}
+
 /* A word that is a number or a time as text with a final 0; what does not fit
  * is neither. */
 #define ARG_LEN 32
@@ -91,7 +112,7 @@ exec_put(struct shell *sh, struct rest rest)
 	began = progress_clock();
 	st = put(sh, key, (struct bytes){rest.p + 1, rest.len - 1}, expires_ms);
 	if (st != KVLOG_OK)
-		return shell_fail_call(sh, st, "cannot write to");
+		return fail_key(sh, key, st, "cannot write to");
 	shell_print_ok(sh, sh->txn != NULL, began);
 	return CLI_DONE;
 }
@@ -119,7 +140,7 @@ exec_delete(struct shell *sh, struct rest rest)
 	if (st == KVLOG_NOTFOUND)
 		return print_absent(sh, key);
 	if (st != KVLOG_OK)
-		return shell_fail_call(sh, st, "cannot write to");
+		return fail_key(sh, key, st, "cannot write to");
 	shell_print_ok(sh, sh->txn != NULL, began);
 	return CLI_DONE;
 }
@@ -148,7 +169,7 @@ exec_get(struct shell *sh, struct rest rest)
 	if (st == KVLOG_NOTFOUND)
 		return print_absent(sh, key);
 	if (st != KVLOG_OK)
-		return shell_fail_call(sh, st, "cannot read from");
+		return fail_key(sh, key, st, "cannot read from");
 	text_escape(stdout, value);
 	putchar('\n');
 	kvlog_free(copy);
@@ -158,15 +179,6 @@ exec_get(struct shell *sh, struct rest rest)
 }
 
 /* Times */
-
-static enum kvlog_status
-look_up(struct shell *sh, struct bytes key, struct kvlog_info *ret_info)
-{
-	return sh->txn != NULL ? kvlog_txn_lookup(sh->txn, shell_handle(sh),
-				     key.data, key.len, ret_info)
-			       : kvlog_lookup(shell_handle(sh), key.data,
-				     key.len, ret_info);
-}
 
 static enum cli_exit
 exec_ttl(struct shell *sh, struct rest rest)
@@ -184,7 +196,7 @@ exec_ttl(struct shell *sh, struct rest rest)
 	if (st == KVLOG_NOTFOUND)
 		return print_absent(sh, key);
 	if (st != KVLOG_OK)
-		return shell_fail_call(sh, st, "cannot read from");
+		return fail_key(sh, key, st, "cannot read from");
 	cli_print_ttl(info.expires_ms);
 	if (!sh->cli->quiet)
 		shell_print_time(began);
@@ -222,7 +234,7 @@ set_expiry(struct shell *sh, struct bytes key, uint64_t expires_ms)
 	if (st == KVLOG_NOTFOUND)
 		return print_absent(sh, key);
 	if (st != KVLOG_OK)
-		return shell_fail_call(sh, st, "cannot write to");
+		return fail_key(sh, key, st, "cannot write to");
 	shell_print_ok(sh, sh->txn != NULL, began);
 	return CLI_DONE;
 }
@@ -336,7 +348,7 @@ exec_incr(struct shell *sh, struct rest rest)
 	began = progress_clock();
 	st = increment(sh, key, by, expires_ms, &number);
 	if (st != KVLOG_OK)
-		return shell_fail_call(sh, st, "cannot write to");
+		return fail_key(sh, key, st, "cannot write to");
 	printf("%" PRId64 "\n", number);
 	shell_print_ok(sh, sh->txn != NULL, began);
 	return CLI_DONE;

@@ -450,5 +450,9 @@ input_line(struct input *in, char *prompt, size_t *ret_len)
 	*ret_len = (size_t)len;
 	if (len > 0 && in->line[len - 1] == '\n')
 		in->line[--*ret_len] = '\0';
+	/* Of a file with lines as other systems end them. */
+	if (!in->sh->interactive && *ret_len > 0 &&
+	    in->line[*ret_len - 1] == '\r')
+		in->line[--*ret_len] = '\0';
 	return in->line;
 }

@@ -258,12 +258,13 @@ roll_back(struct shell *sh)
 enum cli_exit
 shell_fail_call(struct shell *sh, enum kvlog_status st, const char *what)
 {
-	enum cli_exit status = cli_fail_status(sh->cli, st, what);
-
-	if (st == KVLOG_TIMEOUT && sh->txn != NULL) {
-		roll_back(sh);
-	}
-	return status;
+	if (st != KVLOG_TIMEOUT || sh->txn == NULL)
+		return cli_fail_status(sh->cli, st, what);
+	(void)cli_fail(sh->cli, CLI_BUSY,
+	    "the transaction was ended because it idled while others waited to "
+	    "write; nothing of it was written");
+	roll_back(sh);
+	return CLI_BUSY;
 }
 
 static enum cli_exit

@@ -258,6 +258,9 @@ roll_back(struct shell *sh)
 enum cli_exit
 shell_fail_call(struct shell *sh, enum kvlog_status st, const char *what)
 {
+	if (st == KVLOG_READONLY && sh->txn != NULL)
+		return cli_fail(sh->cli, CLI_USAGE,
+		    "this is a read transaction, which writes nothing");
 	if (st != KVLOG_TIMEOUT || sh->txn == NULL)
 		return cli_fail_status(sh->cli, st, what);
 	(void)cli_fail(sh->cli, CLI_BUSY,

@@ -436,8 +436,12 @@ exec_scan(struct shell *sh, struct rest rest)
 	if (shell_word(&rest, &word)) {
 		word.p[word.len] = '\0';
 		if (!text_parse_number(word.p, &range.limit) ||
-		    range.limit == 0 || shell_word(&rest, &word))
+		    shell_word(&rest, &word))
 			return shell_fail_words(sh, &verb_scan);
+		if (range.limit == 0) { /* to the library: no bound */
+			print_count(sh, 0, progress_clock());
+			return CLI_DONE;
+		}
 	}
 	began = progress_clock();
 	st = shell_walk(sh, &range, &iter);

@@ -362,6 +362,33 @@ cli_fail_entry(const struct cli *cli, const struct kvlog_iter *iter)
 }
 
 enum cli_exit
+cli_fail_value(
+    const struct cli *cli, struct bytes key, const struct kvlog_info *info)
+{
+	char *text = text_escaped(key);
+
+	(void)cli_fail(cli, CLI_DAMAGE,
+	    "the value of %s is damaged in %s (segment %" PRIu32
+	    ", offset %" PRIu64 "); put the key again, or restore it from a "
+	    "backup; other keys stay readable",
+	    text != NULL ? text : "", cli->store, info->segment, info->offset);
+	free(text);
+	return CLI_DAMAGE;
+}
+
+enum cli_exit
+cli_fail_key(struct cli *cli, struct kvlog *db, struct bytes key,
+    enum kvlog_status status)
+{
+	struct kvlog_info info;
+
+	return status == KVLOG_CORRUPT &&
+		       kvlog_lookup(db, key.data, key.len, &info) == KVLOG_OK
+		   ? cli_fail_value(cli, key, &info)
+		   : cli_fail_status(cli, status, "cannot write to");
+}
+
+enum cli_exit
 cli_fail_output(const struct cli *cli, int sys_errno)
 {
 	clearerr(stdout); /* reported once is enough */
@@ -484,12 +511,15 @@ static void
 warn_of_damage(struct cli *cli, struct kvlog *db, bool opening)
 {
 	struct kvlog_stats stats = {.size = sizeof stats, .quick = true};
+	const bool quiet = cli->quiet, warned = cli->warned;
 
 	if (kvlog_stats_get(db, &stats) != KVLOG_OK)
 		return; /* the command itself will meet the reason */
 	cli->degraded = (stats.recovery & KVLOG_RECOVERY_DEGRADED) != 0;
 	cli->warned = (stats.recovery & KVLOG_RECOVERY_DAMAGE) != 0;
-	if (cli->warned)
+	/* That a value may be an older one is more than chat. */
+	cli->quiet = quiet && !cli->degraded;
+	if (cli->degraded || (cli->warned && !warned))
 		cli_warn(cli,
 		    "%s is damaged: %s%s; 'kvlog dump' saves what can be read, "
 		    "kvlog-recovery(7) says more",
@@ -500,6 +530,7 @@ warn_of_damage(struct cli *cli, struct kvlog *db, bool opening)
 	else if (opening && stats.recovery_text[0] != '\0')
 		cli_remark(
 		    cli, "%s: recovery: %s", cli->store, stats.recovery_text);
+	cli->quiet = quiet;
 }
 
 /* A path that cannot be opened is a wrong path, not a failing medium. */
@@ -608,7 +639,7 @@ cli_close(struct cli *cli, struct kvlog *db, enum cli_exit status)
 		cli->root = NULL;
 	}
 	/* With keys looked up in hints, damage may be met only now. */
-	if (cli->index_mode == KVLOG_INDEX_HINTS && !cli->warned)
+	if (cli->index_mode == KVLOG_INDEX_HINTS && !cli->degraded)
 		warn_of_damage(cli, db, false);
 	cli->error = (struct kvlog_error){0};
 	st = kvlog_close(db, &cli->error);

@@ -101,7 +101,8 @@ struct cli {
 	bool verbose;
 	bool warned;              /* that the store is damaged */
 	bool degraded;            /* set by cli_open(): the keys of damaged
-				     records are not known */
+				     records are not known; told even if
+				     quiet */
 	struct kvlog_error error; /* of the last library call that has one */
 };
 
@@ -207,6 +208,15 @@ enum cli_exit cli_no_bucket(const struct cli *cli, const char *name);
 /* Report the damaged record that iter stands on; its key if it is known. */
 enum cli_exit cli_fail_entry(
     const struct cli *cli, const struct kvlog_iter *iter);
+
+/* Report the damaged value of a key, and where the key's record is, if that is
+ * known. */
+enum cli_exit cli_fail_value(
+    const struct cli *cli, struct bytes key, const struct kvlog_info *info);
+
+/* Report what a write of a key answered that goes by its value. */
+enum cli_exit cli_fail_key(struct cli *cli, struct kvlog *db, struct bytes key,
+    enum kvlog_status status);
 
 /* Report an error of standard output; a closed pipe is none. */
 enum cli_exit cli_fail_output(const struct cli *cli, int sys_errno);
@@ -339,6 +349,8 @@ void json_bool(struct json *json, const char *name, bool value);
 void json_text(struct json *json, const char *name, const char *text);
 /* "name": "...", or "name_base64": "..." if the bytes are not UTF-8. */
 void json_bytes(struct json *json, const char *name, struct bytes bytes);
+/* "value" of a key, and "expires" if it does, as load reads them. */
+void json_value(struct json *json, struct bytes value, uint64_t expires_ms);
 /* A member written by the caller, who also knows that it is valid. */
 void json_raw(struct json *json, const char *name, const char *value);
 

@@ -8,26 +8,6 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <stdlib.h>
-
-/* A damaged value: name its place. */
-static enum cli_exit
-fail_damaged(const struct cli *cli, struct kvlog *db, struct bytes key)
-{
-	struct kvlog_info info = {0};
-	char *text = text_escaped(key);
-	enum kvlog_status st = kvlog_lookup(db, key.data, key.len, &info);
-
-	/* If the place cannot be had either, it stays 0, 0. */
-	(void)st;
-	(void)cli_fail(cli, CLI_DAMAGE,
-	    "the value of %s is damaged in %s (segment %" PRIu32
-	    ", offset %" PRIu64 "); put the key again, or restore it from a "
-	    "backup; other keys stay readable",
-	    text != NULL ? text : "", cli->store, info.segment, info.offset);
-	free(text);
-	return CLI_DAMAGE;
-}
 
 static void
 print_json(struct bytes key, struct bytes value, const struct kvlog_info *info)
@@ -36,7 +16,7 @@ print_json(struct bytes key, struct bytes value, const struct kvlog_info *info)
 
 	json_begin(&json, stdout);
 	json_bytes(&json, "key", key);
-	json_bytes(&json, "value", value);
+	json_value(&json, value, info->expires_ms);
 	json_number(&json, "segment", info->segment);
 	json_number(&json, "offset", info->offset);
 	json_number(&json, "sequence", info->seq);
@@ -81,7 +61,7 @@ get_value(struct cli *cli, struct kvlog *db, struct bytes key)
 	if (st == KVLOG_NOTFOUND)
 		return cli_not_found(cli, key);
 	if (st == KVLOG_CORRUPT)
-		return fail_damaged(cli, db, key);
+		return cli_fail_value(cli, key, &info);
 	if (st != KVLOG_OK)
 		return cli_fail_status(cli, st, "cannot read from");
 	status = print_value(cli, key, (struct bytes){data, len}, &info);

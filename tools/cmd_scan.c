@@ -32,7 +32,7 @@ print_bytes(const struct scan *scan, struct bytes bytes, char end)
 /* value is NULL where it is not wanted, or not readable. */
 static void
 print_entry(const struct cli *cli, const struct scan *scan, struct bytes key,
-    const struct bytes *value)
+    const struct bytes *value, uint64_t expires_ms)
 {
 	char end = scan->nul ? '\0' : '\n';
 	struct json json;
@@ -41,7 +41,7 @@ print_entry(const struct cli *cli, const struct scan *scan, struct bytes key,
 		json_begin(&json, stdout);
 		json_bytes(&json, "key", key);
 		if (value != NULL)
-			json_bytes(&json, "value", *value);
+			json_value(&json, *value, expires_ms);
 		json_end(&json);
 	} else if (value == NULL) {
 		print_bytes(scan, key, end);
@@ -61,6 +61,7 @@ scan_iter(struct cli *cli, const struct scan *scan, struct kvlog_iter *iter)
 						     : kvlog_iter_next(iter);
 		struct bytes key, value;
 		const struct bytes *shown = NULL;
+		struct kvlog_info info = {0};
 
 		if (st == KVLOG_NOTFOUND)
 			break;
@@ -72,11 +73,12 @@ scan_iter(struct cli *cli, const struct scan *scan, struct kvlog_iter *iter)
 		if (scan->values && st == KVLOG_OK) {
 			value.data = kvlog_iter_value(iter, &value.len);
 			shown = &value;
+			kvlog_iter_info(iter, &info);
 		}
 		/* Of a damaged record the key is shown if it is asked for
 		 * alone: it is there, and its value can be put again. */
 		if (key.data != NULL && (st == KVLOG_OK || !scan->values))
-			print_entry(cli, scan, key, shown);
+			print_entry(cli, scan, key, shown, info.expires_ms);
 		if (ferror(stdout))
 			return cli_fail_output(cli, errno);
 	}

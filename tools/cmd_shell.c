@@ -4,7 +4,7 @@
  * script.
  *
  * Who types goes on after an error; a script ends at the first one, with its
- * line and exit status.
+ * line and exit status, and has to end its transactions.
  */
 #include "config.h"
 
@@ -74,16 +74,21 @@ read_line(struct shell *sh, struct input *in, size_t *ret_len)
 
 /* What is not committed is not there: who did not say so should know, unless
  * he has been told worse. */
-static void
+static enum cli_exit
 end_session(struct shell *sh, enum cli_exit status)
 {
 	if (sh->txn == NULL)
-		return;
+		return status;
 	shell_rollback(sh);
 	if (status != CLI_DONE)
-		return;
+		return status;
+	if (!sh->interactive)
+		return cli_fail(sh->cli, CLI_USAGE,
+		    "the script ended inside a transaction; nothing of it was "
+		    "written");
 	cli_warn(sh->cli, "a transaction was open at the end; it is rolled "
 			  "back");
+	return CLI_DONE;
 }
 
 static enum cli_exit
@@ -128,7 +133,7 @@ run_shell(struct shell *sh)
 		fprintf(stderr, "kvlog %s; 'help' lists the commands\n",
 		    kvlog_version());
 	status = run_lines(sh, in);
-	end_session(sh, status);
+	status = end_session(sh, status);
 	input_close(in);
 	return status;
 }

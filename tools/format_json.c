@@ -212,9 +212,7 @@ json_write(struct writer *writer, const struct record *record)
 
 	json_begin(&json, writer->file);
 	json_bytes(&json, "key", record->key);
-	json_bytes(&json, "value", record->value);
-	if (record->expires_ms != 0)
-		json_number(&json, "expires", record->expires_ms);
+	json_value(&json, record->value, record->expires_ms);
 	if (writer->bucket.data != NULL)
 		json_bytes(&json, "bucket", writer->bucket);
 	json_end(&json);

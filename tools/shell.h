@@ -70,10 +70,12 @@ void shell_complete(struct shell *sh, const char *line, size_t len,
 
 /* Of a line: whether there is another word; without the blank behind it. */
 bool shell_word(struct rest *rest, struct rest *ret_word);
-/* --ttl=TIME, which may stand before a key. */
-#define SHELL_TTL "--ttl="
-#define SHELL_TTL_LEN (sizeof SHELL_TTL - 1)
-bool shell_is_ttl(struct rest word);
+/* The next two, if they are --ttl=TIME or --ttl TIME; an empty TIME is missing.
+ */
+bool shell_take_ttl(struct rest *rest, struct rest *ret_time);
+/* The word of a key or name; one that begins with "--" stands behind a "--". */
+enum cli_exit shell_name_word(const struct shell *sh, const struct verb *verb,
+    struct rest *rest, struct rest *ret_word);
 enum cli_exit shell_fail_words(const struct shell *sh, const struct verb *verb);
 /* A key or name from a word; what: how messages call it. */
 enum cli_exit shell_take_name(const struct shell *sh, const char *what,

@@ -47,13 +47,6 @@ shell_word(struct rest *rest, struct rest *ret_word)
 	return true;
 }
 
-bool
-shell_is_ttl(struct rest word)
-{
-	return word.len >= SHELL_TTL_LEN &&
-	       strncasecmp(word.p, SHELL_TTL, SHELL_TTL_LEN) == 0;
-}
-
 static bool
 is_word(struct rest word, const char *text)
 {
@@ -61,11 +54,58 @@ is_word(struct rest word, const char *text)
 	       strncasecmp(word.p, text, word.len) == 0;
 }
 
+static bool
+begins_with(struct rest word, const char *text)
+{
+	const size_t len = strlen(text);
+
+	return word.len >= len && strncasecmp(word.p, text, len) == 0;
+}
+
+bool
+shell_take_ttl(struct rest *rest, struct rest *ret_time)
+{
+	struct rest next = *rest, word;
+
+	if (!shell_word(&next, &word))
+		return false;
+	if (begins_with(word, "--ttl=")) {
+		word.p += strlen("--ttl=");
+		word.len -= strlen("--ttl=");
+	} else if (!is_word(word, "--ttl")) {
+		return false;
+	} else if (!shell_word(&next, &word)) {
+		word.len = 0;
+	}
+	*ret_time = word;
+	*rest = next;
+	return true;
+}
+
 enum cli_exit
 shell_fail_words(const struct shell *sh, const struct verb *verb)
 {
 	return cli_fail(
 	    sh->cli, CLI_USAGE, "wrong words; this is '%s'", verb->synopsis);
+}
+
+enum cli_exit
+shell_name_word(const struct shell *sh, const struct verb *verb,
+    struct rest *rest, struct rest *ret_word)
+{
+	struct rest word;
+
+	if (!shell_word(rest, &word))
+		return shell_fail_words(sh, verb);
+	if (begins_with(word, "--") && word.len > 2)
+		return cli_fail(sh->cli, CLI_USAGE,
+		    "'%.*s' is no option of '%s'; a word that begins with '--' "
+		    "goes behind '--'",
+		    (int)(word.len < 40 ? word.len : 40), word.p, verb->name);
+	if (is_word(word, "--") && !shell_word(rest, &word))
+		return shell_fail_words(sh, verb);
+	*ret_word = word;
+	return CLI_DONE;
 }
 
 enum cli_exit
@@ -90,10 +130,13 @@ shell_take_only_name(const struct shell *sh, const struct verb *verb,
     const char *what, struct rest rest, struct bytes *ret_name)
 {
 	struct rest word, more;
+	enum cli_exit status = shell_name_word(sh, verb, &rest, &word);
 
-	if (!shell_word(&rest, &word) || shell_word(&rest, &more))
-		return shell_fail_words(sh, verb);
-	return shell_take_name(sh, what, word, ret_name);
+	if (status != CLI_DONE)
+		return status;
+	return shell_word(&rest, &more)
+		   ? shell_fail_words(sh, verb)
+		   : shell_take_name(sh, what, word, ret_name);
 }
 
 /* Answers */
@@ -215,12 +258,16 @@ roll_back(struct shell *sh)
 enum cli_exit
 shell_fail_call(struct shell *sh, enum kvlog_status st, const char *what)
 {
-	enum cli_exit status = cli_fail_status(sh->cli, st, what);
-
-	if (st == KVLOG_TIMEOUT && sh->txn != NULL) {
-		roll_back(sh);
-	}
-	return status;
+	if (st == KVLOG_READONLY && sh->txn != NULL)
+		return cli_fail(sh->cli, CLI_USAGE,
+		    "this is a read transaction, which writes nothing");
+	if (st != KVLOG_TIMEOUT || sh->txn == NULL)
+		return cli_fail_status(sh->cli, st, what);
+	(void)cli_fail(sh->cli, CLI_BUSY,
+	    "the transaction was ended because it idled while others waited to "
+	    "write; nothing of it was written");
+	roll_back(sh);
+	return CLI_BUSY;
 }
 
 static enum cli_exit
@@ -415,18 +462,16 @@ use_bucket(struct shell *sh, struct bytes name)
 static enum cli_exit
 exec_use(struct shell *sh, struct rest rest)
 {
-	struct rest word;
+	struct rest next = rest, word;
 	struct bytes name;
 	enum kvlog_status st;
 	enum cli_exit status;
 
-	if (!shell_word(&rest, &word)) {
+	if (!shell_word(&next, &word)) {
 		st = change_bucket(sh, NULL, NULL);
 		return st == KVLOG_OK ? CLI_DONE : fail_bucket(sh, st);
 	}
-	if (shell_word(&rest, &rest))
-		return shell_fail_words(sh, &verb_use);
-	status = shell_take_name(sh, "bucket", word, &name);
+	status = shell_take_only_name(sh, &verb_use, "bucket", rest, &name);
 	return status == CLI_DONE ? use_bucket(sh, name) : status;
 }
 
@@ -677,10 +722,15 @@ shell_complete(struct shell *sh, const char *line, size_t len, size_t *ret_word,
 	*ret_word = before.len;
 	line = copy + before.len;
 	len -= before.len;
-	while (shell_word(&before, &word))
-		if (words != 1 || !shell_is_ttl(word))
-			if (words++ == 0)
-				verb = find_verb(word);
+	while (shell_word(&before, &word)) {
+		if (words == 1 && is_word(word, "--"))
+			continue;
+		if (words++ > 0)
+			continue;
+		verb = find_verb(word);
+		if (shell_take_ttl(&before, &word) && word.len == 0)
+			verb = NULL; /* a time is typed */
+	}
 	if (words == 0)
 		complete_verbs(line, len, fn, arg);
 	else if (verb != NULL && words == verb->name_word &&

@@ -16,6 +16,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <langinfo.h>
 #include <locale.h>
 #include <stdlib.h>
 #include <string.h>
@@ -309,6 +310,18 @@ editor_close(struct editor *ed)
 	free(ed);
 }
 
+/* libedit drops bytes that the locale has no characters for, and keys are often
+ * UTF-8 where the locale says nothing. */
+static void
+take_characters(void)
+{
+	if (setlocale(LC_CTYPE, "") != NULL &&
+	    strcmp(nl_langinfo(CODESET), "UTF-8") == 0)
+		return;
+	if (setlocale(LC_CTYPE, "C.UTF-8") == NULL)
+		(void)setlocale(LC_CTYPE, "");
+}
+
 static struct editor *
 editor_open(struct input *in, bool history)
 {
@@ -320,7 +333,7 @@ editor_open(struct input *in, bool history)
 		return NULL;
 	ed->in = in;
 	ed->prompt = none;
-	(void)setlocale(LC_CTYPE, "");
+	take_characters();
 	if (load_library(ed))
 		ed->el = ed->init("kvlog", stdin, stdout, stderr);
 	if (ed->el == NULL) {
@@ -436,6 +449,10 @@ input_line(struct input *in, char *prompt, size_t *ret_len)
 		return NULL;
 	*ret_len = (size_t)len;
 	if (len > 0 && in->line[len - 1] == '\n')
+		in->line[--*ret_len] = '\0';
+	/* Of a file with lines as other systems end them. */
+	if (!in->sh->interactive && *ret_len > 0 &&
+	    in->line[*ret_len - 1] == '\r')
 		in->line[--*ret_len] = '\0';
 	return in->line;
 }

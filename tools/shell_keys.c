@@ -26,6 +26,27 @@ print_absent(const struct shell *sh, struct bytes key)
 	return CLI_DONE;
 }
 
+static enum kvlog_status
+look_up(struct shell *sh, struct bytes key, struct kvlog_info *ret_info)
+{
+	return sh->txn != NULL ? kvlog_txn_lookup(sh->txn, shell_handle(sh),
+				     key.data, key.len, ret_info)
+			       : kvlog_lookup(shell_handle(sh), key.data,
+				     key.len, ret_info);
+}
+
+/* What the library said of a key: a damaged value is told with its place. */
+static enum cli_exit
+fail_key(
+    struct shell *sh, struct bytes key, enum kvlog_status st, const char *what)
+{
+	struct kvlog_info info;
+
+	return st == KVLOG_CORRUPT && look_up(sh, key, &info) == KVLOG_OK
+		   ? cli_fail_value(sh->cli, key, &info)
+		   : shell_fail_call(sh, st, what);
+}
+
 /* A word that is a number or a time as text with a final 0; what does not fit
  * is neither. */
 #define ARG_LEN 32
@@ -39,7 +60,7 @@ copy_arg(char buf[ARG_LEN], struct rest word)
 	return buf;
 }
 
-/* The first word, and that of the key: --ttl=TIME may stand before it. */
+/* The key, and what may stand before it: --ttl=TIME. */
 static enum cli_exit
 take_key(struct shell *sh, const struct verb *verb, struct rest *rest,
     struct bytes *ret_key, uint64_t *ret_expires_ms)
@@ -48,16 +69,14 @@ take_key(struct shell *sh, const struct verb *verb, struct rest *rest,
 	struct rest word;
 	enum cli_exit status = CLI_DONE;
 
-	if (!shell_word(rest, &word))
-		return shell_fail_words(sh, verb);
-	if (shell_is_ttl(word)) {
-		word.p += SHELL_TTL_LEN;
-		word.len -= SHELL_TTL_LEN;
+	if (shell_take_ttl(rest, &word)) {
+		if (word.len == 0)
+			return shell_fail_words(sh, verb);
 		status =
 		    cli_expiry(sh->cli, copy_arg(time, word), ret_expires_ms);
-		if (status == CLI_DONE && !shell_word(rest, &word))
-			return shell_fail_words(sh, verb);
 	}
+	if (status == CLI_DONE)
+		status = shell_name_word(sh, verb, rest, &word);
 	return status == CLI_DONE ? shell_take_name(sh, "key", word, ret_key)
 				  : status;
 }
@@ -93,7 +112,7 @@ exec_put(struct shell *sh, struct rest rest)
 	began = progress_clock();
 	st = put(sh, key, (struct bytes){rest.p + 1, rest.len - 1}, expires_ms);
 	if (st != KVLOG_OK)
-		return shell_fail_call(sh, st, "cannot write to");
+		return fail_key(sh, key, st, "cannot write to");
 	shell_print_ok(sh, sh->txn != NULL, began);
 	return CLI_DONE;
 }
@@ -121,7 +140,7 @@ exec_delete(struct shell *sh, struct rest rest)
 	if (st == KVLOG_NOTFOUND)
 		return print_absent(sh, key);
 	if (st != KVLOG_OK)
-		return shell_fail_call(sh, st, "cannot write to");
+		return fail_key(sh, key, st, "cannot write to");
 	shell_print_ok(sh, sh->txn != NULL, began);
 	return CLI_DONE;
 }
@@ -150,7 +169,7 @@ exec_get(struct shell *sh, struct rest rest)
 	if (st == KVLOG_NOTFOUND)
 		return print_absent(sh, key);
 	if (st != KVLOG_OK)
-		return shell_fail_call(sh, st, "cannot read from");
+		return fail_key(sh, key, st, "cannot read from");
 	text_escape(stdout, value);
 	putchar('\n');
 	kvlog_free(copy);
@@ -160,15 +179,6 @@ exec_get(struct shell *sh, struct rest rest)
 }
 
 /* Times */
-
-static enum kvlog_status
-look_up(struct shell *sh, struct bytes key, struct kvlog_info *ret_info)
-{
-	return sh->txn != NULL ? kvlog_txn_lookup(sh->txn, shell_handle(sh),
-				     key.data, key.len, ret_info)
-			       : kvlog_lookup(shell_handle(sh), key.data,
-				     key.len, ret_info);
-}
 
 static enum cli_exit
 exec_ttl(struct shell *sh, struct rest rest)
@@ -186,7 +196,7 @@ exec_ttl(struct shell *sh, struct rest rest)
 	if (st == KVLOG_NOTFOUND)
 		return print_absent(sh, key);
 	if (st != KVLOG_OK)
-		return shell_fail_call(sh, st, "cannot read from");
+		return fail_key(sh, key, st, "cannot read from");
 	cli_print_ttl(info.expires_ms);
 	if (!sh->cli->quiet)
 		shell_print_time(began);
@@ -224,7 +234,7 @@ set_expiry(struct shell *sh, struct bytes key, uint64_t expires_ms)
 	if (st == KVLOG_NOTFOUND)
 		return print_absent(sh, key);
 	if (st != KVLOG_OK)
-		return shell_fail_call(sh, st, "cannot write to");
+		return fail_key(sh, key, st, "cannot write to");
 	shell_print_ok(sh, sh->txn != NULL, began);
 	return CLI_DONE;
 }
@@ -238,8 +248,10 @@ exec_expire(struct shell *sh, struct rest rest)
 	uint64_t expires_ms;
 	enum cli_exit status;
 
-	if (!shell_word(&rest, &key_word) || !shell_word(&rest, &word) ||
-	    shell_word(&rest, &more))
+	status = shell_name_word(sh, &verb_expire, &rest, &key_word);
+	if (status != CLI_DONE)
+		return status;
+	if (!shell_word(&rest, &word) || shell_word(&rest, &more))
 		return shell_fail_words(sh, &verb_expire);
 	status = shell_take_name(sh, "key", key_word, &key);
 	if (status == CLI_DONE)
@@ -336,7 +348,7 @@ exec_incr(struct shell *sh, struct rest rest)
 	began = progress_clock();
 	st = increment(sh, key, by, expires_ms, &number);
 	if (st != KVLOG_OK)
-		return shell_fail_call(sh, st, "cannot write to");
+		return fail_key(sh, key, st, "cannot write to");
 	printf("%" PRId64 "\n", number);
 	shell_print_ok(sh, sh->txn != NULL, began);
 	return CLI_DONE;
@@ -406,14 +418,16 @@ exec_scan(struct shell *sh, struct rest rest)
 {
 	struct kvlog_range range = KVLOG_RANGE_INIT;
 	struct kvlog_iter *iter;
-	struct rest word;
+	struct rest next = rest, word;
 	struct bytes prefix;
 	uint64_t began, count;
 	enum kvlog_status st;
 	enum cli_exit status;
 
-	if (shell_word(&rest, &word)) {
-		status = shell_take_name(sh, "prefix", word, &prefix);
+	if (shell_word(&next, &word)) {
+		status = shell_name_word(sh, &verb_scan, &rest, &word);
+		if (status == CLI_DONE)
+			status = shell_take_name(sh, "prefix", word, &prefix);
 		if (status != CLI_DONE)
 			return status;
 		range.prefix = prefix.data;
@@ -422,8 +436,12 @@ exec_scan(struct shell *sh, struct rest rest)
 	if (shell_word(&rest, &word)) {
 		word.p[word.len] = '\0';
 		if (!text_parse_number(word.p, &range.limit) ||
-		    range.limit == 0 || shell_word(&rest, &word))
+		    shell_word(&rest, &word))
 			return shell_fail_words(sh, &verb_scan);
+		if (range.limit == 0) { /* to the library: no bound */
+			print_count(sh, 0, progress_clock());
+			return CLI_DONE;
+		}
 	}
 	began = progress_clock();
 	st = shell_walk(sh, &range, &iter);

@@ -435,6 +435,14 @@ json_name(struct json *json, const char *name, const char *suffix)
 }
 
 void
+json_value(struct json *json, struct bytes value, uint64_t expires_ms)
+{
+	json_bytes(json, "value", value);
+	if (expires_ms != 0)
+		json_number(json, "expires", expires_ms);
+}
+
+void
 json_raw(struct json *json, const char *name, const char *value)
 {
 	json_name(json, name, "");

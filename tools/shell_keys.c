@@ -47,6 +47,19 @@ fail_key(
 		   : shell_fail_call(sh, st, what);
 }
 
+/* What a write that began then came to. */
+static enum cli_exit
+tell_written(
+    struct shell *sh, struct bytes key, enum kvlog_status st, uint64_t began)
+{
+	if (st == KVLOG_NOTFOUND)
+		return print_absent(sh, key);
+	if (st != KVLOG_OK)
+		return fail_key(sh, key, st, "cannot write to");
+	shell_print_ok(sh, sh->txn != NULL, began);
+	return CLI_DONE;
+}
+
 /* A word that is a number or a time as text with a final 0; what does not fit
  * is neither. */
 #define ARG_LEN 32
@@ -111,10 +124,7 @@ exec_put(struct shell *sh, struct rest rest)
 		return shell_fail_words(sh, &verb_put);
 	began = progress_clock();
 	st = put(sh, key, (struct bytes){rest.p + 1, rest.len - 1}, expires_ms);
-	if (st != KVLOG_OK)
-		return fail_key(sh, key, st, "cannot write to");
-	shell_print_ok(sh, sh->txn != NULL, began);
-	return CLI_DONE;
+	return tell_written(sh, key, st, began);
 }
 
 static enum cli_exit
@@ -137,12 +147,7 @@ exec_delete(struct shell *sh, struct rest rest)
 	else
 		st = kvlog_delete(
 		    shell_handle(sh), key.data, key.len, &how, NULL);
-	if (st == KVLOG_NOTFOUND)
-		return print_absent(sh, key);
-	if (st != KVLOG_OK)
-		return fail_key(sh, key, st, "cannot write to");
-	shell_print_ok(sh, sh->txn != NULL, began);
-	return CLI_DONE;
+	return tell_written(sh, key, st, began);
 }
 
 static enum cli_exit
@@ -231,12 +236,7 @@ set_expiry(struct shell *sh, struct bytes key, uint64_t expires_ms)
 
 	if (st == KVLOG_OK && (expires_ms != 0 || info.expires_ms != 0))
 		st = change_expiry(sh, key, expires_ms);
-	if (st == KVLOG_NOTFOUND)
-		return print_absent(sh, key);
-	if (st != KVLOG_OK)
-		return fail_key(sh, key, st, "cannot write to");
-	shell_print_ok(sh, sh->txn != NULL, began);
-	return CLI_DONE;
+	return tell_written(sh, key, st, began);
 }
 
 static enum cli_exit

@@ -34,18 +34,9 @@ static void
 expect_names(const char *names)
 {
 	struct kvlog_iter *iter;
-	char got[256] = "";
-	size_t len;
 
 	ck_assert_int_eq(kvlog_bucket_list(db, &iter), KVLOG_OK);
-	while (kvlog_iter_next(iter) == KVLOG_OK) {
-		const char *name = kvlog_iter_key(iter, &len);
-
-		(void)snprintf(got + strlen(got), sizeof got - strlen(got),
-		    "%.*s ", (int)len, name);
-	}
-	kvlog_iter_destroy(iter);
-	ck_assert_str_eq(got, names);
+	api_expect_walk(iter, false, names);
 }
 
 /* How many keys a walk shows, and a count. */

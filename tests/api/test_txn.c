@@ -481,18 +481,9 @@ static void
 expect_buckets(struct kvlog_txn *txn, const char *names)
 {
 	struct kvlog_iter *iter;
-	char got[64] = "";
-	size_t len;
 
 	ck_assert_int_eq(kvlog_txn_bucket_list(txn, &iter), KVLOG_OK);
-	while (kvlog_iter_next(iter) == KVLOG_OK) {
-		const char *name = kvlog_iter_key(iter, &len);
-
-		(void)snprintf(got + strlen(got), sizeof got - strlen(got),
-		    "%.*s ", (int)len, name);
-	}
-	kvlog_iter_destroy(iter);
-	ck_assert_str_eq(got, names);
+	api_expect_walk(iter, false, names);
 }
 
 /* Compaction may take a newer record of a dropped bucket and leave an older

@@ -200,17 +200,16 @@ api_record_size(size_t key_len, size_t value_len)
 	return (28 + (uint64_t)key_len + value_len + 7) / 8 * 8;
 }
 
-/* All keys in order, each followed by a space, for short ones. */
+/* The keys of the rest of a walk, which is ended then, each followed by a
+ * space; for short ones. */
 static inline void
-api_keys(struct kvlog *db, const char *prefix, char *buf, size_t size)
+api_walk(struct kvlog_iter *iter, bool back, char *buf, size_t size)
 {
-	struct kvlog_iter *iter = NULL;
 	size_t used = 0;
 	enum kvlog_status st;
 
-	ck_assert_int_eq(
-	    kvlog_iter_create(db, prefix, strlen(prefix), &iter), KVLOG_OK);
-	while ((st = kvlog_iter_next(iter)) == KVLOG_OK) {
+	while ((st = back ? kvlog_iter_prev(iter) : kvlog_iter_next(iter)) ==
+	       KVLOG_OK) {
 		size_t len = 0;
 		const char *key = kvlog_iter_key(iter, &len);
 
@@ -222,6 +221,26 @@ api_keys(struct kvlog *db, const char *prefix, char *buf, size_t size)
 	ck_assert_int_eq(st, KVLOG_NOTFOUND);
 	buf[used] = '\0';
 	kvlog_iter_destroy(iter);
+}
+
+static inline void
+api_expect_walk(struct kvlog_iter *iter, bool back, const char *keys)
+{
+	char got[256];
+
+	api_walk(iter, back, got, sizeof got);
+	ck_assert_str_eq(got, keys);
+}
+
+/* All keys in order. */
+static inline void
+api_keys(struct kvlog *db, const char *prefix, char *buf, size_t size)
+{
+	struct kvlog_iter *iter = NULL;
+
+	ck_assert_int_eq(
+	    kvlog_iter_create(db, prefix, strlen(prefix), &iter), KVLOG_OK);
+	api_walk(iter, false, buf, size);
 }
 
 #endif

@@ -107,21 +107,11 @@ static void
 expect_walk(struct kvlog *handle, bool back, const char *keys)
 {
 	struct kvlog_iter *iter;
-	char got[256] = "";
-	size_t len;
 
 	ck_assert_int_eq(kvlog_iter_open(handle, NULL, &iter), KVLOG_OK);
 	if (back)
 		ck_assert_int_eq(kvlog_iter_last(iter), KVLOG_OK);
-	while ((back ? kvlog_iter_prev(iter) : kvlog_iter_next(iter)) ==
-	       KVLOG_OK) {
-		const char *key = kvlog_iter_key(iter, &len);
-
-		(void)snprintf(got + strlen(got), sizeof got - strlen(got),
-		    "%.*s ", (int)len, key);
-	}
-	kvlog_iter_destroy(iter);
-	ck_assert_str_eq(got, keys);
+	api_expect_walk(iter, back, keys);
 }
 
 /* All that can be asked of k, which lies between a and z. */
@@ -322,18 +312,9 @@ static void
 expect_walk_in(struct kvlog_txn *txn, const char *keys)
 {
 	struct kvlog_iter *iter;
-	char got[64] = "";
-	size_t len;
 
 	ck_assert_int_eq(kvlog_txn_iter_open(txn, NULL, NULL, &iter), KVLOG_OK);
-	while (kvlog_iter_next(iter) == KVLOG_OK) {
-		const char *key = kvlog_iter_key(iter, &len);
-
-		(void)snprintf(got + strlen(got), sizeof got - strlen(got),
-		    "%.*s ", (int)len, key);
-	}
-	kvlog_iter_destroy(iter);
-	ck_assert_str_eq(got, keys);
+	api_expect_walk(iter, false, keys);
 }
 
 /* What a transaction that began before LATER sees of it: "gone" expired before,

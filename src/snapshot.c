@@ -179,8 +179,7 @@ find_unchanged(struct snapshot *snap, struct bucket_handle *bucket,
 	struct epoch_token token = epoch_enter(snap->store->views.epoch);
 	enum kvlog_status st = index_find(index, hash, key, ret_ref, NULL);
 
-	if (st == KVLOG_OK && bucket != NULL)
-		st = bucket_check(snap->view, bucket, NULL);
+	st = bucket_confirm(snap->view, bucket, st);
 	epoch_leave(snap->store->views.epoch, token);
 	return st == KVLOG_OK && ret_ref->rec.seq <= snap->seq;
 }

@@ -30,7 +30,7 @@ struct salvage {
 	const char *new_path;
 	struct kvlog *db;
 	bool strict;
-	size_t next_fragment; /* index into v.places */
+	size_t next_fragment; /* for verify_in_fragment() */
 	/* Records to be written together. */
 	struct kvlog_op *ops;
 	uint64_t *key_at; /* of ops, in bytes; values follow their keys */
@@ -114,24 +114,6 @@ read_value(struct salvage *s, const struct segment *seg, uint64_t off,
 	    got != rec->value_len)
 		return false;
 	return sum_from(segment_seed(seg, off), to, got) == rec->value_sum;
-}
-
-/* Whether a record is of a batch that is not whole.  Asked in the order of
- * the log. */
-static bool
-in_fragment(struct salvage *s, size_t live, uint64_t off)
-{
-	const struct verify *v = &s->v;
-
-	for (; s->next_fragment < v->place_count; s->next_fragment++) {
-		const struct place *p = &v->places[s->next_fragment];
-
-		if (p->rule != RULE_FRAGMENT || p->live < live ||
-		    (p->live == live && p->off + p->len <= off))
-			continue;
-		return p->live == live && p->off <= off;
-	}
-	return false;
 }
 
 /* Whether damage of this kind takes records whose keys nobody knows. */
@@ -272,10 +254,9 @@ save_record(struct salvage *s, size_t live, uint64_t off,
 {
 	struct kvlog_verify_report *r = s->v.report;
 	const struct segment *seg = s->v.live[live]->seg;
-	const bool beyond =
-	    s->v.ended && (live > s->v.end_live ||
-			      (live == s->v.end_live && off >= s->v.end_off));
-	const bool single = !beyond && in_fragment(s, live, off);
+	const bool beyond = verify_is_beyond(&s->v, live, off);
+	const bool single =
+	    !beyond && verify_in_fragment(&s->v, &s->next_fragment, live, off);
 	bool put = rec->type == RECORD_PUT;
 	struct kvlog *bucket;
 	enum kvlog_status st;

@@ -311,6 +311,28 @@ judge_end(struct verify *v)
 		add_lost_end(v, reached);
 }
 
+bool
+verify_is_beyond(const struct verify *v, size_t live, uint64_t off)
+{
+	return v->ended && (live > v->end_live ||
+			       (live == v->end_live && off >= v->end_off));
+}
+
+bool
+verify_in_fragment(
+    const struct verify *v, size_t *next, size_t live, uint64_t off)
+{
+	for (; *next < v->place_count; (*next)++) {
+		const struct place *p = &v->places[*next];
+
+		if (p->rule != RULE_FRAGMENT || p->live < live ||
+		    (p->live == live && p->off + p->len <= off))
+			continue;
+		return p->live == live && p->off <= off;
+	}
+	return false;
+}
+
 /* The live file that has the segment of this number, as far as the log goes;
  * VERIFY_NO_FILE if there is none. */
 static size_t
@@ -603,10 +625,10 @@ look(struct verify *v, bool last_try)
 		st = verify_walk(v);
 	if (st != KVLOG_OK)
 		return st;
-	verify_settle_buckets(v);
 	judge(v);
 	if (!v->ended)
 		judge_end(v);
+	verify_settle_buckets(v);
 	check_note(v);
 	tell_other_files(v);
 	st = verify_check_hints(v);

@@ -105,6 +105,8 @@ struct verify_bucket {
 	bool lost_id; /* its value is damaged: seq is known, ordinal is not */
 	bool dropped; /* something later says so */
 	size_t order; /* in the log */
+	size_t live;  /* where its record is */
+	uint64_t off;
 	uint8_t *name;
 	size_t name_len;
 };
@@ -252,8 +254,17 @@ void verify_hinted(
 bool verify_hint_covers(
     const struct verify *v, size_t i, uint64_t from, uint64_t to);
 
+/* Whether a record is behind the place where the log ends, which is known once
+ * all is read. */
+bool verify_is_beyond(const struct verify *v, size_t live, uint64_t off);
+
+/* Whether it is of a batch that is not whole.  Asked in the order of the log;
+ * *next is 0 at first. */
+bool verify_in_fragment(
+    const struct verify *v, size_t *next, size_t live, uint64_t off);
+
 /* verify_buckets.c: a record of live file i, perhaps of the catalogue; then,
- * that all were seen. */
+ * that it is known where the log ends. */
 void verify_bucket_record(struct verify *v, size_t i, uint64_t off,
     const struct record *rec, bool value_ok);
 void verify_settle_buckets(struct verify *v);

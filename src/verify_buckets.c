@@ -4,7 +4,8 @@
  * catalogue that can be read.
  *
  * A name that a later record of the catalogue speaks of again is that of a
- * bucket which was dropped in between.
+ * bucket which was dropped in between.  A strict salvage hears neither what is
+ * behind the end of the log nor what is left of a batch.
  */
 #include "config.h"
 
@@ -58,6 +59,8 @@ verify_bucket_record(struct verify *v, size_t i, uint64_t off,
 	    .lost_id = !value_ok,
 	    .seq = rec->seq,
 	    .order = v->bucket_count,
+	    .live = i,
+	    .off = off,
 	    .name_len = rec->key_len};
 	if (b->put && value_ok)
 		read_id(b, v->live[i]->seg, off, rec);
@@ -95,12 +98,32 @@ by_id(const void *va, const void *vb)
 	return (a->ordinal > b->ordinal) - (a->ordinal < b->ordinal);
 }
 
+/* Only what the log says as far as it goes, in whole batches. */
+static void
+keep_strictly(struct verify *v)
+{
+	size_t kept = 0, next = 0;
+
+	for (size_t n = 0; n < v->bucket_count; n++) {
+		struct verify_bucket *b = &v->buckets[n];
+
+		if (verify_is_beyond(v, b->live, b->off) ||
+		    verify_in_fragment(v, &next, b->live, b->off))
+			os->free(b->name);
+		else
+			v->buckets[kept++] = *b;
+	}
+	v->bucket_count = kept;
+}
+
 void
 verify_settle_buckets(struct verify *v)
 {
 	struct verify_bucket *all = v->buckets;
 	size_t kept = 0;
 
+	if ((v->options->flags & KVLOG_SALVAGE_STRICT) != 0)
+		keep_strictly(v);
 	if (v->bucket_count == 0)
 		return;
 	qsort(all, v->bucket_count, sizeof *all, by_name);

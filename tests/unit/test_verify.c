@@ -2888,6 +2888,71 @@ START_TEST(what_is_behind_the_end_is_saved_if_wanted)
 }
 END_TEST
 
+/* A bucket made and one dropped there, too.  0: saved as they are; 1: strictly,
+ * the one never was, and the other is there still. */
+START_TEST(buckets_behind_the_end_are_saved_if_wanted)
+{
+	const bool strict = _i == 1;
+	uint64_t off, expires;
+
+	makelog_init(&m);
+	makelog_begin(&m, 1);
+	(void)makelog_bucket(&m, "dropped", 1);
+	(void)put_in(1, "kk", 0);
+	m.durable = m.seq;
+	off = makelog_put(&m, "aa", VALUE);
+	(void)makelog_bucket(&m, "made", 4);
+	(void)put_in(4, "kk", 0);
+	drop_bucket("dropped");
+	makelog_end(&m);
+	makelog_flip(ONE, off + 1);
+	got.flags = strict ? KVLOG_SALVAGE_STRICT : 0;
+	salvage_to("/new");
+	ck_assert_uint_eq(got.report.last_seq, 2);
+	ck_assert_int_eq(look_in("dropped", "kk", &expires),
+	    strict ? KVLOG_OK : KVLOG_NOBUCKET);
+	ck_assert_int_eq(look_in("made", "kk", &expires),
+	    strict ? KVLOG_NOBUCKET : KVLOG_OK);
+	ck_assert_uint_eq(got.report.saved_buckets, 1);
+	makelog_fini(&m);
+}
+END_TEST
+
+/* Of a batch whose first record is damaged, another drops a bucket. */
+START_TEST(buckets_of_parts_of_batches_are_saved_if_wanted)
+{
+	const bool strict = _i == 1;
+	struct record rec;
+	uint64_t off, expires;
+
+	makelog_init(&m);
+	makelog_begin(&m, 1);
+	(void)makelog_bucket(&m, "dropped", 1);
+	(void)put_in(1, "kk", 0);
+	m.seq++;
+	off = add(RECORD_PUT, "aa", RECORD_MORE);
+	rec = makelog_record(&m, RECORD_DELETE, "dropped", 0,
+	    RECORD_BUCKET | RECORD_MORE | RECORD_CONT);
+	rec.bucket_seq = 0;
+	rec.bucket_ordinal = BUCKET_CATALOGUE_ORDINAL;
+	(void)makelog_add(&m, &rec);
+	rec = makelog_record(
+	    &m, RECORD_PUT, "kk", VALUE, RECORD_BUCKET | RECORD_CONT);
+	rec.bucket_seq = 1;
+	(void)makelog_add(&m, &rec);
+	put("bb");
+	end_attested();
+	makelog_flip(ONE, off + 1);
+	got.flags = strict ? KVLOG_SALVAGE_STRICT : 0;
+	salvage_to("/new");
+	ck_assert_int_eq(got.st, KVLOG_CORRUPT);
+	ck_assert_int_eq(look_in("dropped", "kk", &expires),
+	    strict ? KVLOG_OK : KVLOG_NOBUCKET);
+	ck_assert_uint_eq(got.report.saved_buckets, strict);
+	makelog_fini(&m);
+}
+END_TEST
+
 START_TEST(salvage_may_be_stopped_anywhere)
 {
 	uint64_t calls;
@@ -3156,6 +3221,10 @@ main(void)
 	tcase_add_test(tc, verify_tells_buckets_apart);
 	tcase_add_loop_test(
 	    tc, what_is_behind_the_end_is_saved_if_wanted, 0, 2);
+	tcase_add_loop_test(
+	    tc, buckets_behind_the_end_are_saved_if_wanted, 0, 2);
+	tcase_add_loop_test(
+	    tc, buckets_of_parts_of_batches_are_saved_if_wanted, 0, 2);
 	tcase_add_test(tc, salvage_may_be_stopped_anywhere);
 	tcase_add_test(tc, long_values_are_saved);
 

@@ -2825,7 +2825,7 @@ START_TEST(salvage_saves_buckets_and_expiry)
 	/* Whose name is not known, was dropped, or damage has taken it. */
 	ck_assert_int_eq(look_in("lost-77-0", "nn", &expires),
 	    _i == 1 || _i == 2 ? KVLOG_OK : KVLOG_NOBUCKET);
-	ck_assert_uint_eq(got.report.saved_buckets, 2 + (_i == 1 || _i == 2));
+	ck_assert_uint_eq(got.report.saved_buckets, 2u + (_i == 1 || _i == 2));
 	ck_assert_uint_eq(got.report.lost_buckets, _i == 1   ? 1
 						   : _i == 2 ? 2
 							     : 0);

@@ -17,7 +17,6 @@
 #include "load.h"
 
 #include <errno.h>
-#include <sched.h>
 #include <string.h>
 
 #define RENEW_TRIES 100 /* while segments are replaced all the time */
@@ -73,8 +72,9 @@ views_unqueue(struct views *views)
 	atomic_fetch_sub(&views->waiting, 1);
 }
 
-/* Most commits are over before a thread sleeps and is woken. */
-#define LOCK_TRIES 32
+/* Most commits are over before a thread sleeps and is woken.  Who yields the
+ * processor instead, waits on a busy machine for all others that want it. */
+#define LOCK_TRIES 64
 
 void
 views_lock(struct views *views)
@@ -84,7 +84,7 @@ views_lock(struct views *views)
 			views_finish(views);
 			return;
 		}
-		sched_yield();
+		cpu_pause();
 	}
 	views_queue(views);
 	views_enter(views);

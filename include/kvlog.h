@@ -1676,6 +1676,9 @@ KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_segments(
  * some 20 ms for 4 MiB of small ones, most of a second for a segment of 128
  * MiB. Pins and iterators keep what they show.
  *
+ * It rewrites segments that are there when it is called: however fast others
+ * write, it ends.  What they replace meanwhile is left to the next one.
+ *
  * Results: KVLOG_OK, _CANCELLED (by progress; what was done stays), _BUSY
  * (another process compacts), _READONLY, _NOSPACE, _NOMEM, _BROKEN (a sync
  * failed), _TOOBIG, _INVAL, _IO.  Whatever it is, no commit is lost and no key

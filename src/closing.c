@@ -162,6 +162,16 @@ log_write_hint(struct log *log, bool closing)
 	return plan.seg != NULL && add_image(log, &plan);
 }
 
+bool
+log_lacks_hint(struct log *log, uint32_t upto)
+{
+	struct hint_plan plan;
+	uint64_t evidence;
+
+	plan_hint(log, false, &plan, &evidence);
+	return plan.seg != NULL && segment_number(plan.seg) <= upto;
+}
+
 /* Write a mark, if it is (still) due when the turn comes. */
 static enum kvlog_status
 write_mark(struct log *log, bool clean, bool *ret_done, struct kvlog_error *err)

@@ -15,6 +15,9 @@
  */
 bool log_write_hint(struct log *log, bool closing);
 
+/* Whether the next step is towards that of a segment up to this number. */
+bool log_lacks_hint(struct log *log, uint32_t upto);
+
 /*
  * If nothing that is written says that the last commit is durable, write a
  * mark that does, and sync it.  False if there was nothing to do.

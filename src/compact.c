@@ -347,7 +347,8 @@ wants_sealing(const struct compaction *c, const uint64_t *live)
 	const struct segment *active = c->set->segments[last];
 	uint64_t bytes = keyed_bytes(active, c->end), dead;
 
-	if (active->barred || bytes == 0)
+	if (active->barred || bytes == 0 ||
+	    (c->upto != 0 && segment_number(active) > c->upto))
 		return false;
 	dead = bytes > live[last] ? bytes - live[last] : 0;
 	return c->all || (dead >= bytes * c->threshold / 100 &&
@@ -509,9 +510,8 @@ do_runs(struct compaction *c, bool *ret_resized, struct kvlog_error *err)
 
 		if (is_late(c))
 			return KVLOG_OK;
-		/* What was written meanwhile is decided against, too. */
 		if (st == KVLOG_OK && c->online)
-			st = compact_may_ask_index(c, run)
+			st = c->settled != 0 || compact_may_ask_index(c, run)
 				 ? compaction_look(c, &failure)
 				 : compaction_settle(c, &failure);
 		if (st == KVLOG_OK)
@@ -630,6 +630,9 @@ begin(struct compaction *c, struct kvlog_error *err)
 	for (size_t i = 0; i < c->set->count; i++)
 		c->set->segments[i]->barred = false;
 	c->stop = c->set->count - 1;
+	if (c->upto != 0)
+		c->stop = (size_t)min_u64(
+		    c->stop, compaction_find(c->set, c->upto + 1, 1));
 	measure(c);
 	bar_damaged(c);
 	return KVLOG_OK;

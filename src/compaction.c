@@ -21,12 +21,17 @@
 enum kvlog_status
 compaction_look(struct compaction *c, struct kvlog_error *err)
 {
+	const struct segset *all;
 	struct segset *set;
+	size_t count;
 
 	views_lock(c->views);
-	set = segset_copy(c->view->set);
-	if (set != NULL)
-		c->end = segment_end(set->segments[set->count - 1]);
+	all = c->view->set;
+	count = c->settled != 0 ? compaction_find(all, c->settled + 1, 1)
+				: all->count;
+	set = segset_copy(all, count);
+	c->end = c->settled != 0 ? c->settled_end
+				 : segment_end(all->segments[count - 1]);
 	pthread_mutex_unlock(&c->views->lock);
 	if (set == NULL)
 		return err_set(err, KVLOG_NOMEM, 0, "compact segments");
@@ -38,8 +43,11 @@ compaction_look(struct compaction *c, struct kvlog_error *err)
 enum kvlog_status
 compaction_settle(struct compaction *c, struct kvlog_error *err)
 {
-	enum kvlog_status st = compaction_look(c, err);
+	enum kvlog_status st;
 	bool more = c->log != NULL;
+
+	c->settled = 0;
+	st = compaction_look(c, err);
 
 	/* One by one, for a backlog may take long. */
 	for (size_t i = 0; st == KVLOG_OK && more && i < c->set->count; i++) {
@@ -49,7 +57,11 @@ compaction_settle(struct compaction *c, struct kvlog_error *err)
 	}
 	if (st == KVLOG_OK && c->log != NULL)
 		st = log_sync_mark(c->log, err);
-	return st;
+	if (st != KVLOG_OK)
+		return st;
+	c->settled = segment_number(c->set->segments[c->set->count - 1]);
+	c->settled_end = c->end;
+	return KVLOG_OK;
 }
 
 void

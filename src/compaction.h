@@ -53,6 +53,8 @@ struct compaction {
 	 * up.  May be NULL. */
 	bool (*go_on)(void *arg);
 	void *go_on_arg;
+	uint32_t upto; /* segments of greater numbers are not inputs; 0: what
+			  there is when it begins, may be */
 	uint64_t deadline_ns; /* of os->ticks_ns(): no run is begun behind it;
 				 0: none */
 
@@ -61,9 +63,13 @@ struct compaction {
 
 	/* In between. */
 	/* The live set when it was last looked at, and where the records of
-	 * the last one ended: all decisions are of that moment. */
+	 * the last one ended.  All decisions are of that moment; or, so that
+	 * who writes ever so fast beside it does not keep it going, of the one
+	 * when all was settled: up to this segment, if not 0, and place. */
 	struct segset *set;
 	uint64_t end;
+	uint32_t settled;
+	uint64_t settled_end;
 	uint64_t paced_bytes, paced_ns; /* written since then */
 	uint64_t now_ms;
 	struct bucket_set buckets; /* as they were when it began */
@@ -84,11 +90,11 @@ struct compaction {
 	uint64_t total_bytes, done_bytes; /* of progress */
 };
 
-/* Look at the live set anew.  KVLOG_NOMEM. */
+/* Look at the live set anew, as far as it is settled.  KVLOG_NOMEM. */
 enum kvlog_status compaction_look(
     struct compaction *c, struct kvlog_error *err);
 
-/* The same, and let all that is seen be durable. */
+/* Look at all of it, and let all that is seen be durable. */
 enum kvlog_status compaction_settle(
     struct compaction *c, struct kvlog_error *err);
 

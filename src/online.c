@@ -43,8 +43,11 @@ compact(struct store *db, const struct kvlog_compact_options *options,
 
 	if (st == KVLOG_OK)
 		st = log_check_health(&db->log, err);
+	/* Who writes faster than this reads is not run after. */
+	c->upto = control_pos_segment(control_position(&db->control));
 	/* What has a hint takes no memory. */
-	while (st == KVLOG_OK && log_write_hint(&db->log, false))
+	while (st == KVLOG_OK && log_lacks_hint(&db->log, c->upto) &&
+	       log_write_hint(&db->log, false))
 		(void)store_go_on(db);
 	c->online = true;
 	return st == KVLOG_OK ? compact_store(c, err) : st;

@@ -24,20 +24,20 @@ segset_create(void)
 }
 
 struct segset *
-segset_copy(const struct segset *set)
+segset_copy(const struct segset *set, size_t count)
 {
 	struct segset *copy = segset_create();
 
 	if (copy == NULL)
 		return NULL;
-	copy->segments = os->calloc(set->count + 1, sizeof(*copy->segments));
+	copy->segments = os->calloc(count + 1, sizeof(*copy->segments));
 	if (copy->segments == NULL) {
 		segset_destroy(copy);
 		return NULL;
 	}
-	copy->cap = set->count + 1;
+	copy->cap = count + 1;
 	copy->now_ms = set->now_ms;
-	while (copy->count < set->count) {
+	while (copy->count < count) {
 		struct segment *seg = set->segments[copy->count];
 
 		copy->segments[copy->count++] = segment_ref(seg);

@@ -73,9 +73,9 @@ void segset_replace(struct segset *set, size_t first, size_t old_count,
  * others may be given them. */
 void segset_forget(struct segset *set, const struct segment *seg);
 
-/* The list as it is now, whose segments are kept until segset_destroy(); no
- * locations.  NULL: out of memory. */
-struct segset *segset_copy(const struct segset *set);
+/* The list as it is now, of the first so many segments, which are kept until
+ * segset_destroy(); no locations.  NULL: out of memory. */
+struct segset *segset_copy(const struct segset *set, size_t count);
 
 /* Take the last one out again (and close it, or leave that to the caller). */
 void segset_drop_last(struct segset *set);

@@ -1072,6 +1072,120 @@ START_TEST(what_is_sealed_late_hides_what_was_kept)
 }
 END_TEST
 
+static const struct os_table *plain;
+
+static bool
+replace_later(void *arg, uint64_t done, uint64_t total)
+{
+	(void)arg;
+	(void)total;
+	if (done > 0 && !guest.done) {
+		put(guest.writer, guest.model, "b", 20);
+		seal(guest.writer);
+		guest.done = true;
+	}
+	return true;
+}
+
+/* Without a table all decisions are of one moment, and what comes later is not
+ * read: a key that is replaced between two runs stays in the second. */
+START_TEST(what_is_written_between_runs_is_not_read)
+{
+	struct model model = {0};
+	struct kvlog *db = open_store(KVLOG_OPEN_CREATE, KVLOG_INDEX_HINTS);
+	struct store *store = db->store;
+	struct compaction c;
+	uint32_t last;
+
+	put(db, &model, "a", 10);
+	seal(db);
+	put(db, &model, "b", 10);
+	seal(db);
+	put(db, &model, "c", 10);
+	guest.writer = db;
+	guest.model = &model;
+	compact_init(&c, &store->views, atomic_load(&store->views.view),
+	    &store->log, store->options.segment_size);
+	c.online = c.all = true;
+	c.run_limit = 1;
+	c.progress = replace_later;
+	ck_assert(store_become_maintainer(store));
+	MAKELOG_OK(compact_store(&c, &err));
+	ck_assert(guest.done);
+	last = segment_number(log_active(&store->log));
+	ck_assert_uint_eq(c.settled, last - 1);
+	ck_assert_uint_eq(c.report.run_count, 3);
+	ck_assert_uint_eq(c.report.records_kept, 3);
+	ck_assert_uint_eq(c.report.records_superseded, 0);
+	expect_in(db, &model, "compacted");
+	close_store(db);
+	expect_closed(&model, "closed");
+	model_fini(&model);
+}
+END_TEST
+
+/* Of which a hint can be made: the next one says that it is durable. */
+static void
+write_segment(struct kvlog *db, struct model *model, const char *key)
+{
+	put(db, model, key, 700);
+	MAKELOG_OK(kvlog_sync(db));
+	seal(db);
+	MAKELOG_OK(kvlog_sync(db));
+}
+
+/* With each hint: a segment more. */
+static int
+rename_and_write(int dir, const char *from, const char *to)
+{
+	int rc = plain->rename(dir, from, to);
+
+	if (strstr(to, ".hint") != NULL && !guest.done) {
+		guest.done = true;
+		ck_assert_msg(++guest.calls < 100, "it runs after the writer");
+		write_segment(guest.writer, guest.model, "a");
+		guest.done = false;
+	}
+	return rc;
+}
+
+/* Who writes as fast as it reads does not keep it from its end: what is sealed
+ * meanwhile is left to the next one.  _i: in memory, or in hints. */
+START_TEST(it_ends_whoever_writes)
+{
+	struct model model = {0};
+	struct kvlog *db = open_store(KVLOG_OPEN_CREATE,
+	    _i == 0 ? KVLOG_INDEX_MEMORY : KVLOG_INDEX_HINTS);
+	struct kvlog_compact_options how = KVLOG_COMPACT_OPTIONS_INIT;
+	struct kvlog_compact_report report = {.size = sizeof report};
+	const struct segset *set;
+	struct os_table hooked = *os;
+	uint32_t last;
+
+	for (unsigned i = 0; i < 8; i++)
+		write_segment(db, &model, i % 2 == 0 ? "a" : "b");
+	last = 9; /* the active one */
+	guest.writer = db;
+	guest.model = &model;
+	plain = os;
+	hooked.rename = rename_and_write;
+	os = &hooked;
+	how.flags = KVLOG_COMPACT_ALL;
+	MAKELOG_OK(kvlog_compact(db, &how, &report, &err));
+	os = plain;
+	ck_assert_uint_gt(guest.calls, 8);
+	ck_assert_uint_gt(report.run_count, 0);
+	set = atomic_load(&db->store->views.view)->set;
+	for (size_t i = 0; i < set->count; i++)
+		ck_assert_int_eq(set->segments[i]->header.kind == SEGMENT_PLAIN,
+		    set->segments[i]->header.id.last > last);
+	expect_in(db, &model, "compacted");
+	close_store(db);
+	expect_closed(&model, "closed");
+	model_fini(&model);
+}
+END_TEST
+
 /* An output stands two plain segments behind the last one that a handle knows.
  * _i: a reader, in memory or in hints; a writer of another process that looks
  * first, or writes, likewise. */
@@ -1110,7 +1224,6 @@ START_TEST(who_was_idle_finds_an_output_behind_plain_segments)
 END_TEST
 
 static struct os_table hooked;
-static const struct os_table *plain;
 
 static int
 note_sync(int fd)
@@ -1202,6 +1315,8 @@ main(void)
 	tcase_add_loop_test(tc, a_dry_run_beside_a_compaction, 0, 4);
 	tcase_add_loop_test(tc, what_is_due_is_done_within, 0, 2);
 	tcase_add_test(tc, what_is_sealed_late_hides_what_was_kept);
+	tcase_add_test(tc, what_is_written_between_runs_is_not_read);
+	tcase_add_loop_test(tc, it_ends_whoever_writes, 0, 2);
 	tcase_add_loop_test(
 	    tc, who_was_idle_finds_an_output_behind_plain_segments, 0, 6);
 	tcase_add_test(tc, what_is_replaced_under_a_backup_is_not_lost);

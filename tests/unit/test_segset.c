@@ -180,7 +180,7 @@ END_TEST
 START_TEST(a_copy_keeps_its_segments)
 {
 	struct segment *a = add(8192), *b = add(8192);
-	struct segset *copy = segset_copy(set);
+	struct segset *copy = segset_copy(set, set->count);
 
 	ck_assert_uint_eq(copy->count, 2);
 	segset_drop_last(set);

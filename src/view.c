@@ -19,8 +19,9 @@
 #include <errno.h>
 #include <string.h>
 
-#define RENEW_TRIES 100 /* while segments are replaced all the time */
-#define VALID_TRIES 200 /* until a page that is being written is valid */
+#define RENEW_TRIES 1000 /* while segments are replaced all the time ... */
+#define RENEW_HASTE 100  /* the first ones without a pause */
+#define VALID_TRIES 200  /* until a page that is being written is valid */
 #define TRY_PAUSE_NS UINT64_C(1000000)
 /* A look at the directory is worth its time if so many bytes are not hinted,
  * and not too often. */
@@ -1050,6 +1051,8 @@ renew(struct views *views, struct kvlog_error *err)
 				*err = failure;
 			return st;
 		}
+		if (i >= RENEW_HASTE)
+			os->sleep_ns(TRY_PAUSE_NS);
 	}
 }
 

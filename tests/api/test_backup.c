@@ -979,7 +979,8 @@ START_TEST(it_can_be_opened_at_any_time)
 	api_close(db);
 	maker = begin(back_up_for_ever);
 	first = last = check_prefix(copy_path);
-	for (unsigned i = 0; i < 600; i++) {
+	/* Until it is exchanged meanwhile, however busy the machine is. */
+	for (unsigned i = 0; i < 600 || seen <= 100 || last == first; i++) {
 		unsigned now;
 
 		if (!read_prefix(i, &now))
@@ -988,8 +989,6 @@ START_TEST(it_can_be_opened_at_any_time)
 		last = now;
 		seen++;
 	}
-	ck_assert_uint_gt(seen, 100);
-	ck_assert_uint_gt(last, first); /* it was exchanged meanwhile */
 	ck_assert_int_eq(waitpid(maker, NULL, WNOHANG), 0);
 	end(maker);
 	end(writer);

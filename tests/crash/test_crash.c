@@ -29,7 +29,7 @@
 
 /* Sanitizers make all of it many times slower. */
 #if defined __SANITIZE_ADDRESS__ || defined __SANITIZE_THREAD__
-#define SLOWER 8u
+#define SLOWER 16u
 #else
 #define SLOWER 1u
 #endif

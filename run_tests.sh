@@ -118,6 +118,9 @@ kvlog_install_packages
 run_tests build --enable-werror
 
 if $ci; then
+	# Most of the time goes into remembering what was freed and by whom.
+	ASAN_OPTIONS=quarantine_size_mb=16:malloc_context_size=5${ASAN_OPTIONS:+:$ASAN_OPTIONS}
+	export ASAN_OPTIONS
 	# What is compiled once and little optimised is compiled fast; so some
 	# warnings are false, and they were errors above.
 	run_tests build-asan --enable-sanitize=address,undefined \

@@ -45,7 +45,7 @@ static uint64_t hit_from, hit_to;
 static char what[200]; /* for messages */
 
 /* With sanitizers fewer places are damaged, each with all that comes of it. */
-#define SLOWER (TEST_IS_SANITIZED ? 3u : 1u)
+#define SLOWER (TEST_IS_SANITIZED ? 9u : 1u)
 
 static unsigned
 stride(const char *name, unsigned usual)

@@ -30,7 +30,7 @@ static bool full;
 
 /* With sanitizers one in so many calls fails, others in each run of the
  * program; the first ones always do. */
-#define SLOWER (TEST_IS_SANITIZED ? 6u : 1u)
+#define SLOWER (TEST_IS_SANITIZED ? 12u : 1u)
 
 static struct {
 	const char *script, *phase;

@@ -1109,6 +1109,7 @@ script_buckets(void *arg)
 	(void)victim_batch(v, batch, 4, NONE);
 	(void)victim_do(v, &gone_in_p, COMMIT);
 	(void)victim_do(v, &drop_p, NONE);
+	(void)victim_put(v, "b", 2500, NONE);
 	(void)victim_do(v, &create_p, NONE);
 	(void)victim_do(v, &in_p, NONE);
 	(void)victim_transact(v, both, 4, NONE);
@@ -1150,6 +1151,7 @@ script_expiry(void *arg)
 	(void)victim_do(v, &soon, COMMIT);
 	(void)victim_expire(v, &later, NONE);
 	(void)victim_put(v, "e", 1500, NONE);
+	(void)victim_expire(v, &later, COMMIT);
 	victim_set_hour(2);
 	victim_check(v);
 	(void)victim_put_if(v, "c", 10, KVLOG_IF_PRESENT, 0);
@@ -1272,6 +1274,8 @@ script_reopen(void *arg)
 	(void)victim_open(v, KVLOG_OPEN_READONLY);
 	victim_check(v);
 	(void)victim_close(v);
+	/* The reserve grows, too. */
+	v->segment_size = 2 * (uint64_t)VICTIM_SEGMENT;
 	(void)victim_open(v, 0);
 	(void)victim_put(v, "d", 8, NONE);
 	(void)victim_close(v);

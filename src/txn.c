@@ -96,31 +96,32 @@ txn_begin(struct kvlog *handle, bool writes, uint32_t idle_ms,
 	return KVLOG_OK;
 }
 
+/* It may last longer than what it shows. */
+static void
+end_walk(struct kvlog_iter *iter)
+{
+	blend_end(iter->blend);
+	txn_end_walk(iter);
+}
+
 /* Those that show writes of greater numbers show nothing any more. */
 static void
 end_walks(struct kvlog_txn *txn, uint64_t number)
 {
-	for (struct kvlog_iter *i = txn->iters; i != NULL; i = i->next)
-		if (blend_number(i->blend) > number)
-			blend_end(i->blend);
-}
+	struct kvlog_iter *iter, *next;
 
-/* They may last longer than it does. */
-static void
-leave_walks(struct kvlog_txn *txn)
-{
-	while (txn->iters != NULL) {
-		struct kvlog_iter *iter = txn->iters;
-
-		blend_end(iter->blend);
-		txn_end_walk(iter);
+	for (iter = txn->iters; iter != NULL; iter = next) {
+		next = iter->next;
+		if (blend_number(iter->blend) > number)
+			end_walk(iter);
 	}
 }
 
 void
 txn_abandon(struct kvlog_txn *txn)
 {
-	leave_walks(txn);
+	while (txn->iters != NULL)
+		end_walk(txn->iters);
 	/* In a forked child, a thread that is not there may hold a lock, and
 	 * what is owned is the parent's. */
 	if (!store_is_forked(txn->store)) {

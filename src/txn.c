@@ -19,6 +19,7 @@
 #include "blend.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* Of an ordinal, those that count; above them is whose it is. */
@@ -661,6 +662,56 @@ collect(const struct kvlog_txn *txn)
 	return ops;
 }
 
+static int
+by_ordinal(const void *a, const void *b)
+{
+	const uint32_t *x = a, *y = b;
+
+	return (*x > *y) - (*x < *y);
+}
+
+/* The buckets that the commit creates, by their ordinals; NULL: out of memory.
+ */
+static uint32_t *
+list_created(const struct commit_op *ops, size_t count, size_t *ret_count)
+{
+	uint32_t *created = os->malloc((count + 1) * sizeof *created);
+	size_t n = 0;
+
+	for (size_t i = 0; i < count && created != NULL; i++)
+		if (bucket_is_catalogue(
+			ops[i].bucket_seq, ops[i].bucket_ordinal) &&
+		    ops[i].type == RECORD_PUT)
+			created[n++] =
+			    get_u32((const uint8_t *)ops[i].value + 8);
+	if (n > 0)
+		qsort(created, n, sizeof *created, by_ordinal);
+	*ret_count = n;
+	return created;
+}
+
+/* What was written into a bucket of its own that it has dropped again: to all
+ * others neither has ever been there. */
+static enum kvlog_status
+leave_out_dropped(
+    const struct kvlog_txn *txn, struct commit_op *ops, size_t *count)
+{
+	size_t created_count, kept = 0;
+	uint32_t *created = list_created(ops, *count, &created_count);
+
+	if (created == NULL)
+		return KVLOG_NOMEM;
+	for (size_t i = 0; i < *count; i++)
+		if (ops[i].bucket_seq != txn->own.next_seq ||
+		    (created_count > 0 &&
+			bsearch(&ops[i].bucket_ordinal, created, created_count,
+			    sizeof *created, by_ordinal) != NULL))
+			ops[kept++] = ops[i];
+	os->free(created);
+	*count = kept;
+	return KVLOG_OK;
+}
+
 static enum kvlog_status
 commit_nothing(struct kvlog_txn *txn, struct kvlog_receipt *ret_receipt,
     struct kvlog_error *err)
@@ -675,19 +726,26 @@ enum kvlog_status
 txn_commit(struct kvlog_txn *txn, enum kvlog_durability durability,
     struct kvlog_receipt *ret_receipt, struct kvlog_error *err)
 {
-	const size_t count = txn->staged.commit_count;
-	struct commit_op *ops;
-	enum kvlog_status st;
+	size_t count = txn->staged.commit_count;
+	struct commit_op *ops = NULL;
+	enum kvlog_status st = KVLOG_OK;
 
 	memset(ret_receipt, 0, sizeof *ret_receipt);
-	if (count == 0)
-		return commit_nothing(txn, ret_receipt, err);
-	ops = collect(txn);
-	if (ops == NULL)
-		return err_set(err, KVLOG_NOMEM, 0,
-		    "commit %zu records of a transaction", count);
-	st = store_write_owned(
-	    txn->handle, &txn->own, ops, count, durability, ret_receipt, err);
+	if (count > 0) {
+		ops = collect(txn);
+		st = ops == NULL ? KVLOG_NOMEM : KVLOG_OK;
+	}
+	/* One is created by one write of its name, and dropped by another. */
+	if (st == KVLOG_OK && txn->names > 1)
+		st = leave_out_dropped(txn, ops, &count);
+	if (st != KVLOG_OK)
+		st = err_set(
+		    err, st, 0, "commit %zu records of a transaction", count);
+	else if (count == 0)
+		st = commit_nothing(txn, ret_receipt, err);
+	else
+		st = store_write_owned(txn->handle, &txn->own, ops, count,
+		    durability, ret_receipt, err);
 	os->free(ops);
 	return st;
 }

@@ -673,6 +673,58 @@ create_elsewhere(void)
 	ck_assert_int_eq(status, 0);
 }
 
+/* To all others it was never there, nor what was put into it. */
+START_TEST(a_bucket_that_is_dropped_again_leaves_nothing)
+{
+	struct kvlog *db = open_store(KVLOG_OPEN_CREATE), *made, *again;
+	struct kvlog_txn *txn;
+	struct kvlog_change change = {.size = sizeof change};
+	struct kvlog_receipt receipt;
+	struct kvlog_feed *feed;
+	uint64_t seq, told;
+	uint32_t ordinal;
+
+	api_put(db, "a", "1");
+	txn = begin(db);
+	made = create_in(txn, "new");
+	ck_assert_int_eq(
+	    kvlog_txn_put(txn, made, "k", 1, "1", 1, NULL), KVLOG_OK);
+	ck_assert_int_eq(kvlog_txn_bucket_drop(txn, "new", 3, NULL), KVLOG_OK);
+	ck_assert_int_eq(kvlog_txn_commit(txn, NULL, &receipt), KVLOG_OK);
+	ck_assert_uint_eq(receipt.seq, 1);
+	ck_assert_uint_eq(kvlog_last_seq(db), 1);
+	api_close(made);
+
+	txn = begin(db);
+	made = create_in(txn, "new");
+	ck_assert_int_eq(
+	    kvlog_txn_put(txn, made, "k", 1, "1", 1, NULL), KVLOG_OK);
+	ck_assert_int_eq(kvlog_txn_bucket_drop(txn, "new", 3, NULL), KVLOG_OK);
+	again = create_in(txn, "new");
+	ck_assert_int_eq(
+	    kvlog_txn_put(txn, again, "k", 1, "2", 1, NULL), KVLOG_OK);
+	ck_assert_int_eq(kvlog_txn_commit(txn, NULL, &receipt), KVLOG_OK);
+	kvlog_bucket_id(again, &seq, &ordinal);
+	ck_assert_uint_eq(seq, receipt.seq);
+
+	ck_assert_int_eq(kvlog_sync(db), KVLOG_OK);
+	ck_assert_int_eq(
+	    kvlog_feed_open(db, receipt.seq, NULL, 0, &feed, NULL), KVLOG_OK);
+	for (told = 0; kvlog_feed_next(feed, 0, &change, NULL) == KVLOG_OK;
+	     told++) {
+		ck_assert_int_eq(change.type,
+		    told == 0 ? KVLOG_CHANGE_BUCKET_CREATE : KVLOG_CHANGE_PUT);
+		ck_assert_uint_eq(change.bucket_seq, seq);
+		ck_assert_uint_eq(change.bucket_ordinal, ordinal);
+	}
+	ck_assert_uint_eq(told, 2);
+	kvlog_feed_close(feed);
+	api_close(made);
+	api_close(again);
+	api_close(db);
+}
+END_TEST
+
 /* Not even where the next commit creates one of the same name: of this process
  * or (_i = 1) of another. */
 START_TEST(a_bucket_that_was_rolled_back_never_is_another)
@@ -1437,6 +1489,7 @@ txn_suite(void)
 	tcase_add_test(tc, expiry_holds_in_a_transaction);
 	tcase_add_test(tc, a_transaction_is_about_all_buckets);
 	tcase_add_test(tc, buckets_are_created_and_dropped_by_the_commit);
+	tcase_add_test(tc, a_bucket_that_is_dropped_again_leaves_nothing);
 	tcase_add_loop_test(
 	    tc, a_bucket_that_was_rolled_back_never_is_another, 0, 2);
 	tc = api_case(suite, "walking");

@@ -189,12 +189,12 @@ find_in_snapshot(struct kvlog_txn *txn, struct bucket_handle *bucket,
     const struct hint_key *key, bool with_value, struct txn_found *ret_found)
 {
 	struct index_ref ref;
-	enum kvlog_status st =
-	    bucket != NULL ? snapshot_has_bucket(txn->snap, bucket) : KVLOG_OK;
+	enum kvlog_status st = KVLOG_OK;
 
-	if (st != KVLOG_OK)
-		return st;
-	st = snapshot_find(txn->snap, bucket, key, with_value, &ref);
+	if (bucket != NULL)
+		st = snapshot_has_bucket(txn->snap, bucket, &ref);
+	if (st == KVLOG_OK)
+		st = snapshot_find(txn->snap, bucket, key, with_value, &ref);
 	if (st == KVLOG_OK)
 		return note_found(ret_found, &ref);
 	if (st == KVLOG_CORRUPT)
@@ -554,9 +554,11 @@ static enum kvlog_status
 walk_snapshot(struct kvlog_txn *txn, const struct bucket_handle *bucket,
     const struct cursor_range *range, struct kvlog_iter *iter)
 {
-	enum kvlog_status st =
-	    bucket != NULL ? snapshot_has_bucket(txn->snap, bucket) : KVLOG_OK;
+	struct index_ref ref;
+	enum kvlog_status st = KVLOG_OK;
 
+	if (bucket != NULL)
+		st = snapshot_has_bucket(txn->snap, bucket, &ref);
 	return st == KVLOG_OK ? snapshot_cursor(txn->snap, range, &iter->cursor)
 			      : st;
 }

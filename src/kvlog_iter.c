@@ -178,9 +178,9 @@ kvlog_iter_destroy(struct kvlog_iter *iter)
 {
 	if (iter == NULL)
 		return;
+	txn_end_walk(iter);
 	/* In a forked child, a thread that is not there may hold a lock. */
 	if (!store_is_forked(iter->store)) {
-		txn_end_walk(iter);
 		if (iter->blend != NULL)
 			blend_destroy(iter->blend);
 		else
@@ -201,13 +201,27 @@ move(struct kvlog_iter *iter, bool forward)
 }
 
 static enum kvlog_status
-step(struct kvlog_iter *iter, bool forward)
+check_iter(const struct kvlog_iter *iter)
 {
 	if (iter == NULL)
 		return KVLOG_INVAL;
-	iter->state = KVLOG_FORKED;
 	if (store_is_forked(iter->store))
-		return iter->state;
+		return KVLOG_FORKED;
+	/* In a transaction that has ended, or of what was undone in it. */
+	return iter->blend != NULL && iter->txn == NULL ? KVLOG_INVAL
+							: KVLOG_OK;
+}
+
+static enum kvlog_status
+step(struct kvlog_iter *iter, bool forward)
+{
+	enum kvlog_status st = check_iter(iter);
+
+	if (iter == NULL)
+		return st;
+	iter->state = st;
+	if (st != KVLOG_OK)
+		return st;
 	/* A transaction that walks does not idle.  What the walk shows stays
 	 * the same if it was ended before. */
 	if (iter->txn != NULL)
@@ -228,14 +242,6 @@ enum kvlog_status
 kvlog_iter_prev(struct kvlog_iter *iter)
 {
 	return step(iter, false);
-}
-
-static enum kvlog_status
-check_iter(const struct kvlog_iter *iter)
-{
-	if (iter == NULL)
-		return KVLOG_INVAL;
-	return store_is_forked(iter->store) ? KVLOG_FORKED : KVLOG_OK;
 }
 
 enum kvlog_status

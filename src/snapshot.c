@@ -248,23 +248,23 @@ snapshot_find(struct snapshot *snap, struct bucket_handle *bucket,
 }
 
 enum kvlog_status
-snapshot_has_bucket(struct snapshot *snap, const struct bucket_handle *bucket)
+snapshot_has_bucket(struct snapshot *snap, const struct bucket_handle *bucket,
+    struct index_ref *ret_ref)
 {
 	const struct hint_key key =
 	    bucket_name_key(bucket->name, bucket->name_len);
-	struct index_ref ref;
 	struct bucket_id id;
 	enum kvlog_status st;
 
 	if (snap->seen.seq == bucket->id.seq &&
 	    snap->seen.ordinal == bucket->id.ordinal)
 		return KVLOG_OK;
-	st = snapshot_find(snap, NULL, &key, true, &ref);
+	st = snapshot_find(snap, NULL, &key, true, ret_ref);
 	if (st == KVLOG_NOTFOUND)
 		return KVLOG_NOBUCKET;
 	if (st != KVLOG_OK)
 		return st;
-	if (!bucket_read_id(&ref.rec, &id))
+	if (!bucket_read_id(&ret_ref->rec, &id))
 		return KVLOG_CORRUPT;
 	if (id.seq != bucket->id.seq || id.ordinal != bucket->id.ordinal)
 		return KVLOG_NOBUCKET;

@@ -55,9 +55,10 @@ enum kvlog_status snapshot_find(struct snapshot *snap,
     struct bucket_handle *bucket, const struct hint_key *key, bool with_value,
     struct index_ref *ret_ref);
 
-/* Whether a bucket was there: KVLOG_OK, _NOBUCKET, or as snapshot_find(). */
-enum kvlog_status snapshot_has_bucket(
-    struct snapshot *snap, const struct bucket_handle *bucket);
+/* Whether a bucket was there: KVLOG_OK, _NOBUCKET, or as snapshot_find() of its
+ * name. */
+enum kvlog_status snapshot_has_bucket(struct snapshot *snap,
+    const struct bucket_handle *bucket, struct index_ref *ret_ref);
 
 /* A walk over what it shows, in range but for now_ms; to be destroyed before
  * it is released. */

@@ -966,13 +966,10 @@ store_write_owned(struct kvlog *handle, const struct ownership *own,
 }
 
 static void
-set_place(struct kvlog_info *info, const struct index_ref *ref)
+set_place(struct kvlog_info *info, uint32_t segment, uint64_t off)
 {
-	if (info == NULL)
-		return;
-	memset(info, 0, sizeof *info);
-	info->segment = segment_number(ref->seg);
-	info->offset = ref->off;
+	if (info != NULL)
+		*info = (struct kvlog_info){.segment = segment, .offset = off};
 }
 
 /* Once it is found, it is at each operation. */
@@ -1053,14 +1050,21 @@ read_in_view(struct view *view, struct bucket_handle *bucket, uint64_t hash,
     store_read_fn *fn, void *arg, struct kvlog_info *ret_info)
 {
 	struct index_ref ref;
-	enum kvlog_status st =
-	    index_find_committed(&view->index, hash, key, &ref, NULL);
+	struct kvlog_error damage;
+	enum kvlog_status there = KVLOG_OK,
+			  st = index_find_committed(
+			      &view->index, hash, key, &ref, NULL);
 
 	if (st == KVLOG_OK)
 		st = judge(view, &ref, with_value, &now_ms);
-	st = bucket_confirm(view, bucket, st);
-	if (st == KVLOG_CORRUPT)
-		set_place(ret_info, &ref);
+	if (bucket != NULL)
+		there = bucket_check(view, bucket, &damage);
+	if (there == KVLOG_CORRUPT)
+		set_place(ret_info, damage.segment, damage.offset);
+	else if (st == KVLOG_CORRUPT)
+		set_place(ret_info, segment_number(ref.seg), ref.off);
+	if (there != KVLOG_OK)
+		return there;
 	if (st == KVLOG_OK)
 		st = fn(arg, &ref);
 	return st;

@@ -19,6 +19,7 @@
 #include "blend.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* Of an ordinal, those that count; above them is whose it is. */
@@ -96,31 +97,32 @@ txn_begin(struct kvlog *handle, bool writes, uint32_t idle_ms,
 	return KVLOG_OK;
 }
 
+/* It may last longer than what it shows. */
+static void
+end_walk(struct kvlog_iter *iter)
+{
+	blend_end(iter->blend);
+	txn_end_walk(iter);
+}
+
 /* Those that show writes of greater numbers show nothing any more. */
 static void
 end_walks(struct kvlog_txn *txn, uint64_t number)
 {
-	for (struct kvlog_iter *i = txn->iters; i != NULL; i = i->next)
-		if (blend_number(i->blend) > number)
-			blend_end(i->blend);
-}
+	struct kvlog_iter *iter, *next;
 
-/* They may last longer than it does. */
-static void
-leave_walks(struct kvlog_txn *txn)
-{
-	while (txn->iters != NULL) {
-		struct kvlog_iter *iter = txn->iters;
-
-		blend_end(iter->blend);
-		txn_end_walk(iter);
+	for (iter = txn->iters; iter != NULL; iter = next) {
+		next = iter->next;
+		if (blend_number(iter->blend) > number)
+			end_walk(iter);
 	}
 }
 
 void
 txn_abandon(struct kvlog_txn *txn)
 {
-	leave_walks(txn);
+	while (txn->iters != NULL)
+		end_walk(txn->iters);
 	/* In a forked child, a thread that is not there may hold a lock, and
 	 * what is owned is the parent's. */
 	if (!store_is_forked(txn->store)) {
@@ -187,12 +189,12 @@ find_in_snapshot(struct kvlog_txn *txn, struct bucket_handle *bucket,
     const struct hint_key *key, bool with_value, struct txn_found *ret_found)
 {
 	struct index_ref ref;
-	enum kvlog_status st =
-	    bucket != NULL ? snapshot_has_bucket(txn->snap, bucket) : KVLOG_OK;
+	enum kvlog_status st = KVLOG_OK;
 
-	if (st != KVLOG_OK)
-		return st;
-	st = snapshot_find(txn->snap, bucket, key, with_value, &ref);
+	if (bucket != NULL)
+		st = snapshot_has_bucket(txn->snap, bucket, &ref);
+	if (st == KVLOG_OK)
+		st = snapshot_find(txn->snap, bucket, key, with_value, &ref);
 	if (st == KVLOG_OK)
 		return note_found(ret_found, &ref);
 	if (st == KVLOG_CORRUPT)
@@ -552,9 +554,11 @@ static enum kvlog_status
 walk_snapshot(struct kvlog_txn *txn, const struct bucket_handle *bucket,
     const struct cursor_range *range, struct kvlog_iter *iter)
 {
-	enum kvlog_status st =
-	    bucket != NULL ? snapshot_has_bucket(txn->snap, bucket) : KVLOG_OK;
+	struct index_ref ref;
+	enum kvlog_status st = KVLOG_OK;
 
+	if (bucket != NULL)
+		st = snapshot_has_bucket(txn->snap, bucket, &ref);
 	return st == KVLOG_OK ? snapshot_cursor(txn->snap, range, &iter->cursor)
 			      : st;
 }
@@ -660,6 +664,56 @@ collect(const struct kvlog_txn *txn)
 	return ops;
 }
 
+static int
+by_ordinal(const void *a, const void *b)
+{
+	const uint32_t *x = a, *y = b;
+
+	return (*x > *y) - (*x < *y);
+}
+
+/* The buckets that the commit creates, by their ordinals; NULL: out of memory.
+ */
+static uint32_t *
+list_created(const struct commit_op *ops, size_t count, size_t *ret_count)
+{
+	uint32_t *created = os->malloc((count + 1) * sizeof *created);
+	size_t n = 0;
+
+	for (size_t i = 0; i < count && created != NULL; i++)
+		if (bucket_is_catalogue(
+			ops[i].bucket_seq, ops[i].bucket_ordinal) &&
+		    ops[i].type == RECORD_PUT)
+			created[n++] =
+			    get_u32((const uint8_t *)ops[i].value + 8);
+	if (n > 0)
+		qsort(created, n, sizeof *created, by_ordinal);
+	*ret_count = n;
+	return created;
+}
+
+/* What was written into a bucket of its own that it has dropped again: to all
+ * others neither has ever been there. */
+static enum kvlog_status
+leave_out_dropped(
+    const struct kvlog_txn *txn, struct commit_op *ops, size_t *count)
+{
+	size_t created_count, kept = 0;
+	uint32_t *created = list_created(ops, *count, &created_count);
+
+	if (created == NULL)
+		return KVLOG_NOMEM;
+	for (size_t i = 0; i < *count; i++)
+		if (ops[i].bucket_seq != txn->own.next_seq ||
+		    (created_count > 0 &&
+			bsearch(&ops[i].bucket_ordinal, created, created_count,
+			    sizeof *created, by_ordinal) != NULL))
+			ops[kept++] = ops[i];
+	os->free(created);
+	*count = kept;
+	return KVLOG_OK;
+}
+
 static enum kvlog_status
 commit_nothing(struct kvlog_txn *txn, struct kvlog_receipt *ret_receipt,
     struct kvlog_error *err)
@@ -674,19 +728,26 @@ enum kvlog_status
 txn_commit(struct kvlog_txn *txn, enum kvlog_durability durability,
     struct kvlog_receipt *ret_receipt, struct kvlog_error *err)
 {
-	const size_t count = txn->staged.commit_count;
-	struct commit_op *ops;
-	enum kvlog_status st;
+	size_t count = txn->staged.commit_count;
+	struct commit_op *ops = NULL;
+	enum kvlog_status st = KVLOG_OK;
 
 	memset(ret_receipt, 0, sizeof *ret_receipt);
-	if (count == 0)
-		return commit_nothing(txn, ret_receipt, err);
-	ops = collect(txn);
-	if (ops == NULL)
-		return err_set(err, KVLOG_NOMEM, 0,
-		    "commit %zu records of a transaction", count);
-	st = store_write_owned(
-	    txn->handle, &txn->own, ops, count, durability, ret_receipt, err);
+	if (count > 0) {
+		ops = collect(txn);
+		st = ops == NULL ? KVLOG_NOMEM : KVLOG_OK;
+	}
+	/* One is created by one write of its name, and dropped by another. */
+	if (st == KVLOG_OK && txn->names > 1)
+		st = leave_out_dropped(txn, ops, &count);
+	if (st != KVLOG_OK)
+		st = err_set(
+		    err, st, 0, "commit %zu records of a transaction", count);
+	else if (count == 0)
+		st = commit_nothing(txn, ret_receipt, err);
+	else
+		st = store_write_owned(txn->handle, &txn->own, ops, count,
+		    durability, ret_receipt, err);
 	os->free(ops);
 	return st;
 }

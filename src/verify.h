@@ -103,9 +103,10 @@ struct verify_bucket {
 	uint32_t ordinal;
 	bool put;     /* else the bucket of this name was dropped here */
 	bool lost_id; /* its value is damaged: seq is known, ordinal is not */
-	bool dropped; /* something later says so */
-	size_t order; /* in the log */
-	size_t live;  /* where its record is */
+	uint32_t value_seed, value_sum; /* of its value, damaged or not */
+	bool dropped;                   /* something later says so */
+	size_t order;                   /* in the log */
+	size_t live;                    /* where its record is */
 	uint64_t off;
 	uint8_t *name;
 	size_t name_len;

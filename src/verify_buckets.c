@@ -34,6 +34,17 @@ read_id(struct verify_bucket *b, const struct segment *seg, uint64_t off,
 	b->ordinal = b->lost_id ? 0 : get_u32(value + 8);
 }
 
+/* Whether the value that is damaged was this id: its sum is known. */
+static bool
+was_id(const struct verify_bucket *b, uint64_t seq, uint32_t ordinal)
+{
+	uint8_t value[RECORD_BUCKET_LEN];
+
+	put_u64(value, seq);
+	put_u32(value + 8, ordinal);
+	return sum_from(b->value_seed, value, sizeof value) == b->value_sum;
+}
+
 void
 verify_bucket_record(struct verify *v, size_t i, uint64_t off,
     const struct record *rec, bool value_ok)
@@ -61,6 +72,8 @@ verify_bucket_record(struct verify *v, size_t i, uint64_t off,
 	    .order = v->bucket_count,
 	    .live = i,
 	    .off = off,
+	    .value_seed = segment_seed(v->live[i]->seg, off),
+	    .value_sum = rec->value_sum,
 	    .name_len = rec->key_len};
 	if (b->put && value_ok)
 		read_id(b, v->live[i]->seg, off, rec);
@@ -166,11 +179,13 @@ verify_find_bucket(const struct verify *v, uint64_t seq, uint32_t ordinal)
 	if (low < v->bucket_count && by_id(&v->buckets[low], &wanted) == 0 &&
 	    !v->buckets[low].lost_id)
 		return &v->buckets[low];
-	/* One whose id is lost was created by that commit. */
+	/* One whose id is lost was created by that commit, and so were others,
+	 * perhaps, whose names nothing tells any more. */
 	for (; low > 0 && v->buckets[low - 1].seq == seq; low--)
 		;
 	for (; low < v->bucket_count && v->buckets[low].seq == seq; low++)
-		if (v->buckets[low].lost_id)
+		if (v->buckets[low].lost_id &&
+		    was_id(&v->buckets[low], seq, ordinal))
 			return &v->buckets[low];
 	return NULL;
 }

@@ -7,6 +7,9 @@
 
 #include "api_db.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
 static struct kvlog_error err;
 
 static struct kvlog *
@@ -395,6 +398,74 @@ START_TEST(readers_see_what_becomes_of_buckets)
 }
 END_TEST
 
+/* A byte of the id that stands behind the name in the first segment. */
+static void
+damage_id(const char *name)
+{
+	static char bytes[16384];
+	char *path = files_path(api_store, "00000001.seg");
+	const int fd = open(path, O_RDWR);
+	const ssize_t len = pread(fd, bytes, sizeof bytes, 0);
+	const char *at;
+
+	ck_assert_int_gt(len, 0);
+	at = memmem(bytes, (size_t)len, name, strlen(name));
+	ck_assert_ptr_nonnull(at);
+	at += strlen(name);
+	ck_assert_int_eq(pwrite(fd, at[0] ? "" : "x", 1, at - bytes), 1);
+	ck_assert_int_eq(close(fd), 0);
+	free(path);
+}
+
+static void
+expect_place(enum kvlog_status st, struct kvlog_info *info, uint64_t off)
+{
+	ck_assert_int_eq(st, KVLOG_CORRUPT);
+	ck_assert_uint_eq(info->segment, 1);
+	ck_assert_uint_eq(info->offset, off);
+	ck_assert_uint_eq(info->seq, 0);
+	memset(info, 0xff, sizeof *info);
+}
+
+/* While it is in use; and of a key that is nowhere, too. */
+START_TEST(a_lookup_tells_where_the_name_is_damaged)
+{
+	struct kvlog *bucket = open_bucket("a-long-name", KVLOG_OPEN_CREATE);
+	struct kvlog *other;
+	struct kvlog_txn_options reading = KVLOG_TXN_OPTIONS_INIT;
+	const char *const keys[] = {"k", "none"};
+	struct kvlog_txn *writes, *reads;
+	struct kvlog_info info;
+
+	reading.flags = KVLOG_TXN_READ;
+	ck_assert_int_eq(
+	    kvlog_put(bucket, "k", 1, "v", 1, NULL, NULL), KVLOG_OK);
+	damage_id("a-long-name");
+	/* After which all names are looked up again. */
+	api_close(open_bucket("other", KVLOG_OPEN_CREATE));
+	ck_assert_int_eq(
+	    kvlog_bucket_open(db, "a-long-name", 11, 0, &other, &err),
+	    KVLOG_CORRUPT);
+	ck_assert_int_eq(kvlog_txn_begin(db, &reading, &reads, NULL), KVLOG_OK);
+	ck_assert_int_eq(kvlog_txn_begin(db, NULL, &writes, NULL), KVLOG_OK);
+	for (unsigned k = 0; k < 2; k++) {
+		const char *key = keys[k];
+		const size_t len = strlen(key);
+
+		expect_place(
+		    kvlog_lookup(bucket, key, len, &info), &info, err.offset);
+		ck_assert_int_eq(kvlog_exists(bucket, key, len), KVLOG_CORRUPT);
+		expect_place(kvlog_txn_lookup(reads, bucket, key, len, &info),
+		    &info, err.offset);
+		expect_place(kvlog_txn_lookup(writes, bucket, key, len, &info),
+		    &info, err.offset);
+	}
+	kvlog_txn_rollback(writes);
+	kvlog_txn_rollback(reads);
+	api_close(bucket);
+}
+END_TEST
+
 static Suite *
 make_suite(void)
 {
@@ -412,6 +483,7 @@ make_suite(void)
 	tcase_add_test(tc, a_batch_spans_buckets);
 	tcase_add_test(tc, wrong_names_are_refused);
 	tcase_add_test(tc, readers_see_what_becomes_of_buckets);
+	tcase_add_test(tc, a_lookup_tells_where_the_name_is_damaged);
 	suite_add_tcase(s, tc);
 	return s;
 }

@@ -673,6 +673,58 @@ create_elsewhere(void)
 	ck_assert_int_eq(status, 0);
 }
 
+/* To all others it was never there, nor what was put into it. */
+START_TEST(a_bucket_that_is_dropped_again_leaves_nothing)
+{
+	struct kvlog *db = open_store(KVLOG_OPEN_CREATE), *made, *again;
+	struct kvlog_txn *txn;
+	struct kvlog_change change = {.size = sizeof change};
+	struct kvlog_receipt receipt;
+	struct kvlog_feed *feed;
+	uint64_t seq, told;
+	uint32_t ordinal;
+
+	api_put(db, "a", "1");
+	txn = begin(db);
+	made = create_in(txn, "new");
+	ck_assert_int_eq(
+	    kvlog_txn_put(txn, made, "k", 1, "1", 1, NULL), KVLOG_OK);
+	ck_assert_int_eq(kvlog_txn_bucket_drop(txn, "new", 3, NULL), KVLOG_OK);
+	ck_assert_int_eq(kvlog_txn_commit(txn, NULL, &receipt), KVLOG_OK);
+	ck_assert_uint_eq(receipt.seq, 1);
+	ck_assert_uint_eq(kvlog_last_seq(db), 1);
+	api_close(made);
+
+	txn = begin(db);
+	made = create_in(txn, "new");
+	ck_assert_int_eq(
+	    kvlog_txn_put(txn, made, "k", 1, "1", 1, NULL), KVLOG_OK);
+	ck_assert_int_eq(kvlog_txn_bucket_drop(txn, "new", 3, NULL), KVLOG_OK);
+	again = create_in(txn, "new");
+	ck_assert_int_eq(
+	    kvlog_txn_put(txn, again, "k", 1, "2", 1, NULL), KVLOG_OK);
+	ck_assert_int_eq(kvlog_txn_commit(txn, NULL, &receipt), KVLOG_OK);
+	kvlog_bucket_id(again, &seq, &ordinal);
+	ck_assert_uint_eq(seq, receipt.seq);
+
+	ck_assert_int_eq(kvlog_sync(db), KVLOG_OK);
+	ck_assert_int_eq(
+	    kvlog_feed_open(db, receipt.seq, NULL, 0, &feed, NULL), KVLOG_OK);
+	for (told = 0; kvlog_feed_next(feed, 0, &change, NULL) == KVLOG_OK;
+	     told++) {
+		ck_assert_int_eq(change.type,
+		    told == 0 ? KVLOG_CHANGE_BUCKET_CREATE : KVLOG_CHANGE_PUT);
+		ck_assert_uint_eq(change.bucket_seq, seq);
+		ck_assert_uint_eq(change.bucket_ordinal, ordinal);
+	}
+	ck_assert_uint_eq(told, 2);
+	kvlog_feed_close(feed);
+	api_close(made);
+	api_close(again);
+	api_close(db);
+}
+END_TEST
+
 /* Not even where the next commit creates one of the same name: of this process
  * or (_i = 1) of another. */
 START_TEST(a_bucket_that_was_rolled_back_never_is_another)
@@ -887,11 +939,13 @@ END_TEST
 START_TEST(a_walk_ends_when_what_it_shows_is_undone)
 {
 	struct kvlog *db = open_store(KVLOG_OPEN_CREATE);
+	struct kvlog_range one = KVLOG_RANGE_INIT;
 	struct kvlog_txn *txn;
-	struct kvlog_iter *before, *since;
+	struct kvlog_iter *before, *since, *limited;
 	size_t len;
 	uint64_t save;
 
+	one.limit = 1;
 	api_put(db, "a", "1");
 	txn = begin(db);
 	put(txn, "b", "2");
@@ -909,6 +963,9 @@ START_TEST(a_walk_ends_when_what_it_shows_is_undone)
 	ck_assert_ptr_null(kvlog_iter_key(since, &len));
 	ck_assert_ptr_null(kvlog_iter_value(since, &len));
 	ck_assert_int_eq(kvlog_iter_next(since), KVLOG_INVAL);
+	ck_assert_int_eq(kvlog_iter_seek(since, "a", 1), KVLOG_INVAL);
+	ck_assert_int_eq(kvlog_iter_first(since), KVLOG_INVAL);
+	ck_assert_int_eq(kvlog_iter_last(since), KVLOG_INVAL);
 	ck_assert_ptr_null(kvlog_iter_key(since, &len));
 	ck_assert_int_eq(kvlog_iter_next(before), KVLOG_OK);
 	ck_assert_int_eq(kvlog_iter_next(before), KVLOG_OK);
@@ -916,9 +973,15 @@ START_TEST(a_walk_ends_when_what_it_shows_is_undone)
 	ck_assert_int_eq(kvlog_iter_next(before), KVLOG_NOTFOUND);
 	ck_assert_int_eq(kvlog_iter_prev(before), KVLOG_OK);
 	kvlog_iter_destroy(since);
+	ck_assert_int_eq(
+	    kvlog_txn_iter_open(txn, NULL, &one, &limited), KVLOG_OK);
+	ck_assert_int_eq(kvlog_iter_next(limited), KVLOG_OK);
+	ck_assert_int_eq(kvlog_iter_next(limited), KVLOG_NOTFOUND);
 	kvlog_txn_rollback(txn);
 	ck_assert_ptr_null(kvlog_iter_key(before, &len));
 	ck_assert_int_eq(kvlog_iter_prev(before), KVLOG_INVAL);
+	ck_assert_int_eq(kvlog_iter_next(limited), KVLOG_INVAL);
+	kvlog_iter_destroy(limited);
 	kvlog_iter_destroy(before);
 	api_close(db);
 }
@@ -1322,11 +1385,16 @@ END_TEST
 START_TEST(after_a_fork_a_transaction_is_the_parent_s)
 {
 	struct kvlog *db = open_store(KVLOG_OPEN_CREATE);
-	struct kvlog_txn *txn = begin(db);
+	struct kvlog_txn *txn = begin(db), *other;
+	struct kvlog_iter *first, *last;
 	int status;
 	pid_t pid;
 
 	put(txn, "a", "1");
+	ck_assert_int_eq(
+	    kvlog_txn_iter_open(txn, NULL, NULL, &first), KVLOG_OK);
+	ck_assert_int_eq(kvlog_txn_iter_open(txn, NULL, NULL, &last), KVLOG_OK);
+	other = begin_reading(db);
 	pid = fork();
 	ck_assert_int_ne(pid, -1);
 	if (pid == 0) {
@@ -1337,13 +1405,22 @@ START_TEST(after_a_fork_a_transaction_is_the_parent_s)
 			  kvlog_txn_put(txn, NULL, "a", 1, "2", 1, NULL) ==
 			      KVLOG_FORKED &&
 			  kvlog_txn_savepoint(txn, &save) == KVLOG_FORKED &&
-			  kvlog_txn_commit(txn, NULL, NULL) == KVLOG_FORKED;
+			  kvlog_iter_next(first) == KVLOG_FORKED;
 
+		/* One before the transaction, one after it. */
+		kvlog_iter_destroy(first);
+		ok = ok && kvlog_txn_commit(txn, NULL, NULL) == KVLOG_FORKED;
+		kvlog_iter_destroy(last);
+		kvlog_txn_rollback(other);
 		(void)kvlog_close(db, NULL);
 		_exit(ok ? 0 : 1);
 	}
 	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
 	ck_assert_int_eq(status, 0);
+	ck_assert_int_eq(kvlog_iter_next(first), KVLOG_OK);
+	kvlog_iter_destroy(first);
+	kvlog_iter_destroy(last);
+	kvlog_txn_rollback(other);
 	put(txn, "b", "2");
 	(void)commit(txn);
 	expect_text(db, "a1b2");
@@ -1412,6 +1489,7 @@ txn_suite(void)
 	tcase_add_test(tc, expiry_holds_in_a_transaction);
 	tcase_add_test(tc, a_transaction_is_about_all_buckets);
 	tcase_add_test(tc, buckets_are_created_and_dropped_by_the_commit);
+	tcase_add_test(tc, a_bucket_that_is_dropped_again_leaves_nothing);
 	tcase_add_loop_test(
 	    tc, a_bucket_that_was_rolled_back_never_is_another, 0, 2);
 	tc = api_case(suite, "walking");

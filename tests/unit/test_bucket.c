@@ -227,6 +227,48 @@ START_TEST(a_damaged_name_costs_no_contents)
 }
 END_TEST
 
+/* Two that one commit created: the sum of a damaged id tells whether it was the
+ * one of a record. */
+START_TEST(contents_of_damaged_ids_stay_apart)
+{
+	struct kvlog_verify_report report = {.size = sizeof report};
+	struct kvlog_options o = KVLOG_OPTIONS_INIT;
+	struct kvlog_receipt receipt = {0, 0, 0};
+	struct kvlog *one, *two, *saved;
+	struct kvlog_txn *txn;
+	uint64_t off;
+
+	mode = KVLOG_INDEX_MEMORY;
+	open_store(KVLOG_OPEN_CREATE);
+	MAKELOG_OK(kvlog_txn_begin(db, NULL, &txn, &err));
+	MAKELOG_OK(kvlog_txn_bucket_open(
+	    txn, "one", 3, KVLOG_OPEN_CREATE, &one, &err));
+	MAKELOG_OK(kvlog_txn_bucket_open(
+	    txn, "two", 3, KVLOG_OPEN_CREATE, &two, &err));
+	MAKELOG_OK(kvlog_txn_commit(txn, NULL, &receipt));
+	MAKELOG_OK(kvlog_put(one, "k", 1, "first", 5, NULL, NULL));
+	MAKELOG_OK(kvlog_put(two, "k", 1, "second", 6, NULL, NULL));
+	MAKELOG_OK(kvlog_close(one, NULL));
+	MAKELOG_OK(kvlog_close(two, NULL));
+	close_store();
+	off = receipt.offset + RECORD_HEADER_SIZE + RECORD_BUCKET_LEN + 3;
+	makelog_flip(ONE, off + 5);
+	makelog_flip(
+	    ONE, off + 5 + record_size(RECORD_BUCKET, 3, RECORD_BUCKET_LEN));
+
+	ck_assert_int_eq(
+	    kvlog_salvage(STORE, SAVED, NULL, &report, &err), KVLOG_CORRUPT);
+	ck_assert_uint_eq(report.saved_buckets, 2);
+	ck_assert_uint_eq(report.lost_buckets, 0);
+	ck_assert_uint_eq(report.saved_records, 2);
+	o.flags = KVLOG_OPEN_READONLY;
+	MAKELOG_OK(kvlog_open(SAVED, &o, &saved, &err));
+	expect_content(saved, "one", "first");
+	expect_content(saved, "two", "second");
+	MAKELOG_OK(kvlog_close(saved, NULL));
+}
+END_TEST
+
 static int
 unlink_hint(void *arg, const char *name)
 {
@@ -623,6 +665,7 @@ main(void)
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_set_timeout(tc, 60);
 	tcase_add_loop_test(tc, a_damaged_name_costs_no_contents, 0, 8);
+	tcase_add_test(tc, contents_of_damaged_ids_stay_apart);
 	tcase_add_loop_test(
 	    tc, compaction_drops_nothing_where_a_name_may_be_lost, 0, 6);
 	tcase_add_loop_test(

@@ -109,6 +109,7 @@ static void
 expect_held(const struct held *h, struct rng *rng)
 {
 	unsigned k = (unsigned)rng_below(rng, KEYS);
+	struct index_ref ref;
 
 	ck_assert_uint_eq(snapshot_seq(h->snap), h->expected_seq);
 	for (unsigned i = 0; i < 8; i++, k = (k + 7) % KEYS) {
@@ -117,7 +118,7 @@ expect_held(const struct held *h, struct rng *rng)
 			expect_get(h, h->bucket, k, h->was.number[1][k]);
 	}
 	if (h->bucket != NULL)
-		ck_assert_int_eq(snapshot_has_bucket(h->snap, h->bucket),
+		ck_assert_int_eq(snapshot_has_bucket(h->snap, h->bucket, &ref),
 		    h->was.bucket ? KVLOG_OK : KVLOG_NOBUCKET);
 	if (rng_below(rng, 4) > 0)
 		return;

@@ -62,24 +62,41 @@ begins_with(struct rest word, const char *text)
 	return word.len >= len && strncasecmp(word.p, text, len) == 0;
 }
 
-bool
-shell_take_ttl(struct rest *rest, struct rest *ret_time)
+/* Whether word is this option, and the argument that is in it or follows. */
+static bool
+take_option(
+    const char *name, struct rest word, struct rest *next, struct rest *ret_arg)
 {
+	const size_t len = strlen(name);
+
+	*ret_arg = (struct rest){word.p + word.len, 0};
+	if (name[len - 1] != '=')
+		return is_word(word, name);
+	if (begins_with(word, name)) {
+		*ret_arg = (struct rest){word.p + len, word.len - len};
+		return true;
+	}
+	if (word.len != len - 1 || strncasecmp(word.p, name, len - 1) != 0)
+		return false;
+	(void)shell_word(next, ret_arg);
+	return true;
+}
+
+const struct verb_option *
+shell_take_option(
+    const struct verb *verb, struct rest *rest, struct rest *ret_arg)
+{
+	const struct verb_option *option = verb->options;
 	struct rest next = *rest, word;
 
 	if (!shell_word(&next, &word))
-		return false;
-	if (begins_with(word, "--ttl=")) {
-		word.p += strlen("--ttl=");
-		word.len -= strlen("--ttl=");
-	} else if (!is_word(word, "--ttl")) {
-		return false;
-	} else if (!shell_word(&next, &word)) {
-		word.len = 0;
-	}
-	*ret_time = word;
-	*rest = next;
-	return true;
+		return NULL;
+	for (; option != NULL && option->name != NULL; option++)
+		if (take_option(option->name, word, &next, ret_arg)) {
+			*rest = next;
+			return option;
+		}
+	return NULL;
 }
 
 enum cli_exit
@@ -579,29 +596,31 @@ exec_quit(struct shell *sh, struct rest rest)
 static enum cli_exit exec_help(struct shell *sh, struct rest rest);
 
 static const struct verb verb_begin = {"begin", "begin [read]",
-    "begin a transaction, which may be only for reading", exec_begin, false, 0};
+    "begin a transaction, which may be only for reading", exec_begin, false, 0,
+    NULL};
 static const struct verb verb_commit = {"commit", "commit",
-    "end it: all of its writes are in the store", exec_commit, false, 0};
+    "end it: all of its writes are in the store", exec_commit, false, 0, NULL};
 static const struct verb verb_rollback = {"rollback", "rollback [to SAVEPOINT]",
     "end it: none of its writes; or forget those since a savepoint",
-    exec_rollback, false, 0};
+    exec_rollback, false, 0, NULL};
 static const struct verb verb_savepoint = {"savepoint", "savepoint NAME",
-    "a place in the transaction to go back to", exec_savepoint, false, 0};
+    "a place in the transaction to go back to", exec_savepoint, false, 0, NULL};
 static const struct verb verb_buckets = {"buckets",
     "buckets [create NAME | drop NAME]",
     "list the buckets, make one, remove one with all its keys", exec_buckets,
-    false, 2};
+    false, 2, NULL};
 static const struct verb verb_use = {"use", "use [BUCKET]",
     "go on with the keys of a bucket, or of the unnamed one", exec_use, false,
-    1};
+    1, NULL};
 static const struct verb verb_stats = {"stats", "stats",
-    "show what the store holds and how it is doing", exec_stats, false, 0};
+    "show what the store holds and how it is doing", exec_stats, false, 0,
+    NULL};
 static const struct verb verb_help = {
-    "help", "help", "show this list", exec_help, false, 0};
+    "help", "help", "show this list", exec_help, false, 0, NULL};
 static const struct verb verb_quit = {
-    "quit", "quit", "end (also: exit)", exec_quit, false, 0};
+    "quit", "quit", "end (also: exit)", exec_quit, false, 0, NULL};
 static const struct verb verb_exit = {
-    "exit", "exit", NULL, exec_quit, false, 0};
+    "exit", "exit", NULL, exec_quit, false, 0, NULL};
 
 static const struct verb *const verbs[] = {&verb_begin, &verb_commit,
     &verb_rollback, &verb_savepoint, &verb_buckets, &verb_use, &verb_stats,
@@ -627,7 +646,10 @@ exec_help(struct shell *sh, struct rest rest)
 	(void)sh;
 	(void)rest;
 	for (size_t i = 0; (verb = verb_at(i)) != NULL; i++)
-		if (verb->help != NULL)
+		if (verb->help != NULL && strlen(verb->synopsis) > 34)
+			printf("  %s\n  %34s %s\n", verb->synopsis, "",
+			    verb->help);
+		else if (verb->help != NULL)
 			printf("  %-34s %s\n", verb->synopsis, verb->help);
 	puts("\nCommands may be in any case.  In a KEY, \\x20 is a blank and "
 	     "\\\\ a backslash;\nVALUE is all that stands behind the one blank "
@@ -705,37 +727,117 @@ complete_names(struct shell *sh, bool buckets, struct bytes prefix,
 	kvlog_iter_destroy(iter);
 }
 
+static void
+complete_options(
+    const struct verb *verb, struct rest word, shell_word_fn *fn, void *arg)
+{
+	const struct verb_option *option = verb->options;
+
+	for (; option != NULL && option->name != NULL; option++) {
+		const size_t len = strcspn(option->name, "=");
+
+		if (len >= word.len &&
+		    strncasecmp(option->name, word.p, word.len) == 0 &&
+		    !fn(arg, (struct bytes){option->name, len}))
+			return;
+	}
+}
+
+/* What a word stands for, by the words before it. */
+struct place {
+	const struct verb *verb;
+	size_t words;                     /* without options; 0: the verb */
+	const struct verb_option *option; /* it is the argument of this one */
+	bool behind_dashes;
+};
+
+static struct place
+find_place(struct rest before)
+{
+	struct place place = {0};
+	struct rest word, arg;
+
+	for (;;) {
+		const struct verb_option *option =
+		    place.verb != NULL && !place.behind_dashes
+			? shell_take_option(place.verb, &before, &arg)
+			: NULL;
+
+		if (option != NULL && arg.len == 0 &&
+		    strchr(option->name, '=') != NULL) {
+			place.option = option;
+			return place;
+		}
+		if (option != NULL)
+			continue;
+		if (!shell_word(&before, &word))
+			return place;
+		if (place.words == 1 && is_word(word, "--"))
+			place.behind_dashes = true;
+		else if (place.words++ == 0)
+			place.verb = find_verb(word);
+	}
+}
+
+/* Whether a key or the name of a bucket stands there, of which *word, without
+ * the option it may be the argument of, is the beginning. */
+static bool
+is_name(const struct place *place, struct rest *word)
+{
+	const struct verb_option *option = place->option;
+	struct rest next = *word, arg;
+
+	if (option != NULL)
+		return option->takes_key;
+	if (place->behind_dashes || !begins_with(*word, "--"))
+		return place->words == place->verb->name_word;
+	option = shell_take_option(place->verb, &next, &arg);
+	if (option == NULL || !option->takes_key || arg.p[-1] != '=')
+		return false;
+	*word = arg;
+	return true;
+}
+
+/* Tells where the word begins that can be completed. */
+static const char *
+complete_word(struct shell *sh, const struct place *place, struct rest word,
+    shell_word_fn *fn, void *arg)
+{
+	size_t len;
+
+	if (place->words == 0) {
+		complete_verbs(word.p, word.len, fn, arg);
+	} else if (place->verb == NULL) {
+		return word.p;
+	} else if (is_name(place, &word)) {
+		if (text_unescape(word.p, word.len, &len) == NULL)
+			complete_names(sh, !place->verb->takes_key,
+			    (struct bytes){word.p, len}, fn, arg);
+	} else if (place->words == 1 && place->option == NULL &&
+		   !place->behind_dashes && begins_with(word, "--")) {
+		complete_options(place->verb, word, fn, arg);
+	}
+	return word.p;
+}
+
 void
 shell_complete(struct shell *sh, const char *line, size_t len, size_t *ret_word,
     shell_word_fn *fn, void *arg)
 {
 	char *copy = malloc(len + 1);
-	struct rest before = {copy, len}, word;
-	const struct verb *verb = NULL;
-	size_t words = 0, prefix_len;
+	struct rest before = {copy, len};
+	struct place place;
 
 	if (copy == NULL)
 		return;
 	memcpy(copy, line, len);
 	while (before.len > 0 && copy[before.len - 1] != ' ')
 		before.len--;
-	*ret_word = before.len;
-	line = copy + before.len;
-	len -= before.len;
-	while (shell_word(&before, &word)) {
-		if (words == 1 && is_word(word, "--"))
-			continue;
-		if (words++ > 0)
-			continue;
-		verb = find_verb(word);
-		if (shell_take_ttl(&before, &word) && word.len == 0)
-			verb = NULL; /* a time is typed */
-	}
-	if (words == 0)
-		complete_verbs(line, len, fn, arg);
-	else if (verb != NULL && words == verb->name_word &&
-		 text_unescape(copy + *ret_word, len, &prefix_len) == NULL)
-		complete_names(sh, !verb->takes_key,
-		    (struct bytes){line, prefix_len}, fn, arg);
+	place = find_place(before);
+	*ret_word =
+	    (size_t)(complete_word(sh, &place,
+			 (struct rest){copy + before.len, len - before.len}, fn,
+			 arg) -
+		     copy);
 	free(copy);
 }

@@ -324,7 +324,13 @@ enum cli_exit change_key(
 /*
  * cmd_stats.c: what a store holds, for the shell, too.
  */
-enum cli_exit stats_print(struct cli *cli, struct kvlog *db);
+struct stats_bucket {
+	const char *text; /* its name, escaped */
+	uint64_t record_count;
+};
+/* bucket: one to tell besides; NULL: none. */
+enum cli_exit stats_print(
+    struct cli *cli, struct kvlog *db, const struct stats_bucket *bucket);
 
 /*
  * cmd_ttl.c: how long a value has left that expires then, likewise.

@@ -108,6 +108,9 @@ enum cli_exit shell_fail_call(
 #define SHELL_KEY_VERB_COUNT 10
 extern const struct verb *const shell_key_verbs[SHELL_KEY_VERB_COUNT];
 
+/* The number of keys, as the transaction sees it, if there is one. */
+enum kvlog_status shell_count(struct shell *sh, uint64_t *ret_count);
+
 /* What to iterate over: as the transaction sees it, if there is one; keys or
  * names of buckets. */
 enum kvlog_status shell_walk(struct shell *sh, const struct kvlog_range *range,

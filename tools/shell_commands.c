@@ -580,9 +580,17 @@ exec_buckets(struct shell *sh, struct rest rest)
 static enum cli_exit
 exec_stats(struct shell *sh, struct rest rest)
 {
+	struct stats_bucket bucket = {.text = sh->bucket_name};
+	enum kvlog_status st;
+
 	if (shell_word(&rest, &rest))
 		return shell_fail_words(sh, &verb_stats);
-	return stats_print(sh->cli, sh->store);
+	if (sh->bucket == NULL)
+		return stats_print(sh->cli, sh->store, NULL);
+	st = shell_count(sh, &bucket.record_count);
+	return st == KVLOG_OK
+		   ? stats_print(sh->cli, sh->store, &bucket)
+		   : shell_fail_call(sh, st, "cannot count the keys of");
 }
 
 static enum cli_exit
@@ -613,8 +621,8 @@ static const struct verb verb_use = {"use", "use [BUCKET]",
     "go on with the keys of a bucket, or of the unnamed one", exec_use, false,
     1, NULL};
 static const struct verb verb_stats = {"stats", "stats",
-    "show what the store holds and how it is doing", exec_stats, false, 0,
-    NULL};
+    "show what the store and the bucket hold and how it is doing", exec_stats,
+    false, 0, NULL};
 static const struct verb verb_help = {
     "help", "help", "show this list", exec_help, false, 0, NULL};
 static const struct verb verb_quit = {

@@ -564,6 +564,14 @@ exec_scan(struct shell *sh, struct rest rest)
 	return status;
 }
 
+enum kvlog_status
+shell_count(struct shell *sh, uint64_t *ret_count)
+{
+	return sh->txn != NULL
+		   ? kvlog_txn_count(sh->txn, shell_handle(sh), ret_count)
+		   : kvlog_count(shell_handle(sh), ret_count);
+}
+
 static enum cli_exit
 exec_count(struct shell *sh, struct rest rest)
 {
@@ -572,9 +580,7 @@ exec_count(struct shell *sh, struct rest rest)
 
 	if (shell_word(&rest, &rest))
 		return shell_fail_words(sh, &verb_count);
-	st = sh->txn != NULL
-		 ? kvlog_txn_count(sh->txn, shell_handle(sh), &count)
-		 : kvlog_count(shell_handle(sh), &count);
+	st = shell_count(sh, &count);
 	if (st != KVLOG_OK)
 		return shell_fail_call(sh, st, "cannot count the keys of");
 	if (sh->cli->quiet)

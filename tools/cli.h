@@ -214,9 +214,15 @@ enum cli_exit cli_fail_entry(
 enum cli_exit cli_fail_value(
     const struct cli *cli, struct bytes key, const struct kvlog_info *info);
 
-/* Report what a write of a key answered that goes by its value. */
+/* "KEY", and " of bucket NAME" if one is named, between two texts, in new
+ * memory; NULL without memory. */
+char *cli_key_text(const struct cli *cli, const char *before, struct bytes key,
+    const char *after);
+
+/* As cli_fail_status(), of a call on a key, of which a damaged value is told
+ * with its place.  what: "cannot change", or the like. */
 enum cli_exit cli_fail_key(struct cli *cli, struct kvlog *db, struct bytes key,
-    enum kvlog_status status);
+    enum kvlog_status status, const char *what);
 
 /* Report an error of standard output; a closed pipe is none. */
 enum cli_exit cli_fail_output(const struct cli *cli, int sys_errno);

@@ -19,8 +19,8 @@ struct savepoint {
 struct shell {
 	struct cli *cli;
 	struct kvlog *store;
-	struct kvlog *bucket; /* in use; NULL: the default one */
-	char *bucket_name;
+	struct kvlog *bucket;  /* in use; NULL: the default one */
+	char *bucket_name;     /* escaped; cli->bucket, too, for messages */
 	struct kvlog_txn *txn; /* NULL: none is open */
 	struct savepoint *savepoints;
 	size_t savepoint_count;

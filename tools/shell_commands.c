@@ -230,7 +230,7 @@ change_bucket(struct shell *sh, struct kvlog *bucket, char *text)
 		return st;
 	free(sh->bucket_name);
 	sh->bucket = bucket;
-	sh->bucket_name = text;
+	sh->cli->bucket = sh->bucket_name = text;
 	if (sh->cli->quiet)
 		return KVLOG_OK;
 	if (text == NULL)
@@ -379,15 +379,23 @@ exec_savepoint(struct shell *sh, struct rest rest)
 	return CLI_DONE;
 }
 
-/* The newest one of a name; NULL: none. */
+/* The newest one of a name; NULL, and said so: none. */
 static struct savepoint *
 find_savepoint(const struct shell *sh, struct bytes name)
 {
+	size_t i = sh->savepoint_count;
 	char *text = text_escaped(name);
-	size_t i = text != NULL ? sh->savepoint_count : 0;
 
+	if (text == NULL) {
+		(void)cli_fail_status(
+		    sh->cli, KVLOG_NOMEM, "cannot roll back in");
+		return NULL;
+	}
 	while (i > 0 && strcmp(sh->savepoints[i - 1].name, text) != 0)
 		i--;
+	if (i == 0)
+		(void)cli_fail(sh->cli, CLI_USAGE,
+		    "the transaction has no savepoint '%s'", text);
 	free(text);
 	return i > 0 ? &sh->savepoints[i - 1] : NULL;
 }
@@ -400,8 +408,7 @@ rollback_to(struct shell *sh, struct bytes name)
 	enum kvlog_status st;
 
 	if (to == NULL)
-		return cli_fail(sh->cli, CLI_USAGE,
-		    "the transaction has no savepoint of this name");
+		return CLI_USAGE;
 	st = kvlog_txn_rollback_to(sh->txn, to->number);
 	if (st != KVLOG_OK)
 		return shell_fail_call(sh, st, "cannot roll back in");
@@ -437,13 +444,22 @@ exec_rollback(struct shell *sh, struct rest rest)
 static const struct verb verb_buckets, verb_use, verb_stats;
 
 static enum cli_exit
-fail_bucket(struct shell *sh, enum kvlog_status st)
+fail_bucket(struct shell *sh, struct bytes name, enum kvlog_status st)
 {
-	return st == KVLOG_NOBUCKET
-		   ? cli_fail(sh->cli, CLI_NOTFOUND,
-			 "there is no bucket of this name; 'buckets create' "
-			 "makes one")
-		   : shell_fail_call(sh, st, "cannot change buckets of");
+	char *text = text_escaped(name);
+	enum cli_exit status = CLI_NOTFOUND;
+
+	if (st == KVLOG_NOBUCKET)
+		(void)cli_fail(sh->cli, status,
+		    "there is no bucket '%s'; 'buckets create' makes one",
+		    text != NULL ? text : "");
+	else if (st == KVLOG_CONFLICT)
+		(void)cli_fail(sh->cli, status,
+		    "there is a bucket '%s' already", text != NULL ? text : "");
+	else
+		status = shell_fail_call(sh, st, "cannot change buckets of");
+	free(text);
+	return status;
 }
 
 /* As the transaction sees it, if there is one. */
@@ -473,7 +489,7 @@ use_bucket(struct shell *sh, struct bytes name)
 		return CLI_DONE;
 	(void)kvlog_close(bucket, NULL);
 	free(text);
-	return fail_bucket(sh, st);
+	return fail_bucket(sh, name, st);
 }
 
 static enum cli_exit
@@ -486,7 +502,9 @@ exec_use(struct shell *sh, struct rest rest)
 
 	if (!shell_word(&next, &word)) {
 		st = change_bucket(sh, NULL, NULL);
-		return st == KVLOG_OK ? CLI_DONE : fail_bucket(sh, st);
+		return st == KVLOG_OK ? CLI_DONE
+				      : shell_fail_call(
+					    sh, st, "cannot leave a bucket of");
 	}
 	status = shell_take_only_name(sh, &verb_use, "bucket", rest, &name);
 	return status == CLI_DONE ? use_bucket(sh, name) : status;
@@ -569,7 +587,7 @@ exec_buckets(struct shell *sh, struct rest rest)
 	began = progress_clock();
 	st = creates ? create_bucket(sh, name) : drop_bucket(sh, name);
 	if (st != KVLOG_OK)
-		return fail_bucket(sh, st);
+		return fail_bucket(sh, name, st);
 	shell_print_ok(sh, sh->txn != NULL, began);
 	leave_lost_bucket(sh);
 	return CLI_DONE;

@@ -8,6 +8,7 @@
 #include "shell.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -41,10 +42,15 @@ fail_key(
     struct shell *sh, struct bytes key, enum kvlog_status st, const char *what)
 {
 	struct kvlog_info info;
+	enum cli_exit status;
+	char *text;
 
-	return st == KVLOG_CORRUPT && look_up(sh, key, &info) == KVLOG_OK
-		   ? cli_fail_value(sh->cli, key, &info)
-		   : shell_fail_call(sh, st, what);
+	if (st == KVLOG_CORRUPT && look_up(sh, key, &info) == KVLOG_OK)
+		return cli_fail_value(sh->cli, key, &info);
+	text = cli_key_text(sh->cli, what, key, " in");
+	status = shell_fail_call(sh, st, text != NULL ? text : what);
+	free(text);
+	return status;
 }
 
 /* What a write that began then came to. */
@@ -55,7 +61,7 @@ tell_written(
 	if (st == KVLOG_NOTFOUND)
 		return print_absent(sh, key);
 	if (st != KVLOG_OK)
-		return fail_key(sh, key, st, "cannot write to");
+		return fail_key(sh, key, st, "cannot change ");
 	shell_print_ok(sh, sh->txn != NULL, began);
 	return CLI_DONE;
 }
@@ -174,7 +180,7 @@ exec_get(struct shell *sh, struct rest rest)
 	if (st == KVLOG_NOTFOUND)
 		return print_absent(sh, key);
 	if (st != KVLOG_OK)
-		return fail_key(sh, key, st, "cannot read from");
+		return fail_key(sh, key, st, "cannot read ");
 	text_escape(stdout, value);
 	putchar('\n');
 	kvlog_free(copy);
@@ -197,7 +203,7 @@ exec_exists(struct shell *sh, struct rest rest)
 		return status;
 	st = look_up(sh, key, &info);
 	if (st != KVLOG_OK && st != KVLOG_NOTFOUND)
-		return fail_key(sh, key, st, "cannot read from");
+		return fail_key(sh, key, st, "cannot read ");
 	puts(st == KVLOG_OK ? "yes" : "no");
 	if (!sh->cli->quiet)
 		shell_print_time(began);
@@ -222,7 +228,7 @@ exec_ttl(struct shell *sh, struct rest rest)
 	if (st == KVLOG_NOTFOUND)
 		return print_absent(sh, key);
 	if (st != KVLOG_OK)
-		return fail_key(sh, key, st, "cannot read from");
+		return fail_key(sh, key, st, "cannot read ");
 	cli_print_ttl(info.expires_ms);
 	if (!sh->cli->quiet)
 		shell_print_time(began);
@@ -369,7 +375,7 @@ exec_incr(struct shell *sh, struct rest rest)
 	began = progress_clock();
 	st = increment(sh, key, by, expires_ms, &number);
 	if (st != KVLOG_OK)
-		return fail_key(sh, key, st, "cannot write to");
+		return fail_key(sh, key, st, "cannot change ");
 	printf("%" PRId64 "\n", number);
 	shell_print_ok(sh, sh->txn != NULL, began);
 	return CLI_DONE;

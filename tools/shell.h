@@ -44,6 +44,7 @@ struct verb_option {
 
 struct verb { /* a command */
 	const char *name;
+	const char *alias; /* a second name, or NULL */
 	const char *synopsis;
 	const char *help;
 	enum cli_exit (*exec)(struct shell *sh, struct rest rest);

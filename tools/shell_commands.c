@@ -278,6 +278,11 @@ shell_fail_call(struct shell *sh, enum kvlog_status st, const char *what)
 	if (st == KVLOG_READONLY && sh->txn != NULL)
 		return cli_fail(sh->cli, CLI_USAGE,
 		    "this is a read transaction, which writes nothing");
+	if (st == KVLOG_NOBUCKET && sh->bucket != NULL)
+		return cli_fail(sh->cli, CLI_NOTFOUND,
+		    "bucket %s was dropped meanwhile; 'use' goes on with the "
+		    "default one",
+		    sh->bucket_name);
 	if (st != KVLOG_TIMEOUT || sh->txn == NULL)
 		return cli_fail_status(sh->cli, st, what);
 	(void)cli_fail(sh->cli, CLI_BUSY,
@@ -578,6 +583,10 @@ exec_buckets(struct shell *sh, struct rest rest)
 
 	if (!shell_word(&rest, &word))
 		return list_buckets(sh);
+	if (is_word(word, "list"))
+		return shell_word(&rest, &word)
+			   ? shell_fail_words(sh, &verb_buckets)
+			   : list_buckets(sh);
 	creates = is_word(word, "create");
 	if (!creates && !is_word(word, "drop"))
 		return shell_fail_words(sh, &verb_buckets);
@@ -621,36 +630,35 @@ exec_quit(struct shell *sh, struct rest rest)
 
 static enum cli_exit exec_help(struct shell *sh, struct rest rest);
 
-static const struct verb verb_begin = {"begin", "begin [read]",
+static const struct verb verb_begin = {"begin", NULL, "begin [read]",
     "begin a transaction, which may be only for reading", exec_begin, false, 0,
     NULL};
-static const struct verb verb_commit = {"commit", "commit",
+static const struct verb verb_commit = {"commit", NULL, "commit",
     "end it: all of its writes are in the store", exec_commit, false, 0, NULL};
-static const struct verb verb_rollback = {"rollback", "rollback [to SAVEPOINT]",
+static const struct verb verb_rollback = {"rollback", NULL,
+    "rollback [to SAVEPOINT]",
     "end it: none of its writes; or forget those since a savepoint",
     exec_rollback, false, 0, NULL};
-static const struct verb verb_savepoint = {"savepoint", "savepoint NAME",
+static const struct verb verb_savepoint = {"savepoint", NULL, "savepoint NAME",
     "a place in the transaction to go back to", exec_savepoint, false, 0, NULL};
-static const struct verb verb_buckets = {"buckets",
-    "buckets [create NAME | drop NAME]",
+static const struct verb verb_buckets = {"buckets", "bucket",
+    "buckets [list | create NAME | drop NAME]",
     "list the buckets, make one, remove one with all its keys", exec_buckets,
     false, 2, NULL};
-static const struct verb verb_use = {"use", "use [BUCKET]",
+static const struct verb verb_use = {"use", NULL, "use [BUCKET]",
     "go on with the keys of a bucket, or of the unnamed one", exec_use, false,
     1, NULL};
-static const struct verb verb_stats = {"stats", "stats",
+static const struct verb verb_stats = {"stats", NULL, "stats",
     "show what the store and the bucket hold and how it is doing", exec_stats,
     false, 0, NULL};
-static const struct verb verb_help = {
-    "help", "help", "show this list", exec_help, false, 0, NULL};
+static const struct verb verb_help = {"help", NULL, "help [COMMAND]",
+    "show this list, or its line", exec_help, false, 0, NULL};
 static const struct verb verb_quit = {
-    "quit", "quit", "end (also: exit)", exec_quit, false, 0, NULL};
-static const struct verb verb_exit = {
-    "exit", "exit", NULL, exec_quit, false, 0, NULL};
+    "quit", "exit", "quit", "end the shell", exec_quit, false, 0, NULL};
 
 static const struct verb *const verbs[] = {&verb_begin, &verb_commit,
     &verb_rollback, &verb_savepoint, &verb_buckets, &verb_use, &verb_stats,
-    &verb_help, &verb_quit, &verb_exit};
+    &verb_help, &verb_quit};
 
 #define VERB_COUNT (sizeof verbs / sizeof verbs[0])
 
@@ -664,33 +672,57 @@ verb_at(size_t i)
 	return i < VERB_COUNT ? verbs[i] : NULL;
 }
 
+static const struct verb *
+find_verb(struct rest word)
+{
+	const struct verb *verb;
+
+	for (size_t i = 0; (verb = verb_at(i)) != NULL; i++)
+		if (is_word(word, verb->name) ||
+		    (verb->alias != NULL && is_word(word, verb->alias)))
+			break;
+	return verb;
+}
+
+static enum cli_exit
+fail_no_verb(const struct shell *sh, struct rest word)
+{
+	return cli_fail(sh->cli, CLI_USAGE,
+	    "there is no command '%.*s' in the shell; 'help' lists them",
+	    (int)(word.len < 40 ? word.len : 40), word.p);
+}
+
+static void
+print_verb(const struct verb *verb)
+{
+	if (strlen(verb->synopsis) > 34)
+		printf("  %s\n  %34s %s", verb->synopsis, "", verb->help);
+	else
+		printf("  %-34s %s", verb->synopsis, verb->help);
+	if (verb->alias != NULL)
+		printf(" (also: %s)", verb->alias);
+	putchar('\n');
+}
+
 static enum cli_exit
 exec_help(struct shell *sh, struct rest rest)
 {
 	const struct verb *verb;
+	struct rest word;
 
-	(void)sh;
-	(void)rest;
+	if (shell_word(&rest, &word)) {
+		verb = find_verb(word);
+		if (verb == NULL)
+			return fail_no_verb(sh, word);
+		print_verb(verb);
+		return CLI_DONE;
+	}
 	for (size_t i = 0; (verb = verb_at(i)) != NULL; i++)
-		if (verb->help != NULL && strlen(verb->synopsis) > 34)
-			printf("  %s\n  %34s %s\n", verb->synopsis, "",
-			    verb->help);
-		else if (verb->help != NULL)
-			printf("  %-34s %s\n", verb->synopsis, verb->help);
+		print_verb(verb);
 	puts("\nCommands may be in any case.  In a KEY, \\x20 is a blank and "
 	     "\\\\ a backslash;\nVALUE is all that stands behind the one blank "
 	     "after KEY, as it is.");
 	return CLI_DONE;
-}
-
-static const struct verb *
-find_verb(struct rest word)
-{
-	const struct verb *verb = verb_at(0);
-
-	for (size_t i = 1; verb != NULL && !is_word(word, verb->name); i++)
-		verb = verb_at(i);
-	return verb;
 }
 
 enum cli_exit
@@ -705,9 +737,7 @@ shell_execute(struct shell *sh, char *line, size_t len)
 	sh->cli->error = (struct kvlog_error){0};
 	if (verb != NULL)
 		return verb->exec(sh, rest);
-	return cli_fail(sh->cli, CLI_USAGE,
-	    "there is no command '%.*s' in the shell; 'help' lists them",
-	    (int)(word.len < 40 ? word.len : 40), word.p);
+	return fail_no_verb(sh, word);
 }
 
 /* Completion */

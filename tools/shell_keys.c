@@ -598,29 +598,30 @@ exec_count(struct shell *sh, struct rest rest)
 static const struct verb_option ttl_options[] = {
     {"--ttl=", false}, {NULL, false}};
 
-static const struct verb verb_put = {"put", "put [--ttl=TIME] KEY VALUE",
-    "store the rest of the line under KEY", exec_put, true, 1, ttl_options};
+static const struct verb verb_put = {"put", "insert",
+    "put [--ttl=TIME] KEY VALUE", "store the rest of the line under KEY",
+    exec_put, true, 1, ttl_options};
 static const struct verb verb_get = {
-    "get", "get KEY", "print the value of KEY", exec_get, true, 1, NULL};
+    "get", NULL, "get KEY", "print the value of KEY", exec_get, true, 1, NULL};
 static const struct verb verb_delete = {
-    "delete", "delete KEY", "remove KEY", exec_delete, true, 1, NULL};
-static const struct verb verb_exists = {"exists", "exists KEY",
+    "delete", "del", "delete KEY", "remove KEY", exec_delete, true, 1, NULL};
+static const struct verb verb_exists = {"exists", NULL, "exists KEY",
     "tell whether KEY has a value", exec_exists, true, 1, NULL};
-static const struct verb verb_ttl = {
-    "ttl", "ttl KEY", "print how long KEY has left", exec_ttl, true, 1, NULL};
-static const struct verb verb_expire = {"expire", "expire KEY TIME",
+static const struct verb verb_ttl = {"ttl", NULL, "ttl KEY",
+    "print how long KEY has left", exec_ttl, true, 1, NULL};
+static const struct verb verb_expire = {"expire", NULL, "expire KEY TIME",
     "let KEY expire: milliseconds, or 10s, 10m, 10h, 10d", exec_expire, true, 1,
     NULL};
-static const struct verb verb_persist = {"persist", "persist KEY",
+static const struct verb verb_persist = {"persist", NULL, "persist KEY",
     "let KEY, which was to expire, stay", exec_persist, true, 1, NULL};
-static const struct verb verb_incr = {"incr", "incr [--ttl=TIME] KEY [N]",
+static const struct verb verb_incr = {"incr", NULL, "incr [--ttl=TIME] KEY [N]",
     "add N, or 1, to the number that KEY has", exec_incr, true, 1, ttl_options};
-static const struct verb verb_scan = {"scan",
+static const struct verb verb_scan = {"scan", NULL,
     "scan [PREFIX [LIMIT]] [--from=KEY] [--to=KEY] [--reverse] [--limit=N] "
     "[--keys]",
     "list keys and values in byte order", exec_scan, true, 1, scan_options};
-static const struct verb verb_count = {
-    "count", "count", "print the number of keys", exec_count, false, 0, NULL};
+static const struct verb verb_count = {"count", NULL, "count",
+    "print the number of keys", exec_count, false, 0, NULL};
 
 const struct verb *const shell_key_verbs[SHELL_KEY_VERB_COUNT] = {&verb_put,
     &verb_get, &verb_delete, &verb_exists, &verb_ttl, &verb_expire,

@@ -146,7 +146,7 @@ enum cli_exit
 shell_take_only_name(const struct shell *sh, const struct verb *verb,
     const char *what, struct rest rest, struct bytes *ret_name)
 {
-	struct rest word, more;
+	struct rest word = {NULL, 0}, more;
 	enum cli_exit status = shell_name_word(sh, verb, &rest, &word);
 
 	if (status != CLI_DONE)

@@ -796,7 +796,7 @@ struct picture {
 static void
 name_key(char text[8], unsigned n)
 {
-	(void)snprintf(text, 8, "k%02u", n);
+	(void)snprintf(text, 8, "k%02u", n % 100);
 }
 
 static struct kvlog_iter *

@@ -1114,10 +1114,11 @@ KVLOG_API KVLOG_MUST_CHECK enum kvlog_status kvlog_txn_count(
  *
  * As kvlog_bucket_open(), kvlog_bucket_drop() and kvlog_bucket_list(), but a
  * bucket is created or dropped by the transaction's commit; in the transaction
- * it is, or is not, there at once.  The walk is as kvlog_txn_iter_open() has
- * it.  A handle on one that is created is of use in the transaction
- * alone until that is committed; if it is rolled back the handle gets
- * KVLOG_NOBUCKET, and is to be closed all the same.
+ * it is, or is not, there at once.  What it wrote in a bucket that it drops is
+ * not committed.  The walk is as kvlog_txn_iter_open() has it.  A handle on one
+ * that is created is of use in the transaction alone until that is committed;
+ * if it is rolled back the handle gets KVLOG_NOBUCKET, and is to be closed all
+ * the same.
  * If another process dies while it writes, the commit of a transaction that has
  * created buckets may be refused with KVLOG_CONFLICT: nothing was written, and
  * it is to be begun anew.

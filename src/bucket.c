@@ -60,7 +60,7 @@ bucket_look(
 {
 	/* What changes it while it is looked up, changes the number behind. */
 	const uint64_t count = atomic_load(&view->catalogue);
-	struct bucket_id id;
+	struct bucket_id id = {0, 0};
 	enum kvlog_status st =
 	    bucket_find(view, bucket->name, bucket->name_len, &id, err);
 

@@ -8,8 +8,8 @@
 
 #include <stdlib.h>
 
-static int
-compare(const void *a, const void *b)
+int
+bucket_set_compare(const void *a, const void *b)
 {
 	const struct bucket_id *x = a, *y = b;
 
@@ -77,7 +77,8 @@ bucket_set_read(struct bucket_set *set, struct merge *merge, uint64_t as_of)
 			st = add_entry(set, e);
 	}
 	if (set->count > 0)
-		qsort(set->ids, set->count, sizeof *set->ids, compare);
+		qsort(
+		    set->ids, set->count, sizeof *set->ids, bucket_set_compare);
 	return st == KVLOG_NOTFOUND ? KVLOG_OK : st;
 }
 
@@ -95,8 +96,9 @@ bucket_set_look(struct bucket_set *set, const struct record *rec)
 	if (set->unsure || id.seq > set->as_of ||
 	    bucket_is_catalogue(id.seq, id.ordinal))
 		return true;
-	if (set->count == 0 || bsearch(&id, set->ids, set->count,
-				   sizeof *set->ids, compare) == NULL)
+	if (set->count == 0 ||
+	    bsearch(&id, set->ids, set->count, sizeof *set->ids,
+		bucket_set_compare) == NULL)
 		return false;
 	set->last = id;
 	return true;

@@ -21,6 +21,9 @@ struct bucket_set {
 	struct bucket_id last; /* that was found */
 };
 
+/* The order of ids, or of what begins with one, for qsort() and bsearch(). */
+int bucket_set_compare(const void *a, const void *b);
+
 /* Read the catalogue by a merge that knows all commits up to as_of, and is left
  * behind it.  KVLOG_NOMEM. */
 enum kvlog_status bucket_set_read(

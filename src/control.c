@@ -498,13 +498,18 @@ wait_for(int (*try_it)(struct control *), struct control *control,
 	}
 }
 
-/* Who had the last turn, or 0 if that is not known to be another process. */
+/* Who had the last turn, or 0 if that is not known to be another process that
+ * still writes: the words may be of one that is gone. */
 static uint64_t
 last_pid(const struct control *control)
 {
+	uint64_t byte = control_load(control, CONTROL_LAST_TURN_OF);
 	uint64_t pid = control_load(control, CONTROL_PID);
 
-	return pid != control->pid ? pid : 0;
+	return pid != control->pid &&
+		       os->is_locked(control->fd, LOCK_BASE + byte)
+		   ? pid
+		   : 0;
 }
 
 /* Whether this handle would have got in if it let others write too. */
@@ -656,7 +661,7 @@ take_byte(struct control *control)
 	return EAGAIN;
 }
 
-/* Nobody else writes.  Who it is, is only for the messages of others. */
+/* Nobody else writes. */
 static enum kvlog_status
 begin_alone(
     struct control *control, const struct dir *dir, struct kvlog_error *err)
@@ -666,9 +671,20 @@ begin_alone(
 	if (rc != 0)
 		return err_sys(
 		    err, rc, "write %s/%s", dir->path, DIR_LOCK_NAME);
-	(void)control_store(control, CONTROL_PID, control->pid);
 	(void)control_store(control, CONTROL_START, os->clock_ms());
 	return KVLOG_OK;
+}
+
+/* For the messages of others, before the first turn: of who is alone, and of
+ * who has got the byte that the one had who had the last turn. */
+static void
+say_who(struct control *control)
+{
+	if (control->exclusive)
+		(void)control_store(
+		    control, CONTROL_LAST_TURN_OF, control->byte);
+	if (control_load(control, CONTROL_LAST_TURN_OF) == control->byte)
+		(void)control_store(control, CONTROL_PID, control->pid);
 }
 
 static enum kvlog_status
@@ -724,6 +740,7 @@ control_lock_writer(struct control *control, struct dir *dir, bool shared,
 		release_writer(control);
 		return st;
 	}
+	say_who(control);
 	*ret_sole = control->exclusive;
 	return KVLOG_OK;
 }
@@ -850,7 +867,9 @@ gate_failed(const struct control *control, enum gate gate, int rc,
     struct kvlog_error *err)
 {
 	const char *path = control->dir->path;
-	uint64_t pid = last_pid(control);
+	/* While nobody has said that he has it, the last one is another. */
+	uint64_t pid =
+	    control_load(control, CONTROL_TURN_OF) != 0 ? last_pid(control) : 0;
 
 	if (rc != EAGAIN)
 		return err_sys(err, rc, "lock the control page of %s", path);
@@ -1195,7 +1214,7 @@ control_format(struct control *control, const struct control_state *state,
 	    {CONTROL_SYNCED, state->synced},
 	    {CONTROL_SYNCING, state->syncing},
 	    {CONTROL_TURN_OF, 0},
-	    {CONTROL_LAST_TURN_OF, 0},
+	    {CONTROL_LAST_TURN_OF, control->byte},
 	    {CONTROL_WANTED, 0},
 	    {CONTROL_RESERVE, 0},
 	    {CONTROL_PRESSURE, 0},

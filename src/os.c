@@ -123,7 +123,7 @@ static int
 real_list(int dirfd, os_list_fn *fn, void *arg)
 {
 	DIR *stream;
-	int fd, result;
+	int fd = -1, result;
 
 	/* A descriptor of its own, for a position of its own. */
 	result = open_at(dirfd, ".", O_RDONLY | O_DIRECTORY, 0, &fd);
@@ -179,7 +179,7 @@ static int
 real_sync_parent(const char *path)
 {
 	char parent[PATH_LEN_MAX];
-	int fd, error;
+	int fd = -1, error;
 
 	error = parent_of(path, parent);
 	if (error == 0)
@@ -382,7 +382,7 @@ fill_holes(int fd, uint64_t end)
 	uint8_t block[BLOCK_SIZE];
 
 	for (uint64_t off = 0; off < end; off += sizeof block) {
-		size_t len = (size_t)min_u64(end - off, sizeof block), got;
+		size_t len = (size_t)min_u64(end - off, sizeof block), got = 0;
 		int error = real_pread(fd, block, len, off, &got);
 
 		if (error == 0 && memcmp(block, zeros, got) == 0)

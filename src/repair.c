@@ -455,7 +455,7 @@ repair_copy_tail(struct dir *dir, const struct segset *set, size_t first,
 	struct segment_link link = {.first_seq = 1, .durable = true};
 	struct segment *output = NULL;
 	struct segment_header header;
-	uint64_t len;
+	uint64_t len = 0;
 	enum kvlog_status st = copy_records(dir, set, first, NULL, &len, err);
 	int rc;
 

@@ -132,6 +132,7 @@ txn_abandon(struct kvlog_txn *txn)
 		snapshot_release(txn->snap);
 	}
 	staged_fini(&txn->staged);
+	os->free(txn->drops);
 	os->free(txn);
 }
 
@@ -531,21 +532,43 @@ txn_create_bucket(struct kvlog_txn *txn, const void *name, size_t name_len,
 	return write_name(txn, &key, &how, bytes, err);
 }
 
+static enum kvlog_status
+make_room_for_drop(struct kvlog_txn *txn, struct kvlog_error *err)
+{
+	const size_t cap = max_u64(8, 2 * txn->drop_cap);
+	struct txn_drop *more;
+
+	if (txn->drop_count < txn->drop_cap)
+		return KVLOG_OK;
+	more = os->realloc(txn->drops, cap * sizeof *more);
+	if (more == NULL)
+		return err_set(err, KVLOG_NOMEM, 0, "drop a bucket");
+	txn->drops = more;
+	txn->drop_cap = cap;
+	return KVLOG_OK;
+}
+
 enum kvlog_status
 txn_drop_bucket(struct kvlog_txn *txn, const void *name, size_t name_len,
     struct kvlog_error *err)
 {
 	const struct hint_key key = bucket_name_key(name, name_len);
 	struct staged_write how = {.type = RECORD_DELETE};
-	struct bucket_id id;
+	struct bucket_id id, committed;
 	enum kvlog_status st = txn_find_bucket(txn, name, name_len, &id, err);
 
+	if (st == KVLOG_OK)
+		st = make_room_for_drop(txn, err);
 	if (st != KVLOG_OK)
 		return st;
 	if (id.seq == txn->own.next_seq)
 		how.needless = store_find_bucket(txn->store, name, name_len,
-				   &id, NULL) == KVLOG_NOBUCKET;
-	return write_name(txn, &key, &how, NULL, err);
+				   &committed, NULL) == KVLOG_NOBUCKET;
+	st = write_name(txn, &key, &how, NULL, err);
+	if (st == KVLOG_OK)
+		txn->drops[txn->drop_count++] =
+		    (struct txn_drop){id, txn->staged.number};
+	return st;
 }
 
 /* Walking */
@@ -616,6 +639,9 @@ txn_undo(struct kvlog_txn *txn, uint64_t savepoint)
 
 	if (!staged_undo(&txn->staged, savepoint, &number))
 		return false;
+	while (txn->drop_count > 0 &&
+	       txn->drops[txn->drop_count - 1].number > number)
+		txn->drop_count--;
 	end_walks(txn, number);
 	return true;
 }
@@ -623,9 +649,20 @@ txn_undo(struct kvlog_txn *txn, uint64_t savepoint)
 /* Committing */
 
 static bool
-counts(const struct staged_write *w)
+is_dropped(const struct kvlog_txn *txn, const struct hint_key *key)
 {
-	return w == w->of->newest && !w->needless;
+	const struct bucket_id id = {key->bucket_seq, key->bucket_ordinal};
+
+	return txn->drop_count > 0 &&
+	       bsearch(&id, txn->drops, txn->drop_count, sizeof *txn->drops,
+		   bucket_set_compare) != NULL;
+}
+
+static bool
+counts(const struct kvlog_txn *txn, const struct staged_write *w)
+{
+	return w == w->of->newest && !w->needless &&
+	       !is_dropped(txn, &w->of->key);
 }
 
 static struct commit_op
@@ -646,72 +683,26 @@ op_of(const struct staged_write *w)
 	};
 }
 
-/* The net state of each key, in the order in which they were written last;
- * NULL: out of memory. */
+/* The net state of each key, in the order in which they were written last, from
+ * *ret_first on; NULL: out of memory. */
 static struct commit_op *
-collect(const struct kvlog_txn *txn)
+collect(struct kvlog_txn *txn, size_t *ret_first)
 {
 	size_t count = txn->staged.commit_count;
 	struct commit_op *ops = count <= SIZE_MAX / sizeof *ops
 				    ? os->malloc(count * sizeof *ops)
 				    : NULL;
 
+	if (txn->drop_count > 0)
+		qsort(txn->drops, txn->drop_count, sizeof *txn->drops,
+		    bucket_set_compare);
 	for (const struct staged_write *w = txn->staged.last;
 	     w != NULL && ops != NULL; w = w->before)
-		if (counts(w))
+		if (counts(txn, w))
 			ops[--count] = op_of(w);
-	assert(ops == NULL || count == 0);
+	assert(ops == NULL || count == 0 || txn->drop_count > 0);
+	*ret_first = count;
 	return ops;
-}
-
-static int
-by_ordinal(const void *a, const void *b)
-{
-	const uint32_t *x = a, *y = b;
-
-	return (*x > *y) - (*x < *y);
-}
-
-/* The buckets that the commit creates, by their ordinals; NULL: out of memory.
- */
-static uint32_t *
-list_created(const struct commit_op *ops, size_t count, size_t *ret_count)
-{
-	uint32_t *created = os->malloc((count + 1) * sizeof *created);
-	size_t n = 0;
-
-	for (size_t i = 0; i < count && created != NULL; i++)
-		if (bucket_is_catalogue(
-			ops[i].bucket_seq, ops[i].bucket_ordinal) &&
-		    ops[i].type == RECORD_PUT)
-			created[n++] =
-			    get_u32((const uint8_t *)ops[i].value + 8);
-	if (n > 0)
-		qsort(created, n, sizeof *created, by_ordinal);
-	*ret_count = n;
-	return created;
-}
-
-/* What was written into a bucket of its own that it has dropped again: to all
- * others neither has ever been there. */
-static enum kvlog_status
-leave_out_dropped(
-    const struct kvlog_txn *txn, struct commit_op *ops, size_t *count)
-{
-	size_t created_count, kept = 0;
-	uint32_t *created = list_created(ops, *count, &created_count);
-
-	if (created == NULL)
-		return KVLOG_NOMEM;
-	for (size_t i = 0; i < *count; i++)
-		if (ops[i].bucket_seq != txn->own.next_seq ||
-		    (created_count > 0 &&
-			bsearch(&ops[i].bucket_ordinal, created, created_count,
-			    sizeof *created, by_ordinal) != NULL))
-			ops[kept++] = ops[i];
-	os->free(created);
-	*count = kept;
-	return KVLOG_OK;
 }
 
 static enum kvlog_status
@@ -728,26 +719,22 @@ enum kvlog_status
 txn_commit(struct kvlog_txn *txn, enum kvlog_durability durability,
     struct kvlog_receipt *ret_receipt, struct kvlog_error *err)
 {
-	size_t count = txn->staged.commit_count;
-	struct commit_op *ops = NULL;
-	enum kvlog_status st = KVLOG_OK;
+	const size_t count = txn->staged.commit_count;
+	struct commit_op *ops;
+	size_t first;
+	enum kvlog_status st;
 
 	memset(ret_receipt, 0, sizeof *ret_receipt);
-	if (count > 0) {
-		ops = collect(txn);
-		st = ops == NULL ? KVLOG_NOMEM : KVLOG_OK;
-	}
-	/* One is created by one write of its name, and dropped by another. */
-	if (st == KVLOG_OK && txn->names > 1)
-		st = leave_out_dropped(txn, ops, &count);
-	if (st != KVLOG_OK)
-		st = err_set(
-		    err, st, 0, "commit %zu records of a transaction", count);
-	else if (count == 0)
-		st = commit_nothing(txn, ret_receipt, err);
-	else
-		st = store_write_owned(txn->handle, &txn->own, ops, count,
-		    durability, ret_receipt, err);
+	if (count == 0)
+		return commit_nothing(txn, ret_receipt, err);
+	ops = collect(txn, &first);
+	if (ops == NULL)
+		return err_set(err, KVLOG_NOMEM, 0,
+		    "commit %zu records of a transaction", count);
+	st = first == count
+		 ? commit_nothing(txn, ret_receipt, err)
+		 : store_write_owned(txn->handle, &txn->own, ops + first,
+		       count - first, durability, ret_receipt, err);
 	os->free(ops);
 	return st;
 }

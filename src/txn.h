@@ -14,6 +14,13 @@
 #include "staged.h"
 #include "store.h"
 
+/* A bucket that the transaction drops: what it has written there is not to be
+ * committed. */
+struct txn_drop {
+	struct bucket_id id; /* first: bucket_set_compare() */
+	uint64_t number;     /* of the last write until then */
+};
+
 struct kvlog_txn {
 	struct kvlog *handle;           /* not owned */
 	struct kvlog_txn *next, **link; /* of those begun on it */
@@ -26,6 +33,8 @@ struct kvlog_txn {
 	struct staged staged;
 	struct kvlog_iter *iters; /* that show it */
 	uint32_t names; /* times that it has created or dropped a bucket */
+	struct txn_drop *drops;
+	size_t drop_count, drop_cap;
 	struct epoch_token token; /* inside views.pins */
 };
 

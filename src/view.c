@@ -759,7 +759,7 @@ take_in(struct views *views, struct view *view, const struct stretch *s,
     bool *ret_stale, struct kvlog_error *err)
 {
 	struct segment **parts = os->calloc(s->count, sizeof(*parts));
-	struct takeover *t;
+	struct takeover *t = NULL;
 	enum kvlog_status st;
 
 	if (parts == NULL)

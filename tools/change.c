@@ -48,7 +48,7 @@ change_key(struct cli *cli, const char *arg, const struct change *change)
 	if (st == KVLOG_NOTFOUND)
 		status = cli_not_found(cli, key);
 	else if (st != KVLOG_OK)
-		status = cli_fail_key(cli, db, key, st);
+		status = cli_fail_key(cli, db, key, st, "cannot change ");
 	status = cli_close(cli, db, status);
 	if (status == CLI_DONE)
 		print_changed(cli, change, key, seq);

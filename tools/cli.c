@@ -292,6 +292,20 @@ hint_of_error(enum kvlog_status status)
 	return "";
 }
 
+/* Whether a text has the store's path as a word, or at the beginning of one. */
+static bool
+names_store(const char *text, const char *store)
+{
+	const size_t len = strlen(store);
+	const char *p = text;
+
+	for (; (p = strstr(p, store)) != NULL; p++)
+		if ((p == text || p[-1] == ' ') &&
+		    (p[len] == '\0' || strchr(" /:;,", p[len]) != NULL))
+			return true;
+	return false;
+}
+
 enum cli_exit
 cli_fail_status(
     const struct cli *cli, enum kvlog_status status, const char *what)
@@ -302,7 +316,7 @@ cli_fail_status(
 	const char *hint =
 	    strstr(text, "try again") == NULL ? hint_of_error(status) : "";
 
-	if (strstr(text, cli->store) != NULL) /* it says where */
+	if (names_store(text, cli->store)) /* it says where */
 		return cli_fail(
 		    cli, exit_of_status(status), "%s%s", text, hint);
 	return cli_fail(cli, exit_of_status(status), "%s %s: %s%s", what,
@@ -341,6 +355,28 @@ cli_no_bucket(const struct cli *cli, const char *name)
 	return CLI_NOTFOUND;
 }
 
+char *
+cli_key_text(const struct cli *cli, const char *before, struct bytes key,
+    const char *after)
+{
+	char *text = NULL;
+	size_t size;
+	FILE *file = open_memstream(&text, &size);
+
+	if (file == NULL)
+		return NULL;
+	fputs(before, file);
+	text_escape(file, key);
+	if (cli->bucket != NULL)
+		fprintf(file, " of bucket %s", cli->bucket);
+	fputs(after, file);
+	if (fclose(file) != 0) {
+		free(text);
+		return NULL;
+	}
+	return text;
+}
+
 enum cli_exit
 cli_fail_entry(const struct cli *cli, const struct kvlog_iter *iter)
 {
@@ -351,7 +387,7 @@ cli_fail_entry(const struct cli *cli, const struct kvlog_iter *iter)
 	kvlog_iter_info(iter, &info);
 	key.data = kvlog_iter_key(iter, &key.len);
 	if (key.data != NULL)
-		text = text_escaped(key);
+		text = cli_key_text(cli, "", key, "");
 	(void)cli_fail(cli, CLI_DAMAGE,
 	    "%s is damaged in %s (segment %" PRIu32 ", offset %" PRIu64
 	    "); put the key again, or restore it from a backup",
@@ -365,7 +401,7 @@ enum cli_exit
 cli_fail_value(
     const struct cli *cli, struct bytes key, const struct kvlog_info *info)
 {
-	char *text = text_escaped(key);
+	char *text = cli_key_text(cli, "", key, "");
 
 	(void)cli_fail(cli, CLI_DAMAGE,
 	    "the value of %s is damaged in %s (segment %" PRIu32
@@ -378,14 +414,19 @@ cli_fail_value(
 
 enum cli_exit
 cli_fail_key(struct cli *cli, struct kvlog *db, struct bytes key,
-    enum kvlog_status status)
+    enum kvlog_status status, const char *what)
 {
 	struct kvlog_info info;
+	enum cli_exit result;
+	char *text;
 
-	return status == KVLOG_CORRUPT &&
-		       kvlog_lookup(db, key.data, key.len, &info) == KVLOG_OK
-		   ? cli_fail_value(cli, key, &info)
-		   : cli_fail_status(cli, status, "cannot write to");
+	if (status == KVLOG_CORRUPT &&
+	    kvlog_lookup(db, key.data, key.len, &info) == KVLOG_OK)
+		return cli_fail_value(cli, key, &info);
+	text = cli_key_text(cli, what, key, " in");
+	result = cli_fail_status(cli, status, text != NULL ? text : what);
+	free(text);
+	return result;
 }
 
 enum cli_exit

@@ -214,9 +214,15 @@ enum cli_exit cli_fail_entry(
 enum cli_exit cli_fail_value(
     const struct cli *cli, struct bytes key, const struct kvlog_info *info);
 
-/* Report what a write of a key answered that goes by its value. */
+/* "KEY", and " of bucket NAME" if one is named, between two texts, in new
+ * memory; NULL without memory. */
+char *cli_key_text(const struct cli *cli, const char *before, struct bytes key,
+    const char *after);
+
+/* As cli_fail_status(), of a call on a key, of which a damaged value is told
+ * with its place.  what: "cannot change", or the like. */
 enum cli_exit cli_fail_key(struct cli *cli, struct kvlog *db, struct bytes key,
-    enum kvlog_status status);
+    enum kvlog_status status, const char *what);
 
 /* Report an error of standard output; a closed pipe is none. */
 enum cli_exit cli_fail_output(const struct cli *cli, int sys_errno);
@@ -324,7 +330,13 @@ enum cli_exit change_key(
 /*
  * cmd_stats.c: what a store holds, for the shell, too.
  */
-enum cli_exit stats_print(struct cli *cli, struct kvlog *db);
+struct stats_bucket {
+	const char *text; /* its name, escaped */
+	uint64_t record_count;
+};
+/* bucket: one to tell besides; NULL: none. */
+enum cli_exit stats_print(
+    struct cli *cli, struct kvlog *db, const struct stats_bucket *bucket);
 
 /*
  * cmd_ttl.c: how long a value has left that expires then, likewise.

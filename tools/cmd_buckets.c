@@ -90,8 +90,9 @@ create(struct cli *cli, const char *name)
 	    KVLOG_OPEN_CREATE | KVLOG_OPEN_EXCLUSIVE, &bucket, &cli->error);
 	if (st == KVLOG_OK)
 		(void)kvlog_close(bucket, NULL);
-	else if (st == KVLOG_CONFLICT) /* there is one: a condition not met */
-		status = cli_fail_status(cli, st, "cannot create a bucket in");
+	else if (st == KVLOG_CONFLICT) /* a condition not met */
+		status = cli_fail(cli, CLI_NOTFOUND,
+		    "there is a bucket %s in %s already", name, cli->store);
 	else
 		status = cli_fail_place(cli, st, "cannot create a bucket in");
 	status = cli_close(cli, db, status);

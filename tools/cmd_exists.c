@@ -41,7 +41,7 @@ exists_exec(struct cli *cli, int argc, char **argv)
 		print_answer(cli, key, st == KVLOG_OK);
 		status = st == KVLOG_OK ? CLI_DONE : CLI_NOTFOUND;
 	} else {
-		status = cli_fail_status(cli, st, "cannot read from");
+		status = cli_fail_key(cli, db, key, st, "cannot read ");
 	}
 	return cli_close(cli, db, status);
 }

@@ -63,7 +63,7 @@ get_value(struct cli *cli, struct kvlog *db, struct bytes key)
 	if (st == KVLOG_CORRUPT)
 		return cli_fail_value(cli, key, &info);
 	if (st != KVLOG_OK)
-		return cli_fail_status(cli, st, "cannot read from");
+		return cli_fail_key(cli, db, key, st, "cannot read ");
 	status = print_value(cli, key, (struct bytes){data, len}, &info);
 	kvlog_free(data);
 	return status;

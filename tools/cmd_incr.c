@@ -53,7 +53,7 @@ incr_exec(struct cli *cli, int argc, char **argv)
 	st =
 	    kvlog_increment(db, key.data, key.len, by, &how, &number, &receipt);
 	if (st != KVLOG_OK)
-		status = cli_fail_key(cli, db, key, st);
+		status = cli_fail_key(cli, db, key, st, "cannot change ");
 	status = cli_close(cli, db, status);
 	if (status == CLI_DONE)
 		print_number(cli, key, number, &receipt);

@@ -139,7 +139,7 @@ static enum cli_exit
 fail_condition(
     const struct cli *cli, struct bytes key, const struct kvlog_write *how)
 {
-	char *escaped = text_escaped(key);
+	char *escaped = cli_key_text(cli, "", key, "");
 	const char *text = escaped != NULL ? escaped : "";
 	enum cli_exit status = CLI_NOTFOUND;
 
@@ -177,7 +177,7 @@ put_value(struct cli *cli, struct bytes key, struct bytes value,
 	if (st == KVLOG_CONFLICT)
 		status = fail_condition(cli, key, how);
 	else if (st != KVLOG_OK)
-		status = cli_fail_status(cli, st, "cannot write to");
+		status = cli_fail_key(cli, db, key, st, "cannot change ");
 	status = cli_close(cli, db, status);
 	if (status == CLI_DONE)
 		print_inserted(cli, key, &receipt);

@@ -150,6 +150,7 @@ take_bucket(struct shell *sh, struct kvlog *db)
 	if (cli->root != NULL) {
 		sh->bucket = db;
 		sh->bucket_name = text_escaped(name);
+		cli->bucket = sh->bucket_name;
 		cli->root = NULL;
 	}
 }

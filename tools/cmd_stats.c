@@ -10,6 +10,7 @@
 #include "cli.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define COLUMN 18 /* of values */
@@ -83,7 +84,31 @@ print_recovery(const struct kvlog_stats *stats)
 }
 
 static void
-print_text(const struct cli *cli, const struct kvlog_stats *stats)
+print_bucket(const struct stats_bucket *bucket)
+{
+	if (bucket == NULL)
+		return;
+	print_label("Bucket:");
+	puts(bucket->text);
+	text_answer(COLUMN, "Bucket records:", bucket->record_count);
+}
+
+/* What only the shell can have open. */
+static void
+print_snapshots(const struct kvlog_stats *stats)
+{
+	if (stats->snapshot_count == 0)
+		return;
+	text_answer(COLUMN, "Snapshots:", stats->snapshot_count);
+	text_answer(COLUMN, "Oldest snapshot:", stats->snapshot_oldest_seq);
+	text_answer_size(COLUMN, "Snapshot files:", stats->snapshot_file_bytes);
+	text_answer_size(
+	    COLUMN, "Snapshot memory:", stats->snapshot_memory_bytes);
+}
+
+static void
+print_text(const struct cli *cli, const struct kvlog_stats *stats,
+    const struct stats_bucket *bucket)
 {
 	double fill = fill_factor(stats);
 	char uuid[37];
@@ -96,6 +121,7 @@ print_text(const struct cli *cli, const struct kvlog_stats *stats)
 	puts(uuid);
 	text_answer(COLUMN, "Format:", stats->format);
 	text_answer(COLUMN, "Records:", stats->record_count);
+	print_bucket(bucket);
 	text_answer(COLUMN, "Segments:", stats->segment_count);
 	text_answer(COLUMN, "Active segment:", stats->active_segment);
 	text_answer(COLUMN, "Hint files:", stats->hint_count);
@@ -112,6 +138,7 @@ print_text(const struct cli *cli, const struct kvlog_stats *stats)
 	text_answer_size(COLUMN, "Index size:", stats->index_bytes);
 	text_answer(COLUMN, "Last sequence:", stats->last_seq);
 	text_answer(COLUMN, "Durable sequence:", stats->durable_seq);
+	print_snapshots(stats);
 	print_recovery(stats);
 	text_answer_size(COLUMN, "Damaged bytes:", stats->damaged_bytes);
 	text_answer(COLUMN, "Damaged places:", stats->damaged_ranges);
@@ -154,7 +181,19 @@ json_recovery(struct json *json, const struct kvlog_stats *stats)
 }
 
 static void
-print_json(const struct cli *cli, const struct kvlog_stats *stats)
+json_bucket(
+    struct json *json, const struct cli *cli, const struct stats_bucket *bucket)
+{
+	if (bucket == NULL)
+		return;
+	json_bytes(
+	    json, "bucket", (struct bytes){cli->bucket, strlen(cli->bucket)});
+	json_number(json, "bucket_records", bucket->record_count);
+}
+
+static void
+print_json(const struct cli *cli, const struct kvlog_stats *stats,
+    const struct stats_bucket *bucket)
 {
 	struct json json;
 	char uuid[37];
@@ -165,6 +204,7 @@ print_json(const struct cli *cli, const struct kvlog_stats *stats)
 	json_text(&json, "uuid", uuid);
 	json_number(&json, "format", stats->format);
 	json_number(&json, "records", stats->record_count);
+	json_bucket(&json, cli, bucket);
 	json_number(&json, "segments", stats->segment_count);
 	json_number(&json, "active_segment", stats->active_segment);
 	json_number(&json, "hint_files", stats->hint_count);
@@ -186,7 +226,8 @@ print_json(const struct cli *cli, const struct kvlog_stats *stats)
 }
 
 enum cli_exit
-stats_print(struct cli *cli, struct kvlog *db)
+stats_print(
+    struct cli *cli, struct kvlog *db, const struct stats_bucket *bucket)
 {
 	struct kvlog_stats stats = {.size = sizeof stats};
 	enum kvlog_status st = kvlog_stats_get(db, &stats);
@@ -194,10 +235,31 @@ stats_print(struct cli *cli, struct kvlog *db)
 	if (st != KVLOG_OK)
 		return cli_fail_status(cli, st, "cannot examine");
 	if (cli->json)
-		print_json(cli, &stats);
+		print_json(cli, &stats, bucket);
 	else
-		print_text(cli, &stats);
+		print_text(cli, &stats, bucket);
 	return CLI_DONE;
+}
+
+/* Of the store and, if db is one, a bucket. */
+static enum cli_exit
+print_of(struct cli *cli, struct kvlog *db)
+{
+	struct stats_bucket bucket;
+	char *text;
+	enum kvlog_status st;
+	enum cli_exit status;
+
+	if (cli->bucket == NULL)
+		return stats_print(cli, db, NULL);
+	st = kvlog_count(db, &bucket.record_count);
+	if (st != KVLOG_OK)
+		return cli_fail_status(cli, st, "cannot count the keys of");
+	text = text_escaped((struct bytes){cli->bucket, strlen(cli->bucket)});
+	bucket.text = text != NULL ? text : "";
+	status = stats_print(cli, db, &bucket);
+	free(text);
+	return status;
 }
 
 static enum cli_exit
@@ -211,11 +273,14 @@ stats_exec(struct cli *cli, int argc, char **argv)
 	if (cli_option(cli, OPT_ASCII) != NULL &&
 	    cli_option(cli, OPT_MAP) == NULL)
 		return cli_usage(cli, "--ascii goes with --map");
+	if (cli->bucket != NULL && cli_option(cli, OPT_MAP) != NULL)
+		return cli_usage(
+		    cli, "--map is of the whole store, and excludes --bucket");
 	status = cli_open(cli, KVLOG_OPEN_READONLY, 0, &db);
 	if (status != CLI_DONE)
 		return status;
 	status = cli_option(cli, OPT_MAP) != NULL ? map_print(cli, db)
-						  : stats_print(cli, db);
+						  : print_of(cli, db);
 	return cli_close(cli, db, status);
 }
 
@@ -233,7 +298,8 @@ const struct command cmd_stats = {
 	    "numbers, and\n"
 	    "what opening the store found.  Sizes are exact unless standard "
 	    "output is a\n"
-	    "terminal.\n"
+	    "terminal.  With --bucket also the number of keys of that "
+	    "bucket.\n\n"
 	    "  --map              draw the segments instead: of each a bar of "
 	    "what is\n"
 	    "                     live, dead and free\n"
@@ -243,5 +309,6 @@ const struct command cmd_stats = {
     .options = stats_options,
     .arg_min = 1,
     .arg_max = 1,
+    .keyed = true,
     .exec = stats_exec,
 };

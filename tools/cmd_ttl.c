@@ -68,7 +68,7 @@ ttl_exec(struct cli *cli, int argc, char **argv)
 	else if (st == KVLOG_NOTFOUND)
 		status = cli_not_found(cli, key);
 	else
-		status = cli_fail_status(cli, st, "cannot read from");
+		status = cli_fail_key(cli, db, key, st, "cannot read ");
 	return cli_close(cli, db, status);
 }
 

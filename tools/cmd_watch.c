@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * cmd_watch.c - kvlog watch: every change as it becomes durable.
+ * cmd_watch.c - kvlog watch: every change as it becomes durable, of all buckets
+ * or of one.
  */
 #include "config.h"
 
@@ -19,6 +20,7 @@
 struct watch {
 	bool nul;
 	bool once;
+	bool named; /* the bucket is; its id tells nothing then */
 	uint64_t from;
 	uint64_t count;
 };
@@ -68,13 +70,14 @@ type_name(enum kvlog_change_type type)
 }
 
 static bool
-has_bucket(const struct kvlog_change *change)
+shows_bucket(const struct watch *watch, const struct kvlog_change *change)
 {
-	return (change->bucket_seq | change->bucket_ordinal) != 0;
+	return !watch->named &&
+	       (change->bucket_seq | change->bucket_ordinal) != 0;
 }
 
 static void
-print_json(const struct kvlog_change *change)
+print_json(const struct watch *watch, const struct kvlog_change *change)
 {
 	bool put = change->type == KVLOG_CHANGE_PUT;
 	struct json json;
@@ -83,7 +86,7 @@ print_json(const struct kvlog_change *change)
 	json_begin(&json, stdout);
 	json_number(&json, "sequence", change->seq);
 	json_text(&json, "type", type_name(change->type));
-	if (has_bucket(change)) {
+	if (shows_bucket(watch, change)) {
 		snprintf(id, sizeof id, "%" PRIu64 "-%" PRIu32,
 		    change->bucket_seq, change->bucket_ordinal);
 		json_text(&json, "bucket", id);
@@ -117,11 +120,11 @@ print_change(const struct cli *cli, const struct watch *watch,
 	int len = snprintf(type, sizeof type, "%s", type_name(change->type));
 
 	if (cli->json) {
-		print_json(change);
+		print_json(watch, change);
 		return;
 	}
 	/* What is not so of most changes is told with the type. */
-	if (has_bucket(change))
+	if (shows_bucket(watch, change))
 		len += snprintf(type + len, sizeof type - (size_t)len,
 		    "@%" PRIu64 "-%" PRIu32, change->bucket_seq,
 		    change->bucket_ordinal);
@@ -145,11 +148,27 @@ fail_too_old(const struct cli *cli, const struct kvlog_change *change)
 	    cli->store, change->seq);
 }
 
-/* Print what comes until a signal, the count or, with --once, the end. */
+/* Whether the bucket, if db is one, was dropped, and all that came before has
+ * been told, since so much is durable.  *end: 0, or a commit not before that of
+ * the drop. */
+static bool
+has_ended(const struct cli *cli, struct kvlog *db, uint64_t durable_seq,
+    uint64_t *end)
+{
+	if (cli->bucket != NULL && *end == 0 &&
+	    kvlog_exists(db, "x", 1) == KVLOG_NOBUCKET)
+		*end = kvlog_last_seq(db);
+	return *end != 0 && durable_seq >= *end;
+}
+
+/* Print what comes until a signal, the count, the end of the bucket or, with
+ * --once, of what is durable. */
 static enum cli_exit
-follow(struct cli *cli, const struct watch *watch, struct kvlog_feed *feed)
+follow(struct cli *cli, const struct watch *watch, struct kvlog *db,
+    struct kvlog_feed *feed)
 {
 	enum cli_exit status = cli->degraded ? CLI_DAMAGE : CLI_DONE;
+	uint64_t end = 0;
 
 	for (uint64_t i = 0; i < watch->count && !stopped;) {
 		struct kvlog_change change = {.size = sizeof change};
@@ -168,8 +187,15 @@ follow(struct cli *cli, const struct watch *watch, struct kvlog_feed *feed)
 		}
 		if (!change.more && fflush(stdout) != 0)
 			return cli_fail_output(cli, errno);
-		if (st == KVLOG_TIMEOUT && (watch->once || output_is_closed()))
+		if (st != KVLOG_TIMEOUT)
+			continue;
+		if (watch->once || output_is_closed())
 			break;
+		if (has_ended(cli, db, change.durable_seq, &end))
+			return cli_fail(cli, CLI_NOTFOUND,
+			    "%s: bucket %s was dropped, and will change no "
+			    "more",
+			    cli->store, cli->bucket);
 	}
 	return status;
 }
@@ -188,7 +214,7 @@ watch_store(struct cli *cli, const struct watch *watch, const char *prefix)
 	st = kvlog_feed_open(
 	    db, watch->from, prefix, strlen(prefix), &feed, &cli->error);
 	if (st == KVLOG_OK) {
-		status = follow(cli, watch, feed);
+		status = follow(cli, watch, db, feed);
 		kvlog_feed_close(feed);
 	} else {
 		status = cli_fail_status(cli, st, "cannot watch");
@@ -207,6 +233,7 @@ watch_exec(struct cli *cli, int argc, char **argv)
 
 	watch.nul = cli_option(cli, OPT_NUL) != NULL;
 	watch.once = cli_option(cli, OPT_ONCE) != NULL;
+	watch.named = cli->bucket != NULL;
 	if (from != NULL && !text_parse_number(from, &watch.from))
 		return cli_usage(cli, "'%s' is no sequence number", from);
 	if (count != NULL && !text_parse_number(count, &watch.count))
@@ -245,7 +272,9 @@ const struct command cmd_watch = {
 	"and the\n"
 	"time where the value expires, put~MS; create-bucket@SEQ-N and "
 	"drop-bucket have\n"
-	"its name for KEY.  With PREFIX, buckets are left out.\n\n"
+	"its name for KEY.  With PREFIX, buckets are left out; --bucket=NAME "
+	"is for the keys\n"
+	"of one, without its id.\n\n"
 	"  --from=SEQ   begin with commit SEQ (1: the first; default: what is "
 	"not durable\n"
 	"               yet); exit status 1 if compaction has taken it\n"
@@ -256,5 +285,6 @@ const struct command cmd_watch = {
     .options = watch_options,
     .arg_min = 1,
     .arg_max = 2,
+    .keyed = true,
     .exec = watch_exec,
 };

@@ -188,7 +188,7 @@ take_settings(struct reader *reader, struct header *header)
 
 	for (;;) {
 		struct field line;
-		struct bytes text;
+		struct bytes text = {NULL, 0};
 
 		reader_begin(reader);
 		status = take_line(reader, HEADER_LINE_MAX, &line, &text);
@@ -232,7 +232,7 @@ static enum cli_exit
 take_data(struct reader *reader, uint64_t len_max, struct field *ret_data,
     bool *ret_end)
 {
-	struct bytes text;
+	struct bytes text = {NULL, 0};
 	enum cli_exit status;
 
 	status = take_line(reader, DATA_LINE_MAX(len_max), ret_data, &text);

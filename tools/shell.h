@@ -19,8 +19,8 @@ struct savepoint {
 struct shell {
 	struct cli *cli;
 	struct kvlog *store;
-	struct kvlog *bucket; /* in use; NULL: the default one */
-	char *bucket_name;
+	struct kvlog *bucket;  /* in use; NULL: the default one */
+	char *bucket_name;     /* escaped; cli->bucket, too, for messages */
 	struct kvlog_txn *txn; /* NULL: none is open */
 	struct savepoint *savepoints;
 	size_t savepoint_count;
@@ -37,13 +37,20 @@ struct rest {
 	size_t len;
 };
 
+struct verb_option {
+	const char *name; /* ends in "=" if it has an argument */
+	bool takes_key;   /* for that */
+};
+
 struct verb { /* a command */
 	const char *name;
+	const char *alias; /* a second name, or NULL */
 	const char *synopsis;
 	const char *help;
 	enum cli_exit (*exec)(struct shell *sh, struct rest rest);
 	bool takes_key;
 	size_t name_word; /* where a key or the name of a bucket stands; 0 */
+	const struct verb_option *options; /* up to a name NULL; NULL: none */
 };
 
 /* Set by an interrupt, where somebody types. */
@@ -70,9 +77,10 @@ void shell_complete(struct shell *sh, const char *line, size_t len,
 
 /* Of a line: whether there is another word; without the blank behind it. */
 bool shell_word(struct rest *rest, struct rest *ret_word);
-/* The next two, if they are --ttl=TIME or --ttl TIME; an empty TIME is missing.
- */
-bool shell_take_ttl(struct rest *rest, struct rest *ret_time);
+/* The next one or two, if they are an option of verb, --ttl=TIME or --ttl TIME;
+ * NULL: they are not.  An empty argument is missing. */
+const struct verb_option *shell_take_option(
+    const struct verb *verb, struct rest *rest, struct rest *ret_arg);
 /* The word of a key or name; one that begins with "--" stands behind a "--". */
 enum cli_exit shell_name_word(const struct shell *sh, const struct verb *verb,
     struct rest *rest, struct rest *ret_word);
@@ -98,8 +106,11 @@ enum cli_exit shell_fail_call(
 /*
  * shell_keys.c: commands on keys.
  */
-#define SHELL_KEY_VERB_COUNT 9
+#define SHELL_KEY_VERB_COUNT 10
 extern const struct verb *const shell_key_verbs[SHELL_KEY_VERB_COUNT];
+
+/* The number of keys, as the transaction sees it, if there is one. */
+enum kvlog_status shell_count(struct shell *sh, uint64_t *ret_count);
 
 /* What to iterate over: as the transaction sees it, if there is one; keys or
  * names of buckets. */

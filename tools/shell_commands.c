@@ -62,24 +62,41 @@ begins_with(struct rest word, const char *text)
 	return word.len >= len && strncasecmp(word.p, text, len) == 0;
 }
 
-bool
-shell_take_ttl(struct rest *rest, struct rest *ret_time)
+/* Whether word is this option, and the argument that is in it or follows. */
+static bool
+take_option(
+    const char *name, struct rest word, struct rest *next, struct rest *ret_arg)
 {
+	const size_t len = strlen(name);
+
+	*ret_arg = (struct rest){word.p + word.len, 0};
+	if (name[len - 1] != '=')
+		return is_word(word, name);
+	if (begins_with(word, name)) {
+		*ret_arg = (struct rest){word.p + len, word.len - len};
+		return true;
+	}
+	if (word.len != len - 1 || strncasecmp(word.p, name, len - 1) != 0)
+		return false;
+	(void)shell_word(next, ret_arg);
+	return true;
+}
+
+const struct verb_option *
+shell_take_option(
+    const struct verb *verb, struct rest *rest, struct rest *ret_arg)
+{
+	const struct verb_option *option = verb->options;
 	struct rest next = *rest, word;
 
 	if (!shell_word(&next, &word))
-		return false;
-	if (begins_with(word, "--ttl=")) {
-		word.p += strlen("--ttl=");
-		word.len -= strlen("--ttl=");
-	} else if (!is_word(word, "--ttl")) {
-		return false;
-	} else if (!shell_word(&next, &word)) {
-		word.len = 0;
-	}
-	*ret_time = word;
-	*rest = next;
-	return true;
+		return NULL;
+	for (; option != NULL && option->name != NULL; option++)
+		if (take_option(option->name, word, &next, ret_arg)) {
+			*rest = next;
+			return option;
+		}
+	return NULL;
 }
 
 enum cli_exit
@@ -129,7 +146,7 @@ enum cli_exit
 shell_take_only_name(const struct shell *sh, const struct verb *verb,
     const char *what, struct rest rest, struct bytes *ret_name)
 {
-	struct rest word, more;
+	struct rest word = {NULL, 0}, more;
 	enum cli_exit status = shell_name_word(sh, verb, &rest, &word);
 
 	if (status != CLI_DONE)
@@ -213,7 +230,7 @@ change_bucket(struct shell *sh, struct kvlog *bucket, char *text)
 		return st;
 	free(sh->bucket_name);
 	sh->bucket = bucket;
-	sh->bucket_name = text;
+	sh->cli->bucket = sh->bucket_name = text;
 	if (sh->cli->quiet)
 		return KVLOG_OK;
 	if (text == NULL)
@@ -261,6 +278,11 @@ shell_fail_call(struct shell *sh, enum kvlog_status st, const char *what)
 	if (st == KVLOG_READONLY && sh->txn != NULL)
 		return cli_fail(sh->cli, CLI_USAGE,
 		    "this is a read transaction, which writes nothing");
+	if (st == KVLOG_NOBUCKET && sh->bucket != NULL)
+		return cli_fail(sh->cli, CLI_NOTFOUND,
+		    "bucket %s was dropped meanwhile; 'use' goes on with the "
+		    "default one",
+		    sh->bucket_name);
 	if (st != KVLOG_TIMEOUT || sh->txn == NULL)
 		return cli_fail_status(sh->cli, st, what);
 	(void)cli_fail(sh->cli, CLI_BUSY,
@@ -362,15 +384,23 @@ exec_savepoint(struct shell *sh, struct rest rest)
 	return CLI_DONE;
 }
 
-/* The newest one of a name; NULL: none. */
+/* The newest one of a name; NULL, and said so: none. */
 static struct savepoint *
 find_savepoint(const struct shell *sh, struct bytes name)
 {
+	size_t i = sh->savepoint_count;
 	char *text = text_escaped(name);
-	size_t i = text != NULL ? sh->savepoint_count : 0;
 
+	if (text == NULL) {
+		(void)cli_fail_status(
+		    sh->cli, KVLOG_NOMEM, "cannot roll back in");
+		return NULL;
+	}
 	while (i > 0 && strcmp(sh->savepoints[i - 1].name, text) != 0)
 		i--;
+	if (i == 0)
+		(void)cli_fail(sh->cli, CLI_USAGE,
+		    "the transaction has no savepoint '%s'", text);
 	free(text);
 	return i > 0 ? &sh->savepoints[i - 1] : NULL;
 }
@@ -383,8 +413,7 @@ rollback_to(struct shell *sh, struct bytes name)
 	enum kvlog_status st;
 
 	if (to == NULL)
-		return cli_fail(sh->cli, CLI_USAGE,
-		    "the transaction has no savepoint of this name");
+		return CLI_USAGE;
 	st = kvlog_txn_rollback_to(sh->txn, to->number);
 	if (st != KVLOG_OK)
 		return shell_fail_call(sh, st, "cannot roll back in");
@@ -420,13 +449,22 @@ exec_rollback(struct shell *sh, struct rest rest)
 static const struct verb verb_buckets, verb_use, verb_stats;
 
 static enum cli_exit
-fail_bucket(struct shell *sh, enum kvlog_status st)
+fail_bucket(struct shell *sh, struct bytes name, enum kvlog_status st)
 {
-	return st == KVLOG_NOBUCKET
-		   ? cli_fail(sh->cli, CLI_NOTFOUND,
-			 "there is no bucket of this name; 'buckets create' "
-			 "makes one")
-		   : shell_fail_call(sh, st, "cannot change buckets of");
+	char *text = text_escaped(name);
+	enum cli_exit status = CLI_NOTFOUND;
+
+	if (st == KVLOG_NOBUCKET)
+		(void)cli_fail(sh->cli, status,
+		    "there is no bucket '%s'; 'buckets create' makes one",
+		    text != NULL ? text : "");
+	else if (st == KVLOG_CONFLICT)
+		(void)cli_fail(sh->cli, status,
+		    "there is a bucket '%s' already", text != NULL ? text : "");
+	else
+		status = shell_fail_call(sh, st, "cannot change buckets of");
+	free(text);
+	return status;
 }
 
 /* As the transaction sees it, if there is one. */
@@ -456,7 +494,7 @@ use_bucket(struct shell *sh, struct bytes name)
 		return CLI_DONE;
 	(void)kvlog_close(bucket, NULL);
 	free(text);
-	return fail_bucket(sh, st);
+	return fail_bucket(sh, name, st);
 }
 
 static enum cli_exit
@@ -469,7 +507,9 @@ exec_use(struct shell *sh, struct rest rest)
 
 	if (!shell_word(&next, &word)) {
 		st = change_bucket(sh, NULL, NULL);
-		return st == KVLOG_OK ? CLI_DONE : fail_bucket(sh, st);
+		return st == KVLOG_OK ? CLI_DONE
+				      : shell_fail_call(
+					    sh, st, "cannot leave a bucket of");
 	}
 	status = shell_take_only_name(sh, &verb_use, "bucket", rest, &name);
 	return status == CLI_DONE ? use_bucket(sh, name) : status;
@@ -543,6 +583,10 @@ exec_buckets(struct shell *sh, struct rest rest)
 
 	if (!shell_word(&rest, &word))
 		return list_buckets(sh);
+	if (is_word(word, "list"))
+		return shell_word(&rest, &word)
+			   ? shell_fail_words(sh, &verb_buckets)
+			   : list_buckets(sh);
 	creates = is_word(word, "create");
 	if (!creates && !is_word(word, "drop"))
 		return shell_fail_words(sh, &verb_buckets);
@@ -552,7 +596,7 @@ exec_buckets(struct shell *sh, struct rest rest)
 	began = progress_clock();
 	st = creates ? create_bucket(sh, name) : drop_bucket(sh, name);
 	if (st != KVLOG_OK)
-		return fail_bucket(sh, st);
+		return fail_bucket(sh, name, st);
 	shell_print_ok(sh, sh->txn != NULL, began);
 	leave_lost_bucket(sh);
 	return CLI_DONE;
@@ -563,9 +607,17 @@ exec_buckets(struct shell *sh, struct rest rest)
 static enum cli_exit
 exec_stats(struct shell *sh, struct rest rest)
 {
+	struct stats_bucket bucket = {.text = sh->bucket_name};
+	enum kvlog_status st;
+
 	if (shell_word(&rest, &rest))
 		return shell_fail_words(sh, &verb_stats);
-	return stats_print(sh->cli, sh->store);
+	if (sh->bucket == NULL)
+		return stats_print(sh->cli, sh->store, NULL);
+	st = shell_count(sh, &bucket.record_count);
+	return st == KVLOG_OK
+		   ? stats_print(sh->cli, sh->store, &bucket)
+		   : shell_fail_call(sh, st, "cannot count the keys of");
 }
 
 static enum cli_exit
@@ -578,34 +630,35 @@ exec_quit(struct shell *sh, struct rest rest)
 
 static enum cli_exit exec_help(struct shell *sh, struct rest rest);
 
-static const struct verb verb_begin = {"begin", "begin [read]",
-    "begin a transaction, which may be only for reading", exec_begin, false, 0};
-static const struct verb verb_commit = {"commit", "commit",
-    "end it: all of its writes are in the store", exec_commit, false, 0};
-static const struct verb verb_rollback = {"rollback", "rollback [to SAVEPOINT]",
+static const struct verb verb_begin = {"begin", NULL, "begin [read]",
+    "begin a transaction, which may be only for reading", exec_begin, false, 0,
+    NULL};
+static const struct verb verb_commit = {"commit", NULL, "commit",
+    "end it: all of its writes are in the store", exec_commit, false, 0, NULL};
+static const struct verb verb_rollback = {"rollback", NULL,
+    "rollback [to SAVEPOINT]",
     "end it: none of its writes; or forget those since a savepoint",
-    exec_rollback, false, 0};
-static const struct verb verb_savepoint = {"savepoint", "savepoint NAME",
-    "a place in the transaction to go back to", exec_savepoint, false, 0};
-static const struct verb verb_buckets = {"buckets",
-    "buckets [create NAME | drop NAME]",
+    exec_rollback, false, 0, NULL};
+static const struct verb verb_savepoint = {"savepoint", NULL, "savepoint NAME",
+    "a place in the transaction to go back to", exec_savepoint, false, 0, NULL};
+static const struct verb verb_buckets = {"buckets", "bucket",
+    "buckets [list | create NAME | drop NAME]",
     "list the buckets, make one, remove one with all its keys", exec_buckets,
-    false, 2};
-static const struct verb verb_use = {"use", "use [BUCKET]",
+    false, 2, NULL};
+static const struct verb verb_use = {"use", NULL, "use [BUCKET]",
     "go on with the keys of a bucket, or of the unnamed one", exec_use, false,
-    1};
-static const struct verb verb_stats = {"stats", "stats",
-    "show what the store holds and how it is doing", exec_stats, false, 0};
-static const struct verb verb_help = {
-    "help", "help", "show this list", exec_help, false, 0};
+    1, NULL};
+static const struct verb verb_stats = {"stats", NULL, "stats",
+    "show what the store and the bucket hold and how it is doing", exec_stats,
+    false, 0, NULL};
+static const struct verb verb_help = {"help", NULL, "help [COMMAND]",
+    "show this list, or its line", exec_help, false, 0, NULL};
 static const struct verb verb_quit = {
-    "quit", "quit", "end (also: exit)", exec_quit, false, 0};
-static const struct verb verb_exit = {
-    "exit", "exit", NULL, exec_quit, false, 0};
+    "quit", "exit", "quit", "end the shell", exec_quit, false, 0, NULL};
 
 static const struct verb *const verbs[] = {&verb_begin, &verb_commit,
     &verb_rollback, &verb_savepoint, &verb_buckets, &verb_use, &verb_stats,
-    &verb_help, &verb_quit, &verb_exit};
+    &verb_help, &verb_quit};
 
 #define VERB_COUNT (sizeof verbs / sizeof verbs[0])
 
@@ -619,30 +672,57 @@ verb_at(size_t i)
 	return i < VERB_COUNT ? verbs[i] : NULL;
 }
 
+static const struct verb *
+find_verb(struct rest word)
+{
+	const struct verb *verb;
+
+	for (size_t i = 0; (verb = verb_at(i)) != NULL; i++)
+		if (is_word(word, verb->name) ||
+		    (verb->alias != NULL && is_word(word, verb->alias)))
+			break;
+	return verb;
+}
+
+static enum cli_exit
+fail_no_verb(const struct shell *sh, struct rest word)
+{
+	return cli_fail(sh->cli, CLI_USAGE,
+	    "there is no command '%.*s' in the shell; 'help' lists them",
+	    (int)(word.len < 40 ? word.len : 40), word.p);
+}
+
+static void
+print_verb(const struct verb *verb)
+{
+	if (strlen(verb->synopsis) > 34)
+		printf("  %s\n  %34s %s", verb->synopsis, "", verb->help);
+	else
+		printf("  %-34s %s", verb->synopsis, verb->help);
+	if (verb->alias != NULL)
+		printf(" (also: %s)", verb->alias);
+	putchar('\n');
+}
+
 static enum cli_exit
 exec_help(struct shell *sh, struct rest rest)
 {
 	const struct verb *verb;
+	struct rest word;
 
-	(void)sh;
-	(void)rest;
+	if (shell_word(&rest, &word)) {
+		verb = find_verb(word);
+		if (verb == NULL)
+			return fail_no_verb(sh, word);
+		print_verb(verb);
+		return CLI_DONE;
+	}
 	for (size_t i = 0; (verb = verb_at(i)) != NULL; i++)
-		if (verb->help != NULL)
-			printf("  %-34s %s\n", verb->synopsis, verb->help);
+		print_verb(verb);
 	puts("\nCommands may be in any case.  In a KEY, \\x20 is a blank and "
 	     "\\\\ a backslash;\nVALUE is all that stands behind the one blank "
 	     "after KEY, as it is.");
 	return CLI_DONE;
-}
-
-static const struct verb *
-find_verb(struct rest word)
-{
-	const struct verb *verb = verb_at(0);
-
-	for (size_t i = 1; verb != NULL && !is_word(word, verb->name); i++)
-		verb = verb_at(i);
-	return verb;
 }
 
 enum cli_exit
@@ -657,9 +737,7 @@ shell_execute(struct shell *sh, char *line, size_t len)
 	sh->cli->error = (struct kvlog_error){0};
 	if (verb != NULL)
 		return verb->exec(sh, rest);
-	return cli_fail(sh->cli, CLI_USAGE,
-	    "there is no command '%.*s' in the shell; 'help' lists them",
-	    (int)(word.len < 40 ? word.len : 40), word.p);
+	return fail_no_verb(sh, word);
 }
 
 /* Completion */
@@ -705,37 +783,117 @@ complete_names(struct shell *sh, bool buckets, struct bytes prefix,
 	kvlog_iter_destroy(iter);
 }
 
+static void
+complete_options(
+    const struct verb *verb, struct rest word, shell_word_fn *fn, void *arg)
+{
+	const struct verb_option *option = verb->options;
+
+	for (; option != NULL && option->name != NULL; option++) {
+		const size_t len = strcspn(option->name, "=");
+
+		if (len >= word.len &&
+		    strncasecmp(option->name, word.p, word.len) == 0 &&
+		    !fn(arg, (struct bytes){option->name, len}))
+			return;
+	}
+}
+
+/* What a word stands for, by the words before it. */
+struct place {
+	const struct verb *verb;
+	size_t words;                     /* without options; 0: the verb */
+	const struct verb_option *option; /* it is the argument of this one */
+	bool behind_dashes;
+};
+
+static struct place
+find_place(struct rest before)
+{
+	struct place place = {0};
+	struct rest word, arg;
+
+	for (;;) {
+		const struct verb_option *option =
+		    place.verb != NULL && !place.behind_dashes
+			? shell_take_option(place.verb, &before, &arg)
+			: NULL;
+
+		if (option != NULL && arg.len == 0 &&
+		    strchr(option->name, '=') != NULL) {
+			place.option = option;
+			return place;
+		}
+		if (option != NULL)
+			continue;
+		if (!shell_word(&before, &word))
+			return place;
+		if (place.words == 1 && is_word(word, "--"))
+			place.behind_dashes = true;
+		else if (place.words++ == 0)
+			place.verb = find_verb(word);
+	}
+}
+
+/* Whether a key or the name of a bucket stands there, of which *word, without
+ * the option it may be the argument of, is the beginning. */
+static bool
+is_name(const struct place *place, struct rest *word)
+{
+	const struct verb_option *option = place->option;
+	struct rest next = *word, arg;
+
+	if (option != NULL)
+		return option->takes_key;
+	if (place->behind_dashes || !begins_with(*word, "--"))
+		return place->words == place->verb->name_word;
+	option = shell_take_option(place->verb, &next, &arg);
+	if (option == NULL || !option->takes_key || arg.p[-1] != '=')
+		return false;
+	*word = arg;
+	return true;
+}
+
+/* Tells where the word begins that can be completed. */
+static const char *
+complete_word(struct shell *sh, const struct place *place, struct rest word,
+    shell_word_fn *fn, void *arg)
+{
+	size_t len;
+
+	if (place->words == 0) {
+		complete_verbs(word.p, word.len, fn, arg);
+	} else if (place->verb == NULL) {
+		return word.p;
+	} else if (is_name(place, &word)) {
+		if (text_unescape(word.p, word.len, &len) == NULL)
+			complete_names(sh, !place->verb->takes_key,
+			    (struct bytes){word.p, len}, fn, arg);
+	} else if (place->words == 1 && place->option == NULL &&
+		   !place->behind_dashes && begins_with(word, "--")) {
+		complete_options(place->verb, word, fn, arg);
+	}
+	return word.p;
+}
+
 void
 shell_complete(struct shell *sh, const char *line, size_t len, size_t *ret_word,
     shell_word_fn *fn, void *arg)
 {
 	char *copy = malloc(len + 1);
-	struct rest before = {copy, len}, word;
-	const struct verb *verb = NULL;
-	size_t words = 0, prefix_len;
+	struct rest before = {copy, len};
+	struct place place;
 
 	if (copy == NULL)
 		return;
 	memcpy(copy, line, len);
 	while (before.len > 0 && copy[before.len - 1] != ' ')
 		before.len--;
-	*ret_word = before.len;
-	line = copy + before.len;
-	len -= before.len;
-	while (shell_word(&before, &word)) {
-		if (words == 1 && is_word(word, "--"))
-			continue;
-		if (words++ > 0)
-			continue;
-		verb = find_verb(word);
-		if (shell_take_ttl(&before, &word) && word.len == 0)
-			verb = NULL; /* a time is typed */
-	}
-	if (words == 0)
-		complete_verbs(line, len, fn, arg);
-	else if (verb != NULL && words == verb->name_word &&
-		 text_unescape(copy + *ret_word, len, &prefix_len) == NULL)
-		complete_names(sh, !verb->takes_key,
-		    (struct bytes){line, prefix_len}, fn, arg);
+	place = find_place(before);
+	*ret_word =
+	    (size_t)(complete_word(sh, &place,
+			 (struct rest){copy + before.len, len - before.len}, fn,
+			 arg) -
+		     copy);
 	free(copy);
 }

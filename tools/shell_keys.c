@@ -8,11 +8,12 @@
 #include "shell.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
 static const struct verb verb_put, verb_get, verb_delete, verb_ttl, verb_expire,
-    verb_persist, verb_incr, verb_scan, verb_count;
+    verb_persist, verb_incr, verb_exists, verb_scan, verb_count;
 
 /* An answer like others. */
 static enum cli_exit
@@ -41,10 +42,15 @@ fail_key(
     struct shell *sh, struct bytes key, enum kvlog_status st, const char *what)
 {
 	struct kvlog_info info;
+	enum cli_exit status;
+	char *text;
 
-	return st == KVLOG_CORRUPT && look_up(sh, key, &info) == KVLOG_OK
-		   ? cli_fail_value(sh->cli, key, &info)
-		   : shell_fail_call(sh, st, what);
+	if (st == KVLOG_CORRUPT && look_up(sh, key, &info) == KVLOG_OK)
+		return cli_fail_value(sh->cli, key, &info);
+	text = cli_key_text(sh->cli, what, key, " in");
+	status = shell_fail_call(sh, st, text != NULL ? text : what);
+	free(text);
+	return status;
 }
 
 /* What a write that began then came to. */
@@ -55,7 +61,7 @@ tell_written(
 	if (st == KVLOG_NOTFOUND)
 		return print_absent(sh, key);
 	if (st != KVLOG_OK)
-		return fail_key(sh, key, st, "cannot write to");
+		return fail_key(sh, key, st, "cannot change ");
 	shell_print_ok(sh, sh->txn != NULL, began);
 	return CLI_DONE;
 }
@@ -82,7 +88,7 @@ take_key(struct shell *sh, const struct verb *verb, struct rest *rest,
 	struct rest word;
 	enum cli_exit status = CLI_DONE;
 
-	if (shell_take_ttl(rest, &word)) {
+	if (shell_take_option(verb, rest, &word) != NULL) {
 		if (word.len == 0)
 			return shell_fail_words(sh, verb);
 		status =
@@ -174,10 +180,31 @@ exec_get(struct shell *sh, struct rest rest)
 	if (st == KVLOG_NOTFOUND)
 		return print_absent(sh, key);
 	if (st != KVLOG_OK)
-		return fail_key(sh, key, st, "cannot read from");
+		return fail_key(sh, key, st, "cannot read ");
 	text_escape(stdout, value);
 	putchar('\n');
 	kvlog_free(copy);
+	if (!sh->cli->quiet)
+		shell_print_time(began);
+	return CLI_DONE;
+}
+
+static enum cli_exit
+exec_exists(struct shell *sh, struct rest rest)
+{
+	const uint64_t began = progress_clock();
+	struct kvlog_info info;
+	struct bytes key;
+	enum kvlog_status st;
+	enum cli_exit status =
+	    shell_take_only_name(sh, &verb_exists, "key", rest, &key);
+
+	if (status != CLI_DONE)
+		return status;
+	st = look_up(sh, key, &info);
+	if (st != KVLOG_OK && st != KVLOG_NOTFOUND)
+		return fail_key(sh, key, st, "cannot read ");
+	puts(st == KVLOG_OK ? "yes" : "no");
 	if (!sh->cli->quiet)
 		shell_print_time(began);
 	return CLI_DONE;
@@ -201,7 +228,7 @@ exec_ttl(struct shell *sh, struct rest rest)
 	if (st == KVLOG_NOTFOUND)
 		return print_absent(sh, key);
 	if (st != KVLOG_OK)
-		return fail_key(sh, key, st, "cannot read from");
+		return fail_key(sh, key, st, "cannot read ");
 	cli_print_ttl(info.expires_ms);
 	if (!sh->cli->quiet)
 		shell_print_time(began);
@@ -348,7 +375,7 @@ exec_incr(struct shell *sh, struct rest rest)
 	began = progress_clock();
 	st = increment(sh, key, by, expires_ms, &number);
 	if (st != KVLOG_OK)
-		return fail_key(sh, key, st, "cannot write to");
+		return fail_key(sh, key, st, "cannot change ");
 	printf("%" PRId64 "\n", number);
 	shell_print_ok(sh, sh->txn != NULL, began);
 	return CLI_DONE;
@@ -366,40 +393,51 @@ shell_walk(struct shell *sh, const struct kvlog_range *range,
 		   : kvlog_iter_open(shell_handle(sh), range, ret_iter);
 }
 
+/* What is wanted of a walk. */
+struct scan {
+	struct kvlog_range range;
+	uint64_t limit;
+	bool reverse;
+};
+
 static void
-print_entry(const struct kvlog_iter *iter)
+print_entry(const struct scan *scan, const struct kvlog_iter *iter)
 {
 	struct bytes key, value;
 
 	key.data = kvlog_iter_key(iter, &key.len);
-	value.data = kvlog_iter_value(iter, &value.len);
 	text_escape(stdout, key);
-	putchar('\t');
-	text_escape(stdout, value);
+	if ((scan->range.flags & KVLOG_ITER_KEYS_ONLY) == 0) {
+		value.data = kvlog_iter_value(iter, &value.len);
+		putchar('\t');
+		text_escape(stdout, value);
+	}
 	putchar('\n');
 }
 
-/* Until the end, an interrupt, or nobody reads any more.  *ret_count: how many
- * keys were met. */
+/* Until the end, the limit, an interrupt, or nobody reads any more.
+ * *ret_count: how many keys were met. */
 static enum cli_exit
-walk(struct shell *sh, struct kvlog_iter *iter, uint64_t *ret_count)
+walk(struct shell *sh, const struct scan *scan, struct kvlog_iter *iter,
+    uint64_t *ret_count)
 {
 	enum cli_exit status = CLI_DONE;
-	enum kvlog_status st;
+	enum kvlog_status st = KVLOG_OK;
 
-	*ret_count = 0;
-	while (
-	    (st = kvlog_iter_next(iter)) == KVLOG_OK || st == KVLOG_CORRUPT) {
+	for (*ret_count = 0;
+	     *ret_count < scan->limit && !shell_interrupted && !ferror(stdout);
+	     ++*ret_count) {
+		st = scan->reverse ? kvlog_iter_prev(iter)
+				   : kvlog_iter_next(iter);
 		if (st == KVLOG_CORRUPT)
 			status = cli_fail_entry(sh->cli, iter);
+		else if (st == KVLOG_OK)
+			print_entry(scan, iter);
+		else if (st == KVLOG_NOTFOUND)
+			break;
 		else
-			print_entry(iter);
-		++*ret_count;
-		if (shell_interrupted || ferror(stdout))
-			return status;
+			return shell_fail_call(sh, st, "cannot scan");
 	}
-	if (st != KVLOG_NOTFOUND)
-		status = shell_fail_call(sh, st, "cannot scan");
 	return status;
 }
 
@@ -413,44 +451,131 @@ print_count(const struct shell *sh, uint64_t count, uint64_t began)
 	shell_print_time(began);
 }
 
+enum { SCAN_FROM, SCAN_TO, SCAN_REVERSE, SCAN_LIMIT, SCAN_KEYS };
+
+static const struct verb_option scan_options[] = {
+    [SCAN_FROM] = {"--from=", true},
+    [SCAN_TO] = {"--to=", true},
+    [SCAN_REVERSE] = {"--reverse", false},
+    [SCAN_LIMIT] = {"--limit=", false},
+    [SCAN_KEYS] = {"--keys", false},
+    {NULL, false},
+};
+
+static enum cli_exit
+take_bound(struct shell *sh, const char *what, struct rest word,
+    const void **ret_bound, size_t *ret_len)
+{
+	struct bytes key;
+	enum cli_exit status = shell_take_name(sh, what, word, &key);
+
+	if (status == CLI_DONE) {
+		*ret_bound = key.data;
+		*ret_len = key.len;
+	}
+	return status;
+}
+
+static enum cli_exit
+take_limit(struct shell *sh, struct rest word, uint64_t *ret_limit)
+{
+	char text[ARG_LEN];
+
+	return text_parse_number(copy_arg(text, word), ret_limit)
+		   ? CLI_DONE
+		   : shell_fail_words(sh, &verb_scan);
+}
+
+static enum cli_exit
+take_scan_option(struct shell *sh, const struct verb_option *option,
+    struct rest arg, struct scan *scan)
+{
+	struct kvlog_range *range = &scan->range;
+
+	switch (option - scan_options) {
+	case SCAN_FROM:
+		return take_bound(
+		    sh, "key of --from", arg, &range->from, &range->from_len);
+	case SCAN_TO:
+		return take_bound(
+		    sh, "key of --to", arg, &range->to, &range->to_len);
+	case SCAN_LIMIT:
+		return take_limit(sh, arg, &scan->limit);
+	case SCAN_REVERSE:
+		scan->reverse = true;
+		return CLI_DONE;
+	default:
+		range->flags = KVLOG_ITER_KEYS_ONLY;
+		return CLI_DONE;
+	}
+}
+
+/* PREFIX and LIMIT, and options anywhere. */
+static enum cli_exit
+take_scan(struct shell *sh, struct rest rest, struct scan *scan)
+{
+	enum cli_exit status = CLI_DONE;
+	struct rest next, word;
+	size_t count = 0;
+
+	while (status == CLI_DONE) {
+		const struct verb_option *option =
+		    shell_take_option(&verb_scan, &rest, &word);
+
+		next = rest;
+		if (option != NULL) {
+			status =
+			    word.len > 0 || strchr(option->name, '=') == NULL
+				? take_scan_option(sh, option, word, scan)
+				: shell_fail_words(sh, &verb_scan);
+		} else if (!shell_word(&next, &word)) {
+			break;
+		} else if (count++ == 0) {
+			status = shell_name_word(sh, &verb_scan, &rest, &word);
+			if (status == CLI_DONE)
+				status = take_bound(sh, "prefix", word,
+				    &scan->range.prefix,
+				    &scan->range.prefix_len);
+		} else {
+			rest = next;
+			status = count == 2 ? take_limit(sh, word, &scan->limit)
+					    : shell_fail_words(sh, &verb_scan);
+		}
+	}
+	return status;
+}
+
 static enum cli_exit
 exec_scan(struct shell *sh, struct rest rest)
 {
-	struct kvlog_range range = KVLOG_RANGE_INIT;
+	struct scan scan = {.range = KVLOG_RANGE_INIT, .limit = UINT64_MAX};
+	const uint64_t began = progress_clock();
 	struct kvlog_iter *iter;
-	struct rest next = rest, word;
-	struct bytes prefix;
-	uint64_t began, count;
+	uint64_t count;
 	enum kvlog_status st;
-	enum cli_exit status;
+	enum cli_exit status = take_scan(sh, rest, &scan);
 
-	if (shell_word(&next, &word)) {
-		status = shell_name_word(sh, &verb_scan, &rest, &word);
-		if (status == CLI_DONE)
-			status = shell_take_name(sh, "prefix", word, &prefix);
-		if (status != CLI_DONE)
-			return status;
-		range.prefix = prefix.data;
-		range.prefix_len = prefix.len;
-	}
-	if (shell_word(&rest, &word)) {
-		word.p[word.len] = '\0';
-		if (!text_parse_number(word.p, &range.limit) ||
-		    shell_word(&rest, &word))
-			return shell_fail_words(sh, &verb_scan);
-		if (range.limit == 0) { /* to the library: no bound */
-			print_count(sh, 0, progress_clock());
-			return CLI_DONE;
-		}
-	}
-	began = progress_clock();
-	st = shell_walk(sh, &range, &iter);
+	if (status != CLI_DONE)
+		return status;
+	st = shell_walk(sh, &scan.range, &iter);
 	if (st != KVLOG_OK)
 		return shell_fail_call(sh, st, "cannot scan");
-	status = walk(sh, iter, &count);
+	if (scan.reverse)
+		st = kvlog_iter_last(iter);
+	status = st == KVLOG_OK ? walk(sh, &scan, iter, &count)
+				: shell_fail_call(sh, st, "cannot scan");
 	kvlog_iter_destroy(iter);
-	print_count(sh, count, began);
+	if (st == KVLOG_OK)
+		print_count(sh, count, began);
 	return status;
+}
+
+enum kvlog_status
+shell_count(struct shell *sh, uint64_t *ret_count)
+{
+	return sh->txn != NULL
+		   ? kvlog_txn_count(sh->txn, shell_handle(sh), ret_count)
+		   : kvlog_count(shell_handle(sh), ret_count);
 }
 
 static enum cli_exit
@@ -461,9 +586,7 @@ exec_count(struct shell *sh, struct rest rest)
 
 	if (shell_word(&rest, &rest))
 		return shell_fail_words(sh, &verb_count);
-	st = sh->txn != NULL
-		 ? kvlog_txn_count(sh->txn, shell_handle(sh), &count)
-		 : kvlog_count(shell_handle(sh), &count);
+	st = shell_count(sh, &count);
 	if (st != KVLOG_OK)
 		return shell_fail_call(sh, st, "cannot count the keys of");
 	if (sh->cli->quiet)
@@ -472,26 +595,34 @@ exec_count(struct shell *sh, struct rest rest)
 	return CLI_DONE;
 }
 
-static const struct verb verb_put = {"put", "put [--ttl=TIME] KEY VALUE",
-    "store the rest of the line under KEY", exec_put, true, 1};
+static const struct verb_option ttl_options[] = {
+    {"--ttl=", false}, {NULL, false}};
+
+static const struct verb verb_put = {"put", "insert",
+    "put [--ttl=TIME] KEY VALUE", "store the rest of the line under KEY",
+    exec_put, true, 1, ttl_options};
 static const struct verb verb_get = {
-    "get", "get KEY", "print the value of KEY", exec_get, true, 1};
+    "get", NULL, "get KEY", "print the value of KEY", exec_get, true, 1, NULL};
 static const struct verb verb_delete = {
-    "delete", "delete KEY", "remove KEY", exec_delete, true, 1};
-static const struct verb verb_ttl = {
-    "ttl", "ttl KEY", "print how long KEY has left", exec_ttl, true, 1};
-static const struct verb verb_expire = {"expire", "expire KEY TIME",
-    "let KEY expire: milliseconds, or 10s, 10m, 10h, 10d", exec_expire, true,
-    1};
-static const struct verb verb_persist = {"persist", "persist KEY",
-    "let KEY, which was to expire, stay", exec_persist, true, 1};
-static const struct verb verb_incr = {"incr", "incr [--ttl=TIME] KEY [N]",
-    "add N, or 1, to the number that KEY has", exec_incr, true, 1};
-static const struct verb verb_scan = {"scan", "scan [PREFIX [LIMIT]]",
-    "list keys and values in byte order", exec_scan, true, 1};
-static const struct verb verb_count = {
-    "count", "count", "print the number of keys", exec_count, false, 0};
+    "delete", "del", "delete KEY", "remove KEY", exec_delete, true, 1, NULL};
+static const struct verb verb_exists = {"exists", NULL, "exists KEY",
+    "tell whether KEY has a value", exec_exists, true, 1, NULL};
+static const struct verb verb_ttl = {"ttl", NULL, "ttl KEY",
+    "print how long KEY has left", exec_ttl, true, 1, NULL};
+static const struct verb verb_expire = {"expire", NULL, "expire KEY TIME",
+    "let KEY expire: milliseconds, or 10s, 10m, 10h, 10d", exec_expire, true, 1,
+    NULL};
+static const struct verb verb_persist = {"persist", NULL, "persist KEY",
+    "let KEY, which was to expire, stay", exec_persist, true, 1, NULL};
+static const struct verb verb_incr = {"incr", NULL, "incr [--ttl=TIME] KEY [N]",
+    "add N, or 1, to the number that KEY has", exec_incr, true, 1, ttl_options};
+static const struct verb verb_scan = {"scan", NULL,
+    "scan [PREFIX [LIMIT]] [--from=KEY] [--to=KEY] [--reverse] [--limit=N] "
+    "[--keys]",
+    "list keys and values in byte order", exec_scan, true, 1, scan_options};
+static const struct verb verb_count = {"count", NULL, "count",
+    "print the number of keys", exec_count, false, 0, NULL};
 
 const struct verb *const shell_key_verbs[SHELL_KEY_VERB_COUNT] = {&verb_put,
-    &verb_get, &verb_delete, &verb_ttl, &verb_expire, &verb_persist, &verb_incr,
-    &verb_scan, &verb_count};
+    &verb_get, &verb_delete, &verb_exists, &verb_ttl, &verb_expire,
+    &verb_persist, &verb_incr, &verb_scan, &verb_count};

@@ -1347,7 +1347,7 @@ START_TEST(a_transaction_tells_a_bucket_before_its_keys)
 	ck_assert_int_eq(
 	    kvlog_txn_put(txn, NULL, "a", 1, "x", 1, NULL), KVLOG_OK);
 	for (unsigned i = 0; i < 3; i++) {
-		char name[8];
+		char name[16];
 
 		snprintf(name, sizeof name, "b%u", 2 - i);
 		ck_assert_int_eq(kvlog_txn_bucket_open(txn, name, 2,
@@ -1363,7 +1363,7 @@ START_TEST(a_transaction_tells_a_bucket_before_its_keys)
 	expect_key(feed, "a");
 	ck_assert(change.more);
 	for (unsigned i = 0; i < 3; i++) {
-		char name[8];
+		char name[16];
 
 		snprintf(name, sizeof name, "b%u", 2 - i);
 		ck_assert_int_eq(next(feed, 0), KVLOG_OK);

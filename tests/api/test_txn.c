@@ -653,6 +653,86 @@ create_in(struct kvlog_txn *txn, const char *name)
 	return bucket;
 }
 
+/* What was committed from a number on, as "put k; drop b; ". */
+static void
+expect_told(struct kvlog *db, uint64_t from_seq, const char *want)
+{
+	struct kvlog_change change = {.size = sizeof change};
+	struct kvlog_feed *feed;
+	enum kvlog_status st;
+	char told[256] = "";
+	size_t len = 0;
+
+	ck_assert_int_eq(kvlog_sync(db), KVLOG_OK);
+	ck_assert_int_eq(
+	    kvlog_feed_open(db, from_seq, NULL, 0, &feed, &err), KVLOG_OK);
+	while ((st = kvlog_feed_next(feed, 0, &change, &err)) == KVLOG_OK)
+		len +=
+		    (size_t)snprintf(told + len, sizeof told - len, "%s %.*s; ",
+			change.type == KVLOG_CHANGE_PUT           ? "put"
+			: change.type == KVLOG_CHANGE_BUCKET_DROP ? "drop"
+								  : "other",
+			(int)change.key_len, (const char *)change.key);
+	ck_assert_int_eq(st, KVLOG_TIMEOUT);
+	ck_assert_str_eq(told, want);
+	kvlog_feed_close(feed);
+}
+
+/* Of a bucket that the transaction made (_i = 1), or that was there. */
+START_TEST(what_a_dropped_bucket_had_is_not_committed)
+{
+	struct kvlog *db = open_store(KVLOG_OPEN_CREATE), *b = NULL;
+	const void *value;
+	struct kvlog_txn *txn;
+	uint64_t save, seq;
+	size_t len;
+
+	if (_i == 0) {
+		ck_assert_int_eq(
+		    kvlog_bucket_open(db, "b", 1, KVLOG_OPEN_CREATE, &b, &err),
+		    KVLOG_OK);
+		api_put(b, "1", "before");
+	}
+	seq = kvlog_last_seq(db);
+	txn = begin(db);
+	if (_i == 1)
+		b = create_in(txn, "b");
+	for (char key = '1'; key < '9'; key++)
+		ck_assert_int_eq(
+		    kvlog_txn_put(txn, b, &key, 1, "v", 1, NULL), KVLOG_OK);
+	ck_assert_int_eq(
+	    kvlog_txn_put(txn, db, "x", 1, "v", 1, NULL), KVLOG_OK);
+	ck_assert_int_eq(kvlog_txn_delete(txn, b, "8", 1, NULL), KVLOG_OK);
+	ck_assert_int_eq(kvlog_txn_savepoint(txn, &save), KVLOG_OK);
+	ck_assert_int_eq(kvlog_txn_bucket_drop(txn, "b", 1, &err), KVLOG_OK);
+	/* Undone, all is there. */
+	ck_assert_int_eq(kvlog_txn_rollback_to(txn, save), KVLOG_OK);
+	ck_assert_int_eq(kvlog_txn_count(txn, b, &save), KVLOG_OK);
+	ck_assert_uint_eq(save, 7);
+	ck_assert_int_eq(kvlog_txn_get(txn, b, "7", 1, &value, &len), KVLOG_OK);
+	ck_assert_int_eq(kvlog_txn_put(txn, b, "9", 1, "v", 1, NULL), KVLOG_OK);
+	ck_assert_int_eq(kvlog_txn_bucket_drop(txn, "b", 1, &err), KVLOG_OK);
+	/* One of the same name is another. */
+	api_close(b);
+	b = create_in(txn, "b");
+	ck_assert_int_eq(
+	    kvlog_txn_put(txn, b, "new", 3, "v", 1, NULL), KVLOG_OK);
+	ck_assert_int_eq(kvlog_txn_count(txn, b, &save), KVLOG_OK);
+	ck_assert_uint_eq(save, 1);
+	(void)commit(txn);
+	expect_told(db, seq + 1, "put x; other b; put new; ");
+	expect_text(b, "newv");
+
+	txn = begin(db);
+	ck_assert_int_eq(kvlog_txn_put(txn, b, "2", 1, "v", 1, NULL), KVLOG_OK);
+	ck_assert_int_eq(kvlog_txn_bucket_drop(txn, "b", 1, &err), KVLOG_OK);
+	seq = commit(txn).seq;
+	expect_told(db, seq, "drop b; ");
+	api_close(b);
+	api_close(db);
+}
+END_TEST
+
 /* In another process. */
 static void
 create_elsewhere(void)
@@ -768,7 +848,7 @@ struct picture {
 static void
 name_key(char text[8], unsigned n)
 {
-	(void)snprintf(text, 8, "k%02u", n);
+	(void)snprintf(text, 8, "k%02u", n % 100);
 }
 
 static struct kvlog_iter *
@@ -1490,6 +1570,8 @@ txn_suite(void)
 	tcase_add_test(tc, a_transaction_is_about_all_buckets);
 	tcase_add_test(tc, buckets_are_created_and_dropped_by_the_commit);
 	tcase_add_test(tc, a_bucket_that_is_dropped_again_leaves_nothing);
+	tcase_add_loop_test(
+	    tc, what_a_dropped_bucket_had_is_not_committed, 0, 2);
 	tcase_add_loop_test(
 	    tc, a_bucket_that_was_rolled_back_never_is_another, 0, 2);
 	tc = api_case(suite, "walking");

@@ -66,17 +66,24 @@ victim_copy(struct victim *to, const struct victim *from)
 	oracle_copy(&to->oracle, &from->oracle);
 }
 
-static void
-begin(struct victim *v, enum victim_call call)
+/* Its number; 0: it is not open, or cannot say. */
+static uint32_t
+active_segment(struct kvlog *db)
 {
 	struct kvlog_stats stats = {.size = sizeof stats, .quick = true};
 
+	return db != NULL && kvlog_stats_get(db, &stats) == KVLOG_OK
+		   ? stats.active_segment
+		   : 0;
+}
+
+static void
+begin(struct victim *v, enum victim_call call)
+{
 	v->call = call;
 	if (v->on_call == NULL || call >= VICTIM_IN_REWRITE)
 		return;
-	v->segment = 0;
-	if (v->db != NULL && kvlog_stats_get(v->db, &stats) == KVLOG_OK)
-		v->segment = stats.active_segment;
+	v->segment = active_segment(v->db);
 	v->on_call(call, false);
 }
 

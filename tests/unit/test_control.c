@@ -907,6 +907,43 @@ share_for_a_while(void)
 	control_close(&c);
 }
 
+static void
+have_a_turn(void)
+{
+	struct control c = open_shared();
+
+	(void)take_turn(&c, 0);
+	control_release_turn(&c);
+	tell();
+	os->sleep_ns(200 * 1000 * 1000);
+	control_close(&c);
+}
+
+/* Who wrote last is named as long as he writes, and not those who come into his
+ * place by what he was. */
+START_TEST(the_dead_are_not_named)
+{
+	struct control c = open_shared();
+	pid_t pid = start(have_a_turn);
+
+	hear(1);
+	ck_assert_int_eq(open_elsewhere(kind, false, 0), KVLOG_BUSY);
+	ck_assert(told("%s is open for writing by process %ld and perhaps",
+	    path, (long)pid));
+	await(pid);
+	ck_assert_int_eq(open_elsewhere(kind, false, 0), KVLOG_BUSY);
+	ck_assert(told("%s is open for writing in another process", path));
+
+	pid = start(share_for_a_while);
+	hear(2);
+	ck_assert_int_eq(open_elsewhere(kind, false, 0), KVLOG_BUSY);
+	ck_assert(told("%s is open for writing by process %ld and perhaps",
+	    path, (long)pid));
+	await(pid);
+	control_close(&c);
+}
+END_TEST
+
 START_TEST(who_wants_to_be_alone_waits)
 {
 	pid_t pid = start(share_for_a_while);
@@ -1970,6 +2007,7 @@ main(void)
 		tcase_set_timeout(tc, 300);
 		tcase_add_test(tc, writers_join);
 		tcase_add_test(tc, sharing_is_mutual);
+		tcase_add_test(tc, the_dead_are_not_named);
 		tcase_add_test(tc, who_wants_to_be_alone_waits);
 		tcase_add_test(tc, another_tag_cannot_join);
 		tcase_add_test(tc, a_page_damaged_meanwhile_cannot_be_joined);

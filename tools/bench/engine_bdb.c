@@ -158,17 +158,24 @@ open_store(const struct engine *engine, const char *dir,
 	return NULL;
 }
 
+/* Room for len bytes; they are read as far as somebody has filled it. */
 static DBT
-dbt_of(const void *data, size_t len)
+room_of(void *data, size_t len)
 {
 	DBT dbt;
 
 	memset(&dbt, 0, sizeof dbt);
-	dbt.data = (void *)(uintptr_t)data;
+	dbt.data = data;
 	dbt.size = (u_int32_t)len;
 	dbt.ulen = (u_int32_t)len;
 	dbt.flags = DB_DBT_USERMEM;
 	return dbt;
+}
+
+static DBT
+dbt_of(const void *data, size_t len)
+{
+	return room_of((void *)(uintptr_t)data, len);
 }
 
 /* After a write: its result, and perhaps a checkpoint. */
@@ -206,7 +213,7 @@ bulk_of(const struct engine_pair *pairs, size_t count)
 		len += pairs[i].key_len + pairs[i].value_len +
 		       4 * sizeof(u_int32_t);
 	len = len / 1024 * 1024 + 1024;
-	bulk = dbt_of(malloc(len), len);
+	bulk = room_of(malloc(len), len);
 	if (bulk.data == NULL)
 		return bulk;
 	DB_MULTIPLE_WRITE_INIT(place, &bulk);
@@ -258,7 +265,7 @@ static enum engine_result
 get(void *opaque, const void *key, size_t key_len, void *buf, size_t cap,
     size_t *ret_len)
 {
-	DBT k = dbt_of(key, key_len), v = dbt_of(buf, cap);
+	DBT k = dbt_of(key, key_len), v = room_of(buf, cap);
 	struct bdb *db = opaque;
 	int rc;
 
@@ -331,9 +338,9 @@ static int
 scan_with(
     DBC *cursor, const void *from, size_t from_len, engine_use *use, void *arg)
 {
-	DBT bulk = dbt_of(malloc(BULK_LEN), BULK_LEN);
+	DBT bulk = room_of(malloc(BULK_LEN), BULK_LEN);
 	u_int8_t mem[KEY_LEN_MAX];
-	DBT key = dbt_of(mem, sizeof mem);
+	DBT key = room_of(mem, sizeof mem);
 	int rc;
 
 	if (bulk.data == NULL || from_len > sizeof mem) {

@@ -12,6 +12,7 @@ static const struct merge_entry nothing;
 
 struct cursor {
 	struct merge *merge;
+	struct merge_run *run;           /* of the merge */
 	const struct merge_entry *entry; /* the merge's, or nothing */
 	/* The keys it is about: low <= key < high. */
 	struct hint_key low, high;
@@ -124,6 +125,8 @@ cursor_create(struct hint *const *hints, size_t count,
 	st = set_bounds(c, range);
 	if (st == KVLOG_OK)
 		st = merge_create(hints, count, &c->merge);
+	if (st == KVLOG_OK)
+		c->run = merge_run_of(c->merge);
 	if (st == KVLOG_OK && c->all)
 		st = bucket_set_read(&c->buckets, c->merge, UINT64_MAX);
 	if (st != KVLOG_OK) {
@@ -237,18 +240,36 @@ step(struct cursor *c, bool back)
 	return *ended ? KVLOG_NOTFOUND : st;
 }
 
+static inline enum kvlog_status
+go(struct cursor *c, bool back)
+{
+	const struct merge_entry *e = merge_run_on(c->run, back);
+
+	if (UNLIKELY(e == NULL)) {
+		if (!merge_find_run(c->merge, back, !c->keys_only))
+			return step(c, back);
+		e = merge_run_on(c->run, back);
+	}
+	c->entry = e;
+	return KVLOG_OK;
+}
+
 enum kvlog_status
 cursor_next(struct cursor *c)
 {
-	return merge_run_on(c->merge, false, !c->keys_only) ? KVLOG_OK
-							    : step(c, false);
+	return go(c, false);
 }
 
 enum kvlog_status
 cursor_prev(struct cursor *c)
 {
-	return merge_run_on(c->merge, true, !c->keys_only) ? KVLOG_OK
-							   : step(c, true);
+	return go(c, true);
+}
+
+struct merge_run *
+cursor_run(struct cursor *c)
+{
+	return c->run;
 }
 
 void

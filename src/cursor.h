@@ -47,6 +47,10 @@ void cursor_since(struct cursor *cursor, uint64_t seq);
 enum kvlog_status cursor_next(struct cursor *cursor);
 enum kvlog_status cursor_prev(struct cursor *cursor);
 
+/* Its entries may be taken before cursor_next() or cursor_prev() is asked,
+ * which is the same; but cursor_entry() does not tell of them. */
+struct merge_run *cursor_run(struct cursor *cursor);
+
 /* To just before the first key >= key of the bucket, within the range; after
  * KVLOG_NOMEM it is where it was. */
 enum kvlog_status cursor_seek(

@@ -17,7 +17,7 @@
 #include <errno.h>
 #include <string.h>
 
-#define FETCHED_STEPS 3u /* of a search */
+#define FETCHED_STEPS 2u /* of a search */
 
 /* What is known of a block. */
 enum verdict { BLOCK_UNKNOWN, BLOCK_SOUND, BLOCK_DAMAGED };
@@ -40,8 +40,13 @@ key_prefix(const uint8_t *key, size_t key_len)
 {
 	uint64_t prefix = 0;
 
-	for (size_t i = 0; i < 8; i++)
-		prefix = prefix << 8 | (i < key_len ? key[i] : 0);
+	/* Apart, as a processor reads eight bytes at once. */
+	if (LIKELY(key_len >= 8))
+		for (size_t i = 0; i < 8; i++)
+			prefix = prefix << 8 | key[i];
+	else
+		for (size_t i = 0; i < 8; i++)
+			prefix = prefix << 8 | (i < key_len ? key[i] : 0);
 	return prefix;
 }
 
@@ -292,6 +297,7 @@ hint_unref(struct hint *hint)
 	os->free(hint->memory);
 	os->free(hint->items);
 	os->free((void *)hint->verdicts);
+	os->free(atomic_load(&hint->ranks));
 	os->free(hint->sources);
 	os->free(hint);
 }
@@ -304,22 +310,34 @@ get_u40(const uint8_t *p)
 	return get_u32(p) | (uint64_t)p[4] << 32;
 }
 
+/* What an entry consists of. */
+struct layout {
+	unsigned off_bits, source_bits, loc_len;
+};
+
+static inline struct layout
+layout_of(const struct hint *hint)
+{
+	return (struct layout){
+	    hint->off_bits, hint->source_bits, hint->loc_len};
+}
+
 /* The entry at p; e->seg is not set. */
 static inline void
-decode_entry(const struct hint *hint, const uint8_t *p, struct hint_entry *e)
+decode_entry(struct layout at, const uint8_t *p, struct hint_entry *e)
 {
 	/* The last of eight bytes that end with the entry, which a block's
 	 * head leaves room for. */
-	uint64_t loc = get_u64(p + HINT_HASH_LEN + hint->loc_len - 8) >>
-		       (64 - 8 * hint->loc_len);
+	uint64_t loc = get_u64(p + HINT_HASH_LEN + at.loc_len - 8) >>
+		       (64 - 8 * at.loc_len);
 
 	e->hash = get_u40(p);
 	e->type = (uint8_t)(loc & HINT_KIND_TYPE);
 	e->expiry = (loc & HINT_KIND_EXPIRY) != 0;
 	loc >>= HINT_KIND_BITS;
-	e->off = (loc & ((UINT64_C(1) << hint->off_bits) - 1)) * RECORD_ALIGN;
-	loc = hint->off_bits < 64 ? loc >> hint->off_bits : 0;
-	e->index = (uint32_t)(loc & ((UINT64_C(1) << hint->source_bits) - 1));
+	e->off = (loc & ((UINT64_C(1) << at.off_bits) - 1)) * RECORD_ALIGN;
+	loc >>= at.off_bits;
+	e->index = (uint32_t)(loc & ((UINT64_C(1) << at.source_bits) - 1));
 }
 
 /* Entries that an entry block holds. */
@@ -339,7 +357,7 @@ entries_fit(const struct hint *hint, const uint8_t *block, uint32_t count)
 	for (uint32_t i = 0; i < count; i++) {
 		struct hint_entry e;
 
-		decode_entry(hint, p, &e);
+		decode_entry(layout_of(hint), p, &e);
 		if (e.index >= hint->source_count ||
 		    e.off < hint->sources[e.index].from ||
 		    e.off >= hint->sources[e.index].to ||
@@ -446,7 +464,7 @@ hint_get(const struct hint *hint, uint64_t n, struct hint_entry *ret_entry)
 	}
 	if (UNLIKELY(block_at(hint, (uint32_t)(n / hint->per_block)) == NULL))
 		return false;
-	decode_entry(hint, entry_at(hint, n), ret_entry);
+	decode_entry(layout_of(hint), entry_at(hint, n), ret_entry);
 	ret_entry->seg = hint->sources[ret_entry->index].seg;
 	return true;
 }
@@ -455,31 +473,30 @@ unsigned
 hint_get_some(const struct hint *hint, uint64_t n, bool back, unsigned count,
     struct hint_entry *entries)
 {
-	const size_t size = HINT_HASH_LEN + hint->loc_len;
+	/* Entries might be of the hint, for all that a compiler knows. */
+	const struct layout at = layout_of(hint);
+	const struct hint_source *sources = hint->sources;
+	const size_t size = HINT_HASH_LEN + at.loc_len;
 	const uint32_t b =
 	    hint->items == NULL ? (uint32_t)(n / hint->per_block) : 0;
 	const uint64_t first = (uint64_t)b * hint->per_block;
 	const uint64_t end = hint->items == NULL ? first + entries_in(hint, b)
 						 : hint->entry_count;
-	const uint8_t *block = NULL;
+	const uint8_t *p;
 
 	assert(n < hint->entry_count);
 	count = (unsigned)min_u64(count, back ? n - first + 1 : end - n);
-	if (hint->items == NULL) {
-		block = block_at(hint, b);
-		if (UNLIKELY(block == NULL))
-			return 0;
-		block += HINT_BLOCK_HEAD;
+	if (hint->items != NULL) {
+		for (unsigned i = 0; i < count; i++, n += back ? UINT64_MAX : 1)
+			get_item(hint, n, &entries[i]);
+		return count;
 	}
-	for (unsigned i = 0; i < count; i++, n += back ? UINT64_MAX : 1) {
-		struct hint_entry *e = &entries[i];
-
-		if (block == NULL) {
-			get_item(hint, n, e);
-			continue;
-		}
-		decode_entry(hint, block + (size_t)(n - first) * size, e);
-		e->seg = hint->sources[e->index].seg;
+	if (UNLIKELY(block_at(hint, b) == NULL))
+		return 0;
+	p = entry_at(hint, n);
+	for (unsigned i = 0; i < count; i++, p = back ? p - size : p + size) {
+		decode_entry(at, p, &entries[i]);
+		entries[i].seg = sources[entries[i].index].seg;
 	}
 	return count;
 }
@@ -549,11 +566,17 @@ hint_verify(const struct hint *hint)
 	return true;
 }
 
-/* The last child whose fence is <= key (the first, if none is); false if a
- * fence is damaged. */
+/* What is not before the keys of a block, and before or like none of them: its
+ * fence, and that of the next one. */
+struct fences {
+	struct hint_key low, high;
+};
+
+/* The last child whose fence is <= key (the first, if none is), and its fences,
+ * which were those of its parent; false if a fence is damaged. */
 static bool
 choose_child(const struct hint *hint, const uint8_t *block,
-    const struct hint_key *key, uint32_t *ret_child)
+    const struct hint_key *key, uint32_t *ret_child, struct fences *fences)
 {
 	uint32_t low = 0, high = get_u16(block + 8);
 
@@ -563,10 +586,13 @@ choose_child(const struct hint *hint, const uint8_t *block,
 
 		if (!decode_fence(hint, block, mid, &fence))
 			return false;
-		if (hint_key_compare(&fence, key) > 0)
+		if (hint_key_compare(&fence, key) > 0) {
 			high = mid;
-		else
+			fences->high = fence;
+		} else {
 			low = mid;
+			fences->low = fence;
+		}
 	}
 	*ret_child = get_u32(block + 12) + low;
 	return true;
@@ -577,16 +603,20 @@ choose_child(const struct hint *hint, const uint8_t *block,
  * is in it, or is the first of the next one.  False if a block is damaged.
  */
 static bool
-find_leaf(
-    const struct hint *hint, const struct hint_key *key, uint32_t *ret_leaf)
+find_leaf(const struct hint *hint, const struct hint_key *key,
+    uint32_t *ret_leaf, struct fences *ret_fences)
 {
 	uint32_t b = hint->block_count - 1; /* the root */
+
+	*ret_fences = (struct fences){
+	    .high.bucket_seq = hint->bucket_count > 0 ? UINT64_MAX : 0};
 
 	/* Children come before their parents: this ends. */
 	while (b >= hint->leaf_count) {
 		const uint8_t *block = block_at(hint, b);
 
-		if (block == NULL || !choose_child(hint, block, key, &b))
+		if (block == NULL ||
+		    !choose_child(hint, block, key, &b, ret_fences))
 			return false;
 	}
 	*ret_leaf = b;
@@ -610,7 +640,7 @@ hint_find_next(struct hint_probe *probe, struct hint_entry *ret_entry)
 	for (; probe->next < probe->end; probe->next++, p += size) {
 		if (LIKELY(get_u40(p) != probe->hash))
 			continue;
-		decode_entry(hint, p, ret_entry);
+		decode_entry(layout_of(hint), p, ret_entry);
 		ret_entry->seg = hint->sources[ret_entry->index].seg;
 		probe->next++;
 		return true;
@@ -622,37 +652,20 @@ bool
 hint_find(const struct hint *hint, const struct hint_key *key, uint64_t hash,
     struct hint_probe *probe, struct hint_entry *ret_entry)
 {
+	struct fences fences;
 	uint32_t leaf;
 
 	*probe = (struct hint_probe){.hint = hint, .hash = hash};
 	if (hint->entry_count == 0)
 		return false;
-	if (!find_leaf(hint, key, &leaf) || block_at(hint, leaf) == NULL) {
+	if (!find_leaf(hint, key, &leaf, &fences) ||
+	    block_at(hint, leaf) == NULL) {
 		probe->damaged = true;
 		return false;
 	}
 	probe->next = (uint64_t)leaf * hint->per_block;
 	probe->end = probe->next + entries_in(hint, leaf);
 	return hint_find_next(probe, ret_entry);
-}
-
-/* The entries [*ret_low, *ret_high) are those where a key may be, or before
- * which it would be; false if a block is damaged. */
-static bool
-find_stretch(const struct hint *hint, const struct hint_key *key,
-    uint64_t *ret_low, uint64_t *ret_high)
-{
-	uint32_t leaf;
-
-	*ret_low = 0;
-	*ret_high = hint->entry_count;
-	if (hint->items != NULL || hint->entry_count == 0)
-		return true;
-	if (!find_leaf(hint, key, &leaf) || block_at(hint, leaf) == NULL)
-		return false;
-	*ret_low = (uint64_t)leaf * hint->per_block;
-	*ret_high = *ret_low + entries_in(hint, leaf);
-	return true;
 }
 
 /* Fetch the entries that as many steps of a search may come upon, or, once
@@ -676,36 +689,19 @@ fetch_steps(const struct hint *hint, uint64_t low, uint64_t high,
 	fetch_steps(hint, mid + 1, high, steps - 1, records);
 }
 
-/* Whether entry number n is sound, and how it compares with key. */
+/* Whether entry number n is sound, its record, and how that compares with
+ * key. */
 static bool
 compare_at(const struct hint *hint, uint64_t n, const struct hint_key *key,
-    int *ret_order)
+    struct record *ret_rec, int *ret_order)
 {
 	struct hint_entry e;
-	struct record rec;
 	struct hint_key there;
 
-	if (!hint_get(hint, n, &e) || !hint_read(&e, &rec))
+	if (!hint_get(hint, n, &e) || !hint_read(&e, ret_rec))
 		return false;
-	there = hint_key_of(&rec);
+	there = hint_key_of(ret_rec);
 	*ret_order = hint_key_compare(&there, key);
-	return true;
-}
-
-/* Most hints of a compacted store lie on one side of a key. */
-static bool
-is_aside(const struct hint *hint, const struct hint_key *key, uint64_t *ret_n)
-{
-	const uint64_t count = hint->entry_count;
-	int order;
-
-	if (count > 0 && compare_at(hint, 0, key, &order) && order >= 0)
-		*ret_n = 0;
-	else if (count > 0 && compare_at(hint, count - 1, key, &order) &&
-		 order < 0)
-		*ret_n = count;
-	else
-		return false;
 	return true;
 }
 
@@ -746,9 +742,139 @@ find_ranked(const struct hint *hint, const struct hint_key *key,
 	rank = key->len > base->len
 		   ? key_prefix(key->bytes + base->len, key->len - base->len)
 		   : 0;
-	*ret_low = find_rank(hint, rank);
-	*ret_high =
-	    rank < UINT64_MAX ? find_rank(hint, rank + 1) : hint->entry_count;
+	*ret_low = *ret_high = find_rank(hint, rank);
+	if (*ret_low < hint->entry_count && hint->items[*ret_low].rank == rank)
+		*ret_high = rank < UINT64_MAX ? find_rank(hint, rank + 1)
+					      : hint->entry_count;
+}
+
+/* Ranks */
+
+/* What is known of a block's entries, which is little at first; NULL: out of
+ * memory.  It changes nothing of what a hint tells. */
+static struct hint_ranks *
+ranks_of(const struct hint *told, uint32_t leaf)
+{
+	struct hint *hint = (struct hint *)(uintptr_t)told;
+	struct hint_ranks *all =
+	    atomic_load_explicit(&hint->ranks, memory_order_acquire);
+	struct hint_ranks *made;
+
+	if (UNLIKELY(all == NULL)) {
+		made = os->calloc(hint->leaf_count, sizeof *made);
+		if (made == NULL)
+			return NULL;
+		if (atomic_compare_exchange_strong(&hint->ranks, &all, made))
+			all = made;
+		else
+			os->free(made);
+	}
+	return &all[leaf];
+}
+
+/* The rank of a key; greater ones are of greater keys, and none is 0. */
+static uint64_t
+rank_behind(uint32_t base_len, const uint8_t *key, uint32_t len)
+{
+	return len > base_len
+		   ? (key_prefix(key + base_len, len - base_len) >> 1) + 1
+		   : 1;
+}
+
+/* Go by ranks if all keys between the fences of a block, which are all that
+ * may be in it, begin as the one that is sought. */
+static void
+use_ranks(struct hint_search *s, uint32_t leaf, const struct fences *f)
+{
+	const struct hint_key *key = s->key;
+	uint32_t n = 0;
+
+	if (f->low.bucket_seq != key->bucket_seq ||
+	    f->low.bucket_ordinal != key->bucket_ordinal ||
+	    f->high.bucket_seq != key->bucket_seq ||
+	    f->high.bucket_ordinal != key->bucket_ordinal)
+		return;
+	while (n < f->low.len && n < f->high.len &&
+	       f->low.bytes[n] == f->high.bytes[n])
+		n++;
+	if (key->len < n || (n > 0 && memcmp(key->bytes, f->low.bytes, n) != 0))
+		return;
+	s->ranks = ranks_of(s->hint, leaf);
+	s->base_len = n;
+	s->rank = rank_behind(n, key->bytes, key->len);
+	s->node = 1;
+}
+
+/* Go on behind, or before, entry number mid. */
+static void
+go_from(struct hint_search *s, uint64_t mid, bool behind)
+{
+	s->node = 2 * s->node + behind;
+	if (behind)
+		s->low = mid + 1;
+	else
+		s->high = mid;
+}
+
+/* Take the steps whose entries are known. */
+static void
+follow_ranks(struct hint_search *s)
+{
+	while (s->ranks != NULL && s->node < HINT_RANKS && s->low < s->high) {
+		uint64_t there = atomic_load_explicit(
+		    &s->ranks->at[s->node], memory_order_relaxed);
+
+		if (there == 0 || there == s->rank)
+			break;
+		go_from(s, s->low + (s->high - s->low) / 2, there < s->rank);
+	}
+}
+
+/* Searches */
+
+/* Most hints of a compacted store lie on one side of a key. */
+static bool
+is_aside(struct hint_search *s, uint32_t leaf)
+{
+	const struct hint *hint = s->hint;
+	struct record rec;
+	int order;
+
+	if (leaf == 0 && compare_at(hint, 0, s->key, &rec, &order) &&
+	    order >= 0)
+		s->high = 0;
+	else if (leaf == hint->leaf_count - 1 &&
+		 compare_at(
+		     hint, hint->entry_count - 1, s->key, &rec, &order) &&
+		 order < 0)
+		s->low = s->high = hint->entry_count;
+	else
+		return false;
+	return true;
+}
+
+/* Find the entries where a key may be, or before which it would be. */
+static void
+find_stretch(struct hint_search *s)
+{
+	const struct hint *hint = s->hint;
+	struct fences fences;
+	uint32_t leaf;
+
+	s->high = hint->entry_count;
+	if (hint->items != NULL || hint->entry_count == 0)
+		return;
+	s->damaged = !find_leaf(hint, s->key, &leaf, &fences);
+	if (s->damaged || is_aside(s, leaf))
+		return;
+	s->damaged = block_at(hint, leaf) == NULL;
+	if (s->damaged)
+		return;
+	s->low = (uint64_t)leaf * hint->per_block;
+	s->high = s->low + entries_in(hint, leaf);
+	if (hint->leaf_count > 1)
+		use_ranks(s, leaf, &fences);
+	follow_ranks(s);
 }
 
 void
@@ -758,10 +884,8 @@ hint_search_begin(
 	*s = (struct hint_search){.hint = hint, .key = key};
 	if (hint->ranked)
 		find_ranked(hint, key, &s->low, &s->high);
-	else if (is_aside(hint, key, &s->low))
-		s->high = s->low;
 	else
-		s->damaged = !find_stretch(hint, key, &s->low, &s->high);
+		find_stretch(s);
 	if (s->damaged)
 		s->high = s->low;
 	fetch_steps(hint, s->low, s->high, FETCHED_STEPS, false);
@@ -771,17 +895,24 @@ static void
 search_step(struct hint_search *s)
 {
 	uint64_t mid = s->low + (s->high - s->low) / 2, n = mid;
+	struct record rec;
 	bool sound = false;
 	int order = 0;
 
 	/* A damaged record does not know its place: the next sound one answers
 	 * for it. */
 	for (; n < s->high && !sound; n++)
-		sound = compare_at(s->hint, n, s->key, &order);
+		sound = compare_at(s->hint, n, s->key, &rec, &order);
+	if (n != mid + 1)
+		s->ranks = NULL; /* steps from here on are others */
+	else if (sound && s->ranks != NULL && s->node < HINT_RANKS)
+		atomic_store_explicit(&s->ranks->at[s->node],
+		    rank_behind(s->base_len, rec.key, rec.key_len),
+		    memory_order_relaxed);
+	go_from(s, mid, sound && order < 0);
 	if (sound && order < 0)
 		s->low = n;
-	else
-		s->high = mid;
+	follow_ranks(s);
 }
 
 bool

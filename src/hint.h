@@ -83,9 +83,22 @@ struct hint {
 	uint64_t far_off, far_len;
 	/* What is known of each block: it is verified when first used. */
 	_Atomic uint8_t *verdicts;
+	/* What searches have learned of each entry block; NULL: nothing. */
+	_Atomic(struct hint_ranks *) ranks;
 	size_t source_count;
 	struct hint_source *sources; /* in the order of the log */
 	struct hint_damage hurt;     /* left out; a merge is to tell */
+};
+
+/*
+ * A search in an entry block always comes upon the same entries first.  What
+ * the keys of the first 63 were is kept: as ranks, key_prefix() behind what all
+ * keys of the block begin with, in the order of a binary tree whose root is
+ * number 1; 0: not known.
+ */
+#define HINT_RANKS 64u
+struct hint_ranks {
+	_Atomic uint64_t at[HINT_RANKS];
 };
 
 /* Building */
@@ -113,10 +126,14 @@ enum kvlog_status hint_build_around(const struct hint_source *sources,
 /*
  * An image for walks, of a part of one segment: for hint_get() and hint_seek()
  * alone.  It takes less time to make, which counts where it is of a few
- * records.  Errors as of hint_build().
+ * records.  onto: such an image, which ends where the source begins, or NULL;
+ * if no more than a few records come to it, they are added to what it has, and
+ * the new image is of all that.  Errors as of hint_build(); KVLOG_CORRUPT also
+ * where a record of onto is damaged.
  */
 enum kvlog_status hint_build_items(const struct hint_source *source,
-    struct hint **ret_hint, struct kvlog_error *err);
+    const struct hint *onto, size_t few, struct hint **ret_hint,
+    struct kvlog_error *err);
 
 /* The same, empty, with room for so many entries, which are added in order, of
  * keys from first to last; these stand in records of the segment.  NULL: out of
@@ -236,7 +253,12 @@ struct hint_search {
 	const struct hint *hint;
 	const struct hint_key *key;
 	uint64_t low, high; /* the place is in there */
-	bool fetched;       /* the records of the next comparisons */
+	/* What earlier searches came upon; NULL: it does not help. */
+	struct hint_ranks *ranks;
+	unsigned node;     /* where in there the next step belongs */
+	uint32_t base_len; /* bytes that all keys of the block begin with */
+	uint64_t rank;     /* of the key */
+	bool fetched;      /* the records of the next comparisons */
 	bool damaged;
 };
 void hint_search_begin(struct hint_search *search, const struct hint *hint,

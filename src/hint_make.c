@@ -578,7 +578,7 @@ add_sorted(struct sorting *s, const struct record *rec, const uint8_t *bytes,
     uint32_t index)
 {
 	if (s->count == s->cap) {
-		size_t cap = s->cap > 0 ? 2 * s->cap : 64;
+		size_t cap = s->cap > 0 ? 2 * s->cap : 16;
 		struct sorted *grown =
 		    os->realloc(s->list, cap * sizeof *grown);
 
@@ -780,17 +780,107 @@ hint_create_items(const struct hint_source *source, uint64_t room,
 	return hint;
 }
 
-void
-hint_add_item(
-    struct hint *hint, const struct hint_entry *e, const struct hint_key *key)
+static struct hint_item
+item_of(const struct hint *hint, const struct hint_entry *e,
+    const struct hint_key *key)
 {
 	uint64_t kind = e->type | (e->expiry ? HINT_KIND_EXPIRY : 0);
 	uint32_t skip = hint->ranked ? hint->base.len : 0;
 
-	hint->items[hint->entry_count++] = (struct hint_item){
+	return (struct hint_item){
 	    .rank = key_prefix(key->bytes + skip, key->len - skip),
 	    .what = e->hash | kind << 8 * HINT_HASH_LEN,
 	    .off = e->off};
+}
+
+void
+hint_add_item(
+    struct hint *hint, const struct hint_entry *e, const struct hint_key *key)
+{
+	hint->items[hint->entry_count++] = item_of(hint, e, key);
+}
+
+/* Put an item where it belongs, or in the place of its key's; there is room.
+ * False if a record is damaged. */
+static bool
+insert_item(
+    struct hint *hint, const struct hint_entry *e, const struct hint_key *key)
+{
+	struct hint_entry there;
+	struct record rec;
+	struct hint_item *at;
+	uint64_t n;
+	bool same = false;
+
+	if (!hint_seek(hint, key, &n))
+		return false;
+	at = &hint->items[n];
+	if (n < hint->entry_count) {
+		if (!hint_get(hint, n, &there) || !hint_read(&there, &rec))
+			return false;
+		same = hint_key_is_of(key, &rec);
+	}
+	if (!same) {
+		memmove(at + 1, at, (hint->entry_count - n) * sizeof *at);
+		hint->entry_count++;
+	}
+	*at = item_of(hint, e, key);
+	return true;
+}
+
+/* The keys that are the first and the last of an image's and of those that
+ * come to them; false if a record is damaged. */
+static bool
+find_ends(const struct hint *onto, const struct sorting *s,
+    struct hint_key *ret_first, struct hint_key *ret_last)
+{
+	struct hint_entry e;
+	struct record rec;
+	const size_t own = onto->entry_count > 0 ? 2 : 0;
+
+	for (size_t i = 0; i < own + s->count; i++) {
+		struct hint_key key;
+
+		if (i >= own) {
+			key = key_at(s->list[i - own].bytes);
+		} else {
+			uint64_t n = i == 0 ? 0 : onto->entry_count - 1;
+
+			if (!hint_get(onto, n, &e) || !hint_read(&e, &rec))
+				return false;
+			key = hint_key_of(&rec);
+		}
+		if (i == 0 || hint_key_compare(&key, ret_first) < 0)
+			*ret_first = key;
+		if (i == 0 || hint_key_compare(&key, ret_last) > 0)
+			*ret_last = key;
+	}
+	return true;
+}
+
+/* Let an image that is empty have the items of another one. */
+static bool
+copy_items(struct hint *hint, const struct hint *from)
+{
+	if (hint->ranked == from->ranked && hint->base.len == from->base.len &&
+	    hint->base.bucket_seq == from->base.bucket_seq &&
+	    hint->base.bucket_ordinal == from->base.bucket_ordinal) {
+		memcpy(hint->items, from->items,
+		    from->entry_count * sizeof *hint->items);
+		hint->entry_count = from->entry_count;
+		return true;
+	}
+	for (uint64_t n = 0; n < from->entry_count; n++) {
+		struct hint_entry e;
+		struct record rec;
+		struct hint_key key;
+
+		if (!hint_get(from, n, &e) || !hint_read(&e, &rec))
+			return false;
+		key = hint_key_of(&rec);
+		hint_add_item(hint, &e, &key);
+	}
+	return true;
 }
 
 static enum kvlog_status
@@ -819,9 +909,42 @@ items_of(const struct sorting *s, const struct hint_source *source,
 	return KVLOG_OK;
 }
 
+/* The image of onto and of what was gathered behind it, up to to: in the order
+ * of the log, so that of one key the last one stays. */
+static enum kvlog_status
+items_onto(const struct hint *onto, const struct sorting *s, uint64_t to,
+    struct hint **ret_hint, struct kvlog_error *err)
+{
+	struct hint_source source = onto->sources[0];
+	struct hint_key first = {0, 0, 0, NULL}, last = first;
+	struct hint *hint;
+	bool ok = find_ends(onto, s, &first, &last);
+
+	source.to = to;
+	if (!ok)
+		return KVLOG_CORRUPT;
+	hint = hint_create_items(
+	    &source, onto->entry_count + s->count, &first, &last);
+	if (hint == NULL)
+		return err_set(err, KVLOG_NOMEM, 0, "sort the keys of a walk");
+	ok = copy_items(hint, onto);
+	for (size_t i = 0; i < s->count && ok; i++) {
+		struct hint_key key;
+		struct hint_entry e = entry_of(&s->list[i], source.seg, &key);
+
+		ok = insert_item(hint, &e, &key);
+	}
+	if (!ok) {
+		hint_unref(hint);
+		return KVLOG_CORRUPT;
+	}
+	*ret_hint = hint;
+	return KVLOG_OK;
+}
+
 enum kvlog_status
-hint_build_items(const struct hint_source *source, struct hint **ret_hint,
-    struct kvlog_error *err)
+hint_build_items(const struct hint_source *source, const struct hint *onto,
+    size_t few, struct hint **ret_hint, struct kvlog_error *err)
 {
 	struct hint_source own = *source;
 	struct sorting s = {0};
@@ -831,7 +954,9 @@ hint_build_items(const struct hint_source *source, struct hint **ret_hint,
 	own.salt = own.seg->header.salt;
 	if (st == KVLOG_OK)
 		st = gather(&s, &own, 0, UINT64_MAX, false, NULL, err);
-	if (st == KVLOG_OK) {
+	if (st == KVLOG_OK && onto != NULL && s.count <= few) {
+		st = items_onto(onto, &s, own.to, ret_hint, err);
+	} else if (st == KVLOG_OK) {
 		sort_and_thin(&s);
 		st = items_of(&s, &own, ret_hint, err);
 	}

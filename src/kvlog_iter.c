@@ -76,6 +76,8 @@ open_iter_in(struct store *store, struct kvlog_txn *txn,
 		os->free(iter);
 		return st;
 	}
+	if (iter->blend == NULL)
+		iter->run = cursor_run(iter->cursor);
 	*ret_iter = iter;
 	return KVLOG_OK;
 }
@@ -200,36 +202,50 @@ move(struct kvlog_iter *iter, bool forward)
 	return forward ? cursor_next(iter->cursor) : cursor_prev(iter->cursor);
 }
 
-static enum kvlog_status
+static const struct merge_entry *
+entry_of(const struct kvlog_iter *iter)
+{
+	return iter->blend != NULL ? blend_entry(iter->blend)
+				   : cursor_entry(iter->cursor);
+}
+
+static inline enum kvlog_status
 check_iter(const struct kvlog_iter *iter)
 {
 	if (iter == NULL)
 		return KVLOG_INVAL;
-	if (store_is_forked(iter->store))
+	if (UNLIKELY(store_is_forked(iter->store)))
 		return KVLOG_FORKED;
 	/* In a transaction that has ended, or of what was undone in it. */
 	return iter->blend != NULL && iter->txn == NULL ? KVLOG_INVAL
 							: KVLOG_OK;
 }
 
-static enum kvlog_status
+static inline enum kvlog_status
 step(struct kvlog_iter *iter, bool forward)
 {
+	const struct merge_entry *e = NULL;
 	enum kvlog_status st = check_iter(iter);
 
-	if (iter == NULL)
+	if (UNLIKELY(iter == NULL))
 		return st;
-	iter->state = st;
-	if (st != KVLOG_OK)
-		return st;
+	if (UNLIKELY(st != KVLOG_OK))
+		return iter->state = st;
 	/* A transaction that walks does not idle.  What the walk shows stays
 	 * the same if it was ended before. */
 	if (iter->txn != NULL)
 		(void)log_keep(&iter->store->log, &iter->txn->own, NULL);
-	iter->state = iter->left > 0 ? move(iter, forward) : KVLOG_NOTFOUND;
-	if (iter->state == KVLOG_OK || iter->state == KVLOG_CORRUPT)
-		iter->left--;
-	return iter->state;
+	if (iter->left == 0)
+		return iter->state = KVLOG_NOTFOUND;
+	if (LIKELY(iter->run != NULL))
+		e = merge_run_on(iter->run, !forward);
+	if (UNLIKELY(e == NULL)) {
+		st = move(iter, forward);
+		e = entry_of(iter);
+	}
+	iter->left -= st == KVLOG_OK || st == KVLOG_CORRUPT;
+	iter->entry = e;
+	return iter->state = st;
 }
 
 enum kvlog_status
@@ -290,13 +306,6 @@ kvlog_iter_last(struct kvlog_iter *iter)
 	return go_out(iter, false);
 }
 
-static const struct merge_entry *
-entry_of(const struct kvlog_iter *iter)
-{
-	return iter->blend != NULL ? blend_entry(iter->blend)
-				   : cursor_entry(iter->cursor);
-}
-
 const void *
 kvlog_iter_key(const struct kvlog_iter *iter, size_t *ret_len)
 {
@@ -305,7 +314,7 @@ kvlog_iter_key(const struct kvlog_iter *iter, size_t *ret_len)
 	if (iter == NULL ||
 	    (iter->state != KVLOG_OK && iter->state != KVLOG_CORRUPT))
 		return NULL;
-	rec = &entry_of(iter)->rec;
+	rec = &iter->entry->rec;
 	if (rec->key != NULL && ret_len != NULL)
 		*ret_len = rec->key_len;
 	return rec->key;
@@ -318,7 +327,7 @@ kvlog_iter_value(const struct kvlog_iter *iter, size_t *ret_len)
 
 	if (iter == NULL || iter->state != KVLOG_OK || iter->keys_only)
 		return NULL;
-	rec = &entry_of(iter)->rec;
+	rec = &iter->entry->rec;
 	if (rec->type != RECORD_PUT)
 		return NULL;
 	if (ret_len != NULL)
@@ -335,7 +344,7 @@ kvlog_iter_info(const struct kvlog_iter *iter, struct kvlog_info *ret_info)
 	if (iter == NULL ||
 	    (iter->state != KVLOG_OK && iter->state != KVLOG_CORRUPT))
 		return;
-	e = entry_of(iter);
+	e = iter->entry;
 	if (e->seg != NULL)
 		ret_info->segment = segment_number(e->seg);
 	ret_info->offset = e->off;
@@ -361,7 +370,7 @@ kvlog_txn_count(
 	if (st != KVLOG_OK)
 		return st;
 	while ((st = step(iter, true)) == KVLOG_OK || st == KVLOG_CORRUPT)
-		count += store_counts(entry_of(iter), st);
+		count += store_counts(iter->entry, st);
 	kvlog_iter_destroy(iter);
 	if (st != KVLOG_NOTFOUND)
 		return st;

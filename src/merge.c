@@ -33,10 +33,12 @@
 #include "sum_inline.h"
 
 #define AHEAD 16u       /* entries whose records are fetched early, at most */
+#define FEW_SOURCES 4u  /* of so few each may fetch much at once */
+#define BASE_SPARE 4u   /* bytes of the keys at hand, for those to come */
 #define TIES_MAX 4096u  /* keys of equal rank, until something is done */
 #define LONG_WALK 4096u /* entries; then it is one through all of the hint */
 #define LED                                                                    \
-	4u /* steps with the same source at the top; then look                 \
+	1u /* steps with the same source at the top; then look                 \
 	      whether it stays there */
 
 struct source {
@@ -91,10 +93,10 @@ struct merge {
 	const struct hint_key *low, *high; /* NULL: none are wanted */
 	const struct source *leader;       /* it was at the top ... */
 	unsigned led;                      /* ... so many times in a row */
-	unsigned run;                /* entries of its queue that come next */
-	bool ran;                    /* last is behind what it has come to */
-	struct merge_entry *present; /* a source's, or nothing */
-	struct merge_entry nothing;  /* all zeros */
+	struct merge_run run;
+	struct merge_entry ready[AHEAD]; /* of that run */
+	struct merge_entry *present;     /* a source's, or nothing */
+	struct merge_entry nothing;      /* all zeros */
 	struct damaged *damaged;
 	size_t damaged_count, damaged_cap;
 	struct source sources[]; /* and behind them the heap */
@@ -163,7 +165,7 @@ begin_place(const struct merge *m, struct source *s)
 	enum stand stand;
 
 	s->first = s->queued = 0;
-	s->depth = 1;
+	s->depth = m->source_count <= FEW_SOURCES ? AHEAD / 4 : 1;
 	hint_search_begin(&s->search, s->hint, stands_near(m, &stand));
 }
 
@@ -405,6 +407,39 @@ rebase(struct merge *m)
 		m->heap[i]->rank = rank_of(m, m->heap[i]);
 }
 
+/*
+ * The same at the beginning of a walk, when little is known: by what follows
+ * most of what the keys that come first have in common.  Where the walk gets to
+ * keys that begin otherwise, their ranks are equal, until there are many.
+ */
+static void
+guess_base(struct merge *m)
+{
+	const uint8_t *base = NULL;
+	size_t common = 0;
+
+	for (size_t i = 0; i < m->heap_count; i++) {
+		const struct record *rec = &m->heap[i]->entry.rec;
+		size_t n = 0;
+
+		if (m->heap[i]->entry.damaged ||
+		    rec->bucket_seq != m->start.bucket_seq ||
+		    rec->bucket_ordinal != m->start.bucket_ordinal)
+			continue;
+		if (base == NULL) {
+			base = rec->key;
+			common = rec->key_len;
+		}
+		while (n < common && n < rec->key_len && base[n] == rec->key[n])
+			n++;
+		common = n;
+	}
+	m->base = base;
+	m->base_len = common > BASE_SPARE ? common - BASE_SPARE : 0;
+	for (size_t i = 0; i < m->heap_count; i++)
+		m->heap[i]->rank = rank_of(m, m->heap[i]);
+}
+
 /* Let every source be where the walk is. */
 static enum kvlog_status
 place(struct merge *m)
@@ -437,6 +472,8 @@ place(struct merge *m)
 		if (there)
 			m->heap[m->heap_count++] = s;
 	}
+	if (m->heap_count > 1)
+		guess_base(m);
 	for (size_t i = m->heap_count / 2; i-- > 0;)
 		sift_down(m, i);
 	m->placed = true;
@@ -503,6 +540,7 @@ merge_create(struct hint *const *hints, size_t count, struct merge **ret_merge)
 		m->sources[i].entry.age = i;
 	}
 	m->source_count = count;
+	m->run.next = m->run.end = m->ready;
 	m->present = &m->nothing;
 	st = map_all(m);
 	if (st != KVLOG_OK) {
@@ -542,8 +580,9 @@ start_at(struct merge *m, const struct hint_key *key, enum stand stand)
 	m->start = *key;
 	m->start_stand = stand;
 	m->has_last = m->beyond_last = false;
-	m->placed = m->taken = m->ran = false;
-	m->run = m->led = 0;
+	m->placed = m->taken = false;
+	m->run.next = m->run.end = m->ready;
+	m->led = 0;
 	for (size_t i = 0; i < m->source_count; i++)
 		m->sources[i].loaded = 0;
 }
@@ -680,15 +719,6 @@ step(struct merge *m)
 
 /* Runs */
 
-void
-merge_run_within(
-    struct merge *m, const struct hint_key *low, const struct hint_key *high)
-{
-	m->low = sum_may_inline() ? low : NULL;
-	m->high = high;
-	m->run = 0;
-}
-
 /* Whether all that is in the queue of the source at the top comes before all
  * else, and lies in the range. */
 static bool
@@ -714,14 +744,118 @@ is_run(const struct merge *m, const struct source *s)
 	return true;
 }
 
-static bool
-find_run(struct merge *m)
+/*
+ * Read a put that needs no judging, of which nothing is believed yet; false:
+ * whatever else.  What is not read here is 0 in all of them, as in
+ * record_parse().
+ */
+static inline bool
+read_plain(const struct hint_entry *e, struct record *rec)
+{
+	const uint8_t *p = e->seg->map.addr + e->off;
+	const uint64_t room = segment_end(e->seg) - e->off;
+	const uint32_t what = room >= RECORD_HEADER_SIZE ? get_u32(p + 8) : 0;
+	const unsigned flags = what >> 8 & 0xff;
+	const unsigned ext_len = record_ext_len(flags & RECORD_BUCKET);
+	const size_t key_len = what >> 16;
+	const size_t head_len = RECORD_HEADER_SIZE + ext_len + key_len;
+
+	if ((what & 0xff) != RECORD_PUT || key_len == 0 ||
+	    (flags & (RECORD_EXPIRY | RECORD_CODEC)) != 0 || head_len > room ||
+	    get_u32(p + 12) > room - head_len ||
+	    get_u64(p + 16) > RECORD_SEQ_MAX)
+		return false;
+	rec->type = RECORD_PUT;
+	rec->flags = (uint8_t)flags;
+	rec->key_len = (uint16_t)key_len;
+	rec->value_len = get_u32(p + 12);
+	rec->lag = get_u32(p + 24);
+	rec->value_sum = get_u32(p + 4);
+	rec->seq = get_u64(p + 16);
+	rec->bucket_seq = ext_len > 0 ? get_u64(p + RECORD_HEADER_SIZE) : 0;
+	rec->bucket_ordinal =
+	    ext_len > 0 ? get_u32(p + RECORD_HEADER_SIZE + 8) : 0;
+	rec->key = p + RECORD_HEADER_SIZE + ext_len;
+	rec->value = rec->key + key_len;
+	rec->size = record_size(flags, key_len, rec->value_len);
+	return true;
+}
+
+/* Read what is in a queue, up to the first that is not so plain. */
+static unsigned
+read_run(const struct source *s, struct merge_entry *run)
+{
+	unsigned n = 0;
+
+	for (; n < s->queued; n++) {
+		const struct hint_entry *next = &s->queue[s->first + n];
+
+		if (!read_plain(next, &run[n].rec))
+			break;
+		run[n].seg = next->seg;
+		run[n].off = next->off;
+		run[n].hash = next->hash;
+		run[n].age = s->entry.age;
+		run[n].damaged = false;
+	}
+	return n;
+}
+
+/* Of count entries that were read, how many are sound before one that is not.
+ * One after the other in a short loop, so that their sums overlap. */
+SUM_TARGET static unsigned
+verify_run(const struct merge_entry *run, unsigned count, bool with_value)
+{
+	unsigned n = 0;
+
+	for (; n < count; n++) {
+		const struct merge_entry *e = &run[n];
+		const uint8_t *p = e->seg->map.addr + e->off;
+		const size_t head_len = (size_t)(e->rec.value - p);
+		const uint32_t seed = segment_seed(e->seg, e->off);
+
+		if (!(with_value ? sum_pair_ok_instruction(
+				       p, head_len, e->rec.value_len, seed)
+				 : record_head_ok(p, head_len, seed)))
+			break;
+	}
+	return n;
+}
+
+/* What a run has come to is where the walk is; the sources are at its end. */
+static void
+end_run(struct merge *m)
+{
+	const struct merge_entry *e = m->run.next;
+
+	if (e > m->ready) {
+		m->last = hint_key_of(&e[-1].rec);
+		m->last_age = e[-1].age;
+	}
+	if (e != m->run.end)
+		start_at(m, &m->last, STAND_AT);
+	m->run.next = m->run.end = m->ready;
+}
+
+void
+merge_run_within(
+    struct merge *m, const struct hint_key *low, const struct hint_key *high)
+{
+	end_run(m);
+	m->low = sum_may_inline() ? low : NULL;
+	m->high = high;
+}
+
+bool
+merge_find_run(struct merge *m, bool back, bool with_value)
 {
 	struct source *s;
+	unsigned n;
 
-	if (m->low == NULL || !m->taken || m->heap_count == 0 ||
-	    m->damaged_count > 0 || m->present != &m->heap[0]->entry ||
-	    m->heap[0]->told || (m->source_count > 1 && m->led < LED))
+	if (m->low == NULL || m->back != back || !m->taken ||
+	    m->heap_count == 0 || m->damaged_count > 0 ||
+	    m->present != &m->heap[0]->entry || m->heap[0]->told ||
+	    (m->source_count > 1 && m->led < LED))
 		return false;
 	s = m->heap[0];
 	if (s->queued == 0)
@@ -730,89 +864,24 @@ find_run(struct merge *m)
 		m->led = 0;
 		return false;
 	}
-	m->run = s->queued;
+	n = verify_run(m->ready, read_run(s, m->ready), with_value);
+	if (n == 0)
+		return false;
+	s->first += n;
+	s->queued -= n;
 	/* What comes behind it is there when it is at its end. */
-	if (s->queued <= s->depth / 2)
+	if (s->queued == 0)
 		refill(m, s);
+	m->run.next = m->ready;
+	m->run.end = m->ready + n;
+	m->run.back = back;
 	return true;
 }
 
-/*
- * Verify a put that needs no judging, and read it; false: whatever else, and
- * *rec is as it was.  What is not read here is the same in all of them, as in
- * record_parse().
- */
-SUM_TARGET static inline bool
-read_sound(const struct hint_entry *e, bool with_value, struct record *rec)
+struct merge_run *
+merge_run_of(struct merge *m)
 {
-	const uint8_t *p = e->seg->map.addr + e->off;
-	const uint64_t room = segment_end(e->seg) - e->off;
-	const uint32_t seed = segment_seed(e->seg, e->off);
-	const uint32_t what = room >= RECORD_HEADER_SIZE ? get_u32(p + 8) : 0;
-	const unsigned flags = what >> 8 & 0xff;
-	const unsigned ext_len = record_ext_len(flags & RECORD_BUCKET);
-	const size_t key_len = what >> 16;
-	const size_t head_len = RECORD_HEADER_SIZE + ext_len + key_len;
-	uint32_t value_len;
-
-	if ((what & 0xff) != RECORD_PUT || key_len == 0 ||
-	    (flags & (RECORD_EXPIRY | RECORD_CODEC)) != 0 || head_len > room)
-		return false;
-	value_len = get_u32(p + 12);
-	if (value_len > room - head_len || get_u64(p + 16) > RECORD_SEQ_MAX ||
-	    !(with_value ? sum_pair_ok_instruction(p, head_len, value_len, seed)
-			 : record_head_ok(p, head_len, seed)))
-		return false;
-	rec->type = RECORD_PUT;
-	rec->flags = (uint8_t)flags;
-	rec->key_len = (uint16_t)key_len;
-	rec->value_len = value_len;
-	rec->lag = get_u32(p + 24);
-	rec->value_sum = get_u32(p + 4);
-	rec->seq = get_u64(p + 16);
-	rec->bucket_seq = ext_len > 0 ? get_u64(p + RECORD_HEADER_SIZE) : 0;
-	rec->bucket_ordinal =
-	    ext_len > 0 ? get_u32(p + RECORD_HEADER_SIZE + 8) : 0;
-	rec->expiry_ms = 0;
-	rec->key = p + RECORD_HEADER_SIZE + ext_len;
-	rec->value = rec->key + key_len;
-	rec->size = record_size(flags, key_len, value_len);
-	return true;
-}
-
-SUM_TARGET bool
-merge_run_on(struct merge *m, bool back, bool with_value)
-{
-	const struct hint_entry *next;
-	struct source *s;
-
-	if (m->back != back || (m->run == 0 && !find_run(m)))
-		return false;
-	s = m->heap[0];
-	next = &s->queue[s->first];
-	if (!read_sound(next, with_value, &s->entry.rec))
-		return false;
-	s->entry.seg = next->seg;
-	s->entry.off = next->off;
-	s->entry.hash = next->hash;
-	s->entry.damaged = false;
-	s->first++;
-	s->queued--;
-	m->run--;
-	m->ran = true;
-	return true;
-}
-
-/* A step is to begin where a run has ended. */
-static void
-end_run(struct merge *m)
-{
-	m->run = 0;
-	if (!m->ran)
-		return;
-	m->last = hint_key_of(&m->heap[0]->entry.rec);
-	m->last_age = m->heap[0]->entry.age;
-	m->ran = false;
+	return &m->run;
 }
 
 enum kvlog_status
@@ -836,5 +905,5 @@ merge_prev(struct merge *m)
 struct merge_entry *
 merge_entry(const struct merge *m)
 {
-	return m->present;
+	return m->run.next > m->ready ? m->run.next - 1 : m->present;
 }

@@ -53,17 +53,6 @@ void merge_seek(struct merge *merge, const struct hint_key *key);
 enum kvlog_status merge_next(struct merge *merge);
 enum kvlog_status merge_prev(struct merge *merge);
 
-/*
- * From now on merge_run_on() may be tried before merge_next() (or, back, before
- * _prev()): it does the same where that takes no thought, else it says false
- * and has done nothing.  What it comes to is a put that does not expire, with
- * its value verified if that is wanted, and before high or, back, not before
- * low.  These stay the caller's; NULL: it says false.
- */
-void merge_run_within(struct merge *merge, const struct hint_key *low,
-    const struct hint_key *high);
-bool merge_run_on(struct merge *merge, bool back, bool with_value);
-
 /* What the merge has come to; valid until the merge moves, and the caller's to
  * change. */
 struct merge_entry {
@@ -77,5 +66,30 @@ struct merge_entry {
 	bool damaged;
 };
 struct merge_entry *merge_entry(const struct merge *merge);
+
+/*
+ * Entries that come next and take no thought: puts that do not expire, verified
+ * already.  Whoever wants them asks merge_run_on(), if there are none
+ * merge_find_run(), and if that finds none either merge_next() or, back,
+ * merge_prev().
+ */
+struct merge_run {
+	struct merge_entry *next, *end;
+	bool back;
+};
+struct merge_run *merge_run_of(struct merge *merge);
+
+static inline struct merge_entry *
+merge_run_on(struct merge_run *run, bool back)
+{
+	return run->next != run->end && run->back == back ? run->next++ : NULL;
+}
+
+/* From now on runs are found, of what is before high and not before low; these
+ * stay the caller's.  NULL: none are. */
+void merge_run_within(struct merge *merge, const struct hint_key *low,
+    const struct hint_key *high);
+/* False: what comes next is for a step.  with_value: values are verified. */
+bool merge_find_run(struct merge *merge, bool back, bool with_value);
 
 #endif

@@ -72,8 +72,10 @@ struct kvlog_iter {
 	struct kvlog_txn *txn;
 	struct kvlog_iter *next, **link;
 	bool keys_only;
-	uint64_t limit, left;    /* entries that it may come to */
-	enum kvlog_status state; /* of the last step */
+	uint64_t limit, left;  /* entries that it may come to */
+	struct merge_run *run; /* of the cursor, if there is no blend */
+	const struct merge_entry *entry; /* to which the last step came, */
+	enum kvlog_status state;         /* if it says so */
 };
 
 enum kvlog_status store_open(const char *path,

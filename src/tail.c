@@ -2,15 +2,15 @@
 /*
  * tail.c - the unhinted end of the log, sorted for walks.
  *
- *     hints          | image    | image | image | few records
- *     ---------------+----------+-------+-------+---------> log
- *                         neighbours become one
+ *     hints          | image    | image | image | image of few records
+ *     ---------------+----------+-------+-------+----------------------> log
+ *                         neighbours become one     grows
  *
- * A few records are sorted anew for each walk, which takes no longer than to
- * find what is kept of them.  When they are more they become an image that is
- * kept; it is put together with those before it for as long as the next one of
- * these is not several times as large.  So there are O(log n) of them, and each
- * record is copied O(log n) times.
+ * What a put has added is put where it belongs among a few, which are copied
+ * for it: no image changes, as walks hold them.  When these are more than a
+ * few, theirs is put together with those before it for as long as the next one
+ * of these is not several times as large.  So there are O(log n) of them, and
+ * each record is copied O(log n) times.
  *
  * When hints come to cover a part of the log, images that lie in it are let go.
  * One that goes on behind it stays as it is: a key is shown once, however many
@@ -24,8 +24,7 @@
 
 #include "merge.h"
 
-#define FEW 32u                       /* records that are sorted anew ... */
-#define FEW_BYTES (UINT64_C(1) << 16) /* ... or bytes that are read anew */
+#define FEW 64u                       /* keys to which others are added */
 #define TIMES 4u                      /* as large is too large to be copied */
 #define REST_NS UINT64_C(10000000000) /* without a walk */
 
@@ -121,27 +120,32 @@ insert(struct tail *t, size_t at, struct hint *image)
 	return KVLOG_OK;
 }
 
-/* The first and the last key of images that are not empty; false if one of
- * their records is damaged. */
+/* The first and the last key of images, of which one is not empty; false if one
+ * of their records is damaged. */
 static bool
 find_bounds(struct hint *const *images, size_t count, struct hint_key *ret_low,
     struct hint_key *ret_high)
 {
+	bool any = false;
+
 	for (size_t i = 0; i < 2 * count; i++) {
 		const struct hint *image = images[i / 2];
 		struct hint_entry e;
 		struct record rec;
 		struct hint_key key;
 
+		if (image->entry_count == 0)
+			continue;
 		if (!hint_get(
 			image, i % 2 == 0 ? 0 : image->entry_count - 1, &e) ||
 		    !hint_read(&e, &rec))
 			return false;
 		key = hint_key_of(&rec);
-		if (i == 0 || hint_key_compare(&key, ret_low) < 0)
+		if (!any || hint_key_compare(&key, ret_low) < 0)
 			*ret_low = key;
-		if (i == 0 || hint_key_compare(&key, ret_high) > 0)
+		if (!any || hint_key_compare(&key, ret_high) > 0)
 			*ret_high = key;
+		any = true;
 	}
 	return true;
 }
@@ -199,9 +203,36 @@ settle(struct tail *t, size_t first, size_t last)
 		drop(t, first, last - first + 1);
 }
 
+/* Of the images [first, *end) of a segment the last one goes up to where rest
+ * begins: let there be one of rest, too, or in its place one of both. */
+static enum kvlog_status
+keep(struct tail *t, size_t first, size_t *end, const struct hint_source *rest,
+    struct kvlog_error *err)
+{
+	struct hint *last = first < *end ? t->images[*end - 1] : NULL;
+	struct hint *image;
+	enum kvlog_status st;
+
+	if (last != NULL && last->entry_count > FEW)
+		last = NULL;
+	st = hint_build_items(rest, last, FEW, &image, err);
+	if (st != KVLOG_OK)
+		return st;
+	if (last != NULL && image->sources[0].from < rest->from) {
+		hint_unref(last);
+		t->images[*end - 1] = image;
+	} else if ((st = insert(t, *end, image)) == KVLOG_OK) {
+		++*end;
+	}
+	if (st == KVLOG_OK && image->entry_count > FEW)
+		settle(t, first, *end - 1);
+	return st;
+}
+
 /*
- * Have images of a gap kept up to its end, or almost; *ret_rest is one of what
- * is not worth it, or NULL, and [*ret_first, *ret_end) are those to use.
+ * Have images of a gap kept up to its end; [*ret_first, *ret_end) are those to
+ * use, and *ret_rest, if that is not NULL, is one for this walk alone, which is
+ * of an earlier moment than others.
  */
 static enum kvlog_status
 extend(struct tail *t, const struct hint_source *gap, size_t *ret_first,
@@ -209,7 +240,7 @@ extend(struct tail *t, const struct hint_source *gap, size_t *ret_first,
 {
 	struct hint_source rest = *gap;
 	size_t first, end = find(t, gap->seg, &first), used;
-	enum kvlog_status st;
+	enum kvlog_status st = KVLOG_OK;
 
 	while (first < end && part(t, first)->to <= gap->from) {
 		drop(t, first, 1);
@@ -222,29 +253,19 @@ extend(struct tail *t, const struct hint_source *gap, size_t *ret_first,
 	}
 	for (used = first; used < end && part(t, used)->to <= gap->to; used++)
 		rest.from = part(t, used)->to;
-	*ret_first = first;
-	*ret_end = used;
 	*ret_rest = NULL;
-	if (rest.from >= gap->to)
-		return KVLOG_OK;
-	st = hint_build_items(&rest, ret_rest, err);
-	if (st == KVLOG_OK && (*ret_rest)->entry_count == 0) {
-		hint_unref(*ret_rest); /* nothing but marks */
-		*ret_rest = NULL;
-		return KVLOG_OK;
+	if (used < end && rest.from < gap->to)
+		st = hint_build_items(&rest, NULL, 0, ret_rest, err);
+	else if (rest.from < gap->to)
+		st = keep(t, first, &used, &rest, err);
+	if (st == KVLOG_CORRUPT && first < used) {
+		/* If all is read anew, damage is told. */
+		drop(t, first, end - first);
+		return extend(t, gap, ret_first, ret_end, ret_rest, err);
 	}
-	/* What is of an earlier moment than others is not kept. */
-	if (st != KVLOG_OK || used < end ||
-	    ((*ret_rest)->entry_count <= FEW &&
-		rest.to - rest.from <= FEW_BYTES))
-		return st;
-	if (insert(t, end, hint_ref(*ret_rest)) != KVLOG_OK)
-		return KVLOG_OK; /* of use, though it is not kept */
-	settle(t, first, end);
-	hint_unref(*ret_rest);
-	*ret_rest = NULL;
-	*ret_end = find(t, gap->seg, ret_first);
-	return KVLOG_OK;
+	*ret_first = first;
+	*ret_end = used < end ? used : find(t, gap->seg, ret_first);
+	return st;
 }
 
 static void
@@ -271,7 +292,8 @@ fill(struct tail *t, const struct hint_cover *c, struct hint_cover *ret,
 		if (st != KVLOG_OK)
 			return st;
 		for (size_t j = first; j < end; j++)
-			add(ret, hint_ref(t->images[j]));
+			if (t->images[j]->entry_count > 0)
+				add(ret, hint_ref(t->images[j]));
 		if (rest != NULL)
 			add(ret, rest);
 	}

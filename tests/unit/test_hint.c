@@ -927,20 +927,57 @@ any_key(struct rng *rng, uint8_t *key)
 	return len;
 }
 
-/* An image that is made for walks alone has ranks; that of a file has not.
- * _i: keys of the default bucket, of another one, of several; of the last three
- * ranks of all keys are alike, but for one. */
+/* The image of a source in as many steps as there are ends, each of which adds
+ * what has come to what there was. */
+static struct hint *
+build_by_and_by(
+    const struct hint_source *source, const uint64_t *ends, size_t count)
+{
+	struct hint_source part = *source;
+	struct hint *image = NULL, *next;
+
+	for (size_t i = 0; i < count; i++) {
+		part.to = ends[i];
+		ck_assert_int_eq(
+		    hint_build_items(&part, image, SIZE_MAX, &next, NULL),
+		    KVLOG_OK);
+		ck_assert_uint_eq(next->sources[0].from, source->from);
+		ck_assert_uint_eq(next->sources[0].to, ends[i]);
+		hint_unref(image);
+		image = next;
+		part.from = ends[i];
+	}
+	return image;
+}
+
+static void
+expect_same_items(const struct hint *a, const struct hint *b)
+{
+	ck_assert_uint_eq(a->entry_count, b->entry_count);
+	ck_assert_int_eq(a->ranked, b->ranked);
+	for (uint64_t n = 0; n < a->entry_count; n++) {
+		ck_assert_uint_eq(a->items[n].rank, b->items[n].rank);
+		ck_assert_uint_eq(a->items[n].what, b->items[n].what);
+		ck_assert_uint_eq(a->items[n].off, b->items[n].off);
+	}
+}
+
+/* An image that is made for walks alone has ranks of all keys; that of a file
+ * learns some by and by.  _i: keys of the default bucket, of another one, of
+ * several; of the last three ranks of all keys are alike, but for one. */
 START_TEST(an_image_for_walks_seeks_as_a_file_does)
 {
 	const unsigned kind = (unsigned)_i % 3;
 	const size_t head = _i < 3 ? 5 : 20;
 	uint8_t key[64] = "common head of all keys";
 	struct hint_source source = {.seg = segs[0], .from = SEGMENT_DATA_OFF};
-	struct hint *hint, *image;
+	struct hint *hint, *image, *grown;
+	uint64_t ends[100];
+	size_t end_count = 0;
 	struct rng rng;
 
 	rng_init(&rng, (uint64_t)_i);
-	for (unsigned i = 0; i < 900; i++) {
+	for (unsigned i = 0; i < 3000; i++) {
 		size_t len = head + any_key(&rng, key + head);
 		uint64_t bucket = kind == 0   ? 0
 				  : kind == 1 ? 7
@@ -950,15 +987,23 @@ START_TEST(an_image_for_walks_seeks_as_a_file_does)
 			put_rec(segs[0], RECORD_PUT, key, len);
 		else
 			put_in_bucket(segs[0], RECORD_PUT, bucket, 3, key, len);
+		if (i < 3 || i % 60 == 0)
+			ends[end_count++] = segment_end(segs[0]);
 	}
 	if (_i >= 3 && kind != 1)
 		put_rec(segs[0], RECORD_PUT, "a", 1);
-	source.to = segment_end(segs[0]);
+	source.to = ends[end_count++] = segment_end(segs[0]);
 	hint = build_all(1);
-	ck_assert_int_eq(hint_build_items(&source, &image, NULL), KVLOG_OK);
+	ck_assert_uint_gt(hint->leaf_count, 2);
+	ck_assert_int_eq(
+	    hint_build_items(&source, NULL, 0, &image, NULL), KVLOG_OK);
 	ck_assert_uint_eq(image->entry_count, hint->entry_count);
 	ck_assert_int_eq(image->ranked, kind != 2);
-	for (unsigned i = 0; i < 5000; i++) {
+	grown = build_by_and_by(&source, ends, end_count);
+	expect_same_items(grown, image);
+	hint_unref(grown);
+	ck_assert_ptr_null(atomic_load(&hint->ranks));
+	for (unsigned i = 0; i < 20000; i++) {
 		struct hint_key want = {.bytes = key};
 		size_t cut = (size_t)rng_below(&rng, head + 1);
 		uint64_t n, m;
@@ -978,6 +1023,8 @@ START_TEST(an_image_for_walks_seeks_as_a_file_does)
 		if (i % 8 == 1)
 			key[cut]--;
 	}
+	/* Of several buckets, each block has keys of two. */
+	ck_assert_int_eq(atomic_load(&hint->ranks) != NULL, kind != 2);
 	hint_unref(hint);
 	hint_unref(image);
 }

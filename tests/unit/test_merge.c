@@ -559,7 +559,7 @@ END_TEST
 START_TEST(want_of_memory_loses_nothing)
 {
 	uint64_t leaks, nth, hit;
-	unsigned failed = 0;
+	unsigned failed = 0, idle = 0;
 
 	make_log((uint64_t)_i);
 	(void)add(0, 700, RECORD_PUT);
@@ -614,11 +614,14 @@ START_TEST(want_of_memory_loses_nothing)
 		drop_hints();
 		spoil(3, hit);
 		ck_assert_uint_eq(simos_leaks(NULL), leaks);
-		if (failed == before)
+		/* A search does without what would help the next one: in each
+		 * hint, and in two images. */
+		idle = failed == before ? idle + 1 : 0;
+		if (idle > HINTS + 2)
 			break;
 	}
 	/* The merge itself, two images and the note of damage. */
-	ck_assert_uint_gt(nth, 20);
+	ck_assert_uint_gt(nth - idle, 20);
 }
 END_TEST
 
@@ -658,9 +661,14 @@ want_runs(struct merge *merge, struct rng *rng)
 static enum kvlog_status
 run_or_step(struct merge *merge, bool back)
 {
-	if (merge_run_on(merge, back, true)) {
-		struct hint_key key = hint_key_of(&merge_entry(merge)->rec);
+	const struct merge_entry *e = merge_run_on(merge_run_of(merge), back);
 
+	if (e == NULL && merge_find_run(merge, back, true))
+		e = merge_run_on(merge_run_of(merge), back);
+	if (e != NULL) {
+		struct hint_key key = hint_key_of(&e->rec);
+
+		ck_assert_ptr_eq(e, merge_entry(merge));
 		if (back)
 			ck_assert_int_ge(hint_key_compare(&key, &run_low), 0);
 		else

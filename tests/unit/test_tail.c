@@ -213,6 +213,53 @@ START_TEST(what_was_sorted_is_kept)
 }
 END_TEST
 
+/* What one put has added is added to an image of few; where there is nothing
+ * but marks is known, too. */
+START_TEST(few_grow_by_what_is_added)
+{
+	const uint64_t from[SEGS] = {
+	    SEGMENT_DATA_OFF, SEGMENT_DATA_OFF, SEGMENT_DATA_OFF};
+	uint64_t to[SEGS];
+	struct hint *image;
+
+	for (unsigned i = 0; i < 3; i++) {
+		(void)segtest_record(
+		    segs[0], RECORD_MARK, ++seq, NULL, 0, NULL, 0);
+		ends(to);
+		walk(from, to);
+		ck_assert_uint_eq(tail.count, 1);
+		ck_assert_uint_eq(tail.images[0]->entry_count, 0);
+		ck_assert_uint_eq(tail.images[0]->sources[0].to, to[0]);
+	}
+	image = tail.images[0];
+	walk(from, to);
+	ck_assert_ptr_eq(tail.images[0], image);
+	for (unsigned i = 0; i < 60; i++) {
+		add(0, i * 7 % 50, i % 5 > 0);
+		ends(to);
+		walk(from, to);
+		ck_assert_uint_eq(tail.count, 1);
+		ck_assert_uint_eq(
+		    tail.images[0]->entry_count, i < 50 ? i + 1 : 50);
+	}
+	/* Of many those that are few become a part; of nothing too. */
+	for (unsigned i = 0; i < 100; i++)
+		add(0, i, true);
+	ends(to);
+	walk(from, to);
+	ck_assert_uint_eq(tail.count, 1);
+	(void)segtest_record(segs[1], RECORD_MARK, ++seq, NULL, 0, NULL, 0);
+	ends(to);
+	walk(from, to);
+	ck_assert_uint_eq(tail.count, 2);
+	for (unsigned i = 0; i < 100; i++)
+		add(1, i, true);
+	ends(to);
+	walk(from, to);
+	ck_assert_uint_eq(tail.count, 2);
+}
+END_TEST
+
 /* Neither what hints cover now nor what was replaced is held. */
 START_TEST(what_is_of_no_use_is_let_go)
 {
@@ -371,6 +418,7 @@ main(void)
 	suite_add_tcase(suite, tc);
 	tcase_add_loop_test(tc, a_walk_has_all_up_to_its_end, 0, 8);
 	tcase_add_test(tc, what_was_sorted_is_kept);
+	tcase_add_test(tc, few_grow_by_what_is_added);
 	tcase_add_test(tc, what_is_of_no_use_is_let_go);
 	tcase_add_test(tc, hints_may_cover_less_than_before);
 	tcase_add_test(tc, damage_is_told_by_the_next_reading);

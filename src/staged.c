@@ -6,8 +6,8 @@
  *                ^           ^     ^
  *                +-- older --+     |
  *                            |     |
- *     newest:              key a  key b      in a table by hash, and from the
- *                                            first walk on in a skip list
+ *     newest:              key a  key b      in a table by hash; sorted by the
+ *                                            first walk, into a skip list
  *
  * Keys and versions are cut from chunks in the order in which they come, so
  * that to go back to a savepoint is to take the versions since off their keys,
@@ -162,14 +162,15 @@ take_from_table(struct staged *staged, struct staged_key *key)
 
 /* The order */
 
-/* One in four keys reaches the next level, and which do their hashes say. */
+/* One in four keys reaches the next level, and which do their hashes say; their
+ * 40 bits are spread first, of which the table has used the low ones. */
 static uint32_t
 height_of(uint64_t hash)
 {
+	uint64_t bits = hash * UINT64_C(0x9e3779b97f4a7c15) >> 32;
 	uint32_t height = 1;
 
-	for (hash >>= 32; height < STAGED_HEIGHT_MAX && (hash & 3) == 0;
-	     hash >>= 2)
+	for (; height < STAGED_HEIGHT_MAX && (bits & 3) == 0; bits >>= 2)
 		height++;
 	return height;
 }
@@ -411,16 +412,72 @@ staged_undo(struct staged *staged, uint64_t savepoint, uint64_t *ret_number)
 	return true;
 }
 
+/* Ordering */
+
+/* Of two lists in order, linked by next[0], one. */
+static struct staged_key *
+join(struct staged_key *a, struct staged_key *b)
+{
+	struct staged_key *first, **end = &first;
+
+	while (a != NULL && b != NULL) {
+		struct staged_key **least =
+		    hint_key_compare(&a->key, &b->key) < 0 ? &a : &b;
+
+		*end = *least;
+		end = &(*end)->next[0];
+		*least = *end;
+	}
+	*end = a != NULL ? a : b;
+	return first;
+}
+
+/* All keys, sorted by merging: the list in runs[i] has 2^i of them, or none. */
+static struct staged_key *
+sort_keys(const struct staged *staged)
+{
+	struct staged_key *runs[64] = {NULL}, *all = NULL;
+
+	for (struct staged_write *w = staged->last; w != NULL; w = w->before) {
+		struct staged_key *list = w->of;
+		unsigned i = 0;
+
+		if (w->older != NULL)
+			continue;
+		list->next[0] = NULL;
+		for (; runs[i] != NULL; runs[i++] = NULL)
+			list = join(runs[i], list);
+		runs[i] = list;
+	}
+	for (unsigned i = 0; i < ARRAY_LEN(runs); i++)
+		all = join(runs[i], all);
+	return all;
+}
+
+/* Each of a list in order, on all of its levels. */
+static void
+link_all(struct staged *staged, struct staged_key *key)
+{
+	struct staged_key **ends[STAGED_HEIGHT_MAX];
+
+	for (unsigned level = 0; level < STAGED_HEIGHT_MAX; level++)
+		ends[level] = &staged->first[level];
+	for (; key != NULL; key = key->next[0])
+		for (unsigned level = 0; level < key->height; level++) {
+			*ends[level] = key;
+			ends[level] = &key->next[level];
+		}
+	for (unsigned level = 0; level < STAGED_HEIGHT_MAX; level++)
+		*ends[level] = NULL;
+}
+
 /* Walking */
 
 uint64_t
 staged_walk(struct staged *staged)
 {
-	struct staged_write *w = staged->ordered ? NULL : staged->last;
-
-	for (; w != NULL; w = w->before)
-		if (w->older == NULL)
-			link_key(staged, w->of);
+	if (!staged->ordered)
+		link_all(staged, sort_keys(staged));
 	staged->ordered = true;
 	staged->frozen = staged->number;
 	return staged->last != NULL ? staged->last->number : 0;

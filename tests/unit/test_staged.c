@@ -379,6 +379,52 @@ START_TEST(memory_that_is_wanting_is_no_harm)
 }
 END_TEST
 
+static void
+put_number(unsigned n)
+{
+	const struct staged_write how = {.type = RECORD_PUT};
+	char text[16];
+	struct hint_key key = {0};
+
+	(void)snprintf(text, sizeof text, "%u", n);
+	key.bytes = (const uint8_t *)text;
+	key.len = (uint32_t)strlen(text);
+	ck_assert_int_eq(
+	    staged_add(&staged, &key, hint_key_hash(secret, &key), &how, NULL),
+	    KVLOG_OK);
+}
+
+/* Each level has a quarter of the keys of the one below, and in order, whether
+ * they were written before the first walk or later: else a million take
+ * hours. */
+START_TEST(a_key_is_found_in_few_steps)
+{
+	size_t below = 30000;
+
+	for (unsigned n = 0; n < below; n++) {
+		put_number(n);
+		if (n == below / 2)
+			(void)staged_walk(&staged);
+	}
+	for (unsigned level = 0; level < STAGED_HEIGHT_MAX; level++) {
+		const struct staged_key *k = staged.first[level];
+		size_t count = 0;
+
+		for (; k != NULL; k = k->next[level], count++)
+			ck_assert(k->next[level] == NULL ||
+				  hint_key_compare(
+				      &k->key, &k->next[level]->key) < 0);
+		if (level == 0)
+			ck_assert_uint_eq(count, below);
+		else
+			ck_assert_uint_le(count, below / 3 + 8);
+		if (level > 0 && level < 4)
+			ck_assert_uint_ge(count, below / 6);
+		below = count;
+	}
+}
+END_TEST
+
 static Suite *
 staged_suite(void)
 {
@@ -394,6 +440,7 @@ staged_suite(void)
 	tcase_add_test(tc, what_nobody_can_see_any_more_takes_no_memory);
 	tcase_add_test(tc, a_key_is_given_its_own_value);
 	tcase_add_test(tc, memory_that_is_wanting_is_no_harm);
+	tcase_add_test(tc, a_key_is_found_in_few_steps);
 	suite_add_tcase(suite, tc);
 	return suite;
 }

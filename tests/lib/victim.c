@@ -1022,7 +1022,7 @@ script_delete(void *arg)
 	(void)victim_delete(v, "b", NONE);
 	(void)victim_delete(v, "a", NONE);
 	(void)victim_sync(v);
-	(void)victim_put(v, "c", 2500, NONE);
+	(void)victim_put(v, "c", 3500, NONE);
 	(void)victim_sync(v); /* of a new name, too */
 	(void)victim_close(v);
 }

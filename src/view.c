@@ -19,9 +19,9 @@
 #include <errno.h>
 #include <string.h>
 
-#define RENEW_TRIES 1000 /* while segments are replaced all the time ... */
-#define RENEW_HASTE 100  /* the first ones without a pause */
-#define VALID_TRIES 200  /* until a page that is being written is valid */
+#define RENEW_TRIES 100   /* while segments are replaced all the time ... */
+#define PATIENT_TRIES 900 /* ... and more of them, with a pause */
+#define VALID_TRIES 200   /* until a page that is being written is valid */
 #define TRY_PAUSE_NS UINT64_C(1000000)
 /* A look at the directory is worth its time if so many bytes are not hinted,
  * and not too often. */
@@ -1046,12 +1046,12 @@ renew(struct views *views, struct kvlog_error *err)
 		moved = view->stamp != control_stamp(views->control) ||
 			is_gone(&failure);
 		view_unref(view);
-		if (!moved || i == RENEW_TRIES) {
+		if (!moved || i == RENEW_TRIES + PATIENT_TRIES) {
 			if (err != NULL)
 				*err = failure;
 			return st;
 		}
-		if (i >= RENEW_HASTE)
+		if (i >= RENEW_TRIES)
 			os->sleep_ns(TRY_PAUSE_NS);
 	}
 }

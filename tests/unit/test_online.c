@@ -1022,6 +1022,28 @@ START_TEST(what_is_due_is_done_within)
 }
 END_TEST
 
+/* Two segments of a record each, and one that is active. */
+static void
+write_three(struct kvlog *db, struct model *model)
+{
+	put(db, model, "a", 10);
+	seal(db);
+	put(db, model, "b", 10);
+	seal(db);
+	put(db, model, "c", 10);
+}
+
+/* To compact all, each segment in a run of its own. */
+static void
+prepare_runs(
+    struct compaction *c, struct kvlog *db, kvlog_progress_fn *progress)
+{
+	prepare(c, db, 0, 0);
+	c->all = true;
+	c->run_limit = 1;
+	c->progress = progress;
+}
+
 static bool
 delete_later(void *arg, uint64_t done, uint64_t total)
 {
@@ -1045,21 +1067,12 @@ START_TEST(what_is_sealed_late_hides_what_was_kept)
 	struct store *store = db->store;
 	struct compaction c;
 
-	put(db, &model, "a", 10);
-	seal(db);
-	put(db, &model, "b", 10);
-	seal(db);
-	put(db, &model, "c", 10);
+	write_three(db, &model);
 	for (size_t i = 0; i < ARRAY_LEN(room); i++)
 		(void)os->unlink(store->dir.fd, room[i]);
 	guest.writer = db;
 	guest.model = &model;
-	compact_init(&c, &store->views, atomic_load(&store->views.view),
-	    &store->log, store->options.segment_size);
-	c.online = c.all = true;
-	c.run_limit = 1;
-	c.progress = delete_later;
-	ck_assert(store_become_maintainer(store));
+	prepare_runs(&c, db, delete_later);
 	simos_fail(SIMOS_ALLOCATE, 1, ENOSPC, true);
 	if (compact_store(&c, &err) != KVLOG_OK)
 		ck_abort_msg("compact: %s", err.text);
@@ -1097,19 +1110,10 @@ START_TEST(what_is_written_between_runs_is_not_read)
 	struct compaction c;
 	uint32_t last;
 
-	put(db, &model, "a", 10);
-	seal(db);
-	put(db, &model, "b", 10);
-	seal(db);
-	put(db, &model, "c", 10);
+	write_three(db, &model);
 	guest.writer = db;
 	guest.model = &model;
-	compact_init(&c, &store->views, atomic_load(&store->views.view),
-	    &store->log, store->options.segment_size);
-	c.online = c.all = true;
-	c.run_limit = 1;
-	c.progress = replace_later;
-	ck_assert(store_become_maintainer(store));
+	prepare_runs(&c, db, replace_later);
 	MAKELOG_OK(compact_store(&c, &err));
 	ck_assert(guest.done);
 	last = segment_number(log_active(&store->log));

@@ -189,22 +189,37 @@ exec_get(struct shell *sh, struct rest rest)
 	return CLI_DONE;
 }
 
+/* Look up the one key of a line: *ret_there, whether it has a value. */
+static enum cli_exit
+look_up_only(struct shell *sh, const struct verb *verb, struct rest rest,
+    struct bytes *ret_key, struct kvlog_info *ret_info, bool *ret_there)
+{
+	enum kvlog_status st;
+	enum cli_exit status =
+	    shell_take_only_name(sh, verb, "key", rest, ret_key);
+
+	if (status != CLI_DONE)
+		return status;
+	st = look_up(sh, *ret_key, ret_info);
+	*ret_there = st == KVLOG_OK;
+	return *ret_there || st == KVLOG_NOTFOUND
+		   ? CLI_DONE
+		   : fail_key(sh, *ret_key, st, "cannot read ");
+}
+
 static enum cli_exit
 exec_exists(struct shell *sh, struct rest rest)
 {
 	const uint64_t began = progress_clock();
 	struct kvlog_info info;
 	struct bytes key;
-	enum kvlog_status st;
+	bool there;
 	enum cli_exit status =
-	    shell_take_only_name(sh, &verb_exists, "key", rest, &key);
+	    look_up_only(sh, &verb_exists, rest, &key, &info, &there);
 
 	if (status != CLI_DONE)
 		return status;
-	st = look_up(sh, key, &info);
-	if (st != KVLOG_OK && st != KVLOG_NOTFOUND)
-		return fail_key(sh, key, st, "cannot read ");
-	puts(st == KVLOG_OK ? "yes" : "no");
+	puts(there ? "yes" : "no");
 	if (!sh->cli->quiet)
 		shell_print_time(began);
 	return CLI_DONE;
@@ -218,17 +233,14 @@ exec_ttl(struct shell *sh, struct rest rest)
 	const uint64_t began = progress_clock();
 	struct kvlog_info info;
 	struct bytes key;
-	enum kvlog_status st;
+	bool there;
 	enum cli_exit status =
-	    shell_take_only_name(sh, &verb_ttl, "key", rest, &key);
+	    look_up_only(sh, &verb_ttl, rest, &key, &info, &there);
 
 	if (status != CLI_DONE)
 		return status;
-	st = look_up(sh, key, &info);
-	if (st == KVLOG_NOTFOUND)
+	if (!there)
 		return print_absent(sh, key);
-	if (st != KVLOG_OK)
-		return fail_key(sh, key, st, "cannot read ");
 	cli_print_ttl(info.expires_ms);
 	if (!sh->cli->quiet)
 		shell_print_time(began);

@@ -831,7 +831,7 @@ store_open(const char *path, const struct kvlog_options *options,
 {
 	struct kvlog *handle = os->calloc(1, sizeof *handle);
 	struct kvlog_error failure = {0}; /* may be got over */
-	enum kvlog_status st;
+	enum kvlog_status st = KVLOG_OK;
 	bool replaced = true;
 
 	if (handle == NULL)

@@ -284,6 +284,19 @@ hint_key_of(const struct record *rec)
 	    rec->bucket_seq, rec->bucket_ordinal, rec->key_len, rec->key};
 }
 
+/* Entry number n and its key; false if one of them is damaged. */
+static inline bool
+hint_get_key(const struct hint *hint, uint64_t n, struct hint_entry *ret_entry,
+    struct hint_key *ret_key)
+{
+	struct record rec;
+
+	if (!hint_get(hint, n, ret_entry) || !hint_read(ret_entry, &rec))
+		return false;
+	*ret_key = hint_key_of(&rec);
+	return true;
+}
+
 /* In the default bucket. */
 static inline struct hint_key
 hint_plain_key(const void *key, size_t key_len)

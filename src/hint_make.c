@@ -835,21 +835,16 @@ find_ends(const struct hint *onto, const struct sorting *s,
     struct hint_key *ret_first, struct hint_key *ret_last)
 {
 	struct hint_entry e;
-	struct record rec;
 	const size_t own = onto->entry_count > 0 ? 2 : 0;
 
 	for (size_t i = 0; i < own + s->count; i++) {
 		struct hint_key key;
 
-		if (i >= own) {
+		if (i >= own)
 			key = key_at(s->list[i - own].bytes);
-		} else {
-			uint64_t n = i == 0 ? 0 : onto->entry_count - 1;
-
-			if (!hint_get(onto, n, &e) || !hint_read(&e, &rec))
-				return false;
-			key = hint_key_of(&rec);
-		}
+		else if (!hint_get_key(onto, i == 0 ? 0 : onto->entry_count - 1,
+			     &e, &key))
+			return false;
 		if (i == 0 || hint_key_compare(&key, ret_first) < 0)
 			*ret_first = key;
 		if (i == 0 || hint_key_compare(&key, ret_last) > 0)
@@ -872,12 +867,10 @@ copy_items(struct hint *hint, const struct hint *from)
 	}
 	for (uint64_t n = 0; n < from->entry_count; n++) {
 		struct hint_entry e;
-		struct record rec;
 		struct hint_key key;
 
-		if (!hint_get(from, n, &e) || !hint_read(&e, &rec))
+		if (!hint_get_key(from, n, &e, &key))
 			return false;
-		key = hint_key_of(&rec);
 		hint_add_item(hint, &e, &key);
 	}
 	return true;

@@ -28,9 +28,11 @@
 #define DEFAULT_FILE_MODE 0666u
 #define OPEN_TRIES 20 /* each needs one more backup made meanwhile */
 #define REST_MS UINT64_C(3600000) /* of the thread, if something is to come */
-#define IDLE_NS                                                                \
-	UINT64_C(1000000000) /* without a commit, to attest the last           \
-			      */
+#define IDLE_NS UINT64_C(1000000000) /* without a commit */
+/* What is merged while nobody writes becomes no larger than this, and takes no
+ * longer than that. */
+#define IDLE_MERGE (UINT64_C(4) << 20)
+#define IDLE_MERGE_NS UINT64_C(4000000000)
 #define FIRST_NAME "first.tmp"
 
 /* What a directory looks like before it is opened. */
@@ -305,24 +307,31 @@ store_go_on(void *arg)
 	pthread_mutex_lock(&db->thread_lock);
 	stop = db->thread_stop;
 	pthread_mutex_unlock(&db->thread_lock);
+	if (db->merge_until_ns != 0)
+		stop |= os->ticks_ns() >= db->merge_until_ns ||
+			reclaim_wants(&db->reclaim, &db->log);
 	return !stop;
 }
 
-/* With maintain_lock held.  That a commit is durable is attested by the next
- * one; if none follows soon, by a mark (INV-10). */
+/* With maintain_lock held: whether nobody has committed for a while. */
 static bool
-attest_when_idle(struct store *db)
+is_idle(struct store *db)
 {
-	uint64_t last = log_last_seq(&db->log), now;
+	uint64_t last = log_last_seq(&db->log), now = os->ticks_ns();
 
-	if (!atomic_load(&db->log.unattested))
-		return false;
-	now = os->ticks_ns();
 	if (last != db->idle_seq || db->idle_since_ns == 0) {
 		db->idle_seq = last;
 		db->idle_since_ns = now;
 	}
-	return now - db->idle_since_ns >= IDLE_NS && log_attest(&db->log);
+	return now - db->idle_since_ns >= IDLE_NS;
+}
+
+/* That a commit is durable is attested by the next one; if none follows soon,
+ * by a mark (INV-10). */
+static bool
+attest(struct store *db)
+{
+	return atomic_load(&db->log.unattested) && log_attest(&db->log);
 }
 
 #define MERGE_LEAST 8192
@@ -352,6 +361,25 @@ maintain_files(struct store *db)
 
 	return log_write_hint(&db->log, false) ||
 	       hintset_merge_step(&view->hints, &db->dir, merge_limit(db));
+}
+
+/* Hints that merge_limit() leaves apart, which every scan searches.  Where the
+ * records that are compared have to be read from the disk one by one, it takes
+ * too long, and is not tried again.  With the index in the hints compaction
+ * makes up for the lost ones in memory, so these stay small. */
+static bool
+merge_when_idle(struct store *db)
+{
+	struct view *view = atomic_load(&db->views.view);
+	bool did;
+
+	if (db->merge_is_slow || view->index.hints != NULL)
+		return false;
+	db->merge_until_ns = os->ticks_ns() + IDLE_MERGE_NS;
+	did = hintset_merge_step(&view->hints, &db->dir, IDLE_MERGE);
+	db->merge_is_slow = !did && os->ticks_ns() >= db->merge_until_ns;
+	db->merge_until_ns = 0;
+	return did;
 }
 
 /* One process does it for all; what the one before has done is known first. */
@@ -403,8 +431,9 @@ store_maintain_step(struct store *db)
 		did |= follow_log(db, maintainer);
 	if (wants)
 		did |= reclaim_step(&db->reclaim, &db->log);
-	if (!did)
-		did = attest_when_idle(db);
+	if (!did && is_idle(db))
+		did =
+		    attest(db) || (maintainer && !wants && merge_when_idle(db));
 	tail_rest(&atomic_load(&db->views.view)->tail);
 	/* Those who go on writing see to it meanwhile. */
 	if (!did && db->control.shared)

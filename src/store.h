@@ -48,9 +48,11 @@ struct store {
 	/* The newest commit that must be durable within the interval. */
 	_Atomic uint64_t interval_seq;
 	struct reclaim reclaim;
-	uint64_t last_tick_ns;  /* under maintain_lock, as what follows */
-	uint64_t idle_seq;      /* no commit has followed this one ... */
-	uint64_t idle_since_ns; /* ... from then on */
+	uint64_t last_tick_ns;   /* under maintain_lock, as what follows */
+	uint64_t idle_seq;       /* no commit has followed this one ... */
+	uint64_t idle_since_ns;  /* ... from then on */
+	uint64_t merge_until_ns; /* of what is merged when idle, or 0 */
+	bool merge_is_slow;      /* so idle merges are given up */
 };
 
 /* What an open gives: a part in the store; or what kvlog_bucket_open() gives, a

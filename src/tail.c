@@ -131,16 +131,13 @@ find_bounds(struct hint *const *images, size_t count, struct hint_key *ret_low,
 	for (size_t i = 0; i < 2 * count; i++) {
 		const struct hint *image = images[i / 2];
 		struct hint_entry e;
-		struct record rec;
 		struct hint_key key;
 
 		if (image->entry_count == 0)
 			continue;
-		if (!hint_get(
-			image, i % 2 == 0 ? 0 : image->entry_count - 1, &e) ||
-		    !hint_read(&e, &rec))
+		if (!hint_get_key(image,
+			i % 2 == 0 ? 0 : image->entry_count - 1, &e, &key))
 			return false;
-		key = hint_key_of(&rec);
 		if (!any || hint_key_compare(&key, ret_low) < 0)
 			*ret_low = key;
 		if (!any || hint_key_compare(&key, ret_high) > 0)

@@ -122,6 +122,14 @@ START_TEST(without_a_thread_the_caller_makes_segments_and_hints)
 END_TEST
 
 /* Also of many segments: each step would take a time that grows with them. */
+static void
+sync_all(struct kvlog *db)
+{
+	ck_assert_int_eq(kvlog_sync(db), KVLOG_OK);
+	(void)put(db, 0); /* says so */
+	ck_assert_int_eq(kvlog_sync(db), KVLOG_OK);
+}
+
 START_TEST(hints_are_merged_before_there_are_many)
 {
 	struct kvlog *db = open_store(KVLOG_DURABILITY_NONE, 0);
@@ -131,9 +139,7 @@ START_TEST(hints_are_merged_before_there_are_many)
 
 	for (unsigned i = 0; i < 1200; i++)
 		(void)put(db, i);
-	ck_assert_int_eq(kvlog_sync(db), KVLOG_OK);
-	(void)put(db, 0); /* says so */
-	ck_assert_int_eq(kvlog_sync(db), KVLOG_OK);
+	sync_all(db);
 	while (more) {
 		ck_assert_int_eq(kvlog_maintain(db, 0, &more), KVLOG_OK);
 		ck_assert_int_eq(kvlog_stats_get(db, &stats), KVLOG_OK);
@@ -143,6 +149,110 @@ START_TEST(hints_are_merged_before_there_are_many)
 	ck_assert_uint_gt(stats.segment_count, 150);
 	ck_assert_uint_ge(most, 32);
 	ck_assert_uint_le(most, 65);
+	ck_assert_int_eq(kvlog_close(db, NULL), KVLOG_OK);
+}
+END_TEST
+
+static void
+maintain(struct kvlog *db)
+{
+	bool more = true;
+
+	while (more)
+		ck_assert_int_eq(kvlog_maintain(db, 1000, &more), KVLOG_OK);
+}
+
+#define SCATTERED 30000
+
+static uint64_t
+hint_count(struct kvlog *db)
+{
+	struct kvlog_stats stats = {.size = sizeof stats};
+
+	ck_assert_int_eq(kvlog_stats_get(db, &stats), KVLOG_OK);
+	return stats.hint_count;
+}
+
+/* Of so many entries no hints are merged of which compaction may need parts. */
+static struct kvlog *
+load_some_hints(void)
+{
+	struct kvlog *db = open_with(KVLOG_DURABILITY_NONE, 0, 1u << 20);
+
+	for (unsigned i = 0; i < SCATTERED; i++)
+		(void)put(db, i);
+	return db;
+}
+
+/* With everything done that is due. */
+static uint64_t
+hints_after_maintaining(struct kvlog *db)
+{
+	maintain(db);
+	return hint_count(db);
+}
+
+static uint64_t ticks_ns, tick_ns;
+
+static uint64_t
+tick(void)
+{
+	return ticks_ns += tick_ns;
+}
+
+START_TEST(hints_are_merged_while_nobody_writes)
+{
+	struct kvlog *db = load_some_hints();
+
+	sync_all(db);
+	ticks_ns = os->ticks_ns();
+	tick_ns = 0;
+	table.ticks_ns = tick;
+	ck_assert_uint_ge(hints_after_maintaining(db), 4);
+	ticks_ns += 900000000;
+	ck_assert_uint_ge(hints_after_maintaining(db), 4);
+	/* A commit begins the time anew. */
+	(void)put(db, 0);
+	ticks_ns += 900000000;
+	ck_assert_uint_ge(hints_after_maintaining(db), 4);
+	ticks_ns += 1000000000;
+	ck_assert_uint_le(hints_after_maintaining(db), 2);
+	for (unsigned i = 0; i < SCATTERED; i++)
+		ck_assert_int_eq(kvlog_exists(db, &i, sizeof i), KVLOG_OK);
+	ck_assert_int_eq(kvlog_close(db, NULL), KVLOG_OK);
+}
+END_TEST
+
+/* Where records are read one by one: tried once only. */
+START_TEST(a_merge_that_takes_too_long_is_given_up)
+{
+	struct kvlog *db = load_some_hints();
+
+	sync_all(db);
+	ck_assert_uint_ge(hints_after_maintaining(db), 4);
+	ticks_ns = os->ticks_ns() + 2000000000;
+	tick_ns = 1000000000;
+	table.ticks_ns = tick;
+	ck_assert_uint_ge(hints_after_maintaining(db), 4);
+	tick_ns = 0;
+	ck_assert_uint_ge(hints_after_maintaining(db), 4);
+	table.ticks_ns = os_real.ticks_ns;
+	ck_assert_int_eq(kvlog_close(db, NULL), KVLOG_OK);
+}
+END_TEST
+
+START_TEST(the_thread_wakes_to_merge_hints)
+{
+	struct kvlog *db = load_some_hints();
+
+	sync_all(db);
+	ck_assert_uint_ge(hints_after_maintaining(db), 4);
+	table.thread_start = os_real.thread_start;
+	atomic_store(&db->store->log.unattested, false);
+	(void)put(db, 0);
+	ck_assert_int_eq(kvlog_sync(db), KVLOG_OK); /* starts it */
+	while (hint_count(db) > 3)
+		nanosleep(&(struct timespec){0, 1000000}, NULL);
 	ck_assert_int_eq(kvlog_close(db, NULL), KVLOG_OK);
 }
 END_TEST
@@ -518,15 +628,6 @@ START_TEST(a_death_is_not_forgotten_for_want_of_memory)
 }
 END_TEST
 
-static void
-maintain(struct kvlog *db)
-{
-	bool more = true;
-
-	while (more)
-		ck_assert_int_eq(kvlog_maintain(db, 1000, &more), KVLOG_OK);
-}
-
 /* One with nothing to do leaves the work for all to the others; and what it
  * has prepared is not used when another one has put his in its place. */
 START_TEST(an_idle_writer_lets_another_one_maintain)
@@ -607,6 +708,9 @@ main(void)
 	tcase_add_test(
 	    tc, without_a_thread_the_caller_makes_segments_and_hints);
 	tcase_add_test(tc, hints_are_merged_before_there_are_many);
+	tcase_add_test(tc, hints_are_merged_while_nobody_writes);
+	tcase_add_test(tc, a_merge_that_takes_too_long_is_given_up);
+	tcase_add_test(tc, the_thread_wakes_to_merge_hints);
 	tcase_add_test(tc, a_fast_writer_does_not_leave_its_segments_behind);
 	tcase_add_test(tc, without_threads_the_caller_fills_the_index);
 	tcase_add_test(tc, without_a_thread_each_caller_syncs_his_own_commit);

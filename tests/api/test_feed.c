@@ -765,7 +765,7 @@ START_TEST(a_wait_ends)
 	ck_assert_uint_eq(err.status, 0);
 	ck_assert_int_eq(next(feed, 60), KVLOG_TIMEOUT);
 	ck_assert_uint_ge(now_ms() - start, 60);
-	ck_assert_uint_lt(now_ms() - start, 5000);
+	ck_assert_uint_lt(now_ms() - start, 30000);
 	kvlog_feed_close(feed);
 	api_close(db);
 }

@@ -488,7 +488,7 @@ main(void)
 	    descriptors, segments_of_a_killed_process_need_few_descriptors);
 	tcase_add_test(
 	    descriptors, want_of_descriptors_refuses_a_put_until_a_sync);
-	tcase_set_timeout(things, 20);
+	tcase_set_timeout(things, 60);
 	tcase_add_loop_test(things, what_is_no_file_is_no_segment, 0, 2);
 	tcase_add_loop_test(things, a_removed_lock_file_ends_writing, 0, 2);
 	tcase_add_test(things, a_dangling_link_for_a_lock_file_is_an_error);

@@ -701,7 +701,7 @@ START_TEST(nobody_waits_for_longer_than_told)
 	began = seconds();
 	for (unsigned i = 0; i < 20; i++)
 		ck_assert_int_eq(put_with(db, &err), KVLOG_BUSY);
-	ck_assert(seconds() - began < 2);
+	ck_assert(seconds() - began < 10);
 
 	api_expect(reader, "a", "fill the segments");
 	api_expect(db, "b", "fill the segments");
@@ -773,7 +773,7 @@ START_TEST(threads_that_wait_keep_nobody_from_reading)
 	ck_assert_int_eq(kvlog_iter_create(db, "a", 1, &iter), KVLOG_OK);
 	ck_assert_int_eq(kvlog_iter_next(iter), KVLOG_OK);
 	kvlog_iter_destroy(iter);
-	ck_assert(seconds() - began < 5);
+	ck_assert(seconds() - began < 20);
 
 	ck_assert_int_eq(kill(h.pid, SIGCONT), 0);
 	for (unsigned i = 0; i < WAITING; i++)

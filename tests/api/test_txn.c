@@ -1315,14 +1315,14 @@ START_TEST(what_idles_too_long_is_ended)
 }
 END_TEST
 
-#define WALK_IDLE_MS 400
+#define WALK_IDLE_MS 3000
 #define WALK_STEPS 20u
 
-/* Who steps through a long walk does not idle: three times its idle_ms, and
+/* Who steps through a long walk does not idle: twice its idle_ms, and
  * another one waits all the while. */
 START_TEST(a_walk_is_a_use)
 {
-	const struct timespec pause = {0, WALK_IDLE_MS * 1000000L * 3 / 20};
+	const struct timespec pause = {0, WALK_IDLE_MS * 1000000L / 10};
 	struct kvlog *db = open_store(KVLOG_OPEN_CREATE);
 	struct kvlog_txn_options o = KVLOG_TXN_OPTIONS_INIT;
 	struct kvlog_txn *txn = NULL;

@@ -115,7 +115,7 @@ await()
 	tries=0
 	until "$@"; do
 		tries=$((tries + 1))
-		if [ $tries -ge 200 ]; then
+		if [ $tries -ge 1000 ]; then
 			fail "waited in vain: $*"
 			return 1
 		fi

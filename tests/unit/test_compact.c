@@ -1370,7 +1370,7 @@ main(void)
 	tcase_add_test(tc, a_tombstone_stays_when_the_older_run_is_refused);
 
 	tc = makelog_case(suite, "locks");
-	tcase_set_timeout(tc, 10); /* it would wait for itself */
+	tcase_set_timeout(tc, 60); /* it would wait for itself */
 	tcase_add_test(tc, want_of_space_keeps_no_lock);
 
 	tc = makelog_case(suite, "records");

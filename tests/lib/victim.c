@@ -1040,6 +1040,9 @@ script_conditional(void *arg)
 	(void)victim_put_if(v, "a", 50, KVLOG_IF_SEQ, 1);
 	(void)victim_put_if(v, "b", 60, KVLOG_IF_SEQ, 0);
 	(void)victim_put_if(v, "b", 70, KVLOG_IF_PRESENT, 0);
+	(void)victim_put(v, "c", 3300, NONE);
+	/* With the name of that segment. */
+	(void)victim_put_if(v, "a", 80, KVLOG_IF_PRESENT, 0);
 	(void)victim_close(v);
 }
 

@@ -81,13 +81,6 @@ blend_number(const struct blend *b)
 	return b->number;
 }
 
-void
-blend_end(struct blend *b)
-{
-	b->staged = NULL;
-	memset(&b->entry, 0, sizeof b->entry); /* perhaps one of the writes */
-}
-
 const struct merge_entry *
 blend_entry(const struct blend *b)
 {
@@ -273,14 +266,10 @@ static enum kvlog_status
 step(struct blend *b, bool forward)
 {
 	for (;;) {
-		const struct staged_write *w;
-		enum kvlog_status found;
+		const struct staged_write *w = ask_staged(b, forward);
+		enum kvlog_status found = ask_cursor(b, forward);
 		int c;
 
-		if (b->staged == NULL)
-			return KVLOG_INVAL;
-		w = ask_staged(b, forward);
-		found = ask_cursor(b, forward);
 		if (found == KVLOG_NOMEM)
 			return found;
 		if (w == NULL && found == KVLOG_NOTFOUND) {

@@ -12,9 +12,9 @@
 
 /*
  * The writes are those until this was made, whatever is written later.  Takes
- * the cursor, at which nothing has been done; the writes are not owned, and
- * blend_end() is called before they go.  seq: the commit that they are to be;
- * now_ms: against which their expiry is judged.  KVLOG_NOMEM: the cursor is
+ * the cursor, at which nothing has been done; the writes are not owned: once
+ * they are gone, it can only be destroyed.  seq: the commit that they are to
+ * be; now_ms: against which their expiry is judged.  KVLOG_NOMEM: the cursor is
  * still the caller's.
  */
 struct blend;
@@ -24,10 +24,8 @@ void blend_destroy(struct blend *blend);
 
 /* The number up to which it shows writes: if less is left of them, it ends. */
 uint64_t blend_number(const struct blend *blend);
-/* From now on each step is KVLOG_INVAL, and there is no entry. */
-void blend_end(struct blend *blend);
 
-/* As those of a cursor, and KVLOG_INVAL. */
+/* As those of a cursor. */
 enum kvlog_status blend_next(struct blend *blend);
 enum kvlog_status blend_prev(struct blend *blend);
 void blend_seek(struct blend *blend, const void *key, size_t key_len);

@@ -101,7 +101,7 @@ txn_begin(struct kvlog *handle, bool writes, uint32_t idle_ms,
 static void
 end_walk(struct kvlog_iter *iter)
 {
-	blend_end(iter->blend);
+	iter->state = KVLOG_INVAL;
 	txn_end_walk(iter);
 }
 

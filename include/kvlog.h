@@ -1182,7 +1182,8 @@ KVLOG_API void kvlog_txn_rollback(struct kvlog_txn *txn);
 /*
  * kvlog_maintain - do background work that is due (sync by interval, the
  * next segment, hint files, compaction, a second after the last commit a mark
- * that it is durable), for about budget_ms milliseconds; 0: one step.
+ * that it is durable, and then hint files merged of about a thousand keys for
+ * each of budget_ms), for about budget_ms milliseconds; 0: one step.
  * For handles opened with KVLOG_OPEN_NOTHREAD; harmless on others.
  * Steps take some milliseconds, but for the sync of a segment and for a run of
  * compaction, which are not parted: as long as to read, write and sync a

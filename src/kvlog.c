@@ -565,6 +565,7 @@ enum kvlog_status
 kvlog_maintain(struct kvlog *db, uint32_t budget_ms, bool *ret_more)
 {
 	enum kvlog_status st = args_handle(db, NULL);
+	const uint64_t budget_ns = budget_ms * UINT64_C(1000000);
 	uint64_t end;
 	bool more;
 
@@ -574,9 +575,9 @@ kvlog_maintain(struct kvlog *db, uint32_t budget_ms, bool *ret_more)
 		*ret_more = false;
 	if (!db->store->writable)
 		return KVLOG_READONLY;
-	end = os->ticks_ns() + budget_ms * UINT64_C(1000000);
+	end = os->ticks_ns() + budget_ns;
 	do {
-		more = store_maintain_step(db->store);
+		more = store_maintain_step(db->store, budget_ns);
 	} while (more && os->ticks_ns() < end);
 	if (more)
 		store_rest(db->store);

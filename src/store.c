@@ -29,10 +29,10 @@
 #define OPEN_TRIES 20 /* each needs one more backup made meanwhile */
 #define REST_MS UINT64_C(3600000) /* of the thread, if something is to come */
 #define IDLE_NS UINT64_C(1000000000) /* without a commit */
-/* What is merged while nobody writes becomes no larger than this, and takes no
- * longer than that. */
-#define IDLE_MERGE (UINT64_C(4) << 20)
+/* Merging hints while nobody writes takes no longer than this.  By the other
+ * number, some times what it is with all in memory, they are chosen. */
 #define IDLE_MERGE_NS UINT64_C(4000000000)
+#define IDLE_MERGE_ENTRY_NS 1000
 #define FIRST_NAME "first.tmp"
 
 /* What a directory looks like before it is opened. */
@@ -307,9 +307,11 @@ store_go_on(void *arg)
 	pthread_mutex_lock(&db->thread_lock);
 	stop = db->thread_stop;
 	pthread_mutex_unlock(&db->thread_lock);
-	if (db->merge_until_ns != 0)
-		stop |= os->ticks_ns() >= db->merge_until_ns ||
-			reclaim_wants(&db->reclaim, &db->log);
+	if (db->merge_until_ns != 0) {
+		stop = stop || reclaim_wants(&db->reclaim, &db->log);
+		db->merge_failed = !stop; /* unless it is done in time */
+		stop = stop || os->ticks_ns() >= db->merge_until_ns;
+	}
 	return !stop;
 }
 
@@ -365,20 +367,24 @@ maintain_files(struct store *db)
 
 /* Hints that merge_limit() leaves apart, which every scan searches.  Where the
  * records that are compared have to be read from the disk one by one, it takes
- * too long, and is not tried again.  With the index in the hints compaction
- * makes up for the lost ones in memory, so these stay small. */
+ * too long, and where that is full or fails, it comes to nothing: then it is
+ * not tried again.  With the index in the hints compaction makes up for the
+ * lost ones in memory, so these stay small. */
 static bool
-merge_when_idle(struct store *db)
+merge_when_idle(struct store *db, uint64_t merge_ns)
 {
 	struct view *view = atomic_load(&db->views.view);
 	bool did;
 
-	if (db->merge_is_slow || view->index.hints != NULL)
+	if (db->merge_failed || view->index.hints != NULL)
 		return false;
-	db->merge_until_ns = os->ticks_ns() + IDLE_MERGE_NS;
-	did = hintset_merge_step(&view->hints, &db->dir, IDLE_MERGE);
-	db->merge_is_slow = !did && os->ticks_ns() >= db->merge_until_ns;
+	merge_ns = min_u64(merge_ns, IDLE_MERGE_NS);
+	db->merge_until_ns = os->ticks_ns() + merge_ns;
+	did = hintset_merge_step(
+	    &view->hints, &db->dir, merge_ns / IDLE_MERGE_ENTRY_NS);
 	db->merge_until_ns = 0;
+	if (did)
+		db->merge_failed = false;
 	return did;
 }
 
@@ -412,7 +418,7 @@ follow_log(struct store *db, bool maintainer)
 }
 
 bool
-store_maintain_step(struct store *db)
+store_maintain_step(struct store *db, uint64_t merge_ns)
 {
 	bool did, wants, maintainer = false;
 
@@ -432,8 +438,8 @@ store_maintain_step(struct store *db)
 	if (wants)
 		did |= reclaim_step(&db->reclaim, &db->log);
 	if (!did && is_idle(db))
-		did =
-		    attest(db) || (maintainer && !wants && merge_when_idle(db));
+		did = attest(db) ||
+		      (maintainer && !wants && merge_when_idle(db, merge_ns));
 	tail_rest(&atomic_load(&db->views.view)->tail);
 	/* Those who go on writing see to it meanwhile. */
 	if (!did && db->control.shared)
@@ -488,7 +494,7 @@ run_thread(void *arg)
 	while (!db->thread_stop) {
 		db->thread_work = false;
 		pthread_mutex_unlock(&db->thread_lock);
-		while (store_maintain_step(db))
+		while (store_maintain_step(db, IDLE_MERGE_NS))
 			;
 		pthread_mutex_lock(&db->thread_lock);
 		wait_for_work(db);

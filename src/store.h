@@ -52,7 +52,7 @@ struct store {
 	uint64_t idle_seq;       /* no commit has followed this one ... */
 	uint64_t idle_since_ns;  /* ... from then on */
 	uint64_t merge_until_ns; /* of what is merged when idle, or 0 */
-	bool merge_is_slow;      /* so idle merges are given up */
+	bool merge_failed;       /* so idle merges are given up */
 };
 
 /* What an open gives: a part in the store; or what kvlog_bucket_open() gives, a
@@ -180,8 +180,9 @@ bool store_become_maintainer(struct store *db);
  * cannot wait.  arg is the store; false: it is being closed. */
 bool store_go_on(void *arg);
 
-/* One step of background work; false if nothing was due. */
-bool store_maintain_step(struct store *db);
+/* One step of background work; false if nothing was due.  While nobody writes,
+ * hints are merged for merge_ns at most. */
+bool store_maintain_step(struct store *db, uint64_t merge_ns);
 /* Between steps, if the next one may be long in coming: let another process
  * maintain the store. */
 void store_rest(struct store *db);

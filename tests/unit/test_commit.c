@@ -436,7 +436,7 @@ START_TEST(only_the_holder_of_the_turn_stores_into_the_active_segment)
 	(void)fill_to(3);
 	MAKELOG_OK(mark(false));
 	MAKELOG_OK(log_sync(lg, receipt.seq, &err));
-	while (store_maintain_step(db->store))
+	while (store_maintain_step(db->store, 0))
 		;
 	close_store();
 	unhook();
@@ -772,7 +772,7 @@ START_TEST(a_rollover_seals_by_the_link)
 	(void)fill_to(4);
 	MAKELOG_OK(log_sync(lg, receipt.seq, &err));
 	MAKELOG_OK(put("c", 900));
-	while (store_maintain_step(db->store))
+	while (store_maintain_step(db->store, 0))
 		;
 	/* What is durable by now, the next link says. */
 	MAKELOG_OK(log_sync(lg, receipt.seq, &err));
@@ -1663,7 +1663,7 @@ START_TEST(a_failed_sync_is_never_tried_again)
 	ck_assert_int_eq(log_wait(lg, receipt.seq, 1), KVLOG_BROKEN);
 	ck_assert_int_eq(log_wait(lg, before, 1), KVLOG_OK);
 	MAKELOG_OK(log_sync(lg, before, &err));
-	while (store_maintain_step(db->store))
+	while (store_maintain_step(db->store, 0))
 		;
 	ck_assert_uint_ne(seq_of("fill2-0"), 0); /* reads go on */
 	ck_assert_int_eq(kvlog_close(db, &err), KVLOG_BROKEN);
@@ -2181,7 +2181,7 @@ START_TEST(a_full_disk_keeps_no_lock)
 	expect_no_lock_held("a put");
 	ck_assert_int_eq(mark(false), KVLOG_NOSPACE);
 	expect_no_lock_held("a mark");
-	(void)store_maintain_step(db->store);
+	(void)store_maintain_step(db->store, 0);
 	expect_no_lock_held("maintenance");
 	simos_set_capacity(UINT64_MAX);
 	MAKELOG_OK(put("b", 1));
@@ -2225,7 +2225,7 @@ START_TEST(a_failed_sync_keeps_no_lock)
 	expect_no_lock_held("a mark after it");
 	ck_assert_int_eq(log_wait(lg, receipt.seq, 1), KVLOG_BROKEN);
 	expect_no_lock_held("waiting after it");
-	while (store_maintain_step(db->store))
+	while (store_maintain_step(db->store, 0))
 		;
 	expect_no_lock_held("maintenance after it");
 	simos_fail_clear();

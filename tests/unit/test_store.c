@@ -121,7 +121,6 @@ START_TEST(without_a_thread_the_caller_makes_segments_and_hints)
 }
 END_TEST
 
-/* Also of many segments: each step would take a time that grows with them. */
 static void
 sync_all(struct kvlog *db)
 {
@@ -130,6 +129,7 @@ sync_all(struct kvlog *db)
 	ck_assert_int_eq(kvlog_sync(db), KVLOG_OK);
 }
 
+/* Also of many segments: each step would take a time that grows with them. */
 START_TEST(hints_are_merged_before_there_are_many)
 {
 	struct kvlog *db = open_store(KVLOG_DURABILITY_NONE, 0);
@@ -217,6 +217,13 @@ START_TEST(hints_are_merged_while_nobody_writes)
 	ck_assert_uint_ge(hints_after_maintaining(db), 4);
 	ticks_ns += 1000000000;
 	ck_assert_uint_le(hints_after_maintaining(db), 2);
+	/* And again. */
+	for (unsigned i = 0; i < SCATTERED; i++)
+		(void)put(db, i);
+	sync_all(db);
+	ck_assert_uint_ge(hints_after_maintaining(db), 4);
+	ticks_ns += 1000000000;
+	ck_assert_uint_le(hints_after_maintaining(db), 2);
 	for (unsigned i = 0; i < SCATTERED; i++)
 		ck_assert_int_eq(kvlog_exists(db, &i, sizeof i), KVLOG_OK);
 	ck_assert_int_eq(kvlog_close(db, NULL), KVLOG_OK);
@@ -236,6 +243,64 @@ START_TEST(a_merge_that_takes_too_long_is_given_up)
 	ck_assert_uint_ge(hints_after_maintaining(db), 4);
 	tick_ns = 0;
 	ck_assert_uint_ge(hints_after_maintaining(db), 4);
+	table.ticks_ns = os_real.ticks_ns;
+	ck_assert_int_eq(kvlog_close(db, NULL), KVLOG_OK);
+}
+END_TEST
+
+static unsigned refused_writes;
+
+static int
+write_no_room(int fd, const void *data, size_t len, uint64_t off)
+{
+	(void)fd;
+	(void)data;
+	(void)len;
+	(void)off;
+	refused_writes++;
+	return ENOSPC;
+}
+
+/* It would be read for and sorted in vain, at each step. */
+START_TEST(a_merge_for_which_there_is_no_room_is_given_up)
+{
+	struct kvlog *db = load_some_hints();
+	unsigned once;
+
+	sync_all(db);
+	ck_assert_uint_ge(hints_after_maintaining(db), 4);
+	ticks_ns = os->ticks_ns() + 2000000000;
+	tick_ns = 0;
+	table.ticks_ns = tick;
+	table.pwrite = write_no_room;
+	refused_writes = 0;
+	ck_assert_uint_ge(hints_after_maintaining(db), 4);
+	once = refused_writes;
+	ck_assert_uint_gt(once, 0);
+	ck_assert_uint_ge(hints_after_maintaining(db), 4);
+	ck_assert_uint_eq(refused_writes, once);
+	table.pwrite = os_real.pwrite;
+	ck_assert_uint_ge(hints_after_maintaining(db), 4);
+	table.ticks_ns = os_real.ticks_ns;
+	ck_assert_int_eq(kvlog_close(db, NULL), KVLOG_OK);
+}
+END_TEST
+
+/* Who calls kvlog_maintain() has no more time than he says. */
+START_TEST(a_merge_is_no_longer_than_there_is_time_for_it)
+{
+	struct kvlog *db = load_some_hints();
+	bool more = true;
+
+	sync_all(db);
+	ck_assert_uint_ge(hints_after_maintaining(db), 4);
+	ticks_ns = os->ticks_ns() + 2000000000;
+	tick_ns = 0;
+	table.ticks_ns = tick;
+	while (more)
+		ck_assert_int_eq(kvlog_maintain(db, 5, &more), KVLOG_OK);
+	ck_assert_uint_ge(hint_count(db), 4);
+	ck_assert_uint_le(hints_after_maintaining(db), 2);
 	table.ticks_ns = os_real.ticks_ns;
 	ck_assert_int_eq(kvlog_close(db, NULL), KVLOG_OK);
 }
@@ -710,6 +775,8 @@ main(void)
 	tcase_add_test(tc, hints_are_merged_before_there_are_many);
 	tcase_add_test(tc, hints_are_merged_while_nobody_writes);
 	tcase_add_test(tc, a_merge_that_takes_too_long_is_given_up);
+	tcase_add_test(tc, a_merge_for_which_there_is_no_room_is_given_up);
+	tcase_add_test(tc, a_merge_is_no_longer_than_there_is_time_for_it);
 	tcase_add_test(tc, the_thread_wakes_to_merge_hints);
 	tcase_add_test(tc, a_fast_writer_does_not_leave_its_segments_behind);
 	tcase_add_test(tc, without_threads_the_caller_fills_the_index);

@@ -368,15 +368,16 @@ maintain_files(struct store *db)
 /* Hints that merge_limit() leaves apart, which every scan searches.  Where the
  * records that are compared have to be read from the disk one by one, it takes
  * too long, and where that is full or fails, it comes to nothing: then it is
- * not tried again.  With the index in the hints compaction makes up for the
- * lost ones in memory, so these stay small. */
+ * not tried again.  Where compaction is near it would need parts of them again,
+ * and with the index in the hints it makes up for lost ones in memory. */
 static bool
 merge_when_idle(struct store *db, uint64_t merge_ns)
 {
 	struct view *view = atomic_load(&db->views.view);
 	bool did;
 
-	if (db->merge_failed || view->index.hints != NULL)
+	if (db->merge_failed || view->index.hints != NULL ||
+	    atomic_load(&db->log.small_segments))
 		return false;
 	merge_ns = min_u64(merge_ns, IDLE_MERGE_NS);
 	db->merge_until_ns = os->ticks_ns() + merge_ns;

@@ -203,6 +203,7 @@ tick(void)
 START_TEST(hints_are_merged_while_nobody_writes)
 {
 	struct kvlog *db = load_some_hints();
+	uint64_t left;
 
 	sync_all(db);
 	ticks_ns = os->ticks_ns();
@@ -218,13 +219,21 @@ START_TEST(hints_are_merged_while_nobody_writes)
 	ticks_ns += 1000000000;
 	ck_assert_uint_le(hints_after_maintaining(db), 2);
 	/* And again. */
-	for (unsigned i = 0; i < SCATTERED; i++)
+	for (unsigned i = SCATTERED; i < 2 * SCATTERED; i++)
 		(void)put(db, i);
 	sync_all(db);
 	ck_assert_uint_ge(hints_after_maintaining(db), 4);
 	ticks_ns += 1000000000;
 	ck_assert_uint_le(hints_after_maintaining(db), 2);
-	for (unsigned i = 0; i < SCATTERED; i++)
+	/* Not where compaction may soon need parts of them. */
+	for (unsigned i = 0; i < SCATTERED / 2; i++)
+		(void)put(db, i);
+	sync_all(db);
+	left = hints_after_maintaining(db);
+	ck_assert(atomic_load(&db->store->log.small_segments));
+	ticks_ns += 1000000000;
+	ck_assert_uint_eq(hints_after_maintaining(db), left);
+	for (unsigned i = 0; i < 2 * SCATTERED; i++)
 		ck_assert_int_eq(kvlog_exists(db, &i, sizeof i), KVLOG_OK);
 	ck_assert_int_eq(kvlog_close(db, NULL), KVLOG_OK);
 }

@@ -413,21 +413,26 @@ covers_more(const struct hint *hint)
 {
 	bool more = false;
 
-	for (size_t i = 0; i < hint->source_count; i++) {
-		const struct segment *seg = hint->sources[i].seg;
-
-		/* It would hide what is served for damaged records. */
-		if (!segment_may_be_hinted(seg))
-			return false;
-		more = more || hint->sources[i].to > covered_to(seg);
-	}
+	for (size_t i = 0; i < hint->source_count; i++)
+		more = more ||
+		       hint->sources[i].to > covered_to(hint->sources[i].seg);
 	return more;
 }
 
+/* If not, it would hide what is served for damaged records. */
+static bool
+may_serve(const struct hint *hint)
+{
+	for (size_t i = 0; i < hint->source_count; i++)
+		if (!segment_may_be_hinted(hint->sources[i].seg))
+			return false;
+	return true;
+}
+
 /*
- * With the lock held: put hint in the place of those that lie within it.  False
- * if one does in part, or if something before it is not covered.  Keeps the
- * reference then.
+ * With the lock held: put hint in the place of those that lie within it, if it
+ * covers more, or as much as several.  False if one does in part, or if
+ * something before it is not covered.  Keeps the reference then.
  */
 static bool
 adopt(struct hintset *hints, struct hint *hint)
@@ -436,8 +441,7 @@ adopt(struct hintset *hints, struct hint *hint)
 	struct place from = begin_of(hint), to = end_of(hint);
 	size_t first = 0, stop;
 
-	if (!covers_more(hint) ||
-	    covered_to(first_source(hint)->seg) < from.off)
+	if (!may_serve(hint) || covered_to(first_source(hint)->seg) < from.off)
 		return false;
 	while (
 	    first < list->count && !is_before(from, end_of(list->hints[first])))
@@ -448,6 +452,8 @@ adopt(struct hintset *hints, struct hint *hint)
 		if (is_before(begin_of(list->hints[stop]), from) ||
 		    is_before(to, end_of(list->hints[stop])))
 			return false;
+	if (stop - first < 2 && !covers_more(hint))
+		return false;
 	if (hints->verify && !hint_verify(hint))
 		return false;
 	hint_ref(hint);

@@ -85,7 +85,8 @@ enum kvlog_status hintset_add(struct hintset *hints, struct hint *hint);
 
 /*
  * Take in hint files that another process has made since: those that cover more
- * than what is chosen, and nothing of it in part.  The set must stand still.
+ * than what is chosen, or as much as several of it, and nothing of it in part.
+ * The set must stand still.
  */
 void hintset_adopt(struct hintset *hints, struct dir *dir);
 

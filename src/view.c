@@ -27,6 +27,9 @@
  * and not too often. */
 #define UNHINTED_MIN (UINT64_C(256) << 10)
 #define HINTS_PAUSE_NS UINT64_C(50000000)
+/* With so many, another process may have merged them, if they are not new. */
+#define HINTS_MANY 4
+#define MERGED_PAUSE_NS UINT64_C(1000000000)
 #define OUTGROWN_BYTES (UINT64_C(1) << 20) /* of a table */
 #define OUTGROWN_SHARE 4
 
@@ -550,13 +553,17 @@ is_unhinted(const struct view *view, uint64_t least)
 void
 view_adopt_hints(struct views *views, struct view *view)
 {
-	uint64_t now;
+	uint64_t now, pause_ns = HINTS_PAUSE_NS;
 
-	if (!is_unhinted(view, UNHINTED_MIN) || !view->follows ||
-	    (views->writable && !views->control->shared))
+	if (!view->follows || (views->writable && !views->control->shared))
 		return;
+	if (!is_unhinted(view, UNHINTED_MIN)) {
+		if (hintset_count(&view->hints) < HINTS_MANY)
+			return;
+		pause_ns = MERGED_PAUSE_NS;
+	}
 	now = os->ticks_ns();
-	if (now - view->hints_ns < HINTS_PAUSE_NS)
+	if (now - view->hints_ns < pause_ns)
 		return;
 	view->hints_ns = now;
 	hintset_adopt(&view->hints, views->dir);

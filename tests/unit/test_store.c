@@ -613,6 +613,45 @@ open_reader(void)
 	return db;
 }
 
+static void
+walk(struct kvlog *db, unsigned expected)
+{
+	struct kvlog_iter *iter = NULL;
+	unsigned count = 0;
+
+	ck_assert_int_eq(kvlog_iter_create(db, NULL, 0, &iter), KVLOG_OK);
+	while (kvlog_iter_next(iter) == KVLOG_OK)
+		count++;
+	kvlog_iter_destroy(iter);
+	ck_assert_uint_eq(count, expected);
+}
+
+/* It would search all of what was merged, and hold its space. */
+START_TEST(a_reader_takes_in_what_the_writer_has_merged)
+{
+	struct kvlog *db = load_some_hints(), *reader;
+	uint64_t many;
+
+	ticks_ns = os->ticks_ns();
+	tick_ns = 0;
+	table.ticks_ns = tick;
+	sync_all(db);
+	many = hints_after_maintaining(db);
+	ck_assert_uint_ge(many, 4);
+	reader = open_reader();
+	walk(reader, SCATTERED);
+	ck_assert_uint_ge(hint_count(reader), many);
+	ticks_ns += 1000000000;
+	ck_assert_uint_le(hints_after_maintaining(db), 2);
+	walk(reader, SCATTERED);
+	ck_assert_uint_le(hint_count(reader), 3);
+	for (unsigned i = 0; i < SCATTERED; i++)
+		ck_assert_int_eq(kvlog_exists(reader, &i, sizeof i), KVLOG_OK);
+	ck_assert_int_eq(kvlog_close(reader, NULL), KVLOG_OK);
+	ck_assert_int_eq(kvlog_close(db, NULL), KVLOG_OK);
+}
+END_TEST
+
 /* A compaction that is killed when its outputs have their names, and before it
  * says so: whoever opens the store next takes the inputs away. */
 START_TEST(a_reader_sees_that_another_one_ended_a_compaction)
@@ -800,6 +839,7 @@ main(void)
 	tc = tcase_create("readers");
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, a_reader_sees_that_another_one_ended_a_compaction);
+	tcase_add_test(tc, a_reader_takes_in_what_the_writer_has_merged);
 	suite_add_tcase(suite, tc);
 
 	tc = tcase_create("writers");

@@ -411,12 +411,10 @@ is_before(struct place a, struct place b)
 static bool
 covers_more(const struct hint *hint)
 {
-	bool more = false;
-
 	for (size_t i = 0; i < hint->source_count; i++)
-		more = more ||
-		       hint->sources[i].to > covered_to(hint->sources[i].seg);
-	return more;
+		if (hint->sources[i].to > covered_to(hint->sources[i].seg))
+			return true;
+	return false;
 }
 
 /* If not, it would hide what is served for damaged records. */

@@ -117,8 +117,9 @@ files_flip(const char *path, size_t off, unsigned bit)
 	(void)close(fd);
 }
 
-unsigned
-files_remove_hints(const char *dir)
+/* Do it with each hint file; how many there are. */
+static unsigned
+each_hint(const char *dir, void (*fn)(const char *path, size_t off), size_t off)
 {
 	DIR *stream = opendir(dir);
 	struct dirent *entry;
@@ -133,13 +134,38 @@ files_remove_hints(const char *dir)
 		if (len < 5 || strcmp(entry->d_name + len - 5, ".hint") != 0)
 			continue;
 		path = files_path(dir, entry->d_name);
-		if (remove(path) != 0)
-			fail("remove", path);
+		fn(path, off);
 		free(path);
 		count++;
 	}
 	(void)closedir(stream);
 	return count;
+}
+
+static void
+remove_one(const char *path, size_t off)
+{
+	(void)off;
+	if (remove(path) != 0)
+		fail("remove", path);
+}
+
+unsigned
+files_remove_hints(const char *dir)
+{
+	return each_hint(dir, remove_one, 0);
+}
+
+static void
+flip_one(const char *path, size_t off)
+{
+	files_flip(path, off, 2);
+}
+
+unsigned
+files_damage_hints(const char *dir, size_t off)
+{
+	return each_hint(dir, flip_one, off);
 }
 
 bool

@@ -27,6 +27,8 @@ void files_flip(const char *path, size_t off, unsigned bit);
 
 /* Remove the hint files of a store; how many there were. */
 unsigned files_remove_hints(const char *dir);
+/* Invert a bit at this offset in each of them; how many there are. */
+unsigned files_damage_hints(const char *dir, size_t off);
 
 bool files_exist(const char *path);
 size_t files_len(const char *path);

@@ -291,27 +291,6 @@ START_TEST(costs_are_told)
 }
 END_TEST
 
-static void
-damage_hints(void)
-{
-	struct tree files;
-	unsigned count = 0;
-
-	tree_read(api_store, &files);
-	for (size_t i = 0; i < files.count; i++) {
-		const char *name = files.files[i].name;
-		char *path = files_path(api_store, name);
-
-		if (strstr(name, ".hint") != NULL) {
-			files_flip(path, BLOCK_SIZE + 100, 2);
-			count++;
-		}
-		free(path);
-	}
-	tree_fini(&files);
-	ck_assert_uint_gt(count, 0);
-}
-
 /* What was replaced since is looked for in the hints of then; in the place of a
  * damaged one there are the records.  With the index in memory all of a hint
  * was read, and found sound, at the opening. */
@@ -333,7 +312,8 @@ START_TEST(a_damaged_hint_hides_nothing_of_then)
 			break;
 		api_close(reader);
 		api_close(db);
-		damage_hints();
+		ck_assert_uint_gt(
+		    files_damage_hints(api_store, BLOCK_SIZE + 100), 0);
 		open_both(1);
 		ck_assert_int_eq(
 		    snapshot_take(db->store, &h.snap, NULL), KVLOG_OK);

@@ -173,17 +173,6 @@ hint_count(struct kvlog *db)
 	return stats.hint_count;
 }
 
-/* Of so many entries no hints are merged of which compaction may need parts. */
-static struct kvlog *
-load_some_hints(void)
-{
-	struct kvlog *db = open_with(KVLOG_DURABILITY_NONE, 0, 1u << 20);
-
-	for (unsigned i = 0; i < SCATTERED; i++)
-		(void)put(db, i);
-	return db;
-}
-
 /* With everything done that is due. */
 static uint64_t
 hints_after_maintaining(struct kvlog *db)
@@ -192,7 +181,20 @@ hints_after_maintaining(struct kvlog *db)
 	return hint_count(db);
 }
 
-static uint64_t ticks_ns, tick_ns;
+/* Of so many entries no hints are merged of which compaction may need parts. */
+static struct kvlog *
+load_some_hints(void)
+{
+	struct kvlog *db = open_with(KVLOG_DURABILITY_NONE, 0, 1u << 20);
+
+	for (unsigned i = 0; i < SCATTERED; i++)
+		(void)put(db, i);
+	sync_all(db);
+	ck_assert_uint_ge(hints_after_maintaining(db), 4);
+	return db;
+}
+
+static uint64_t ticks_ns, tick_ns; /* the time, and what each look at it adds */
 
 static uint64_t
 tick(void)
@@ -200,15 +202,21 @@ tick(void)
 	return ticks_ns += tick_ns;
 }
 
+static void
+stop_clock(uint64_t ahead_ns)
+{
+	ticks_ns = os->ticks_ns() + ahead_ns;
+	tick_ns = 0;
+	table.ticks_ns = tick;
+}
+
 START_TEST(hints_are_merged_while_nobody_writes)
 {
 	struct kvlog *db = load_some_hints();
 	uint64_t left;
 
-	sync_all(db);
-	ticks_ns = os->ticks_ns();
-	tick_ns = 0;
-	table.ticks_ns = tick;
+	stop_clock(0);
+	(void)put(db, 0);
 	ck_assert_uint_ge(hints_after_maintaining(db), 4);
 	ticks_ns += 900000000;
 	ck_assert_uint_ge(hints_after_maintaining(db), 4);
@@ -244,15 +252,11 @@ START_TEST(a_merge_that_takes_too_long_is_given_up)
 {
 	struct kvlog *db = load_some_hints();
 
-	sync_all(db);
-	ck_assert_uint_ge(hints_after_maintaining(db), 4);
-	ticks_ns = os->ticks_ns() + 2000000000;
+	stop_clock(2000000000);
 	tick_ns = 1000000000;
-	table.ticks_ns = tick;
 	ck_assert_uint_ge(hints_after_maintaining(db), 4);
 	tick_ns = 0;
 	ck_assert_uint_ge(hints_after_maintaining(db), 4);
-	table.ticks_ns = os_real.ticks_ns;
 	ck_assert_int_eq(kvlog_close(db, NULL), KVLOG_OK);
 }
 END_TEST
@@ -276,11 +280,7 @@ START_TEST(a_merge_for_which_there_is_no_room_is_given_up)
 	struct kvlog *db = load_some_hints();
 	unsigned once;
 
-	sync_all(db);
-	ck_assert_uint_ge(hints_after_maintaining(db), 4);
-	ticks_ns = os->ticks_ns() + 2000000000;
-	tick_ns = 0;
-	table.ticks_ns = tick;
+	stop_clock(2000000000);
 	table.pwrite = write_no_room;
 	refused_writes = 0;
 	ck_assert_uint_ge(hints_after_maintaining(db), 4);
@@ -290,7 +290,6 @@ START_TEST(a_merge_for_which_there_is_no_room_is_given_up)
 	ck_assert_uint_eq(refused_writes, once);
 	table.pwrite = os_real.pwrite;
 	ck_assert_uint_ge(hints_after_maintaining(db), 4);
-	table.ticks_ns = os_real.ticks_ns;
 	ck_assert_int_eq(kvlog_close(db, NULL), KVLOG_OK);
 }
 END_TEST
@@ -301,16 +300,11 @@ START_TEST(a_merge_is_no_longer_than_there_is_time_for_it)
 	struct kvlog *db = load_some_hints();
 	bool more = true;
 
-	sync_all(db);
-	ck_assert_uint_ge(hints_after_maintaining(db), 4);
-	ticks_ns = os->ticks_ns() + 2000000000;
-	tick_ns = 0;
-	table.ticks_ns = tick;
+	stop_clock(2000000000);
 	while (more)
 		ck_assert_int_eq(kvlog_maintain(db, 5, &more), KVLOG_OK);
 	ck_assert_uint_ge(hint_count(db), 4);
 	ck_assert_uint_le(hints_after_maintaining(db), 2);
-	table.ticks_ns = os_real.ticks_ns;
 	ck_assert_int_eq(kvlog_close(db, NULL), KVLOG_OK);
 }
 END_TEST
@@ -319,8 +313,6 @@ START_TEST(the_thread_wakes_to_merge_hints)
 {
 	struct kvlog *db = load_some_hints();
 
-	sync_all(db);
-	ck_assert_uint_ge(hints_after_maintaining(db), 4);
 	table.thread_start = os_real.thread_start;
 	atomic_store(&db->store->log.unattested, false);
 	(void)put(db, 0);
@@ -632,10 +624,8 @@ START_TEST(a_reader_takes_in_what_the_writer_has_merged)
 	struct kvlog *db = load_some_hints(), *reader;
 	uint64_t many;
 
-	ticks_ns = os->ticks_ns();
-	tick_ns = 0;
-	table.ticks_ns = tick;
-	sync_all(db);
+	stop_clock(0);
+	(void)put(db, 0);
 	many = hints_after_maintaining(db);
 	ck_assert_uint_ge(many, 4);
 	reader = open_reader();
